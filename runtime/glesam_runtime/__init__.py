@@ -1,0 +1,28 @@
+"""Run a GleSAM bundle: bundle + image + prompts -> masks. numpy only; no torch, no onnx."""
+
+from __future__ import annotations
+
+from .bundle import Bundle
+from .errors import BackendError, BundleError, GlesamError, ImageError, OutputError, PromptError
+from .image_io import read_image, read_mask
+from .overlay import draw_overlay
+from .predictor import Engines, Prediction, Predictor
+from .prompts import Prompt, logits_from_mask
+
+__all__ = [
+    "BackendError",
+    "Bundle",
+    "BundleError",
+    "Engines",
+    "GlesamError",
+    "ImageError",
+    "OutputError",
+    "Prediction",
+    "Predictor",
+    "Prompt",
+    "PromptError",
+    "draw_overlay",
+    "logits_from_mask",
+    "read_image",
+    "read_mask",
+]

@@ -1,0 +1,47 @@
+"""Backends: one small file each, opened by name and imported only when opened."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from ..errors import BackendError
+from ..spec import GraphSpec
+from .base import Engine
+
+BACKENDS = ("onnxruntime",)
+"""The backends of this build."""
+
+KNOWN_BACKENDS = ("onnxruntime", "openvino", "tensorrt", "tensorrt-rtx")
+"""Every backend this project names, whether this build has it or not."""
+
+
+def pick_backend(name: str) -> tuple[str, str]:
+    """The backend that `name` means here, and why: ("onnxruntime", "the only one in this build").
+
+    Raises BackendError for a name that is unknown or that this build has not.
+    """
+    if name == "auto":
+        return BACKENDS[0], "auto: the only backend in this build"
+    if name in BACKENDS:
+        return name, "as asked"
+    problem = "is not in this build" if name in KNOWN_BACKENDS else "is unknown"
+    raise BackendError(f"backend {name!r} {problem}; choose auto or {' or '.join(BACKENDS)}")
+
+
+def open_engine(backend: str, path: Path, spec: GraphSpec) -> Engine:
+    """Compile the ONNX graph at `path` for `backend`, a name that pick_backend() gave.
+
+    Raises BackendError where the library is absent or refuses the graph.
+    """
+    if backend not in BACKENDS:
+        raise BackendError(f"backend {backend!r} is not in this build; name it to pick_backend()")
+    try:
+        from .onnxruntime import OnnxRuntimeEngine
+    except ImportError as error:
+        raise BackendError(
+            f"backend onnxruntime cannot be imported ({error}); pip install onnxruntime"
+        ) from error
+    return OnnxRuntimeEngine(path, spec)
+
+
+__all__ = ["BACKENDS", "KNOWN_BACKENDS", "Engine", "open_engine", "pick_backend"]

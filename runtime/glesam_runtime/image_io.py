@@ -1,0 +1,104 @@
+"""Pictures in, as a viewer shows them; files out, whole or not at all."""
+
+from __future__ import annotations
+
+import os
+import warnings
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from .errors import ImageError, OutputError, first_line
+from .preprocess import Pixels
+
+
+def read_image(path: str | os.PathLike[str]) -> Pixels:
+    """Open a picture as uint8 [H,W,3] RGB, as a viewer shows it.
+
+    EXIF orientation is applied, 16 bits are scaled to 8, CMYK and palettes become RGB,
+    transparency is laid on white, an animation shows its first frame.
+    Raises ImageError for a missing, broken, oversized or floating-point picture.
+    """
+    return np.array(_open(Path(path)))
+
+
+def read_mask(path: str | os.PathLike[str]) -> Pixels:
+    """Open a mask picture as uint8 [H,W], white = object. Raises ImageError like read_image."""
+    return np.array(_open(Path(path)).convert("L"))
+
+
+def write_files(contents: Mapping[Path, bytes]) -> None:
+    """Write all files or none that could be seen half-written; folders are made as needed.
+
+    Each is written under a temporary name in its own folder and renamed once all are complete.
+    Raises OutputError where the folder or the disk refuses.
+    """
+    temporary = {path: path.with_name(f".{path.name}.{os.getpid()}.tmp") for path in contents}
+    try:
+        for path, content in contents.items():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            temporary[path].write_bytes(content)
+        for path in contents:
+            temporary[path].replace(path)
+    except OSError as error:
+        raise OutputError(
+            f"cannot write {error.filename or next(iter(contents))} ({error.strerror}); "
+            "choose another folder with --out, or free some space"
+        ) from error
+    finally:
+        for leftover in temporary.values():
+            _remove(leftover)
+
+
+def _remove(path: Path) -> None:
+    """Remove a temporary file. Never masks the error that led here."""
+    try:
+        path.unlink(missing_ok=True)
+    except OSError:
+        return
+
+
+def _open(path: Path) -> Image.Image:
+    """An RGB picture, upright."""
+    if not path.is_file():
+        found = "a folder" if path.is_dir() else "nothing"
+        raise ImageError(f"{path}: expected a picture, found {found}; check the path")
+    try:
+        with warnings.catch_warnings():
+            # PIL warns about a bomb at 89 megapixels, which cameras reach; it refuses at 179.
+            warnings.simplefilter("ignore")
+            with Image.open(path) as picture:
+                return _as_rgb(ImageOps.exif_transpose(picture))
+    except ImageError as error:
+        raise ImageError(f"{path}: {error}") from error
+    except Image.DecompressionBombError as error:
+        raise ImageError(f"{path}: {first_line(error)}; make the picture smaller") from error
+    except UnidentifiedImageError as error:
+        raise ImageError(
+            f"{path}: expected a picture, found an unknown format; give a JPEG, PNG or TIFF file"
+        ) from error
+    except Exception as error:  # broken bytes make PIL's decoders raise nearly anything
+        raise ImageError(
+            f"{path}: the picture is broken or truncated ({first_line(error)}); copy it again"
+        ) from error
+
+
+def _as_rgb(picture: Image.Image) -> Image.Image:
+    if picture.mode.startswith("I"):
+        return _eight_bits(picture).convert("RGB")
+    if picture.mode == "F":
+        raise ImageError("floating-point pixels have no white level; save it with 8 or 16 bits")
+    if picture.has_transparency_data:
+        white = Image.new("RGBA", picture.size, "white")
+        return Image.alpha_composite(white, picture.convert("RGBA")).convert("RGB")
+    return picture.convert("RGB")
+
+
+def _eight_bits(picture: Image.Image) -> Image.Image:
+    """16 bits scaled to 8; PIL's own convert would clip everything above 255 to white."""
+    values = np.asarray(picture).astype(np.int64)
+    if values.min() < 0 or values.max() > 0xFFFF:
+        raise ImageError("32-bit pixels have no white level; save it with 8 or 16 bits")
+    return Image.fromarray(((values * 255 + 0x7FFF) // 0xFFFF).astype(np.uint8))

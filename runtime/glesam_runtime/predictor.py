@@ -1,0 +1,203 @@
+"""Image to masks.
+
+predictor = Predictor.from_bundle()                        # the shipped model
+predictor.set_image(image)                                 # dear: encoder and GLE, once
+prediction = predictor.predict(box=(20, 40, 300, 280))     # cheap: decoder only, often
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from .bundle import Bundle
+from .engines import Engine, open_engine, pick_backend
+from .engines.base import Array
+from .errors import ImageError, PromptError
+from .manifest import Manifest
+from .postprocess import MaskResizer
+from .preprocess import RESIZES, Floats, Geometry, Pixels, preprocess
+from .prompts import Box, Points, Prompt, encode_prompts
+
+
+@dataclass(frozen=True, eq=False)
+class Prediction:
+    """N prompts' masks; with multimask each array has an axis of three candidates after N.
+
+    masks: bool [N,H,W] of the original picture. iou_predictions: float32 [N], the model's own
+    estimate of each mask's quality. low_res_masks: float32 [N,S/4,S/4], logits, fit as mask_input.
+    """
+
+    masks: npt.NDArray[np.bool_]
+    iou_predictions: Floats
+    low_res_masks: Floats
+
+
+@dataclass(frozen=True)
+class Engines:
+    """The compiled graphs of one bundle. Without `gle` the model is plain SAM."""
+
+    image_encoder: Engine
+    gle: Engine | None
+    mask_decoder: Engine
+
+    def close(self) -> None:
+        """Free all of them."""
+        for engine in (self.image_encoder, self.gle, self.mask_decoder):
+            if engine is not None:
+                engine.close()
+
+
+@dataclass(frozen=True, eq=False)
+class _Picture:
+    """What set_image leaves for predict."""
+
+    image_embeddings: Array
+    geometry: Geometry
+    mask_resizer: MaskResizer
+
+
+class Predictor:
+    """Segments one picture at a time. For several threads, give each its new_session()."""
+
+    def __init__(self, manifest: Manifest, engines: Engines, resize: str = "longest-side") -> None:
+        """Run `engines`, which are those of `manifest`. Most callers want from_bundle()."""
+        if resize not in RESIZES:
+            raise ImageError(f"resize {resize!r} is unknown; choose {' or '.join(RESIZES)}")
+        self.manifest = manifest
+        self.timings: dict[str, float] = {}
+        """Milliseconds of each stage the last time it ran, in the order they ran."""
+        self._engines = engines
+        self._resize = resize
+        self._picture: _Picture | None = None
+
+    @classmethod
+    def from_bundle(
+        cls,
+        path: str | os.PathLike[str] | Bundle | None = None,
+        backend: str = "auto",
+        enhance: bool = True,
+        resize: str = "longest-side",
+    ) -> Predictor:
+        """Open a bundle; no path: the shipped default. enhance=False: plain SAM, no GLE.
+
+        resize: "longest-side", SAM's own, or "squash-512", the authors' evaluation.
+        Raises BundleError, BackendError, or ImageError for an unknown `resize`.
+        """
+        backend, _ = pick_backend(backend)
+        bundle = path if isinstance(path, Bundle) else Bundle.open(path)
+
+        def engine(name: str) -> Engine:
+            return open_engine(backend, bundle.graph_path(name), bundle.manifest.graphs[name].spec)
+
+        gle = engine("gle") if enhance else None
+        engines = Engines(engine("image_encoder"), gle, engine("mask_decoder"))
+        return cls(bundle.manifest, engines, resize)
+
+    def new_session(self) -> Predictor:
+        """Another predictor on the same engines, with a picture of its own."""
+        return Predictor(self.manifest, self._engines, self._resize)
+
+    def set_image(self, image: Pixels) -> None:
+        """Encode and enhance `image`, uint8 [H,W,3] RGB. Raises ImageError for anything else."""
+        _check_image(image)
+        model = self.manifest
+        with self._timed("preprocess"):
+            tensor, geometry = preprocess(
+                image, model.image_size, model.pixel_mean, model.pixel_std, self._resize
+            )
+            mask_resizer = MaskResizer.for_geometry(geometry)
+        with self._timed("encode"):
+            embeddings = self._engines.image_encoder({"image": tensor})["image_embeddings"]
+        if self._engines.gle is not None:
+            with self._timed("enhance"):
+                enhanced = self._engines.gle({"image_embeddings": embeddings})
+                embeddings = enhanced["image_embeddings_enhanced"]
+        self._picture = _Picture(embeddings, geometry, mask_resizer)
+
+    @property
+    def geometry(self) -> Geometry:
+        """Where the current picture lies in the input. Raises ImageError before set_image."""
+        return self._current().geometry
+
+    def predict(
+        self,
+        *,
+        box: Box | None = None,
+        points: Points = (),
+        background_points: Points = (),
+        mask_input: Floats | None = None,
+        prompts: Sequence[Prompt] | None = None,
+        multimask: bool = False,
+    ) -> Prediction:
+        """The mask of one prompt, or of all `prompts` in one call of the decoder.
+
+        Coordinates are pixels of the image given to set_image; see Prompt for the rest.
+        multimask=True: three candidates per prompt (part, object, whole) instead of the best one.
+        Raises PromptError for a prompt that does not fit, ImageError before set_image.
+        """
+        single = Prompt(box, points, background_points, mask_input)
+        if prompts is not None and not _is_empty(single):
+            raise PromptError("give either prompts=[...] or box, points and mask_input, not both")
+        if multimask and not self.manifest.multimask:
+            raise PromptError(
+                f"model {self.manifest.name!r} has no multimask outputs; leave multimask off"
+            )
+        picture = self._current()
+        with self._timed("decode"):
+            feeds = encode_prompts([single] if prompts is None else prompts, picture.geometry)
+            outputs = self._engines.mask_decoder(
+                {"image_embeddings": picture.image_embeddings, **feeds}
+            )
+        # Output 0 is SAM's single mask, 1 to 3 its candidates.
+        candidates = slice(1, 4) if multimask else 0
+        low_res_masks = outputs["low_res_masks"][:, candidates].astype(np.float32, copy=False)
+        scores = outputs["iou_predictions"][:, candidates].astype(np.float32, copy=False)
+        with self._timed("postprocess"):
+            masks = picture.mask_resizer.masks(low_res_masks, self.manifest.mask_threshold)
+        return Prediction(masks, scores, low_res_masks)
+
+    def close(self) -> None:
+        """Free the engines, also those of every session made from this predictor."""
+        self._engines.close()
+
+    def __enter__(self) -> Predictor:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _current(self) -> _Picture:
+        if self._picture is None:
+            raise ImageError("no picture yet: call set_image(image) before predict(...)")
+        return self._picture
+
+    @contextmanager
+    def _timed(self, stage: str) -> Iterator[None]:
+        start = time.perf_counter()
+        yield
+        self.timings[stage] = (time.perf_counter() - start) * 1000
+
+
+def _is_empty(prompt: Prompt) -> bool:
+    given = len(prompt.points) + len(prompt.background_points)
+    return prompt.box is None and prompt.mask_input is None and given == 0
+
+
+def _check_image(image: object) -> None:
+    if not isinstance(image, np.ndarray):
+        found = type(image).__name__
+    elif image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or image.size == 0:
+        found = f"{image.dtype} {list(image.shape)}"
+    else:
+        return
+    raise ImageError(
+        f"image: expected a uint8 array [H,W,3], RGB, found {found}; "
+        "convert it, for example with glesam_runtime.read_image(path)"
+    )

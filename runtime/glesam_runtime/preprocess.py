@@ -1,0 +1,101 @@
+"""From an uint8 picture to the encoder's input, in numpy and PIL, equal to SAM's own steps."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+
+Floats = npt.NDArray[np.float32]
+Pixels = npt.NDArray[np.uint8]
+Size = tuple[int, int]
+"""(height, width) in pixels, as SAM orders it."""
+
+_AUTHORS_SIZE_PX = 512  # the authors' evaluation squashes every picture to 512 x 512 first
+
+
+@dataclass(frozen=True)
+class Geometry:
+    """Where the original picture lies in the S x S input: at the top left, `resized_size` large.
+
+    `direct_masks`: masks are resized from S/4 straight to the original size, as the authors'
+    evaluation does, instead of through S as SAM does.
+    """
+
+    original_size: Size
+    resized_size: Size
+    image_size: int
+    direct_masks: bool = False
+
+    def to_input(self, points: Floats) -> Floats:
+        """(x, y) [..., 2] in pixels of the original picture -> in pixels of the input."""
+        height, width = self.original_size
+        resized_height, resized_width = self.resized_size
+        # In float64 like ResizeLongestSide.apply_coords, rounded to float32 once.
+        scale = np.array([resized_width / width, resized_height / height])
+        scaled: Floats = (points.astype(np.float64) * scale).astype(np.float32)
+        return scaled
+
+
+@dataclass(frozen=True)
+class Resize:
+    """A way to bring a picture to at most S x S: the geometry it makes, and the resizing."""
+
+    geometry: Callable[[Size, int], Geometry]
+    resized: Callable[[Image.Image, Geometry], Image.Image]
+
+
+def longest_side(original_size: Size, image_size: int) -> Geometry:
+    """SAM's geometry: the longest side becomes S, the aspect ratio is kept, the rest is padding."""
+    height, width = original_size
+    scale = image_size / max(height, width)
+    # SAM rounds the short side of an extreme panorama to 0 pixels, which nothing can resize to.
+    resized = (max(1, int(height * scale + 0.5)), max(1, int(width * scale + 0.5)))
+    return Geometry(original_size, resized, image_size)
+
+
+def squash(original_size: Size, image_size: int) -> Geometry:
+    """The authors' geometry: the picture fills the S x S input and loses its aspect ratio."""
+    return Geometry(original_size, (image_size, image_size), image_size, direct_masks=True)
+
+
+def _bilinear(picture: Image.Image, geometry: Geometry) -> Image.Image:
+    height, width = geometry.resized_size
+    return picture.resize((width, height), Image.Resampling.BILINEAR)
+
+
+def _through_512(picture: Image.Image, geometry: Geometry) -> Image.Image:
+    small = picture.resize((_AUTHORS_SIZE_PX, _AUTHORS_SIZE_PX), Image.Resampling.BICUBIC)
+    return _bilinear(small, geometry)
+
+
+RESIZES = {
+    "longest-side": Resize(longest_side, _bilinear),
+    "squash-512": Resize(squash, _through_512),
+}
+"""By name: SAM's own, and the one that reproduces the authors' published table."""
+
+
+def preprocess(
+    image: Pixels,
+    image_size: int,
+    pixel_mean: tuple[float, float, float],
+    pixel_std: tuple[float, float, float],
+    resize: str = "longest-side",
+) -> tuple[Floats, Geometry]:
+    """uint8 [H,W,3] RGB -> float32 [1,3,S,S] and where the picture lies in it.
+
+    Resized, normalised with `pixel_mean` and `pixel_std` (in [0, 255]), then padded with zeros at
+    the bottom and right, in SAM's order. `resize` is a name in RESIZES.
+    """
+    strategy = RESIZES[resize]
+    geometry = strategy.geometry((image.shape[0], image.shape[1]), image_size)
+    resized = np.asarray(strategy.resized(Image.fromarray(image), geometry), np.float32)
+    normalised = (resized - np.array(pixel_mean, np.float32)) / np.array(pixel_std, np.float32)
+    height, width = geometry.resized_size
+    padded = np.zeros((1, 3, image_size, image_size), np.float32)
+    padded[0, :, :height, :width] = normalised.transpose(2, 0, 1)
+    return padded, geometry

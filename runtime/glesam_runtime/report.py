@@ -1,0 +1,81 @@
+"""What glesam-run says: lines for people, one JSON object for programs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from .bundle import Bundle
+from .job import Failed, Segmented
+from .rle import rle_from_mask
+
+Json = dict[str, object]
+
+
+def model_line(bundle: Bundle, backend: str) -> str:
+    """Which model runs on what."""
+    model = bundle.manifest
+    return f"{model.name} {model.precision}, bundle {bundle.hash[:12]}, backend {backend}"
+
+
+def picture_lines(result: Segmented) -> list[str]:
+    """Size, one line per mask (score, area, file), the overlay, milliseconds per stage."""
+    height, width = result.masks.shape[1:]
+    *mask_files, overlay = result.files
+    lines = [f"{result.path}  {width} x {height} pixels"]
+    for mask, score, file in zip(result.masks, result.scores, mask_files, strict=True):
+        area = int(mask.sum())
+        share = 100 * area / mask.size
+        lines.append(f"  score {score:.3f}  area {area} px ({share:.1f} %)  {file}")
+    stages = "  ".join(f"{stage} {ms:.1f}" for stage, ms in result.timings_ms.items())
+    return [*lines, f"  overlay  {overlay}", f"  milliseconds  {stages}"]
+
+
+def closing_line(results: Sequence[Segmented]) -> str:
+    """What was written, how large, and the next command."""
+    sizes = [size for result in results for size in result.files.values()]
+    overlay = list(results[-1].files)[-1]
+    return (
+        f"wrote {len(sizes)} files to {overlay.parent}, {sum(sizes) / 1000:.1f} kB; "
+        f"next: xdg-open {overlay}"
+    )
+
+
+def json_document(
+    bundle: Bundle, backend: str, enhance: bool, results: Sequence[Segmented | Failed]
+) -> Json:
+    """Everything as one object; masks as COCO RLE. Sizes in pixels, times in milliseconds."""
+    return {
+        "model": bundle.manifest.name,
+        "precision": bundle.manifest.precision,
+        "bundle_sha256": bundle.hash,
+        "backend": backend,
+        "enhance": enhance,
+        "images": [_picture(result) for result in results if isinstance(result, Segmented)],
+        "failures": [
+            {"image": str(result.path), "error": result.reason}
+            for result in results
+            if isinstance(result, Failed)
+        ],
+    }
+
+
+def _picture(result: Segmented) -> Json:
+    *mask_files, overlay = result.files
+    height, width = result.masks.shape[1:]
+    masks = [
+        {
+            "iou_prediction": round(float(score), 6),
+            "area": int(mask.sum()),
+            "segmentation": rle_from_mask(mask),
+            "file": str(file),
+        }
+        for mask, score, file in zip(result.masks, result.scores, mask_files, strict=True)
+    ]
+    return {
+        "image": str(result.path),
+        "width": width,
+        "height": height,
+        "masks": masks,
+        "overlay": str(overlay),
+        "timings_ms": {stage: round(ms, 3) for stage, ms in result.timings_ms.items()},
+    }

@@ -1,0 +1,194 @@
+"""A tiny honest bundle at S = 64: real ONNX graphs with the contract's names, shapes and meaning.
+
+The decoder draws what it is asked for: logits are positive inside the box, or inside a square
+around the foreground points, so an end-to-end test can say which mask is right.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+import onnx
+from glesam_runtime.spec import TensorSpec, bundle_contract
+from onnx import parser
+
+IMAGE_SIZE = 64
+
+# 256 channels of the mean brightness under each of the 4 x 4 patches.
+ENCODER = """
+<ir_version: 8, opset_import: ["" : 17]>
+image_encoder (float[1,3,64,64] image) => (float[1,256,4,4] image_embeddings) {
+  patches = AveragePool <kernel_shape = [16,16], strides = [16,16]> (image)
+  shape = Constant <value = int64[4] {256,3,1,1}> ()
+  weight = ConstantOfShape <value = float[1] {0.33333334}> (shape)
+  image_embeddings = Conv (patches, weight)
+}
+"""
+
+# A residual correction, as GLE is.
+GLE = """
+<ir_version: 8, opset_import: ["" : 17]>
+gle (float[1,256,4,4] image_embeddings) => (float[1,256,4,4] image_embeddings_enhanced) {
+  half = Constant <value = float {0.5}> ()
+  residual = Mul (image_embeddings, half)
+  image_embeddings_enhanced = Add (image_embeddings, residual)
+}
+"""
+
+# logit(x, y) = min distance to the four edges [input pixels], larger inside; the four outputs are
+# the single mask, then a smaller, an equal and a larger one. Each background point takes 2 off.
+# The first score is the sigmoid of the mean embedding, so GLE can be seen in it.
+DECODER = """
+<ir_version: 8, opset_import: ["" : 17]>
+mask_decoder (
+  float[1,256,4,4] image_embeddings, float[num_prompts,num_points,2] point_coords,
+  int32[num_prompts,num_points] point_labels, float[num_prompts,1,16,16] mask_input,
+  float[num_prompts] has_mask_input
+) => (float[num_prompts,4,16,16] low_res_masks, float[num_prompts,4] iou_predictions) {
+  label_background = Constant <value = int32 {0}> ()
+  label_foreground = Constant <value = int32 {1}> ()
+  label_top_left = Constant <value = int32 {2}> ()
+  label_bottom_right = Constant <value = int32 {3}> ()
+  axis_points = Constant <value = int64[1] {1}> ()
+  axis_last = Constant <value = int64[1] {2}> ()
+  one = Constant <value = float {1.0}> ()
+  two = Constant <value = float {2.0}> ()
+  radius = Constant <value = float {8.0}> ()
+
+  is_foreground = Equal (point_labels, label_foreground)
+  is_background = Equal (point_labels, label_background)
+  is_top_left = Equal (point_labels, label_top_left)
+  is_bottom_right = Equal (point_labels, label_bottom_right)
+  foreground = Cast <to = 1> (is_foreground)
+  background = Cast <to = 1> (is_background)
+  top_left = Cast <to = 1> (is_top_left)
+  bottom_right = Cast <to = 1> (is_bottom_right)
+
+  foreground_3d = Unsqueeze (foreground, axis_last)
+  top_left_3d = Unsqueeze (top_left, axis_last)
+  bottom_right_3d = Unsqueeze (bottom_right, axis_last)
+  foreground_coords = Mul (point_coords, foreground_3d)
+  top_left_coords = Mul (point_coords, top_left_3d)
+  bottom_right_coords = Mul (point_coords, bottom_right_3d)
+  foreground_sum = ReduceSum <keepdims = 0> (foreground_coords, axis_points)
+  foreground_count = ReduceSum <keepdims = 1> (foreground, axis_points)
+  count = Max (foreground_count, one)
+  centre = Div (foreground_sum, count)
+  box_start = ReduceSum <keepdims = 0> (top_left_coords, axis_points)
+  box_end = ReduceSum <keepdims = 0> (bottom_right_coords, axis_points)
+  square_start = Sub (centre, radius)
+  square_end = Add (centre, radius)
+  boxes = ReduceSum <keepdims = 1> (top_left, axis_points)
+  has_box = Cast <to = 9> (boxes)
+  start = Where (has_box, box_start, square_start)
+  end = Where (has_box, box_end, square_end)
+
+  grid = Constant <value = float[16] {2,6,10,14,18,22,26,30,34,38,42,46,50,54,58,62}> ()
+  axis_scalar = Constant <value = int64[1] {1}> ()
+  first = Constant <value = int64 {0}> ()
+  second = Constant <value = int64 {1}> ()
+  x0 = Gather <axis = 1> (start, first)
+  y0 = Gather <axis = 1> (start, second)
+  x1 = Gather <axis = 1> (end, first)
+  y1 = Gather <axis = 1> (end, second)
+  x0_2d = Unsqueeze (x0, axis_scalar)
+  y0_2d = Unsqueeze (y0, axis_scalar)
+  x1_2d = Unsqueeze (x1, axis_scalar)
+  y1_2d = Unsqueeze (y1, axis_scalar)
+  from_left = Sub (grid, x0_2d)
+  from_right = Sub (x1_2d, grid)
+  from_top = Sub (grid, y0_2d)
+  from_bottom = Sub (y1_2d, grid)
+  inside_x = Min (from_left, from_right)
+  inside_y = Min (from_top, from_bottom)
+  columns_axis = Constant <value = int64[2] {1,2}> ()
+  rows_axis = Constant <value = int64[2] {1,3}> ()
+  inside_columns = Unsqueeze (inside_x, columns_axis)
+  inside_rows = Unsqueeze (inside_y, rows_axis)
+  inside = Min (inside_columns, inside_rows)
+
+  to_4d = Constant <value = int64[3] {1,2,3}> ()
+  has_mask = Unsqueeze (has_mask_input, to_4d)
+  mask = Mul (mask_input, has_mask)
+  with_mask = Add (inside, mask)
+  background_count = ReduceSum <keepdims = 0> (background, axis_points)
+  background_2 = Mul (background_count, two)
+  background_4d = Unsqueeze (background_2, to_4d)
+  logits = Sub (with_mask, background_4d)
+  offsets = Constant <value = float[4] {0,-4,0,4}> ()
+  offset_axes = Constant <value = int64[3] {0,2,3}> ()
+  offsets_4d = Unsqueeze (offsets, offset_axes)
+  low_res_masks = Add (logits, offsets_4d)
+
+  mean = ReduceMean <keepdims = 0> (image_embeddings)
+  score = Sigmoid (mean)
+  zeros = Mul (has_mask_input, background_count)
+  none = Sub (zeros, zeros)
+  scores_1d = Add (none, score)
+  scores = Unsqueeze (scores_1d, axis_points)
+  penalties = Constant <value = float[4] {0,0.1,0.2,0.3}> ()
+  iou_predictions = Sub (scores, penalties)
+}
+"""
+
+GRAPHS = {"image_encoder": ENCODER, "gle": GLE, "mask_decoder": DECODER}
+
+
+def write_bundle(root: Path, **changes: Any) -> Path:  # noqa: ANN401
+    """Write the bundle to `root` as docs/bundle.md says; `changes` replace manifest fields."""
+    root.mkdir(parents=True)
+    for name, text in GRAPHS.items():
+        onnx.save(parser.parse_model(text), root / f"{name}.onnx")
+    write_manifest(root, manifest(root) | changes)
+    return root
+
+
+def manifest(root: Path) -> dict[str, Any]:
+    """The manifest of the graphs in `root`."""
+    return {
+        "format_version": 1,
+        "model": {"name": "tiny", "sam_type": "tiny", "multimask": True},
+        "image_size": IMAGE_SIZE,
+        "pixel_mean": [123.675, 116.28, 103.53],
+        "pixel_std": [58.395, 57.12, 57.375],
+        "mask_threshold": 0.0,
+        "gamma": 2.0,
+        "timestep": 20,
+        "precision": "fp32",
+        "graphs": {name: _graph(name) for name in GRAPHS},
+        "files": {path.name: record(path) for path in sorted(root.glob("*.onnx"))},
+        "made_from": {"checkpoint": {}, "versions": {"onnx": onnx.__version__}},
+        "parity": {"graphs": {}, "mask_iou": {}},
+    }
+
+
+def write_manifest(root: Path, content: dict[str, Any]) -> None:
+    """Write bundle.json and the hash beside it."""
+    text = json.dumps(content, indent=2).encode()
+    (root / "bundle.json").write_bytes(text)
+    digest = hashlib.sha256(text).hexdigest()
+    (root / "bundle.json.sha256").write_text(f"{digest}  bundle.json\n")
+
+
+def record(path: Path) -> dict[str, Any]:
+    """Size and sha256 of a file, as bundle.json lists it."""
+    content = path.read_bytes()
+    return {"size": len(content), "sha256": hashlib.sha256(content).hexdigest()}
+
+
+def _graph(name: str) -> dict[str, Any]:
+    spec = bundle_contract(IMAGE_SIZE)[name]
+    return {
+        "file": f"{name}.onnx",
+        "precision": "fp32",
+        "fp32_islands": {},
+        "inputs": [_tensor(tensor) for tensor in spec.inputs],
+        "outputs": [_tensor(tensor) for tensor in spec.outputs],
+    }
+
+
+def _tensor(tensor: TensorSpec) -> dict[str, Any]:
+    return {"name": tensor.name, "dtype": tensor.dtype, "shape": list(tensor.shape)}
