@@ -11,14 +11,14 @@ from PIL import Image, ImageDraw, ImageFilter
 from .preprocess import Pixels
 from .prompts import Box, Prompt
 
-# Bright, far apart in hue, and distinct for the colour-blind neighbours too.
+# Bright and far apart in hue; the sea and the sky are blue and grass is green, so those come last.
 COLOURS = (
-    (0, 158, 255),
     (255, 140, 0),
-    (0, 200, 130),
     (230, 70, 160),
     (250, 215, 40),
     (140, 100, 255),
+    (0, 158, 255),
+    (0, 200, 130),
 )
 _WHITE = (255, 255, 255)
 _FOREGROUND = (40, 200, 80)
@@ -31,8 +31,9 @@ def draw_overlay(
 ) -> Image.Image:
     """uint8 [H,W,3], bool masks [H,W] each in its own colour, prompts in the same pixels -> RGB."""
     picture = Image.fromarray(image)
-    stroke = max(1, round(max(picture.size) / 400))
-    for index, mask in enumerate(masks):
+    stroke = max(2, round(max(picture.size) / 350))
+    # The largest first, so that a part lies on top of the whole it belongs to.
+    for index, mask in sorted(enumerate(masks), key=lambda item: -np.count_nonzero(item[1])):
         _draw_mask(picture, mask, _colour(index), stroke)
     draw = ImageDraw.Draw(picture)
     for index, prompt in enumerate(prompts):
@@ -49,7 +50,7 @@ def _draw_mask(
 ) -> None:
     area = Image.fromarray(mask.astype(np.uint8) * 255)
     picture.paste(colour, mask=area.point([round(value * _TINT) for value in range(256)]))
-    # A light halo under a coloured line stays visible on dark and on bright pictures alike.
+    # A light halo under a coloured line shows on dark and on bright pictures alike.
     picture.paste(_WHITE, mask=_contour(area, 2 * stroke))
     picture.paste(colour, mask=_contour(area, stroke))
 
@@ -57,7 +58,7 @@ def _draw_mask(
 def _contour(area: Image.Image, radius: int) -> Image.Image:
     """A smooth line around a mask: a blurred mask is half-way exactly on its border."""
     blurred = area.filter(ImageFilter.BoxBlur(radius))
-    return blurred.point([min(255, round(2.5 * min(v, 255 - v))) for v in range(256)])
+    return blurred.point([min(255, 4 * v, 4 * (255 - v)) for v in range(256)])
 
 
 def _draw_prompt(

@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
+import importlib.util
 import shutil
+import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
-from glesam_runtime.preprocess import Pixels
+import torch
 from PIL import Image
-from tiny_bundle import write_bundle
+from tiny_bundle import IMAGE_SIZE, write_bundle
+
+from glesam_runtime.preprocess import Pixels
+
+if TYPE_CHECKING:
+    from segment_anything.modeling import Sam
 
 
 @pytest.fixture(scope="session")
@@ -36,3 +44,19 @@ def photo(image: Pixels, tmp_path: Path) -> Path:
     path = tmp_path / "photo.png"
     Image.fromarray(image).save(path)
     return path
+
+
+@pytest.fixture(scope="session")
+def sam() -> Sam:
+    """SAM's own preprocessing and postprocessing at S = 64; its networks are never run.
+
+    The package's __init__ imports torchvision, which this project does not need, so the package
+    is created from its spec without executing it.
+    """
+    spec = importlib.util.find_spec("segment_anything")
+    assert spec is not None
+    sys.modules.setdefault("segment_anything", importlib.util.module_from_spec(spec))
+    modeling = importlib.import_module("segment_anything.modeling")
+    encoder = torch.nn.Module()
+    encoder.img_size = IMAGE_SIZE
+    return modeling.Sam(encoder, torch.nn.Module(), torch.nn.Module())

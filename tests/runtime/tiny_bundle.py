@@ -12,8 +12,9 @@ from pathlib import Path
 from typing import Any
 
 import onnx
-from glesam_runtime.spec import TensorSpec, bundle_contract
 from onnx import parser
+
+from glesam_runtime.spec import TensorSpec, bundle_contract
 
 IMAGE_SIZE = 64
 

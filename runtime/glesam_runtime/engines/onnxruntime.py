@@ -56,7 +56,7 @@ def _open(path: Path, threads: int) -> onnxruntime.InferenceSession:
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.log_severity_level = 3  # errors only: its warnings are for graph authors
-    # Idle threads that spin for the next call slow down everything between calls.
+    # Threads that spin between calls steal time: postprocess took 23 ms with, 15 ms without them.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     try:
         return onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])

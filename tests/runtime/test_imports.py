@@ -1,0 +1,90 @@
+"""What is imported, and when; each claim needs a fresh Python."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+from test_glesam_run import BOX
+
+import glesam_runtime
+
+RUNTIME = Path(glesam_runtime.__file__).parent.parent
+
+
+def python(code: str, *arguments: str, stdout: int = subprocess.PIPE) -> tuple[int, str, str]:
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", code, *arguments],
+        stdout=stdout,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "PYTHONPATH": str(RUNTIME)},
+        timeout=60,
+    )
+    return done.returncode, done.stdout or "", done.stderr
+
+
+def test_every_module_imports_without_torch_and_onnx() -> None:
+    status, names, stderr = python(
+        "import importlib, pkgutil, sys\n"
+        "for name in ('torch', 'onnx', 'openvino', 'tensorrt', 'glesam', 'glesam_export'):\n"
+        "    sys.modules[name] = None\n"
+        "import glesam_runtime\n"
+        "for module in pkgutil.walk_packages(glesam_runtime.__path__, 'glesam_runtime.'):\n"
+        "    importlib.import_module(module.name)\n"
+        "    print(module.name)\n"
+    )
+    assert status == 0, stderr
+    assert "glesam_runtime.engines.onnxruntime" in names.split()
+    assert "glesam_runtime.cli.run" in names.split()
+
+
+def test_help_loads_no_backend() -> None:
+    status, text, stderr = python(
+        "import sys\n"
+        "from glesam_runtime.cli.run import main\n"
+        "try:\n"
+        "    main()\n"
+        "finally:\n"
+        "    assert not {'onnxruntime', 'pycocotools', 'torch'} & set(sys.modules)\n",
+        "--help",
+    )
+    assert status == 0, stderr
+    assert "--box X0 Y0 X1 Y1" in text
+
+
+def test_a_reader_that_goes_away_is_one_line(
+    bundle_path: Path, photo: Path, tmp_path: Path
+) -> None:
+    reading, writing = os.pipe()
+    os.close(reading)
+    arguments = [str(photo), *BOX, "--bundle", str(bundle_path), "--out", str(tmp_path / "out")]
+    code = "from glesam_runtime.cli.run import main; main()"
+    status, _, stderr = python(code, *arguments, stdout=writing)
+    os.close(writing)
+    assert status == 2
+    assert "error: the reader of this output went away" in stderr
+    assert "Traceback" not in stderr
+
+
+def test_the_public_names_are_these() -> None:
+    assert glesam_runtime.__all__ == [
+        "BackendError",
+        "Bundle",
+        "BundleError",
+        "Engines",
+        "GlesamError",
+        "ImageError",
+        "OutputError",
+        "Prediction",
+        "Predictor",
+        "Prompt",
+        "PromptError",
+        "draw_overlay",
+        "logits_from_mask",
+        "read_image",
+        "read_mask",
+    ]
+    assert all(hasattr(glesam_runtime, name) for name in glesam_runtime.__all__)

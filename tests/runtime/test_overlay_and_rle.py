@@ -1,0 +1,50 @@
+"""What is drawn for people, and what is written for programs."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from pycocotools import mask as coco_mask
+
+from glesam_runtime import Prompt, draw_overlay
+from glesam_runtime.rle import rle_from_mask
+
+
+def test_masks_are_tinted_in_distinct_colours_and_the_rest_is_untouched() -> None:
+    image = np.full((200, 300, 3), 90, np.uint8)
+    masks = np.zeros((2, 200, 300), bool)
+    masks[0, 40:80, 40:80] = True
+    masks[1, 120:180, 200:280] = True
+    overlay = np.asarray(draw_overlay(image, masks))
+    first, second = overlay[60, 60], overlay[150, 240]
+    assert not np.array_equal(first, second)
+    assert not np.array_equal(first, image[0, 0])
+    np.testing.assert_array_equal(overlay[:20], image[:20])
+    np.testing.assert_array_equal(overlay[:, 120:160], image[:, 120:160])
+
+
+def test_a_part_stays_visible_on_the_whole_it_belongs_to() -> None:
+    masks = np.zeros((2, 200, 300), bool)
+    masks[0, 80:120, 100:160] = True
+    masks[1, 10:190, 10:290] = True
+    overlay = np.asarray(draw_overlay(np.full((200, 300, 3), 90, np.uint8), masks))
+    assert not np.array_equal(overlay[100, 130], overlay[150, 250])
+
+
+@pytest.mark.parametrize("size", [(1, 1), (2, 3), (20000, 10)])
+def test_any_size_can_be_drawn(size: tuple[int, int]) -> None:
+    height, width = size
+    prompt = Prompt((0, 0, width, height), [(0, 0)], [(width - 1, height - 1)])
+    image = np.zeros((*size, 3), np.uint8)
+    assert draw_overlay(image, [np.ones(size, bool)], [prompt]).size == (width, height)
+
+
+@pytest.mark.parametrize("fill", ["random", "empty", "full"])
+def test_rle_decodes_to_the_mask(fill: str) -> None:
+    mask = np.full((31, 17), fill == "full")
+    if fill == "random":
+        mask = np.random.default_rng(3).random((31, 17)) > 0.5
+    rle = rle_from_mask(mask)
+    assert isinstance(rle["counts"], str)
+    assert rle["size"] == [31, 17]
+    np.testing.assert_array_equal(coco_mask.decode(rle).astype(bool), mask)

@@ -1,0 +1,102 @@
+"""Prompts are checked against the picture and encoded with SAM's labels."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from glesam_runtime import Prompt, PromptError, logits_from_mask
+from glesam_runtime.preprocess import longest_side
+from glesam_runtime.prompts import encode_prompts
+
+GEOMETRY = longest_side((96, 128), 64)  # half the size, 48 rows used of 64
+
+
+def test_a_box_carries_two_corners_and_no_padding() -> None:
+    feeds = encode_prompts([Prompt(box=(20, 10, 60, 50))], GEOMETRY)
+    np.testing.assert_array_equal(feeds["point_coords"], [[[10, 5], [30, 25]]])
+    np.testing.assert_array_equal(feeds["point_labels"], [[2, 3]])
+    assert feeds["point_labels"].dtype == np.int32
+    assert feeds["point_coords"].dtype == np.float32
+
+
+def test_points_without_a_box_end_in_one_padding_point() -> None:
+    prompt = Prompt(points=[(20, 10)], background_points=[(40, 80), (2, 2)])
+    feeds = encode_prompts([prompt], GEOMETRY)
+    np.testing.assert_array_equal(feeds["point_coords"], [[[10, 5], [20, 40], [1, 1], [0, 0]]])
+    np.testing.assert_array_equal(feeds["point_labels"], [[1, 0, 0, -1]])
+
+
+def test_points_come_before_the_corners_of_their_box() -> None:
+    feeds = encode_prompts([Prompt((0, 0, 128, 96), [(64, 48)])], GEOMETRY)
+    np.testing.assert_array_equal(feeds["point_labels"], [[1, 2, 3]])
+
+
+def test_a_shorter_prompt_is_padded_to_its_neighbours() -> None:
+    long = Prompt(points=[(1, 1), (2, 2), (3, 3)])
+    feeds = encode_prompts([Prompt(box=(0, 0, 9, 9)), long], GEOMETRY)
+    np.testing.assert_array_equal(feeds["point_labels"], [[2, 3, -1, -1], [1, 1, 1, -1]])
+    np.testing.assert_array_equal(feeds["point_coords"][0, 2:], 0)
+
+
+def test_only_the_prompts_with_a_mask_say_so() -> None:
+    mask = np.full((16, 16), 3, np.float32)
+    feeds = encode_prompts([Prompt(mask_input=mask), Prompt(points=[(5, 5)])], GEOMETRY)
+    np.testing.assert_array_equal(feeds["has_mask_input"], [1, 0])
+    np.testing.assert_array_equal(feeds["mask_input"][:, 0].max(axis=(1, 2)), [3, 0])
+    np.testing.assert_array_equal(feeds["point_labels"], [[-1, -1], [1, -1]])
+
+
+@pytest.mark.parametrize(
+    "prompt",
+    [
+        Prompt(box=(-1, 0, 10, 10)),
+        Prompt(box=(0, 0, 129, 10)),
+        Prompt(box=(0, 0, 10, 96.5)),
+        Prompt(box=(10, 10, 5, 20)),
+        Prompt(box=(10, 10, 10, 20)),
+        Prompt(box=(0, 0, float("nan"), 10)),
+        Prompt(box=(0, 0, float("inf"), 10)),
+        Prompt(box=(0, 0, 10)),  # type: ignore[arg-type]
+        Prompt(box="abcd"),  # type: ignore[arg-type]
+        Prompt(points=[(128, 0)]),
+        Prompt(points=[(0, -0.1)]),
+        Prompt(points=[(float("nan"), 0)]),
+        Prompt(points=[1, 2]),  # type: ignore[list-item]
+        Prompt(points=[(1, 2, 3)]),  # type: ignore[list-item]
+        Prompt(background_points=[(0, 96)]),
+        Prompt(mask_input=np.zeros((15, 16), np.float32)),
+        Prompt(mask_input=np.full((16, 16), np.nan, np.float32)),
+        Prompt(),
+    ],
+)
+def test_a_prompt_that_does_not_fit_is_refused_in_one_line(prompt: Prompt) -> None:
+    with pytest.raises(PromptError) as caught:
+        encode_prompts([prompt], GEOMETRY)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_refusal_names_the_limits_of_the_picture() -> None:
+    with pytest.raises(PromptError, match=r"box 0 0 200 10: expected 0 <= X0 < X1 <= 128 and"):
+        encode_prompts([Prompt(box=(0, 0, 200, 10))], GEOMETRY)
+
+
+def test_no_prompts_at_all_are_refused() -> None:
+    with pytest.raises(PromptError, match="no prompt"):
+        encode_prompts([], GEOMETRY)
+
+
+def test_a_mask_picture_becomes_logits_where_it_lies_in_the_input() -> None:
+    mask = np.zeros((96, 128), np.uint8)
+    mask[:, 64:] = 255
+    logits = logits_from_mask(mask, GEOMETRY)
+    assert logits.dtype == np.float32
+    assert logits.shape == (16, 16)
+    assert (logits[:12, 9:] > 5).all()
+    assert (logits[:, :7] < -5).all()
+    assert (logits[12:] < -5).all()  # the padding is background
+
+
+def test_a_mask_picture_of_another_size_is_refused() -> None:
+    with pytest.raises(PromptError, match="expected 128 x 96 pixels like the picture, found 96 x"):
+        logits_from_mask(np.zeros((128, 96), np.uint8), GEOMETRY)
