@@ -1,0 +1,25 @@
+"""What can go wrong in an export.
+
+ExportError            every error below; the message says what was expected, found, and what to do
+├── FoldError          a fold's precondition does not hold for this model
+├── ConversionError    PyTorch -> ONNX failed, or the graph is not what the bundle promises
+└── ParityError        the exported graphs do not compute what PyTorch computes
+"""
+
+from __future__ import annotations
+
+
+class ExportError(Exception):
+    """Base of this package's errors; its text is one line for a user."""
+
+
+class FoldError(ExportError):
+    """A fold's precondition does not hold for this model."""
+
+
+class ConversionError(ExportError):
+    """PyTorch -> ONNX failed, or the graph is not what the bundle promises."""
+
+
+class ParityError(ExportError):
+    """The exported graphs do not compute what PyTorch computes."""

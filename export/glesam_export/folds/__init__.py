@@ -1,0 +1,42 @@
+"""The exact folds: each takes a `StaticGle` and returns one that computes the same with less."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from glesam_export.folds.channels import factor_conv_in, factor_conv_out
+from glesam_export.folds.lora import merge_lora
+from glesam_export.folds.scales import fold_gamma, fold_noise_scale
+from glesam_export.folds.text_context import fold_text_context
+from glesam_export.folds.timestep import fold_timestep
+from glesam_export.static_gle import StaticGle
+
+FOLDS: tuple[Callable[[StaticGle], StaticGle], ...] = (
+    factor_conv_in,
+    factor_conv_out,
+    merge_lora,
+    fold_gamma,
+    fold_noise_scale,
+    fold_timestep,
+    fold_text_context,
+)
+"""In the order they apply: the factorings read LoRA's factors, the later ones plain weights."""
+
+
+def fold_all(gle: StaticGle) -> StaticGle:
+    for fold in FOLDS:
+        gle = fold(gle)
+    return gle
+
+
+__all__ = [
+    "FOLDS",
+    "factor_conv_in",
+    "factor_conv_out",
+    "fold_all",
+    "fold_gamma",
+    "fold_noise_scale",
+    "fold_text_context",
+    "fold_timestep",
+    "merge_lora",
+]

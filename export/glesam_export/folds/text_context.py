@@ -1,0 +1,61 @@
+"""The constant text context: the keys and values of every cross-attention are constants."""
+
+from __future__ import annotations
+
+import torch
+from diffusers.models.attention import BasicTransformerBlock
+from diffusers.models.attention_processor import Attention
+from torch import Tensor, nn
+from torch.nn.functional import scaled_dot_product_attention
+
+from glesam_export.errors import FoldError
+from glesam_export.static_gle import StaticGle, shared_copy
+
+
+def fold_text_context(gle: StaticGle) -> StaticGle:
+    """attn2 keeps to_q and to_out; to_k, to_v and the context become the constants K and V.
+
+    K is not multiplied into to_q: 77 columns per head are more than the head is wide, so that would
+    add work.
+    """
+    context = gle.unet.context
+    if context is None:
+        raise FoldError("the text context is folded already")
+    folded = shared_copy(gle)
+    for block in folded.unet.modules():
+        if isinstance(block, BasicTransformerBlock):
+            block.attn2 = ConstantContextAttention(block.attn2, context)
+    folded.unet.context = None
+    return folded
+
+
+class ConstantContextAttention(nn.Module):
+    """Cross-attention of [B, T, C] to L constant tokens; `key` and `value` are [1, heads, L, C/heads]."""
+
+    def __init__(self, attention: Attention, context: Tensor) -> None:
+        super().__init__()
+        self.heads: int = attention.heads
+        self.scale: float = attention.scale
+        self.to_q = attention.to_q
+        self.to_out = attention.to_out[0]
+        with torch.no_grad():
+            self.register_buffer("key", self._split_heads(attention.to_k(context)))
+            self.register_buffer("value", self._split_heads(attention.to_v(context)))
+
+    def _split_heads(self, x: Tensor) -> Tensor:
+        return x.unflatten(-1, (self.heads, -1)).transpose(1, 2).contiguous()
+
+    def forward(
+        self,
+        hidden_states: Tensor,
+        encoder_hidden_states: None = None,
+        attention_mask: None = None,
+    ) -> Tensor:
+        """The signature that diffusers' transformer block calls; the last two are always None."""
+        batch = len(hidden_states)
+        query = self.to_q(hidden_states).unflatten(-1, (self.heads, -1)).transpose(1, 2)
+        key = self.get_buffer("key").expand(batch, -1, -1, -1)
+        value = self.get_buffer("value").expand(batch, -1, -1, -1)
+        attended = scaled_dot_product_attention(query, key, value, scale=self.scale)
+        out: Tensor = self.to_out(attended.transpose(1, 2).flatten(2))
+        return out

@@ -1,0 +1,143 @@
+"""The three graphs of a bundle as modules: the names of `forward` are the graph's tensor names."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import layer_norm
+
+from glesam.config import EMBEDDING_CHANNELS, EMBEDDING_STRIDE
+from glesam.model import GleSam
+from glesam.sam import decode
+from glesam.sam_modules import LayerNorm2d
+from glesam_export.folds import fold_all
+from glesam_export.static_gle import StaticGle, shared_copy, static_gle
+
+EXAMPLE_PROMPTS, EXAMPLE_POINTS = 2, 3
+
+
+@dataclass(frozen=True)
+class Graph:
+    """One graph to export: `example` by input name, `dynamic_axes` by input name and axis."""
+
+    name: str
+    module: nn.Module
+    example: dict[str, Tensor]
+    outputs: tuple[str, ...]
+    dynamic_axes: dict[str, dict[int, str]]
+
+
+class ImageEncoderGraph(nn.Module):
+    def __init__(self, image_encoder: nn.Module) -> None:
+        super().__init__()
+        self.image_encoder = with_native_layer_norm(image_encoder)
+
+    def forward(self, image: Tensor) -> Tensor:
+        embeddings: Tensor = self.image_encoder(image)
+        return embeddings
+
+
+class GleGraph(nn.Module):
+    def __init__(self, gle: StaticGle) -> None:
+        super().__init__()
+        self.gle = gle
+
+    def forward(self, image_embeddings: Tensor) -> Tensor:
+        enhanced: Tensor = self.gle(image_embeddings)
+        return enhanced
+
+
+class MaskDecoderGraph(nn.Module):
+    def __init__(self, prompt_encoder: nn.Module, mask_decoder: nn.Module) -> None:
+        super().__init__()
+        self.prompt_encoder = with_native_layer_norm(prompt_encoder)
+        self.mask_decoder = with_native_layer_norm(mask_decoder)
+
+    def forward(
+        self,
+        image_embeddings: Tensor,
+        point_coords: Tensor,
+        point_labels: Tensor,
+        mask_input: Tensor,
+        has_mask_input: Tensor,
+    ) -> tuple[Tensor, Tensor]:
+        return decode(
+            self.prompt_encoder,
+            self.mask_decoder,
+            image_embeddings,
+            point_coords,
+            point_labels,
+            mask_input,
+            has_mask_input,
+        )
+
+
+class NativeLayerNorm2d(nn.Module):
+    """SAM's LayerNorm2d as one LayerNormalization over the channels, last in memory.
+
+    SAM writes it out with a square, which overflows in fp16 and which TensorRT does not recognize as a
+    norm (a ViT-B loses 66 points of top-1 that way on Orin Nano).
+    """
+
+    def __init__(self, norm: nn.Module) -> None:
+        super().__init__()
+        self.weight = norm.get_parameter("weight")
+        self.bias = norm.get_parameter("bias")
+        self.eps: float = norm.eps  # type: ignore[assignment]
+
+    def forward(self, x: Tensor) -> Tensor:
+        last = layer_norm(x.permute(0, 2, 3, 1), self.weight.shape, self.weight, self.bias, self.eps)
+        return last.permute(0, 3, 1, 2)
+
+
+def with_native_layer_norm(module: nn.Module) -> nn.Module:
+    """A copy, sharing its tensors, whose LayerNorm2d are `NativeLayerNorm2d`."""
+    native = shared_copy(module)
+    for parent in list(native.modules()):
+        for name, child in parent.named_children():
+            if isinstance(child, LayerNorm2d):
+                setattr(parent, name, NativeLayerNorm2d(child))
+    return native
+
+
+def graphs(model: GleSam) -> Iterator[Graph]:
+    """The graphs of a bundle, in the order they run; one at a time, since each holds its own folds."""
+    size = model.config.sam.image_size
+    cells = size // EMBEDDING_STRIDE
+    image_embeddings = torch.zeros(1, EMBEDDING_CHANNELS, cells, cells)
+    yield Graph(
+        "image_encoder",
+        ImageEncoderGraph(model.image_encoder).eval(),
+        {"image": torch.zeros(1, 3, size, size)},
+        ("image_embeddings",),
+        {},
+    )
+    yield Graph(
+        "gle",
+        GleGraph(fold_all(static_gle(model.gle))).eval(),
+        {"image_embeddings": image_embeddings},
+        ("image_embeddings_enhanced",),
+        {},
+    )
+    n, p = EXAMPLE_PROMPTS, EXAMPLE_POINTS
+    yield Graph(
+        "mask_decoder",
+        MaskDecoderGraph(model.prompt_encoder, model.mask_decoder).eval(),
+        {
+            "image_embeddings": image_embeddings,
+            "point_coords": torch.zeros(n, p, 2),
+            "point_labels": torch.zeros(n, p, dtype=torch.int32),
+            "mask_input": torch.zeros(n, 1, 4 * cells, 4 * cells),
+            "has_mask_input": torch.zeros(n),
+        },
+        ("low_res_masks", "iou_predictions"),
+        {
+            "point_coords": {0: "num_prompts", 1: "num_points"},
+            "point_labels": {0: "num_prompts", 1: "num_points"},
+            "mask_input": {0: "num_prompts"},
+            "has_mask_input": {0: "num_prompts"},
+        },
+    )

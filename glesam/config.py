@@ -1,0 +1,190 @@
+"""Every number of a GleSAM model, in frozen dataclasses that are saved as `config.json`.
+
+Presets are functions: `tiny()` (random weights, for tests), `nano()` (shipped).
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any, Literal
+
+EMBEDDING_CHANNELS = 256
+"""Channels of SAM's image embedding."""
+EMBEDDING_STRIDE = 16
+"""Pixels of the input image per embedding cell, along each axis."""
+
+
+@dataclass(frozen=True)
+class VitEncoderConfig:
+    """SAM's ViTDet image encoder (`segment_anything.modeling.ImageEncoderViT`)."""
+
+    embed_dim: int
+    depth: int
+    num_heads: int
+    global_attn_indexes: tuple[int, ...]
+    window_size: int = 14
+    kind: Literal["vit"] = "vit"
+
+
+@dataclass(frozen=True)
+class ConvEncoderConfig:
+    """Our convolutional image encoder (`glesam.conv_encoder.ConvEncoder`), strides 4, 8, 16, 32."""
+
+    widths: tuple[int, int, int, int]
+    bottlenecks: tuple[int, int, int, int]
+    depths: tuple[int, int, int, int]
+    kind: Literal["conv"] = "conv"
+
+
+EncoderConfig = VitEncoderConfig | ConvEncoderConfig
+
+
+@dataclass(frozen=True)
+class SamConfig:
+    """SAM's three parts. The pixel statistics are SAM's, for RGB in [0, 255]."""
+
+    sam_type: str
+    image_size: int
+    encoder: EncoderConfig
+    decoder_mlp_dim: int = 2048
+    pixel_mean: tuple[float, float, float] = (123.675, 116.28, 103.53)
+    pixel_std: tuple[float, float, float] = (58.395, 57.12, 57.375)
+    mask_threshold: float = 0.0
+
+
+@dataclass(frozen=True)
+class UNetConfig:
+    """The part of diffusers' `UNet2DConditionModel` config that differs between our U-Nets.
+
+    `attention_head_dim` is the number of heads, as in diffusers' own config files.
+    """
+
+    block_out_channels: tuple[int, ...]
+    down_block_types: tuple[str, ...]
+    up_block_types: tuple[str, ...]
+    layers_per_block: int
+    attention_head_dim: int | tuple[int, ...]
+    cross_attention_dim: int
+    use_linear_projection: bool
+    norm_num_groups: int = 32
+
+
+@dataclass(frozen=True)
+class GleConfig:
+    """Generative latent space enhancement: one denoising step of `unet`.
+
+    `gamma` is FDA's feature scale and `timestep` the T of equation (4); neither is stored in an
+    official checkpoint. The schedule is Stable Diffusion's (1.5 and 2.1 alike).
+    """
+
+    unet: UNetConfig
+    gamma: float
+    timestep: int
+    lora_rank: int = 8
+    lora_alpha: float = 8.0
+    text_tokens: int = 77
+    beta_start: float = 0.00085
+    beta_end: float = 0.012
+    num_train_timesteps: int = 1000
+
+
+@dataclass(frozen=True)
+class GleSamConfig:
+    """A whole model: SAM with GLE between its image encoder and its mask decoder."""
+
+    name: str
+    sam: SamConfig
+    gle: GleConfig
+    format_version: int = field(default=1)
+
+    def to_json(self) -> str:
+        return json.dumps(asdict(self), indent=2) + "\n"
+
+    @staticmethod
+    def from_json(text: str) -> GleSamConfig:
+        """Inverse of `to_json`.
+
+        Raises:
+            ValueError: the text is not such a configuration; the message names what is wrong.
+        """
+        try:
+            return _config_from_dict(json.loads(text))
+        except (KeyError, TypeError, AttributeError, json.JSONDecodeError) as error:
+            raise ValueError(
+                f"not a GleSAM config.json: {type(error).__name__}: {error}; "
+                "expected the file that GleSam.save_pretrained writes"
+            ) from error
+
+
+def _config_from_dict(data: Mapping[str, Any]) -> GleSamConfig:
+    if data["format_version"] != 1:
+        raise ValueError(
+            f"config.json has format_version {data['format_version']}, this glesam reads 1; "
+            "upgrade glesam or convert the checkpoint"
+        )
+    sam, gle = dict(data["sam"]), dict(data["gle"])
+    encoder = _tuples(sam.pop("encoder"))
+    kinds: dict[str, type[VitEncoderConfig] | type[ConvEncoderConfig]] = {
+        "vit": VitEncoderConfig,
+        "conv": ConvEncoderConfig,
+    }
+    unet = UNetConfig(**_tuples(gle.pop("unet")))
+    return GleSamConfig(
+        name=data["name"],
+        sam=SamConfig(encoder=kinds[encoder["kind"]](**encoder), **_tuples(sam)),
+        gle=GleConfig(unet=unet, **gle),
+    )
+
+
+def _tuples(data: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: tuple(value) if isinstance(value, list) else value for key, value in data.items()}
+
+
+def tiny(unet_style: Literal["sd15", "sd21"] = "sd15") -> GleSamConfig:
+    """Random weights for tests: a two-block ViT at 64 px and a U-Net of either Stable Diffusion style.
+
+    SD 1.5 projects into its transformer blocks with 1x1 convolutions and has the same number of
+    heads at every level; SD 2.1 uses linear projections and heads that grow with the width.
+    """
+    sd21 = unet_style == "sd21"
+    unet = UNetConfig(
+        block_out_channels=(16, 32, 32),
+        down_block_types=("CrossAttnDownBlock2D", "CrossAttnDownBlock2D", "DownBlock2D"),
+        up_block_types=("UpBlock2D", "CrossAttnUpBlock2D", "CrossAttnUpBlock2D"),
+        layers_per_block=1,
+        attention_head_dim=(2, 4, 4) if sd21 else 2,
+        cross_attention_dim=24,
+        use_linear_projection=sd21,
+        norm_num_groups=8,
+    )
+    encoder = VitEncoderConfig(
+        embed_dim=32, depth=2, num_heads=2, global_attn_indexes=(1,), window_size=3
+    )
+    return GleSamConfig(
+        name=f"tiny-{unet_style}",
+        sam=SamConfig("tiny", image_size=64, encoder=encoder, decoder_mlp_dim=64),
+        gle=GleConfig(unet, gamma=3.0, timestep=1, lora_rank=4, lora_alpha=8.0, text_tokens=5),
+    )
+
+
+def nano() -> GleSamConfig:
+    """The shipped model: a convolutional encoder at 512 px and a three-level U-Net, CPU-sized."""
+    unet = UNetConfig(
+        block_out_channels=(64, 64, 128),
+        down_block_types=("DownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D"),
+        up_block_types=("CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "UpBlock2D"),
+        layers_per_block=1,
+        attention_head_dim=(2, 2, 4),
+        cross_attention_dim=64,
+        use_linear_projection=True,
+    )
+    encoder = ConvEncoderConfig(
+        widths=(64, 128, 256, 384), bottlenecks=(32, 64, 96, 128), depths=(2, 3, 4, 4)
+    )
+    return GleSamConfig(
+        name="nano",
+        sam=SamConfig("nano", image_size=512, encoder=encoder, decoder_mlp_dim=512),
+        gle=GleConfig(unet, gamma=2.0, timestep=20, lora_rank=16, lora_alpha=16.0, text_tokens=8),
+    )

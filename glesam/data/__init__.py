@@ -1,0 +1,1 @@
+"""Images with masks, the LQSeg degradation, and prompts drawn from masks."""

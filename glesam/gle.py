@@ -1,0 +1,137 @@
+"""GLE, generative latent space enhancement: one denoising step on SAM's image embedding.
+
+With g = gamma, abar = alphas_cumprod[T] and eps the U-Net (GleSAM, CVPR 2025, equation (4)):
+
+    z_hat = (g z - sqrt(1 - abar) eps(g z; T, context)) / (g sqrt(abar))
+"""
+
+from __future__ import annotations
+
+import math
+from collections import OrderedDict
+
+import torch
+from diffusers import DDPMScheduler, UNet2DConditionModel
+from peft import LoraConfig
+from torch import Tensor, nn
+
+from glesam.config import EMBEDDING_CHANNELS, GleConfig, UNetConfig
+
+LATENT_CHANNELS = 4
+"""Channels that Stable Diffusion's U-Net reads and writes before CRE."""
+
+LORA_TARGETS = (
+    "to_q",
+    "to_k",
+    "to_v",
+    "to_out.0",
+    "proj_in",
+    "proj_out",
+    "ff.net.0.proj",
+    "ff.net.2",
+    "conv1",
+    "conv2",
+    "conv_shortcut",
+    "downsamplers.0.conv",
+    "upsamplers.0.conv",
+    "time_emb_proj",
+    "conv_in",
+    "conv_out",
+)
+"""Suffixes of the modules that the authors adapt; norms and the time embedding are not among them."""
+
+
+def build_base_unet(config: UNetConfig) -> UNet2DConditionModel:
+    """A Stable Diffusion U-Net before CRE: float [B, 4, h, w] in and out."""
+    return UNet2DConditionModel(
+        in_channels=LATENT_CHANNELS,
+        out_channels=LATENT_CHANNELS,
+        block_out_channels=config.block_out_channels,
+        down_block_types=config.down_block_types,
+        up_block_types=config.up_block_types,
+        layers_per_block=config.layers_per_block,
+        attention_head_dim=config.attention_head_dim,
+        cross_attention_dim=config.cross_attention_dim,
+        use_linear_projection=config.use_linear_projection,
+        norm_num_groups=config.norm_num_groups,
+    )
+
+
+def expand_channels(unet: UNet2DConditionModel) -> None:
+    """CRE, in place: 4 -> 256 channels by repetition, without rescaling (GleSAM, section 3.2).
+
+    `conv_in` repeats its weight along the input axis, `conv_out` its weight and bias along the
+    output axis, so that channel c of the embedding meets latent channel c mod 4.
+    """
+    repeats = EMBEDDING_CHANNELS // LATENT_CHANNELS
+    conv_in, conv_out = unet.conv_in, unet.conv_out
+    width, last = conv_in.out_channels, conv_out.in_channels
+    unet.conv_in = nn.Conv2d(EMBEDDING_CHANNELS, width, 3, padding=1)
+    unet.conv_out = nn.Conv2d(last, EMBEDDING_CHANNELS, 3, padding=1)
+    with torch.no_grad():
+        unet.conv_in.weight.copy_(conv_in.weight.repeat(1, repeats, 1, 1))
+        unet.conv_in.bias.copy_(conv_in.bias)
+        unet.conv_out.weight.copy_(conv_out.weight.repeat(repeats, 1, 1, 1))
+        unet.conv_out.bias.copy_(conv_out.bias.repeat(repeats))
+    unet.register_to_config(in_channels=EMBEDDING_CHANNELS, out_channels=EMBEDDING_CHANNELS)
+
+
+def build_gle_unet(config: GleConfig) -> UNet2DConditionModel:
+    """The U-Net of the method: CRE, then a LoRA adapter on every module of `LORA_TARGETS`."""
+    unet = build_base_unet(config.unet)
+    expand_channels(unet)
+    lora = LoraConfig(
+        r=config.lora_rank, lora_alpha=config.lora_alpha, target_modules=list(LORA_TARGETS)
+    )
+    unet.add_adapter(lora)
+    return unet
+
+
+def load_base_weights(unet: UNet2DConditionModel, base: UNet2DConditionModel) -> None:
+    """Copies a base U-Net (4 channels, before CRE) under the adapters of a GLE U-Net, in place."""
+    expand_channels(base)
+    weights = OrderedDict(base.state_dict())
+    own = unet.state_dict()
+    unet.load_state_dict({k: v if "lora_" in k else weights[k.replace("base_layer.", "")]
+                          for k, v in own.items()})  # fmt: skip
+
+
+def alphas_cumprod(config: GleConfig) -> Tensor:
+    """abar_t, float32 [num_train_timesteps], of Stable Diffusion's scaled-linear schedule."""
+    scheduler = DDPMScheduler(
+        beta_schedule="scaled_linear",
+        beta_start=config.beta_start,
+        beta_end=config.beta_end,
+        num_train_timesteps=config.num_train_timesteps,
+    )
+    schedule: Tensor = scheduler.alphas_cumprod
+    return schedule
+
+
+class Gle(nn.Module):
+    """Image embeddings [B, 256, h, w] -> enhanced image embeddings [B, 256, h, w].
+
+    Equation (4) is applied as z_hat = skip_scale z - noise_scale eps(gamma z), its two coefficients
+    computed in float64.
+    """
+
+    def __init__(self, config: GleConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.unet = build_gle_unet(config)
+        context = torch.zeros(1, config.text_tokens, config.unet.cross_attention_dim)
+        self.register_buffer("text_embedding", context)
+        abar = float(alphas_cumprod(config)[config.timestep])
+        self.gamma = config.gamma
+        self.skip_scale = 1 / math.sqrt(abar)
+        self.noise_scale = math.sqrt((1 - abar) / abar) / config.gamma
+
+    def forward(self, image_embeddings: Tensor) -> Tensor:
+        noise = self.predict_noise(self.gamma * image_embeddings)
+        return self.skip_scale * image_embeddings - self.noise_scale * noise
+
+    def predict_noise(self, scaled_embeddings: Tensor) -> Tensor:
+        """eps(g z; T, context), [B, 256, h, w]."""
+        context = self.get_buffer("text_embedding").expand(len(scaled_embeddings), -1, -1)
+        noise: Tensor = self.unet(scaled_embeddings, self.config.timestep, context).sample
+        return noise
