@@ -3,7 +3,7 @@
     GlesamError
     ├── BundleError     the bundle is missing, tampered with, or not what docs/bundle.md says
     ├── BackendError    a backend is unknown, absent, or refuses a graph or its feeds
-    ├── ImageError      a picture cannot be read, or an array is not a picture
+    ├── ImageError      a picture cannot be read, is none, or cannot be resized as asked
     ├── PromptError     a prompt does not fit the picture or the model
     └── OutputError     a result cannot be written where it was asked for
 
@@ -26,7 +26,7 @@ class BackendError(GlesamError):
 
 
 class ImageError(GlesamError):
-    """A picture cannot be read, or an array is not a picture."""
+    """A picture cannot be read, is none, or cannot be resized as asked."""
 
 
 class PromptError(GlesamError):

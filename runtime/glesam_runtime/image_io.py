@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import warnings
 from collections.abc import Mapping
@@ -29,6 +30,13 @@ def read_mask(path: str | os.PathLike[str]) -> Pixels:
     return np.array(_open(Path(path)).convert("L"))
 
 
+def check_exists(path: Path) -> None:
+    """Raise ImageError where there is no file at `path`."""
+    if not path.is_file():
+        found = "a folder" if path.is_dir() else "nothing"
+        raise ImageError(f"{path}: expected a picture, found {found}; check the path")
+
+
 def write_files(contents: Mapping[Path, bytes]) -> None:
     """Write all files or none that could be seen half-written; folders are made as needed.
 
@@ -39,6 +47,8 @@ def write_files(contents: Mapping[Path, bytes]) -> None:
     try:
         for path, content in contents.items():
             path.parent.mkdir(parents=True, exist_ok=True)
+            if path.is_dir():  # would only be noticed when others are already renamed
+                raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), path)
             temporary[path].write_bytes(content)
         for path in contents:
             temporary[path].replace(path)
@@ -62,9 +72,7 @@ def _remove(path: Path) -> None:
 
 def _open(path: Path) -> Image.Image:
     """An RGB picture, upright."""
-    if not path.is_file():
-        found = "a folder" if path.is_dir() else "nothing"
-        raise ImageError(f"{path}: expected a picture, found {found}; check the path")
+    check_exists(path)
     try:
         with warnings.catch_warnings():
             # PIL warns about a bomb at 89 megapixels, which cameras reach; it refuses at 179.

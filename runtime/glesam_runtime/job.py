@@ -11,8 +11,8 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from .errors import GlesamError, ImageError, OutputError, PromptError
-from .image_io import read_image, read_mask, write_files
+from .errors import GlesamError, OutputError, PromptError
+from .image_io import check_exists, read_image, read_mask, write_files
 from .overlay import draw_overlay
 from .predictor import Predictor
 from .preprocess import Floats
@@ -33,13 +33,14 @@ class Job:
 class Segmented:
     """One picture's results. Masks bool [M,H,W] and scores float32 [M] are in prompt order.
 
-    With multimask, three neighbours in M are the candidates of one prompt. `files` maps each
+    `candidates` neighbours in M belong to one prompt: 3 with multimask, else 1. `files` maps each
     written path to its size [bytes]: the masks in order, then the overlay.
     """
 
     path: Path
     masks: npt.NDArray[np.bool_]
     scores: Floats
+    candidates: int
     timings_ms: dict[str, float]
     files: dict[Path, int]
 
@@ -84,9 +85,7 @@ def check_paths(images: Sequence[Path], job: Job) -> None:
     Costs nothing, so it comes before the model is loaded.
     """
     for path in [*images, *([job.mask_path] if job.mask_path else [])]:
-        if not path.is_file():
-            found = "a folder" if path.is_dir() else "nothing"
-            raise ImageError(f"{path}: expected a picture, found {found}; check the path")
+        check_exists(path)
     stems: dict[str, Path] = {}
     for path in images:
         if path.stem in stems:
@@ -125,7 +124,8 @@ def _segment(predictor: Predictor, path: Path, job: Job, inputs: set[Path]) -> S
     write_files(files)
     sizes = {file: len(content) for file, content in files.items()}
     scores = prediction.iou_predictions.reshape(-1)
-    return Segmented(path, masks, scores, dict(predictor.timings), sizes)
+    candidates = len(masks) // len(prompts)
+    return Segmented(path, masks, scores, candidates, dict(predictor.timings), sizes)
 
 
 def _with_mask(predictor: Predictor, job: Job) -> Sequence[Prompt]:

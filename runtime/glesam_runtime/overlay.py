@@ -69,7 +69,8 @@ def _draw_prompt(
     radius = 3 * stroke
     for points, fill in ((prompt.points, _FOREGROUND), (prompt.background_points, _BACKGROUND)):
         for x, y in points:
-            draw.circle((x, y), radius, fill=fill, outline=_WHITE, width=stroke)
+            disc = (x - radius, y - radius, x + radius, y + radius)
+            draw.ellipse(disc, fill=fill, outline=_WHITE, width=stroke)
 
 
 def _draw_box(

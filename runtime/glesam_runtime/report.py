@@ -64,12 +64,15 @@ def _picture(result: Segmented) -> Json:
     height, width = result.masks.shape[1:]
     masks = [
         {
+            "prompt": index // result.candidates,
             "iou_prediction": round(float(score), 6),
             "area": int(mask.sum()),
             "segmentation": rle_from_mask(mask),
             "file": str(file),
         }
-        for mask, score, file in zip(result.masks, result.scores, mask_files, strict=True)
+        for index, (mask, score, file) in enumerate(
+            zip(result.masks, result.scores, mask_files, strict=True)
+        )
     ]
     return {
         "image": str(result.path),

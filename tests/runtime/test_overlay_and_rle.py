@@ -39,6 +39,7 @@ def test_any_size_can_be_drawn(size: tuple[int, int]) -> None:
     assert draw_overlay(image, [np.ones(size, bool)], [prompt]).size == (width, height)
 
 
+@pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # pycocotools
 @pytest.mark.parametrize("fill", ["random", "empty", "full"])
 def test_rle_decodes_to_the_mask(fill: str) -> None:
     mask = np.full((31, 17), fill == "full")

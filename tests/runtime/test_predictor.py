@@ -20,7 +20,7 @@ from glesam_runtime import (
     Prompt,
     PromptError,
 )
-from glesam_runtime.engines import open_engine
+from glesam_runtime.engines import Engine, open_engine
 from glesam_runtime.engines.fake import FakeEngine
 from glesam_runtime.preprocess import Pixels
 
@@ -78,7 +78,7 @@ def test_several_prompts_share_one_call_of_the_decoder(bundle_path: Path, image:
 def with_spied_decoder(bundle_path: Path) -> tuple[Predictor, FakeEngine]:
     bundle = Bundle.open(bundle_path)
 
-    def engine(name: str) -> Any:
+    def engine(name: str) -> Engine:
         return open_engine(
             "onnxruntime", bundle.graph_path(name), bundle.manifest.graphs[name].spec
         )

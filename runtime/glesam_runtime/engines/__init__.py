@@ -29,12 +29,11 @@ def pick_backend(name: str) -> tuple[str, str]:
 
 
 def open_engine(backend: str, path: Path, spec: GraphSpec) -> Engine:
-    """Compile the ONNX graph at `path` for `backend`, a name that pick_backend() gave.
+    """Compile the ONNX graph at `path` for `backend`.
 
-    Raises BackendError where the library is absent or refuses the graph.
+    Raises BackendError where the backend is unknown, its library absent, or the graph refused.
     """
-    if backend not in BACKENDS:
-        raise BackendError(f"backend {backend!r} is not in this build; name it to pick_backend()")
+    pick_backend(backend)
     try:
         from .onnxruntime import OnnxRuntimeEngine
     except ImportError as error:
