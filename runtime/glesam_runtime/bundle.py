@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
 
-from .errors import BundleError
+from .errors import BundleError, first_line
 from .manifest import FileRecord, Manifest, parse_manifest
 
 _CHUNK_BYTES = 1 << 20
@@ -56,8 +56,8 @@ def default_bundle_path() -> Path:
 
 
 def _check_folder(root: Path) -> None:
-    if not root.is_dir():
-        found = "a file" if root.exists() else "nothing"
+    if not os.path.isdir(root):  # unlike Path.is_dir, false for a name that is too long
+        found = "a file" if os.path.exists(root) else "nothing"
         raise BundleError(
             f"bundle {root}: expected a folder with bundle.json, found {found}; "
             "give the folder that glesam-export wrote"
@@ -84,15 +84,14 @@ def _check_sidecar(sidecar: bytes, digest: str) -> None:
 
 
 def _check_file(root: Path, name: str, record: FileRecord) -> None:
-    path = _inside(root, name)
-    if not path.is_file():
-        raise _damaged(root, name, "a file", "a folder" if path.exists() else "nothing")
     try:
-        size, sha256 = path.stat().st_size, ""
-        if size == record.size:
-            sha256 = _sha256(path)
-    except OSError as error:
-        raise _damaged(root, name, "a readable file", str(error.strerror)) from error
+        path = _inside(root, name)
+        if not path.is_file():
+            raise _damaged(root, name, "a file", "a folder" if path.exists() else "nothing")
+        size = path.stat().st_size
+        sha256 = _sha256(path) if size == record.size else ""
+    except (OSError, RuntimeError) as error:  # RuntimeError: links in a loop, before Python 3.13
+        raise _damaged(root, name, "a readable file", first_line(error)) from error
     if size != record.size:
         raise _damaged(root, name, f"{record.size} bytes", f"{size} bytes")
     if sha256 != record.sha256:

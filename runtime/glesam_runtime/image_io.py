@@ -32,8 +32,8 @@ def read_mask(path: str | os.PathLike[str]) -> Pixels:
 
 def check_exists(path: Path) -> None:
     """Raise ImageError where there is no file at `path`."""
-    if not path.is_file():
-        found = "a folder" if path.is_dir() else "nothing"
+    if not os.path.isfile(path):  # unlike Path.is_file, false for a name that is too long
+        found = "a folder" if os.path.isdir(path) else "nothing"
         raise ImageError(f"{path}: expected a picture, found {found}; check the path")
 
 
@@ -89,7 +89,7 @@ def _open(path: Path) -> Image.Image:
         ) from error
     except Exception as error:  # broken bytes make PIL's decoders raise nearly anything
         raise ImageError(
-            f"{path}: the picture is broken or truncated ({first_line(error)}); copy it again"
+            f"{path}: cannot read the picture to its end ({first_line(error)}); copy it again"
         ) from error
 
 

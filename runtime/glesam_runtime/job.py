@@ -84,7 +84,7 @@ def check_paths(images: Sequence[Path], job: Job) -> None:
 
     Costs nothing, so it comes before the model is loaded.
     """
-    for path in [*images, *([job.mask_path] if job.mask_path else [])]:
+    for path in _inputs(images, job):
         check_exists(path)
     stems: dict[str, Path] = {}
     for path in images:
@@ -101,12 +101,16 @@ def run_job(predictor: Predictor, images: Sequence[Path], job: Job) -> Iterator[
 
     A picture's files are written once all of them are made; a bad picture does not stop the rest.
     """
-    inputs = {path.resolve() for path in images}
+    inputs = {path.resolve() for path in _inputs(images, job)}
     for path in images:
         try:
             yield _segment(predictor, path, job, inputs)
         except GlesamError as error:
             yield Failed(path, str(error))
+
+
+def _inputs(images: Sequence[Path], job: Job) -> list[Path]:
+    return [*images, job.mask_path] if job.mask_path else [*images]
 
 
 def _segment(predictor: Predictor, path: Path, job: Job, inputs: set[Path]) -> Segmented:
@@ -138,7 +142,7 @@ def _with_mask(predictor: Predictor, job: Job) -> Sequence[Prompt]:
 def _check_not_an_input(files: dict[Path, bytes], inputs: set[Path]) -> None:
     for file in files:
         if file.resolve() in inputs:
-            raise OutputError(f"{file} is one of the pictures; choose another folder with --out")
+            raise OutputError(f"{file} is one of the inputs; choose another folder with --out")
 
 
 def _png(picture: Image.Image) -> bytes:

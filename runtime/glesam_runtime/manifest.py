@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -13,6 +12,7 @@ from .errors import BundleError
 from .spec import Dimension, GraphSpec, TensorSpec, bundle_contract
 
 FORMAT_VERSION = 1
+_LARGEST = 1e30  # well inside float32, in which the graphs compute
 _KIND_NAMES = {dict: "an object", list: "a list", str: "a string", bool: "true or false"}
 _Kind = TypeVar("_Kind", dict[str, object], list[object], str, bool)
 
@@ -184,10 +184,15 @@ class _Fields:
 
 
 def _number(where: str, value: object, positive: bool) -> float:
-    number = isinstance(value, int | float) and not isinstance(value, bool)
-    if not number or not math.isfinite(value) or (positive and value <= 0):  # type: ignore[arg-type, operator]
+    # A comparison is false for NaN, and unlike math.isfinite() it takes an integer of any length.
+    if (
+        isinstance(value, bool)
+        or not isinstance(value, int | float)
+        or not -_LARGEST < value < _LARGEST
+        or (positive and value <= 0)
+    ):
         raise _refuse(where, "a positive number" if positive else "a finite number", value)
-    return float(value)  # type: ignore[arg-type]
+    return float(value)
 
 
 def _tensor(where: str, value: object) -> TensorSpec:

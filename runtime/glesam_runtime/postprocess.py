@@ -13,9 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from .preprocess import Floats, Geometry
-
-Doubles = npt.NDArray[np.float64]
+from .preprocess import Doubles, Floats, Geometry
 
 _BLOCK_PIXELS = 1 << 22  # 16 MiB of float32 logits at a time, however large the picture
 

@@ -10,6 +10,7 @@ import numpy.typing as npt
 from PIL import Image
 
 Floats = npt.NDArray[np.float32]
+Doubles = npt.NDArray[np.float64]
 Pixels = npt.NDArray[np.uint8]
 Size = tuple[int, int]
 """(height, width) in pixels, as SAM orders it."""
@@ -30,13 +31,13 @@ class Geometry:
     image_size: int
     direct_masks: bool = False
 
-    def to_input(self, points: Floats) -> Floats:
+    def to_input(self, points: Doubles) -> Floats:
         """(x, y) [..., 2] in pixels of the original picture -> in pixels of the input."""
         height, width = self.original_size
         resized_height, resized_width = self.resized_size
         # In float64 like ResizeLongestSide.apply_coords, rounded to float32 once.
         scale = np.array([resized_width / width, resized_height / height])
-        scaled: Floats = (points.astype(np.float64) * scale).astype(np.float32)
+        scaled: Floats = (points * scale).astype(np.float32)
         return scaled
 
 

@@ -10,7 +10,7 @@ import numpy.typing as npt
 from PIL import Image
 
 from .errors import PromptError
-from .preprocess import Floats, Geometry, Pixels, Size
+from .preprocess import Doubles, Floats, Geometry, Pixels, Size
 
 PADDING, BACKGROUND, FOREGROUND, BOX_TOP_LEFT, BOX_BOTTOM_RIGHT = -1, 0, 1, 2, 3
 """SAM's point labels."""
@@ -92,13 +92,13 @@ def _coords_and_labels(prompt: Prompt, geometry: Geometry) -> tuple[Floats, list
     return coords, [*labels, BOX_TOP_LEFT, BOX_BOTTOM_RIGHT]
 
 
-def _checked_points(kind: str, points: Points, original_size: Size) -> Floats:
-    """[K,2] float32. Pixel (x, y) exists for 0 <= x < width and 0 <= y < height."""
+def _checked_points(kind: str, points: Points, original_size: Size) -> Doubles:
+    """[K,2]. Pixel (x, y) exists for 0 <= x < width and 0 <= y < height."""
     if len(points) == 0:
-        return np.zeros((0, 2), np.float32)
+        return np.zeros((0, 2))
     coords = _numbers(f"{kind}s", points, "rows of two numbers (X, Y)")
     if coords.ndim != 2 or coords.shape[1] != 2:
-        raise PromptError(f"{kind}s: expected rows of two numbers (X, Y), found {points!r}")
+        raise PromptError(f"{kind}s: expected rows of two numbers (X, Y), found {coords.tolist()}")
     height, width = original_size
     for x, y in coords.tolist():
         # Written so that NaN, which compares false with everything, is refused too.
@@ -110,11 +110,11 @@ def _checked_points(kind: str, points: Points, original_size: Size) -> Floats:
     return coords
 
 
-def _checked_box(box: Box, original_size: Size) -> Floats:
-    """The box's corners [2,2] float32. Its edges may lie on the picture's."""
+def _checked_box(box: Box, original_size: Size) -> Doubles:
+    """The box's corners [2,2]. Its edges may lie on the picture's."""
     corners = _numbers("box", box, "four numbers X0 Y0 X1 Y1")
     if corners.shape != (4,):
-        raise PromptError(f"box: expected four numbers X0 Y0 X1 Y1, found {box!r}")
+        raise PromptError(f"box: expected four numbers X0 Y0 X1 Y1, found {corners.tolist()}")
     height, width = original_size
     x0, y0, x1, y1 = corners.tolist()
     if not (0 <= x0 < x1 <= width and 0 <= y0 < y1 <= height):
@@ -126,9 +126,9 @@ def _checked_box(box: Box, original_size: Size) -> Floats:
     return corners.reshape(2, 2)
 
 
-def _numbers(name: str, values: object, expected: str) -> Floats:
+def _numbers(name: str, values: object, expected: str) -> Doubles:
     try:
-        return np.asarray(values, np.float32)
+        return np.asarray(values, np.float64)
     except (TypeError, ValueError) as error:
         raise PromptError(f"{name}: expected {expected}, found {values!r}") from error
 
@@ -146,7 +146,7 @@ def _mask_feeds(
     return {"mask_input": masks, "has_mask_input": present}
 
 
-def _checked_logits(mask_input: Floats, side: int) -> Floats:
+def _checked_logits(mask_input: Floats, side: int) -> Doubles:
     logits = _numbers("mask_input", mask_input, f"float32 logits [{side}, {side}]")
     if logits.shape != (side, side) or not np.isfinite(logits).all():
         found = list(logits.shape) if logits.shape != (side, side) else "NaN or infinite values"

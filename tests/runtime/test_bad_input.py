@@ -40,6 +40,7 @@ def refused(bundle_path: Path, tmp_path: Path) -> Refusal:
 def test_a_missing_picture(refused: Refusal, photo: Path, tmp_path: Path) -> None:
     assert "found nothing; check the path" in refused(photo, tmp_path / "absent.jpg", *BOX)
     assert "found a folder" in refused(tmp_path, *BOX)
+    assert "found nothing" in refused("x" * 5000, *BOX)
 
 
 def test_a_file_that_is_no_picture(refused: Refusal, tmp_path: Path) -> None:
@@ -185,5 +186,5 @@ def test_a_result_never_overwrites_a_picture(bundle_path: Path, photo: Path) -> 
     options = [str(photo), str(namesake), *BOX, "--bundle", str(bundle_path)]
     result = CliRunner().invoke(app, [*options, "--out", str(photo.parent)])
     assert result.exit_code == 2
-    assert "photo.mask0.png is one of the pictures" in result.stderr
+    assert "photo.mask0.png is one of the inputs" in result.stderr
     assert namesake.read_bytes() == before

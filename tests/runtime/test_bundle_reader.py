@@ -100,6 +100,12 @@ def test_a_link_that_leaves_the_bundle_is_refused(
     assert "stays in the folder" in refusal(own_bundle)
 
 
+def test_links_in_a_loop_are_refused(own_bundle: Path) -> None:
+    (own_bundle / "gle.onnx").unlink()
+    (own_bundle / "gle.onnx").symlink_to("gle.onnx")
+    assert "gle.onnx: expected a" in refusal(own_bundle)
+
+
 def test_every_field_of_the_manifest_is_needed(own_bundle: Path) -> None:
     content = json.loads((own_bundle / "bundle.json").read_text())
     for field in content:
@@ -114,6 +120,7 @@ def test_every_field_of_the_manifest_is_needed(own_bundle: Path) -> None:
         (lambda m: m.update(image_size=True), "image_size must be an integer"),
         (lambda m: m.update(image_size=100), "image_size must be a multiple of 16"),
         (lambda m: m.update(gamma=float("nan")), "gamma must be a positive number"),
+        (lambda m: m.update(gamma=10**400), "gamma must be a positive number"),
         (lambda m: m.update(mask_threshold=None), "mask_threshold must be a finite number"),
         (lambda m: m.update(pixel_mean=[1, 2]), "pixel_mean must be three numbers"),
         (lambda m: m.update(pixel_std=[1, 0, 1]), "pixel_std must be a positive number"),

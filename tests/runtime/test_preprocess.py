@@ -45,12 +45,12 @@ def test_squash_is_bicubic_to_512_then_bilinear_without_padding(image: Pixels) -
 
 def test_points_are_scaled_by_the_rounded_size_as_sam_does() -> None:
     geometry = longest_side((333, 1000), 512)
-    point = geometry.to_input(np.array([[999, 332]], np.float32))
+    point = geometry.to_input(np.array([[999, 332]], np.float64))
     np.testing.assert_allclose(point, [[999 * 512 / 1000, 332 * 170 / 333]], rtol=1e-6)
 
 
 def test_points_are_squashed_on_each_axis_apart() -> None:
-    point = squash((100, 200), 512).to_input(np.array([[200, 100]], np.float32))
+    point = squash((100, 200), 512).to_input(np.array([[200, 100]], np.float64))
     np.testing.assert_array_equal(point, [[512, 512]])
 
 

@@ -57,6 +57,7 @@ def test_only_the_prompts_with_a_mask_say_so() -> None:
         Prompt(box=(10, 10, 10, 20)),
         Prompt(box=(0, 0, float("nan"), 10)),
         Prompt(box=(0, 0, float("inf"), 10)),
+        Prompt(box=(0, 0, 1e39, 10)),
         Prompt(box=(0, 0, 10)),  # type: ignore[arg-type]
         Prompt(box="abcd"),  # type: ignore[arg-type]
         Prompt(points=[(128, 0)]),
