@@ -159,9 +159,7 @@ def tiny(unet_style: Literal["sd15", "sd21"] = "sd15") -> GleSamConfig:
         use_linear_projection=sd21,
         norm_num_groups=8,
     )
-    encoder = VitEncoderConfig(
-        embed_dim=32, depth=2, num_heads=2, global_attn_indexes=(1,), window_size=3
-    )
+    encoder = VitEncoderConfig(embed_dim=32, depth=2, num_heads=2, global_attn_indexes=(1,), window_size=3)
     return GleSamConfig(
         name=f"tiny-{unet_style}",
         sam=SamConfig("tiny", image_size=64, encoder=encoder, decoder_mlp_dim=64),

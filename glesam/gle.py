@@ -80,9 +80,7 @@ def build_gle_unet(config: GleConfig) -> UNet2DConditionModel:
     """The U-Net of the method: CRE, then a LoRA adapter on every module of `LORA_TARGETS`."""
     unet = build_base_unet(config.unet)
     expand_channels(unet)
-    lora = LoraConfig(
-        r=config.lora_rank, lora_alpha=config.lora_alpha, target_modules=list(LORA_TARGETS)
-    )
+    lora = LoraConfig(r=config.lora_rank, lora_alpha=config.lora_alpha, target_modules=list(LORA_TARGETS))
     unet.add_adapter(lora)
     return unet
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
+from importlib.resources import files
 from pathlib import Path
 
 import torch
@@ -17,6 +18,18 @@ from glesam.sam import build_image_encoder, build_mask_decoder, build_prompt_enc
 
 CONFIG_FILE = "config.json"
 WEIGHTS_FILE = "model.safetensors"
+
+
+def shipped_checkpoint() -> Path:
+    """The folder of `nano`, the trained model inside the package.
+
+    Raises:
+        CheckpointError: this installation has none.
+    """
+    folder = Path(str(files("glesam") / "models" / "nano"))
+    if not (folder / WEIGHTS_FILE).is_file():
+        raise CheckpointError(f"this installation has no shipped model ({folder} is missing)")
+    return folder
 
 
 class CheckpointError(ValueError):
@@ -117,7 +130,7 @@ class GleSam(nn.Module):
         Raises:
             CheckpointError: files are missing or unreadable, or tensors do not fit the config.
         """
-        folder = _resolve(folder_or_hub_id)
+        folder = cls.resolve(folder_or_hub_id)
         try:
             model = cls(GleSamConfig.from_json((folder / CONFIG_FILE).read_text()))
             tensors = load_file(folder / WEIGHTS_FILE)
@@ -139,20 +152,21 @@ class GleSam(nn.Module):
                 )
         self.load_state_dict(tensors)
 
+    @staticmethod
+    def resolve(folder_or_hub_id: str | Path) -> Path:
+        """The local folder of a checkpoint; a hub id is downloaded first."""
+        folder = Path(folder_or_hub_id)
+        if folder.is_dir():
+            return folder
+        if isinstance(folder_or_hub_id, Path) or folder.is_absolute() or str(folder).count("/") != 1:
+            raise CheckpointError(
+                f"no folder {folder}; expected one with {CONFIG_FILE} and {WEIGHTS_FILE}, "
+                "or a hub id such as owner/model"
+            )
+        from huggingface_hub import snapshot_download
+        from huggingface_hub.errors import HfHubHTTPError, HFValidationError
 
-def _resolve(folder_or_hub_id: str | Path) -> Path:
-    folder = Path(folder_or_hub_id)
-    if folder.is_dir():
-        return folder
-    if isinstance(folder_or_hub_id, Path) or folder.is_absolute() or str(folder).count("/") != 1:
-        raise CheckpointError(
-            f"no folder {folder}; expected one with {CONFIG_FILE} and {WEIGHTS_FILE}, "
-            "or a hub id such as owner/model"
-        )
-    from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HfHubHTTPError, HFValidationError
-
-    try:
-        return Path(snapshot_download(str(folder), allow_patterns=[CONFIG_FILE, WEIGHTS_FILE]))
-    except (HfHubHTTPError, HFValidationError, OSError) as error:
-        raise CheckpointError(f"no folder {folder}, and the hub has no such model: {error}") from error
+        try:
+            return Path(snapshot_download(str(folder), allow_patterns=[CONFIG_FILE, WEIGHTS_FILE]))
+        except (HfHubHTTPError, HFValidationError, OSError) as error:
+            raise CheckpointError(f"no folder {folder}, and the hub has no such model: {error}") from error

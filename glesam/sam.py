@@ -71,7 +71,8 @@ def embed_points(
 ) -> Tensor:
     """Sparse prompt embeddings [N, P, 256], as `PromptEncoder._embed_points` computes them.
 
-    Labels select by arithmetic instead of by indexed assignment, which exporters cannot trace.
+    Labels select by arithmetic instead of by indexed assignment, and coordinates are scaled as a
+    whole instead of in place: both would become scatters in a graph.
 
     Args:
         point_coords: float [N, P, 2], (x, y) in pixels of the S x S input.
@@ -79,7 +80,7 @@ def embed_points(
         image_size: S, px.
     """
     encoder: Any = prompt_encoder
-    position = encoder.pe_layer.forward_with_coords(point_coords + 0.5, (image_size, image_size))
+    position = encoder.pe_layer._pe_encoding((point_coords + 0.5) / image_size)
     labels = point_labels.unsqueeze(-1)
     embedding = torch.where(labels == -1, encoder.not_a_point_embed.weight, position)
     for label, learned in enumerate(encoder.point_embeddings):

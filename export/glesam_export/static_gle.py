@@ -79,9 +79,7 @@ def _attends_to(block: nn.Module, context: Tensor | None) -> dict[str, Tensor | 
 class StaticGle(nn.Module):
     """Image embeddings [B, 256, h, w] -> enhanced image embeddings [B, 256, h, w]."""
 
-    def __init__(
-        self, unet: StaticUNet, input_scale: float, output_scale: float, skip_scale: float
-    ) -> None:
+    def __init__(self, unet: StaticUNet, input_scale: float, output_scale: float, skip_scale: float) -> None:
         super().__init__()
         self.unet = unet
         self.input_scale = input_scale
@@ -97,7 +95,5 @@ class StaticGle(nn.Module):
 
 def static_gle(gle: Gle) -> StaticGle:
     """GLE with its constants in place and nothing folded; shares the model's tensors."""
-    unet = StaticUNet(
-        shared_copy(gle.unet), gle.config.timestep, gle.get_buffer("text_embedding")
-    )
+    unet = StaticUNet(shared_copy(gle.unet), gle.config.timestep, gle.get_buffer("text_embedding"))
     return StaticGle(unet, gle.gamma, gle.noise_scale, gle.skip_scale).eval()

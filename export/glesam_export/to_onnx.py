@@ -44,6 +44,7 @@ def onnx_from_graph(graph: Graph, opset: int = OPSETS[0]) -> onnx.ModelProto:
                 verbose=False,
             )
         assert program is not None
+        simplified: onnx.ModelProto
         simplified, matches = onnxsim.simplify(program.model_proto)
     except Exception as error:  # the exporters raise whatever their parts raise
         raise ConversionError(f"{graph.name}: export to ONNX failed: {error}") from error

@@ -27,16 +27,21 @@ PIXEL_MEAN = (124, 116, 104)
 """SAM's, rounded: normalization turns this padding into (nearly) the zeros that SAM pads with."""
 
 
+PADDING_LABEL = 255
+
+
 @dataclass(frozen=True)
 class Batch:
     """B pictures of S x S with K objects and one prompt each.
 
-    `image` (clean) and `degraded`: float32 [B, 3, S, S], RGB in [0, 255]. `masks` float32 [B*K, S, S],
-    0 or 1. `point_coords` float32 [B*K, 4, 2], px in the S x S frame; `point_labels` int32 [B*K, 4].
+    `image` (clean) and `degraded`: float32 [B, 3, S, S], RGB in [0, 255]. `labels` uint8 [B, S, S].
+    `masks` float32 [B*K, S, S], 0 or 1. `point_coords` float32 [B*K, 4, 2], px in the S x S frame;
+    `point_labels` int32 [B*K, 4].
     """
 
     image: Tensor
     degraded: Tensor
+    labels: Tensor
     masks: Tensor
     point_coords: Tensor
     point_labels: Tensor
@@ -72,10 +77,11 @@ class SamplePool:
 def make_batch(pool: SamplePool, plan: BatchPlan, step: int) -> Batch:
     rng = np.random.default_rng((plan.seed, step))
     rows = [_draw(pool, plan, rng) for _ in range(plan.size)]
-    images, degraded, masks, coords, labels = zip(*rows, strict=True)
+    images, degraded, label_maps, masks, coords, labels = zip(*rows, strict=True)
     return Batch(
         _to_tensor(images),
         _to_tensor(degraded),
+        torch.from_numpy(np.stack(label_maps)),
         torch.from_numpy(np.concatenate(masks).astype(np.float32)),
         torch.from_numpy(np.concatenate(coords)),
         torch.from_numpy(np.concatenate(labels)),
@@ -87,11 +93,12 @@ def _to_tensor(images: Sequence[Image]) -> Tensor:
     return stacked.float().contiguous(memory_format=torch.channels_last)
 
 
-Row = tuple[Image, Image, NDArray[np.bool_], NDArray[np.float32], NDArray[np.int32]]
+Labels = NDArray[np.uint8]
+Row = tuple[Image, Image, Labels, NDArray[np.bool_], NDArray[np.float32], NDArray[np.int32]]
 
 
 def _draw(pool: SamplePool, plan: BatchPlan, rng: np.random.Generator) -> Row:
-    """One picture, its degraded twin, and K masks, coords and labels."""
+    """One picture, its degraded twin and label map, and K masks with a prompt each."""
     while True:  # a crop may hold no object
         sample = pool.draw(rng)
         image, labels = _augment(sample, plan.image_size, rng)
@@ -108,15 +115,14 @@ def _draw(pool: SamplePool, plan: BatchPlan, rng: np.random.Generator) -> Row:
     return (
         _pad(image, plan.image_size, PIXEL_MEAN),
         _pad(damaged, plan.image_size, PIXEL_MEAN),
+        _pad(labels, plan.image_size, PADDING_LABEL),
         np.stack(masks),
         np.stack([prompt.coords for prompt in prompts]),
         np.stack([prompt.labels for prompt in prompts]),
     )
 
 
-def _augment(
-    sample: Sample, size: int, rng: np.random.Generator
-) -> tuple[Image, NDArray[np.uint8]]:
+def _augment(sample: Sample, size: int, rng: np.random.Generator) -> tuple[Image, Labels]:
     """Scale (0.75 to 1.5 of the longest-side fit), flip, crop to at most size x size, colours."""
     height, width = sample.labels.shape
     scale = size / max(height, width) * float(np.exp(rng.uniform(np.log(0.75), np.log(1.5))))
@@ -129,7 +135,7 @@ def _augment(
     left = int(rng.integers(0, max(1, shape[0] - size + 1)))
     top = int(rng.integers(0, max(1, shape[1] - size + 1)))
     window = slice(top, top + size), slice(left, left + size)
-    return _jitter_colours(image[window], rng), np.ascontiguousarray(labels[window])
+    return _jitter_colours(np.asarray(image[window], np.uint8), rng), np.ascontiguousarray(labels[window])
 
 
 def _jitter_colours(image: Image, rng: np.random.Generator) -> Image:

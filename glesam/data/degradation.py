@@ -56,7 +56,7 @@ def degrade(image: Image, rate: int, rng: np.random.Generator) -> Image:
         uint8 [H, W, 3], of the size it came in.
     """
     work = cv2.resize(image, (WORKING_SIZE, WORKING_SIZE), interpolation=cv2.INTER_CUBIC)
-    x: Float = work.astype(np.float32) / 255
+    x = _to_float(work)
     x = _jpeg(_noise(_rescale(_blur(x, FIRST, rng), FIRST, 1, rng), FIRST, rng), rng)
     x = _noise(_rescale(_blur(x, SECOND, rng), SECOND, rate, rng), SECOND, rng)
     x = _finish(x, rng)
@@ -92,36 +92,42 @@ def _noise(x: Float, stage: Stage, rng: np.random.Generator) -> Float:
         noise: NDArray[Any] = rng.standard_normal(shape, dtype=np.float32)
         noise = noise * rng.uniform(*stage.gaussian_sigma) / 255
     else:
-        base = cv2.cvtColor(x, cv2.COLOR_RGB2GRAY)[..., None] if grey else x
+        base = np.asarray(cv2.cvtColor(x, cv2.COLOR_RGB2GRAY))[..., None] if grey else x
         noise = _poisson_noise(base, rng) * rng.uniform(*stage.poisson_scale)
     return np.clip(x + noise, 0, 1).astype(np.float32)
 
 
-def _poisson_noise(x: Float, rng: np.random.Generator) -> NDArray[Any]:
+def _poisson_noise(x: NDArray[Any], rng: np.random.Generator) -> NDArray[Any]:
     """Shot noise whose photon count is the power of two above the number of grey levels."""
     levels = np.round(x * 255) / 255
     photons = 2 ** np.ceil(np.log2(max(2, len(np.unique(levels)))))
-    return rng.poisson(levels * photons) / photons - levels
+    noise: NDArray[Any] = rng.poisson(levels * photons) / photons - levels
+    return noise
 
 
 def _jpeg(x: Float, rng: np.random.Generator) -> Float:
     quality = int(rng.integers(JPEG_QUALITY[0], JPEG_QUALITY[1] + 1))
     bgr = cv2.cvtColor(_to_uint8(x * 255), cv2.COLOR_RGB2BGR)
     _, encoded = cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, quality])
-    decoded = cv2.cvtColor(cv2.imdecode(encoded, cv2.IMREAD_COLOR), cv2.COLOR_BGR2RGB)
-    return decoded.astype(np.float32) / 255
+    decoded = np.asarray(cv2.imdecode(encoded, cv2.IMREAD_COLOR))
+    return _to_float(cv2.cvtColor(decoded, cv2.COLOR_BGR2RGB))
 
 
 def _finish(x: Float, rng: np.random.Generator) -> Float:
     """A last sinc filter (8 of 10) and JPEG in either order; returns [0, 255]."""
     sinc_first = rng.random() < 0.5
     kernel = random_sinc_kernel(rng, random_size(rng)) if rng.random() < 0.8 else None
-    for step in (("sinc", "jpeg") if sinc_first else ("jpeg", "sinc")):
+    for step in ("sinc", "jpeg") if sinc_first else ("jpeg", "sinc"):
         if step == "jpeg":
             x = _jpeg(x, rng)
         elif kernel is not None:
             x = _filter(x, kernel)
     return x * 255
+
+
+def _to_float(image: NDArray[Any]) -> Float:
+    scaled: Float = image.astype(np.float32) / np.float32(255)
+    return scaled
 
 
 def _to_uint8(x: NDArray[Any]) -> Image:

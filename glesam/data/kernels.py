@@ -74,4 +74,5 @@ def sinc_kernel(size: int, cutoff: float) -> Kernel:
 
 
 def _normalized(kernel: NDArray[np.float64]) -> Kernel:
-    return (kernel / kernel.sum()).astype(np.float32)
+    normalized: Kernel = (kernel / kernel.sum()).astype(np.float32)
+    return normalized

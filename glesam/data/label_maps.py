@@ -58,9 +58,7 @@ class Sample:
     labels: NDArray[np.uint8]
 
 
-def load_samples(
-    root: Path, descriptions: tuple[DatasetDescription, ...], *, dev: bool
-) -> Iterator[Sample]:
+def load_samples(root: Path, descriptions: tuple[DatasetDescription, ...], *, dev: bool) -> Iterator[Sample]:
     """Yields the training or the development split of every described set, in sorted order.
 
     Raises:

@@ -61,14 +61,10 @@ def train(
         checkpoint: file, replaced atomically every `save_every` steps and at the end.
     """
     trained = [p for p in module.parameters() if p.requires_grad]
-    optimizer = torch.optim.AdamW(
-        trained, lr=config.lr, weight_decay=config.weight_decay, fused=True
-    )
+    optimizer = torch.optim.AdamW(trained, lr=config.lr, weight_decay=config.weight_decay, fused=True)
     start = load_checkpoint(checkpoint, module, optimizer)
     meter = Meter(checkpoint.stem, config, start, report)
-    for step, batch in zip(
-        range(start, config.steps), batches(range(start, config.steps)), strict=True
-    ):
+    for step, batch in zip(range(start, config.steps), batches(range(start, config.steps)), strict=True):
         torch.manual_seed(config.seed * 1_000_003 + step)
         for group in optimizer.param_groups:
             group["lr"] = learning_rate(config, step)
@@ -85,9 +81,7 @@ def train(
 class Meter:
     """Means of the reported losses, one line every `report_every` steps."""
 
-    def __init__(
-        self, name: str, config: LoopConfig, start: int, report: Callable[[str], None]
-    ) -> None:
+    def __init__(self, name: str, config: LoopConfig, start: int, report: Callable[[str], None]) -> None:
         self.name, self.config, self.report = name, config, report
         self.sums: dict[str, float] = {}
         self.first, self.since = start, time.monotonic()
@@ -104,9 +98,7 @@ class Meter:
         self.sums, self.first, self.since = {}, step + 1, time.monotonic()
 
 
-def save_checkpoint(
-    path: Path, module: nn.Module, optimizer: torch.optim.Optimizer, step: int
-) -> None:
+def save_checkpoint(path: Path, module: nn.Module, optimizer: torch.optim.Optimizer, step: int) -> None:
     state: dict[str, Any] = {
         "step": step,
         "module": module.state_dict(),

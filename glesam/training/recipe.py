@@ -7,46 +7,105 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+import torch
 from torch import nn
 
 from glesam.data.batches import Batch, BatchPlan, SamplePool, prefetch
+from glesam.gle import build_base_unet, load_base_weights
 from glesam.model import GleSam
+from glesam.training.decoder_stage import decoder_losses
+from glesam.training.gle_stage import base_losses, gle_losses
 from glesam.training.loop import LoopConfig, train
 from glesam.training.sam_stage import sam_losses
+from glesam.training.shapes_stage import attend_by_place, shape_batches, shape_losses
 
 Report = Callable[[str], None]
 
 
 @dataclass(frozen=True)
-class SamStage:
-    """SAM from scratch, first on small pictures, then at the model's size."""
+class Stage:
+    """One stage: its loop, the side of its pictures [px] and how many make a batch."""
 
-    small: LoopConfig = LoopConfig(steps=2000, lr=1e-3, warmup=150, weight_decay=0.05)
-    small_size: int = 256
-    small_batch: int = 8
-    full: LoopConfig = LoopConfig(steps=300, lr=3e-4, warmup=30, weight_decay=0.05, seed=1)
-    full_batch: int = 4
+    loop: LoopConfig
+    image_size: int
+    batch_size: int
+
+    def plan(self, *, with_degraded: bool) -> BatchPlan:
+        return BatchPlan(self.batch_size, self.image_size, self.loop.seed, with_degraded=with_degraded)
 
 
-def sam_parts(model: GleSam) -> nn.Module:
-    return nn.ModuleDict(
+@dataclass(frozen=True)
+class Recipe:
+    """All stages, in the order they run. `image_size` of the last four is the model's own."""
+
+    shapes: Stage
+    sam_small: Stage
+    sam: Stage
+    base: Stage
+    gle: Stage
+    decoder: Stage
+
+
+NANO = Recipe(
+    shapes=Stage(LoopConfig(steps=1300, lr=1e-3, clip=1.0), 128, 16),
+    sam_small=Stage(LoopConfig(steps=1500, lr=8e-4, clip=1.0, seed=1), 256, 8),
+    sam=Stage(LoopConfig(steps=250, lr=3e-4, clip=1.0, warmup=20, seed=2), 512, 4),
+    base=Stage(LoopConfig(steps=300, lr=1e-3, clip=1.0, warmup=30, seed=3), 512, 4),
+    gle=Stage(LoopConfig(steps=400, lr=1e-3, clip=1.0, warmup=30, seed=4), 512, 4),
+    decoder=Stage(LoopConfig(steps=250, lr=3e-4, clip=1.0, warmup=20, seed=5), 512, 4),
+)
+"""What the shipped model was trained with: about two hours on two cores."""
+
+
+def train_model(model: GleSam, pool: SamplePool, run: Path, recipe: Recipe, report: Report) -> None:
+    """Trains `model` from scratch; checkpoints and the state of every stage lie in `run`."""
+    train_sam(model, pool, run, recipe, report)
+    model.eval()
+    train_gle(model, pool, run, recipe, report)
+    train_decoder(model, pool, run, recipe.decoder, report)
+    model.eval()
+
+
+def train_sam(model: GleSam, pool: SamplePool, run: Path, recipe: Recipe, report: Report) -> None:
+    """The decoder on shapes, then all of SAM on small pictures, then at full size."""
+    parts = nn.ModuleDict(
         {
             "image_encoder": model.image_encoder,
             "prompt_encoder": model.prompt_encoder,
             "mask_decoder": model.mask_decoder,
         }
-    )
+    ).train()
+    attend_by_place(model)
+    shapes = partial(shape_batches, recipe.shapes.image_size, recipe.shapes.loop.seed)
+    losses = partial(shape_losses, model)
+    train(parts, shapes, losses, recipe.shapes.loop, run / "shapes.pt", report)
+    for name, stage in (("sam-small", recipe.sam_small), ("sam", recipe.sam)):
+        source = batches(pool, stage.plan(with_degraded=False))
+        train(parts, source, partial(sam_losses, model), stage.loop, run / f"{name}.pt", report)
+
+
+def train_gle(model: GleSam, pool: SamplePool, run: Path, recipe: Recipe, report: Report) -> None:
+    """The base U-Net, then LoRA on top of it."""
+    generator = torch.Generator().manual_seed(recipe.base.loop.seed)
+    model.gle.get_buffer("text_embedding").normal_(generator=generator)
+    torch.manual_seed(recipe.base.loop.seed)
+    base = build_base_unet(model.config.gle.unet)
+    source = batches(pool, recipe.base.plan(with_degraded=True))
+    losses = partial(base_losses, model, base)
+    train(base, source, losses, recipe.base.loop, run / "base.pt", report)
+    load_base_weights(model.gle.unet, base)
+    for name, parameter in model.gle.named_parameters():
+        parameter.requires_grad_("lora_" in name)
+    source = batches(pool, recipe.gle.plan(with_degraded=True))
+    train(model.gle, source, partial(gle_losses, model), recipe.gle.loop, run / "gle.pt", report)
+
+
+def train_decoder(model: GleSam, pool: SamplePool, run: Path, stage: Stage, report: Report) -> None:
+    """Every parameter of the mask decoder; the prompt encoder stays as SAM left it."""
+    source = batches(pool, stage.plan(with_degraded=True))
+    losses = partial(decoder_losses, model)
+    train(model.mask_decoder, source, losses, stage.loop, run / "decoder.pt", report)
 
 
 def batches(pool: SamplePool, plan: BatchPlan) -> Callable[[range], Iterator[Batch]]:
     return partial(prefetch, pool, plan)
-
-
-def train_sam(model: GleSam, pool: SamplePool, run: Path, stage: SamStage, report: Report) -> None:
-    size = model.config.sam.image_size
-    parts = sam_parts(model).train()
-    small = BatchPlan(stage.small_batch, stage.small_size, stage.small.seed)
-    full = BatchPlan(stage.full_batch, size, stage.full.seed)
-    for plan, loop in ((small, stage.small), (full, stage.full)):
-        checkpoint = run / f"sam-{plan.image_size}.pt"
-        train(parts, batches(pool, plan), partial(sam_losses, model), loop, checkpoint, report)

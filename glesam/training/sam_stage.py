@@ -1,15 +1,17 @@
-"""Stage "sam": the image encoder, prompt encoder and mask decoder, from scratch on clean pictures.
+"""Stage "sam": the image encoder, prompt encoder and mask decoder on clean pictures.
 
-Cross entropy + dice, and a squared error on the predicted IoU. (SAM's own focal loss barely moves in the
-first thousand steps, which is a good part of what a CPU can afford.) Every prompt trains the single mask and the best of the three multimask outputs, so that all heads live. Every
-fourth batch is answered twice, the second time with the first answer as mask input.
+Cross entropy + dice, a squared error on the predicted IoU, and coherence: cells of one label must have
+similar embeddings, cells of different labels dissimilar ones. (SAM's own focal loss barely moves in the
+first thousand steps, which is a good part of what a CPU can afford.) Every prompt trains the single mask
+and the best of the three multimask outputs, so that all heads live. Every fourth batch is answered twice,
+the second time with the first answer as mask input.
 """
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor
-from torch.nn.functional import binary_cross_entropy_with_logits, interpolate, mse_loss
+from torch.nn.functional import binary_cross_entropy_with_logits, interpolate, mse_loss, one_hot
 
 from glesam.data.batches import Batch
 from glesam.losses import dice_loss, mask_iou
@@ -19,7 +21,26 @@ from glesam.training.loop import Losses
 
 def sam_losses(model: GleSam, batch: Batch) -> Losses:
     embeddings = model.encode(model.normalize(batch.image))
-    return segmentation_losses(model, embeddings, batch)
+    losses = segmentation_losses(model, embeddings, batch)
+    coherence = coherence_loss(embeddings, batch.labels)
+    return {**losses, "loss": losses["loss"] + coherence, "coherence": coherence}
+
+
+def coherence_loss(image_embeddings: Tensor, labels: Tensor) -> Tensor:
+    """Cross entropy of "same label" for every pair of cells of a picture, from their similarity.
+
+    Args:
+        image_embeddings: [B, 256, h, w], each cell of norm about 16 (the neck ends in a norm).
+        labels: uint8 [B, 16h, 16w].
+    """
+    batch, channels, height, width = image_embeddings.shape
+    cells = image_embeddings.flatten(2)
+    similarity = torch.einsum("bcm,bcn->bmn", cells, cells) / channels
+    small = labels[:, 2::4, 2::4].long()
+    shares = one_hot(small, 256).reshape(batch, height, 4, width, 4, 256)
+    shares = shares.float().mean((2, 4)).reshape(batch, height * width, 256)
+    same = (shares @ shares.transpose(1, 2)).clamp(max=1)
+    return binary_cross_entropy_with_logits(6 * (similarity - 0.5), same)
 
 
 def segmentation_losses(model: GleSam, image_embeddings: Tensor, batch: Batch) -> Losses:
@@ -29,13 +50,9 @@ def segmentation_losses(model: GleSam, image_embeddings: Tensor, batch: Batch) -
     mask_input, has_mask = no_masks(embeddings)
     if float(torch.rand(())) < 0.25:
         with torch.no_grad():
-            first, _ = model.decode(
-                embeddings, batch.point_coords, batch.point_labels, mask_input, has_mask
-            )
+            first, _ = model.decode(embeddings, batch.point_coords, batch.point_labels, mask_input, has_mask)
         mask_input, has_mask = first[:, :1], torch.ones_like(has_mask)
-    low_res, iou = model.decode(
-        embeddings, batch.point_coords, batch.point_labels, mask_input, has_mask
-    )
+    low_res, iou = model.decode(embeddings, batch.point_coords, batch.point_labels, mask_input, has_mask)
     target = interpolate(batch.masks.unsqueeze(1), low_res.shape[-2:], mode="area")
     return mask_losses(low_res, iou, target.expand_as(low_res))
 

@@ -69,8 +69,7 @@ def _read(root: Path, name: str) -> bytes:
         return (root / name).read_bytes()
     except OSError as error:
         raise BundleError(
-            f"bundle {root}: cannot read {name} ({error.strerror}); "
-            "give the folder that glesam-export wrote"
+            f"bundle {root}: cannot read {name} ({error.strerror}); give the folder that glesam-export wrote"
         ) from error
 
 
@@ -89,7 +88,7 @@ def _check_file(root: Path, name: str, record: FileRecord) -> None:
         if not path.is_file():
             raise _damaged(root, name, "a file", "a folder" if path.exists() else "nothing")
         size = path.stat().st_size
-        sha256 = _sha256(path) if size == record.size else ""
+        sha256 = sha256_of(path) if size == record.size else ""
     except (OSError, RuntimeError) as error:  # RuntimeError: links in a loop, before Python 3.13
         raise _damaged(root, name, "a readable file", first_line(error)) from error
     if size != record.size:
@@ -109,7 +108,8 @@ def _inside(root: Path, name: str) -> Path:
     return path
 
 
-def _sha256(path: Path) -> str:
+def sha256_of(path: Path) -> str:
+    """The sha256 of a file, lower-case hex, read in pieces."""
     digest = hashlib.sha256()
     with path.open("rb") as file:
         while chunk := file.read(_CHUNK_BYTES):
@@ -126,6 +126,5 @@ def _leaves(root: Path, name: str) -> BundleError:
 
 def _damaged(root: Path, name: str, expected: str, found: str) -> BundleError:
     return BundleError(
-        f"bundle {root}: {name}: expected {expected}, found {found}; "
-        "copy or export the bundle again"
+        f"bundle {root}: {name}: expected {expected}, found {found}; copy or export the bundle again"
     )

@@ -128,9 +128,7 @@ def _graph(graph: _Fields, files: Mapping[str, FileRecord], expected: GraphSpec)
     return Graph(file, graph.get("precision", str), expected)
 
 
-def _check_tensors(
-    where: str, found: tuple[TensorSpec, ...], expected: tuple[TensorSpec, ...]
-) -> None:
+def _check_tensors(where: str, found: tuple[TensorSpec, ...], expected: tuple[TensorSpec, ...]) -> None:
     if set(found) != set(expected) or len(found) != len(expected):
         raise BundleError(
             f"bundle.json: {where} must be {'; '.join(map(str, expected))}, "
@@ -147,9 +145,7 @@ class _Fields:
 
     def take(self, name: str) -> object:
         if name not in self.values:
-            raise BundleError(
-                f"bundle.json: {self.where}{name} is missing; export the bundle again"
-            )
+            raise BundleError(f"bundle.json: {self.where}{name} is missing; export the bundle again")
         return self.values[name]
 
     def get(self, name: str, kind: type[_Kind]) -> _Kind:
@@ -212,6 +208,4 @@ def _dimension(where: str, value: object) -> Dimension:
 def _refuse(where: str, expected: str, found: object) -> BundleError:
     shown = json.dumps(found)
     shown = shown if len(shown) <= 80 else f"{shown[:77]}..."
-    return BundleError(
-        f"bundle.json: {where} must be {expected}, found {shown}; export the bundle again"
-    )
+    return BundleError(f"bundle.json: {where} must be {expected}, found {shown}; export the bundle again")

@@ -73,9 +73,7 @@ def _draw_prompt(
             draw.ellipse(disc, fill=fill, outline=_WHITE, width=stroke)
 
 
-def _draw_box(
-    draw: ImageDraw.ImageDraw, box: Box, colour: tuple[int, int, int], stroke: int
-) -> None:
+def _draw_box(draw: ImageDraw.ImageDraw, box: Box, colour: tuple[int, int, int], stroke: int) -> None:
     """A coloured frame inside a dark one, so that it shows on any picture."""
     x0, y0, x1, y1 = box
     draw.rectangle((x0, y0, max(x0, x1 - 1), max(y0, y1 - 1)), outline="black", width=stroke + 2)

@@ -146,15 +146,11 @@ class Predictor:
         if prompts is not None and not _is_empty(single):
             raise PromptError("give either prompts=[...] or box, points and mask_input, not both")
         if multimask and not self.manifest.multimask:
-            raise PromptError(
-                f"model {self.manifest.name!r} has no multimask outputs; leave multimask off"
-            )
+            raise PromptError(f"model {self.manifest.name!r} has no multimask outputs; leave multimask off")
         picture = self._current()
         with self._timed("decode"):
             feeds = encode_prompts([single] if prompts is None else prompts, picture.geometry)
-            outputs = self._engines.mask_decoder(
-                {"image_embeddings": picture.image_embeddings, **feeds}
-            )
+            outputs = self._engines.mask_decoder({"image_embeddings": picture.image_embeddings, **feeds})
         # Output 0 is SAM's single mask, 1 to 3 its candidates.
         candidates = slice(1, 4) if multimask else 0
         low_res_masks = outputs["low_res_masks"][:, candidates].astype(np.float32, copy=False)

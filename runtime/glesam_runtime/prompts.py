@@ -36,9 +36,7 @@ class Prompt:
     mask_input: Floats | None = None
 
 
-def encode_prompts(
-    prompts: Sequence[Prompt], geometry: Geometry
-) -> dict[str, npt.NDArray[np.generic]]:
+def encode_prompts(prompts: Sequence[Prompt], geometry: Geometry) -> dict[str, npt.NDArray[np.generic]]:
     """N prompts -> the decoder's point_coords, point_labels, mask_input and has_mask_input.
 
     Prompts shorter than their neighbours are padded with label -1 at their end.
@@ -78,9 +76,7 @@ def logits_from_mask(mask: Pixels, geometry: Geometry) -> Floats:
 def _coords_and_labels(prompt: Prompt, geometry: Geometry) -> tuple[Floats, list[int]]:
     """[P,2] in the input's frame and P labels, in SAM's order: points, box corners or padding."""
     points = _checked_points("point", prompt.points, geometry.original_size)
-    background = _checked_points(
-        "background point", prompt.background_points, geometry.original_size
-    )
+    background = _checked_points("background point", prompt.background_points, geometry.original_size)
     labels = [FOREGROUND] * len(points) + [BACKGROUND] * len(background)
     if prompt.box is None:
         if not labels and prompt.mask_input is None:
@@ -133,9 +129,7 @@ def _numbers(name: str, values: object, expected: str) -> Doubles:
         raise PromptError(f"{name}: expected {expected}, found {values!r}") from error
 
 
-def _mask_feeds(
-    prompts: Sequence[Prompt], geometry: Geometry
-) -> dict[str, npt.NDArray[np.generic]]:
+def _mask_feeds(prompts: Sequence[Prompt], geometry: Geometry) -> dict[str, npt.NDArray[np.generic]]:
     side = geometry.image_size // 4
     masks = np.zeros((len(prompts), 1, side, side), np.float32)
     present = np.zeros(len(prompts), np.float32)

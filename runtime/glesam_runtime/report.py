@@ -35,14 +35,11 @@ def closing_line(results: Sequence[Segmented]) -> str:
     sizes = [size for result in results for size in result.files.values()]
     overlay = list(results[-1].files)[-1]
     return (
-        f"wrote {len(sizes)} files to {overlay.parent}, {sum(sizes) / 1000:.1f} kB; "
-        f"next: xdg-open {overlay}"
+        f"wrote {len(sizes)} files to {overlay.parent}, {sum(sizes) / 1000:.1f} kB; next: xdg-open {overlay}"
     )
 
 
-def json_document(
-    bundle: Bundle, backend: str, enhance: bool, results: Sequence[Segmented | Failed]
-) -> Json:
+def json_document(bundle: Bundle, backend: str, enhance: bool, results: Sequence[Segmented | Failed]) -> Json:
     """Everything as one object; masks as COCO RLE. Sizes in pixels, times in milliseconds."""
     return {
         "model": bundle.manifest.name,
@@ -70,9 +67,7 @@ def _picture(result: Segmented) -> Json:
             "segmentation": rle_from_mask(mask),
             "file": str(file),
         }
-        for index, (mask, score, file) in enumerate(
-            zip(result.masks, result.scores, mask_files, strict=True)
-        )
+        for index, (mask, score, file) in enumerate(zip(result.masks, result.scores, mask_files, strict=True))
     ]
     return {
         "image": str(result.path),

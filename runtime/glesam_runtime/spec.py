@@ -38,9 +38,7 @@ def bundle_contract(image_size: int) -> dict[str, GraphSpec]:
         return TensorSpec(name, "float32", shape)
 
     embeddings = floats("image_embeddings", *embedding)
-    encoder = GraphSpec(
-        "image_encoder", (floats("image", 1, 3, image_size, image_size),), (embeddings,)
-    )
+    encoder = GraphSpec("image_encoder", (floats("image", 1, 3, image_size, image_size),), (embeddings,))
     gle = GraphSpec("gle", (embeddings,), (floats("image_embeddings_enhanced", *embedding),))
     decoder = GraphSpec(
         "mask_decoder",

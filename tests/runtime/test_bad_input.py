@@ -51,9 +51,7 @@ def test_a_file_that_is_no_picture(refused: Refusal, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("suffix", ["jpg", "png", "tif", "webp"])
-def test_a_truncated_picture(
-    refused: Refusal, image: np.ndarray, tmp_path: Path, suffix: str
-) -> None:
+def test_a_truncated_picture(refused: Refusal, image: np.ndarray, tmp_path: Path, suffix: str) -> None:
     path = tmp_path / f"cut.{suffix}"
     Image.fromarray(image).save(path)
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
@@ -123,9 +121,7 @@ def test_an_unreadable_bundle(refused: Refusal, photo: Path, tmp_path: Path) -> 
 
 
 @pytest.mark.parametrize("name", ["bundle.json", "bundle.json.sha256", "gle.onnx"])
-def test_a_flipped_byte_in_the_bundle(
-    refused: Refusal, photo: Path, own_bundle: Path, name: str
-) -> None:
+def test_a_flipped_byte_in_the_bundle(refused: Refusal, photo: Path, own_bundle: Path, name: str) -> None:
     content = bytearray((own_bundle / name).read_bytes())
     content[len(content) // 2] ^= 0x10
     (own_bundle / name).write_bytes(content)
@@ -163,9 +159,7 @@ def test_an_unknown_resize(refused: Refusal, photo: Path) -> None:
     assert "choose longest-side or squash-512" in refused(photo, *BOX, "--resize", "crop")
 
 
-def test_two_pictures_that_would_write_the_same_files(
-    refused: Refusal, photo: Path, tmp_path: Path
-) -> None:
+def test_two_pictures_that_would_write_the_same_files(refused: Refusal, photo: Path, tmp_path: Path) -> None:
     (tmp_path / "other").mkdir()
     namesake = tmp_path / "other" / "photo.jpg"
     Image.new("RGB", (128, 96)).save(namesake)

@@ -87,9 +87,7 @@ def test_a_path_that_leaves_the_bundle_is_refused(own_bundle: Path, path: str) -
 
 
 @pytest.mark.parametrize("link", ["gle.onnx", "golden"])
-def test_a_link_that_leaves_the_bundle_is_refused(
-    own_bundle: Path, tmp_path: Path, link: str
-) -> None:
+def test_a_link_that_leaves_the_bundle_is_refused(own_bundle: Path, tmp_path: Path, link: str) -> None:
     outside = tmp_path / "outside"
     outside.mkdir()
     target = Path(shutil.move(own_bundle / "gle.onnx", outside / "gle.onnx"))
@@ -134,9 +132,7 @@ def test_every_field_of_the_manifest_is_needed(own_bundle: Path) -> None:
         (lambda m: m["graphs"]["gle"]["inputs"][0].update(shape=[1.5]), "shape must be integers"),
     ],
 )
-def test_a_field_of_the_wrong_type_is_named(
-    own_bundle: Path, change: Change, expected: str
-) -> None:
+def test_a_field_of_the_wrong_type_is_named(own_bundle: Path, change: Change, expected: str) -> None:
     rewrite(own_bundle, change)
     assert expected in refusal(own_bundle)
 

@@ -103,9 +103,7 @@ def test_a_graph_with_a_missing_tensor_is_refused(
     model = onnx.load(bundle_path / "mask_decoder.onnx")
     change(model.graph)
     for node in model.graph.node:
-        node.input[:] = [
-            n.replace("image_embeddings", model.graph.input[0].name) for n in node.input
-        ]
+        node.input[:] = [n.replace("image_embeddings", model.graph.input[0].name) for n in node.input]
     onnx.save(model, tmp_path / "changed.onnx")
     with pytest.raises(BackendError, match=r"changed\.onnx: (in|out)puts must be") as caught:
         open_engine(backend, tmp_path / "changed.onnx", DECODER)

@@ -55,9 +55,7 @@ def test_help_loads_no_backend() -> None:
     assert "--box X0 Y0 X1 Y1" in text
 
 
-def test_a_reader_that_goes_away_is_one_line(
-    bundle_path: Path, photo: Path, tmp_path: Path
-) -> None:
+def test_a_reader_that_goes_away_is_one_line(bundle_path: Path, photo: Path, tmp_path: Path) -> None:
     reading, writing = os.pipe()
     os.close(reading)
     arguments = [str(photo), *BOX, "--bundle", str(bundle_path), "--out", str(tmp_path / "out")]

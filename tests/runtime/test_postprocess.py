@@ -28,9 +28,7 @@ def test_logits_equal_sams_two_bilinear_steps(sam: Sam, size: tuple[int, int]) -
     geometry = longest_side(size, IMAGE_SIZE)
     resizer = MaskResizer.for_geometry(geometry)
     low_res = random_logits(16, 16)
-    expected = sam.postprocess_masks(
-        torch.from_numpy(low_res)[None, None], geometry.resized_size, size
-    )[0, 0]
+    expected = sam.postprocess_masks(torch.from_numpy(low_res)[None, None], geometry.resized_size, size)[0, 0]
     logits = resizer.rows @ low_res @ resizer.columns.T
     np.testing.assert_allclose(logits, expected.numpy(), atol=1e-4)
 

@@ -41,9 +41,7 @@ def iou(a: np.ndarray, b: np.ndarray) -> float:
 
 
 @pytest.mark.parametrize("resize", ["longest-side", "squash-512"])
-def test_the_mask_is_the_box_that_was_asked_for(
-    bundle_path: Path, image: Pixels, resize: str
-) -> None:
+def test_the_mask_is_the_box_that_was_asked_for(bundle_path: Path, image: Pixels, resize: str) -> None:
     with Predictor.from_bundle(bundle_path, resize=resize) as predictor:
         predictor.set_image(image)
         prediction = predictor.predict(box=(24, 16, 104, 80))
@@ -79,9 +77,7 @@ def with_spied_decoder(bundle_path: Path) -> tuple[Predictor, FakeEngine]:
     bundle = Bundle.open(bundle_path)
 
     def engine(name: str) -> Engine:
-        return open_engine(
-            "onnxruntime", bundle.graph_path(name), bundle.manifest.graphs[name].spec
-        )
+        return open_engine("onnxruntime", bundle.graph_path(name), bundle.manifest.graphs[name].spec)
 
     real = engine("mask_decoder")
     spy = FakeEngine(real.spec, real)

@@ -96,6 +96,6 @@ def _conv(weight: Tensor, bias: Tensor | None) -> nn.Conv2d:
 
 def _with_conv(gle: StaticGle, name: str, reduce: nn.Conv2d, expand: nn.Conv2d) -> StaticGle:
     factored = shared_copy(gle)
-    layers = OrderedDict(reduce=reduce, expand=expand)
+    layers = OrderedDict[str, nn.Module](reduce=reduce, expand=expand)
     setattr(factored.unet, name, nn.Sequential(layers))
     return factored

@@ -29,7 +29,7 @@ def _adapted_layers(module: nn.Module) -> Iterator[tuple[nn.Module, str, LoraLay
 
 def merged_layer(layer: LoraLayer) -> nn.Module:
     """The base layer (Linear or Conv2d) with the weight W + (alpha / r) B A and the base's bias."""
-    plain = shared_copy(layer.get_base_layer())
+    plain: nn.Module = shared_copy(layer.get_base_layer())
     weight = plain.get_parameter("weight").detach()
     for scaling, down, up in lora_factors(layer):
         weight = weight + scaling * torch.tensordot(up.flatten(1), down, dims=1)

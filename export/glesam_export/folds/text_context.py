@@ -39,11 +39,12 @@ class ConstantContextAttention(nn.Module):
         self.to_q = attention.to_q
         self.to_out = attention.to_out[0]
         with torch.no_grad():
-            self.register_buffer("key", self._split_heads(attention.to_k(context)))
-            self.register_buffer("value", self._split_heads(attention.to_v(context)))
+            self.register_buffer("key", self._split_heads(attention.to_k(context)).contiguous())
+            self.register_buffer("value", self._split_heads(attention.to_v(context)).contiguous())
 
     def _split_heads(self, x: Tensor) -> Tensor:
-        return x.unflatten(-1, (self.heads, -1)).transpose(1, 2).contiguous()
+        """[B, T, C] -> [B, heads, T, C / heads]."""
+        return x.reshape(*x.shape[:2], self.heads, -1).transpose(1, 2)
 
     def forward(
         self,
@@ -53,7 +54,7 @@ class ConstantContextAttention(nn.Module):
     ) -> Tensor:
         """The signature that diffusers' transformer block calls; the last two are always None."""
         batch = len(hidden_states)
-        query = self.to_q(hidden_states).unflatten(-1, (self.heads, -1)).transpose(1, 2)
+        query = self._split_heads(self.to_q(hidden_states))
         key = self.get_buffer("key").expand(batch, -1, -1, -1)
         value = self.get_buffer("value").expand(batch, -1, -1, -1)
         attended = scaled_dot_product_attention(query, key, value, scale=self.scale)

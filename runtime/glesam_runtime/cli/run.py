@@ -49,9 +49,7 @@ def run(
         Path | None,
         typer.Option(metavar="PNG", help="A rough mask of the picture's size, white = object."),
     ] = None,
-    multimask: Annotated[
-        bool, typer.Option("--multimask", help="Three candidates per prompt.")
-    ] = False,
+    multimask: Annotated[bool, typer.Option("--multimask", help="Three candidates per prompt.")] = False,
     bundle: Annotated[
         Path | None,
         typer.Option(metavar="PATH", help="A bundle folder. Default: the shipped model."),
@@ -59,12 +57,8 @@ def run(
     backend: Annotated[
         str, typer.Option(metavar="NAME", help=f"auto, {', '.join(KNOWN_BACKENDS)}.")
     ] = "auto",
-    no_enhance: Annotated[
-        bool, typer.Option("--no-enhance", help="Plain SAM, without GLE.")
-    ] = False,
-    resize: Annotated[str, typer.Option(metavar="NAME", help=f"{' or '.join(RESIZES)}.")] = (
-        "longest-side"
-    ),
+    no_enhance: Annotated[bool, typer.Option("--no-enhance", help="Plain SAM, without GLE.")] = False,
+    resize: Annotated[str, typer.Option(metavar="NAME", help=f"{' or '.join(RESIZES)}.")] = ("longest-side"),
     out: Annotated[Path, typer.Option(metavar="DIR", help="Where results go.")] = Path("out"),
     as_json: Annotated[
         bool, typer.Option("--json", help="One JSON object on stdout, masks as COCO RLE.")

@@ -40,9 +40,7 @@ def run_checked(
     return outputs
 
 
-def _check(
-    where: str, expected: tuple[TensorSpec, ...], found: Tensors, sizes: dict[str, int]
-) -> None:
+def _check(where: str, expected: tuple[TensorSpec, ...], found: Tensors, sizes: dict[str, int]) -> None:
     names = [tensor.name for tensor in expected]
     if set(names) != set(found):
         raise BackendError(

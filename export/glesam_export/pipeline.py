@@ -1,0 +1,75 @@
+"""Checkpoint to bundle: merge -> fold -> ONNX -> precision -> golden vectors -> parity -> bundle."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import onnx
+
+from glesam.model import CONFIG_FILE, WEIGHTS_FILE, GleSam
+from glesam_export.golden import write_golden
+from glesam_export.graphs import Graph, graphs
+from glesam_export.manifest import GraphRecord, provenance, write_manifest
+from glesam_export.parity import MIN_IOU, ImageSets, Parity, check, measure, table
+from glesam_export.precision import half_precision
+from glesam_export.reference import reference_manifest, torch_engines
+from glesam_export.replaced_folder import replaced_folder
+from glesam_export.to_onnx import OPSETS, onnx_from_graph
+from glesam_runtime import Bundle
+
+Report = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class ExportOptions:
+    """`min_iou`: least mean mask IoU against PyTorch fp32; None takes the precision's own."""
+
+    precision: str = "fp32"
+    opset: int = OPSETS[0]
+    min_iou: float | None = None
+
+
+def export_bundle(
+    checkpoint: Path, out: Path, images: ImageSets, options: ExportOptions, report: Report = print
+) -> Parity:
+    """Writes the bundle of a `GleSam.save_pretrained` folder to `out`, whole or not at all.
+
+    Raises:
+        CheckpointError: the checkpoint cannot be read.
+        ExportError: a fold, a conversion or `out` failed.
+        ParityError: the bundle does not compute what PyTorch computes; nothing is written.
+    """
+    model = GleSam.from_pretrained(checkpoint)
+    reference = torch_engines(model)
+    with replaced_folder(out) as folder:
+        records = {}
+        for graph in graphs(model):
+            report(f"{graph.name}: exporting")
+            records[graph.name] = _write_graph(folder, graph, options)
+        report("golden vectors")
+        write_golden(folder, reference_manifest(model.config), reference, images)
+        made_from = provenance(checkpoint, (CONFIG_FILE, WEIGHTS_FILE))
+
+        def write(parity: dict[str, object]) -> None:
+            write_manifest(folder, model.config, options.precision, records, made_from, parity)
+
+        write({})
+        report("parity against PyTorch fp32")
+        parity = measure(Bundle.open(folder), reference, images)
+        report(table(parity))
+        check(parity, MIN_IOU[options.precision] if options.min_iou is None else options.min_iou)
+        write(parity.to_json())
+        Bundle.open(folder)  # what is handed over has passed the reader that will open it
+    return parity
+
+
+def _write_graph(folder: Path, graph: Graph, options: ExportOptions) -> GraphRecord:
+    file = f"{graph.name}.onnx"
+    model = onnx_from_graph(graph, options.opset)
+    islands: dict[str, str] = {}
+    if options.precision == "fp16":
+        model, islands = half_precision(model)
+    onnx.save(model, folder / file)
+    return GraphRecord(file, options.precision, islands)

@@ -1,0 +1,93 @@
+"""A folder that appears whole or not at all."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import re
+import shutil
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from glesam_export.errors import ExportError
+
+MANIFEST = "bundle.json"
+_AT_FDCWD, _RENAME_EXCHANGE = -100, 2
+
+
+@contextmanager
+def replaced_folder(target: Path) -> Iterator[Path]:
+    """Yields an empty folder beside `target` that takes its place once the block has ended well.
+
+    Whenever the process dies, `target` is the old folder or the new one. A killed run's leftovers are
+    removed by the next.
+
+    Raises:
+        ExportError: `target` is something else than a bundle, or cannot be written beside.
+    """
+    target = target.absolute()
+    check_replaceable(target)
+    partial = target.with_name(f".{target.name}.{os.getpid()}.partial")
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        _remove_leftovers(target)
+        partial.mkdir()
+    except OSError as error:
+        raise ExportError(
+            f"cannot write {target} ({error.strerror}); choose another folder with --out"
+        ) from error
+    try:
+        yield partial
+        if target.exists():
+            exchange(partial, target)
+        else:
+            partial.rename(target)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+
+
+def check_replaceable(target: Path) -> None:
+    """Raises ExportError where `target` holds anything but a bundle: it would be deleted."""
+    if target.is_dir() and ((target / MANIFEST).is_file() or not any(target.iterdir())):
+        return
+    if target.exists():
+        raise ExportError(
+            f"{target} exists and is not a bundle; choose another folder with --out, or move it away"
+        )
+
+
+def exchange(one: Path, other: Path) -> None:
+    """Swaps two folders in one step of the file system.
+
+    Where the platform or the file system has no such step (renameat2 with RENAME_EXCHANGE, Linux
+    3.15), three renames do it, and a kill between them leaves `other` under the name `*.old`.
+    """
+    if sys.platform == "linux":
+        libc = ctypes.CDLL(None, use_errno=True)
+        paths = os.fsencode(one), os.fsencode(other)
+        if not libc.renameat2(_AT_FDCWD, paths[0], _AT_FDCWD, paths[1], _RENAME_EXCHANGE):
+            return
+    aside = other.with_name(f"{other.name}.old")
+    other.rename(aside)
+    one.rename(other)
+    aside.rename(one)
+
+
+def _remove_leftovers(target: Path) -> None:
+    pattern = re.compile(rf"\.{re.escape(target.name)}\.(\d+)\.partial")
+    for path in target.parent.iterdir():
+        match = pattern.fullmatch(path.name)
+        if match and not _is_running(int(match[1])):
+            shutil.rmtree(path, ignore_errors=True)
+
+
+def _is_running(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True

@@ -1,0 +1,68 @@
+"""glesam-train: trains nano from scratch on label maps, stage after stage, resumable."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
+EXIT_STATUS = 2
+
+
+@app.command()
+def train(
+    data: Annotated[
+        Path,
+        typer.Option(
+            metavar="DIR", help="Holds a folder per set (bsds500, ccp, camvid, human, bags) of .jpg + .png."
+        ),
+    ],
+    run: Annotated[
+        Path, typer.Option(metavar="DIR", help="Checkpoints; a run continues from what lies here.")
+    ] = Path("runs/nano"),
+    out: Annotated[
+        Path, typer.Option(metavar="DIR", help="Where the trained model goes (fp16 weights).")
+    ] = Path("runs/nano/model"),
+    threads: Annotated[int, typer.Option(metavar="N", help="Threads of torch.")] = 2,
+) -> None:
+    """Train nano: SAM from scratch, a base U-Net, GLE's LoRA, then the decoder.
+
+    Interrupt it whenever you like: the same command goes on from the last checkpoint, and ends with
+    the weights it would have ended with.
+    """
+    try:
+        import cv2
+        import torch
+
+        from glesam.config import nano
+        from glesam.data.batches import SamplePool
+        from glesam.data.label_maps import TRAIN_SETS, load_samples
+        from glesam.model import GleSam
+        from glesam.training.recipe import NANO, train_model
+    except ImportError as error:
+        _fail(f"glesam-train needs {error.name}: pip install 'glesam[train]'", error)
+    torch.set_num_threads(threads)
+    cv2.setNumThreads(1)  # the batches have one thread of their own
+    torch.manual_seed(0)
+    model = GleSam(nano())
+    model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # 1.2x faster here
+    try:
+        pool = SamplePool(list(load_samples(data, TRAIN_SETS, dev=False)))
+    except (FileNotFoundError, ValueError) as error:
+        _fail(str(error), error)
+    typer.echo(f"{len(pool.samples)} training pictures; checkpoints in {run}")
+    train_model(model, pool, run, NANO, lambda line: typer.echo(line))
+    model.save_pretrained(out, torch.float16)
+    typer.echo(f"wrote {out}; next: glesam-export {out} --precision fp16")
+
+
+def _fail(message: str, cause: Exception) -> None:
+    typer.echo(f"error: {message}", err=True)
+    raise typer.Exit(EXIT_STATUS) from cause
+
+
+def main() -> None:
+    """The console script."""
+    app()
