@@ -115,6 +115,7 @@ class GleSam(nn.Module):
         try:
             save_file(tensors, partial / WEIGHTS_FILE, metadata={"format": "pt"})
             (partial / CONFIG_FILE).write_text(self.config.to_json())
+            shutil.copymode(partial / CONFIG_FILE, partial / WEIGHTS_FILE)  # safetensors writes 0600
             for name in (WEIGHTS_FILE, CONFIG_FILE):
                 os.replace(partial / name, target / name)
         finally:

@@ -96,4 +96,4 @@ class StaticGle(nn.Module):
 def static_gle(gle: Gle) -> StaticGle:
     """GLE with its constants in place and nothing folded; shares the model's tensors."""
     unet = StaticUNet(shared_copy(gle.unet), gle.config.timestep, gle.get_buffer("text_embedding"))
-    return StaticGle(unet, gle.gamma, gle.noise_scale, gle.skip_scale).eval()
+    return StaticGle(unet, gle.gamma, gle.noise_scale, gle.skip_scale)
