@@ -27,7 +27,7 @@ def replaced_folder(target: Path) -> Iterator[Path]:
     Raises:
         ExportError: `target` is something else than a bundle, or cannot be written beside.
     """
-    target = target.absolute()
+    target = Path(os.path.realpath(target))  # a link stays, and what it points to is replaced
     check_replaceable(target)
     partial = target.with_name(f".{target.name}.{os.getpid()}.partial")
     try:
@@ -40,6 +40,7 @@ def replaced_folder(target: Path) -> Iterator[Path]:
         ) from error
     try:
         yield partial
+        check_replaceable(target)  # an export takes minutes: something else may lie there by now
         if target.exists():
             exchange(partial, target)
         else:
@@ -84,6 +85,8 @@ def _remove_leftovers(target: Path) -> None:
 
 
 def _is_running(pid: int) -> bool:
+    if pid == os.getpid():  # not this run, which has no folder yet: in a container ids repeat
+        return False
     try:
         os.kill(pid, 0)
     except ProcessLookupError:

@@ -60,7 +60,8 @@ def factor_conv_out(gle: StaticGle) -> StaticGle:
 def _conv_factors(layer: nn.Module) -> tuple[nn.Conv2d, float, Tensor, Tensor]:
     """The base convolution, alpha / r, A and B; without LoRA, A and B of rank 0."""
     if not isinstance(layer, LoraLayer):
-        assert isinstance(layer, nn.Conv2d)
+        if not isinstance(layer, nn.Conv2d):
+            raise FoldError("expected a convolution, found two: it is factored already")
         out_channels, in_channels, height, width = layer.weight.shape
         down = layer.weight.new_zeros(0, in_channels, height, width)
         return layer, 1.0, down, layer.weight.new_zeros(out_channels, 0, 1, 1)
