@@ -1,0 +1,92 @@
+"""Fixtures for the exporter's tests: each style of U-Net is exported once, through the real command."""
+
+from __future__ import annotations
+
+import shutil
+from importlib.resources import files
+from pathlib import Path
+
+import onnx
+import pytest
+import torch
+from tiny_model import random_model
+from typer.testing import CliRunner
+
+from glesam.model import GleSam
+from glesam_export.cli import app
+from glesam_export.images import parity_images
+from glesam_export.parity import ImageSets
+
+torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session")
+def checkpoints(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """By precision: the fp32 bundle is made from an SD 1.5 U-Net, the fp16 one from an SD 2.1 U-Net."""
+    root = tmp_path_factory.mktemp("checkpoints")
+    random_model("sd15").save_pretrained(root / "fp32")
+    random_model("sd21").save_pretrained(root / "fp16")
+    return {"fp32": root / "fp32", "fp16": root / "fp16"}
+
+
+@pytest.fixture(scope="session")
+def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with two of the shipped photographs."""
+    folder = tmp_path_factory.mktemp("photos")
+    for name in ("chelsea.jpg", "coffee.jpg"):
+        shutil.copy(str(files("glesam_export") / "photos" / name), folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def image_sets(photos: Path) -> ImageSets:
+    return parity_images(photos, print)
+
+
+@pytest.fixture(scope="session")
+def fp32_bundle(checkpoints: dict[str, Path], photos: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Made by glesam-export; never change it."""
+    return exported(checkpoints, photos, tmp_path_factory, "fp32")
+
+
+@pytest.fixture(scope="session")
+def fp16_bundle(checkpoints: dict[str, Path], photos: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Made by glesam-export; never change it."""
+    return exported(checkpoints, photos, tmp_path_factory, "fp16")
+
+
+def exported(
+    checkpoints: dict[str, Path], photos: Path, tmp_path_factory: pytest.TempPathFactory, precision: str
+) -> Path:
+    out = tmp_path_factory.mktemp("exports") / precision
+    command = [str(checkpoints[precision]), "--precision", precision, "--out", str(out)]
+    result = CliRunner().invoke(app, [*command, "--images", str(photos)])
+    assert result.exit_code == 0, result.output
+    (out.parent / f"{precision}.log").write_text(result.stdout)
+    return out
+
+
+@pytest.fixture(params=["fp32", "fp16"])
+def precision(request: pytest.FixtureRequest) -> str:
+    name: str = request.param
+    return name
+
+
+@pytest.fixture
+def bundle_path(request: pytest.FixtureRequest, precision: str) -> Path:
+    """The bundle of `precision`."""
+    path: Path = request.getfixturevalue(f"{precision}_bundle")
+    return path
+
+
+@pytest.fixture
+def checkpoint_model(checkpoints: dict[str, Path], precision: str) -> GleSam:
+    """The model that `bundle_path` was made from."""
+    return GleSam.from_pretrained(checkpoints[precision])
+
+
+@pytest.fixture(params=["image_encoder", "gle", "mask_decoder"])
+def onnx_graph(request: pytest.FixtureRequest, bundle_path: Path) -> onnx.ModelProto:
+    """One graph of `bundle_path`, with the types of every tensor."""
+    model = onnx.load(bundle_path / f"{request.param}.onnx")
+    return onnx.shape_inference.infer_shapes(model, strict_mode=True)
