@@ -114,7 +114,8 @@ class _Converter:
         self.casts: dict[tuple[str, int], str] = {}
         outputs = {output.name for output in self.graph.output}
         for index, node in enumerate(self.graph.node):
-            self._convert(node, FLOAT if index in self.islands else HALF, outputs)
+            in_fp32 = index in self.islands or self._is_constant(node)
+            self._convert(node, FLOAT if in_fp32 else HALF, outputs)
         return helper.make_graph(
             self.nodes,
             self.graph.name,
@@ -122,6 +123,10 @@ class _Converter:
             self.graph.output,
             list(self.initializers.values()),
         )
+
+    def _is_constant(self, node: NodeProto) -> bool:
+        """Floats from no float, such as ConstantOfShape's: their type is in the node, not in its inputs."""
+        return node.op_type != "Cast" and not self.floats & set(node.input)
 
     def _convert(self, node: NodeProto, computes_in: int, graph_outputs: set[str]) -> None:
         converted = NodeProto()
@@ -131,7 +136,8 @@ class _Converter:
             wanted = FLOAT if position in fixed else computes_in
             converted.input[position] = self._input(name, wanted)
         if node.op_type == "Cast" and node.output[0] in self.floats:
-            converted.attribute[0].i = computes_in
+            (to,) = [attribute for attribute in converted.attribute if attribute.name == "to"]
+            to.i = computes_in
         returned = []
         for position, name in enumerate(node.output):
             if name in self.floats:
