@@ -43,7 +43,11 @@ EncoderConfig = VitEncoderConfig | ConvEncoderConfig
 
 @dataclass(frozen=True)
 class SamConfig:
-    """SAM's three parts. The pixel statistics are SAM's, for RGB in [0, 255]."""
+    """SAM's three parts. The pixel statistics are SAM's, for RGB in [0, 255].
+
+    `draw_prompts` shows the decoder boxes and points also as a drawn mask prompt, where no mask is
+    given (`glesam.drawn_prompts`). SAM does not; a small decoder trained on little data needs it.
+    """
 
     sam_type: str
     image_size: int
@@ -52,6 +56,7 @@ class SamConfig:
     pixel_mean: tuple[float, float, float] = (123.675, 116.28, 103.53)
     pixel_std: tuple[float, float, float] = (58.395, 57.12, 57.375)
     mask_threshold: float = 0.0
+    draw_prompts: bool = False
 
 
 @dataclass(frozen=True)
@@ -183,6 +188,6 @@ def nano() -> GleSamConfig:
     )
     return GleSamConfig(
         name="nano",
-        sam=SamConfig("nano", image_size=512, encoder=encoder, decoder_mlp_dim=512),
+        sam=SamConfig("nano", 512, encoder, decoder_mlp_dim=512, draw_prompts=True),
         gle=GleConfig(unet, gamma=2.0, timestep=20, lora_rank=16, lora_alpha=16.0, text_tokens=8),
     )

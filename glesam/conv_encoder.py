@@ -18,6 +18,23 @@ def conv_norm(in_channels: int, out_channels: int, kernel: int, stride: int = 1)
     )
 
 
+PLACE_FEATURES = 16
+
+
+def place_features(height: int, width: int) -> Tensor:
+    """[1, 16, height, width]: x, x^2, and sine and cosine of pi k x for k = 1, 2, 4; the same of y.
+
+    x and y run from -1 to 1 between the centres of the outer cells.
+    """
+    y, x = torch.meshgrid(torch.linspace(-1, 1, height), torch.linspace(-1, 1, width), indexing="ij")
+    features = []
+    for axis in (x, y):
+        features += [axis, axis**2]
+        for k in (1, 2, 4):
+            features += [torch.sin(torch.pi * k * axis), torch.cos(torch.pi * k * axis)]
+    return torch.stack(features).unsqueeze(0)
+
+
 class Bottleneck(nn.Module):
     """ResNet's bottleneck with an identity skip (He et al., 2016)."""
 
@@ -39,7 +56,11 @@ class ConvEncoder(nn.Module):
     """Image float32 [B, 3, S, S], normalized -> image embeddings [B, 256, S/16, S/16].
 
     Strides 4 to 32; the embedding joins stride 8 (rearranged, so that edges survive), 16 and 32,
-    and ends in the same neck as SAM's ViT. S must be a multiple of 32.
+    and ends in the same neck as SAM's ViT, plus an embedding of each cell's place. S must be a
+    multiple of 32.
+
+    SAM's decoder shows its image tokens where they are only through attention; a decoder trained on
+    little data finds a box much sooner when the place is also in what it attends to.
     """
 
     def __init__(self, config: ConvEncoderConfig) -> None:
@@ -69,6 +90,13 @@ class ConvEncoder(nn.Module):
             LayerNorm2d(EMBEDDING_CHANNELS),
         )
 
+        self.place = nn.Conv2d(PLACE_FEATURES, EMBEDDING_CHANNELS, 1, bias=False)
+
+    def place_embeddings(self, height: int, width: int) -> Tensor:
+        """[1, 256, height, width], the part of the embeddings that no picture changes."""
+        places: Tensor = self.place(place_features(height, width).to(self.place.weight))
+        return places
+
     def forward(self, image: Tensor) -> Tensor:
         x = self.stem(image)
         features = []
@@ -79,4 +107,4 @@ class ConvEncoder(nn.Module):
         context = interpolate(self.lateral32(stride32), scale_factor=2.0, mode="nearest")
         merged = self.lateral8(pixel_unshuffle(stride8, 2)) + self.lateral16(stride16) + context
         embeddings: Tensor = self.neck(merged)
-        return embeddings
+        return embeddings + self.place_embeddings(*embeddings.shape[-2:])

@@ -84,6 +84,7 @@ class GleSam(nn.Module):
             point_labels,
             mask_input,
             has_mask_input,
+            self.config.sam.draw_prompts,
         )
 
     def forward(

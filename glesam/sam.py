@@ -16,6 +16,7 @@ from glesam.config import (
     SamConfig,
 )
 from glesam.conv_encoder import ConvEncoder
+from glesam.drawn_prompts import draw_prompts
 from glesam.sam_modules import ImageEncoderViT, MaskDecoder, PromptEncoder, TwoWayTransformer
 
 NUM_MASKS = 4
@@ -88,17 +89,23 @@ def embed_points(
     return embedding
 
 
-def embed_masks(prompt_encoder: nn.Module, mask_input: Tensor, has_mask_input: Tensor) -> Tensor:
+def embed_masks(
+    prompt_encoder: nn.Module, mask_input: Tensor, has_mask_input: Tensor, drawn: Tensor | None = None
+) -> Tensor:
     """Dense prompt embeddings [N, 256, S/16, S/16].
 
     Args:
         mask_input: float [N, 1, S/4, S/4], logits.
         has_mask_input: float [N]; 1 where the mask counts, 0 where SAM's "no mask" stands instead.
+        drawn: float [N, 1, S/4, S/4]; where given, it stands in for a missing mask.
     """
     encoder: Any = prompt_encoder
     has_mask = has_mask_input.reshape(-1, 1, 1, 1)
+    if drawn is not None:
+        dense: Tensor = encoder.mask_downscaling(has_mask * mask_input + (1 - has_mask) * drawn)
+        return dense
     no_mask = encoder.no_mask_embed.weight.reshape(1, -1, 1, 1)
-    dense: Tensor = has_mask * encoder.mask_downscaling(mask_input) + (1 - has_mask) * no_mask
+    dense = has_mask * encoder.mask_downscaling(mask_input) + (1 - has_mask) * no_mask
     return dense
 
 
@@ -145,14 +152,17 @@ def decode(
     point_labels: Tensor,
     mask_input: Tensor,
     has_mask_input: Tensor,
+    draw: bool = False,
 ) -> tuple[Tensor, Tensor]:
     """Image embeddings and N prompts -> low_res_masks [N, 4, S/4, S/4], iou_predictions [N, 4].
 
     The arguments are the decoder graph's (docs/bundle.md). S follows from the embedding's size.
+    `draw` is `SamConfig.draw_prompts`.
     """
     encoder: Any = prompt_encoder
     height, width = image_embeddings.shape[-2:]
     image_pe = encoder.pe_layer((height, width)).unsqueeze(0)
     sparse = embed_points(encoder, point_coords, point_labels, height * EMBEDDING_STRIDE)
-    dense = embed_masks(encoder, mask_input, has_mask_input)
+    drawn = draw_prompts(point_coords, point_labels, 4 * height, 4 * width) if draw else None
+    dense = embed_masks(encoder, mask_input, has_mask_input, drawn)
     return predict_masks(mask_decoder, image_embeddings, image_pe, sparse, dense)

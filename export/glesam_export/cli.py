@@ -93,7 +93,7 @@ def _one_line_errors() -> Iterator[None]:
     except ParityError as error:
         complain(str(error))
         raise typer.Exit(PARITY_EXIT_STATUS) from error
-    except (ExportError, CheckpointError, GlesamError) as error:
+    except (ExportError, CheckpointError, GlesamError, OSError) as error:  # OSError: a full disk
         complain(str(error))
         raise typer.Exit(EXIT_STATUS) from error
     except typer.BadParameter as error:

@@ -26,6 +26,7 @@ FP32_OPS = {
 COORDINATES = "prompt coordinates: fp16 resolves only 1 px beyond 1,024 and the sines amplify it"
 COMBINATION = "z and the U-Net's correction are combined in fp32: the correction is small beside z"
 TRIGONOMETRY = ("Sin", "Cos")
+WEIGHTED = ("Conv", "ConvTranspose", "Gemm", "MatMul")
 ELEMENTWISE = ("Add", "Sub", "Mul", "Div")
 FLOAT_ONLY_INPUTS = {"Resize": (1, 2)}
 """Inputs whose type ONNX fixes to float32: Resize's roi and scales."""
@@ -55,7 +56,7 @@ Islands = dict[int, tuple[str, str]]
 
 def find_islands(graph: onnx.GraphProto) -> Islands:
     islands: Islands = {}
-    for index in _upstream(graph, TRIGONOMETRY):
+    for index in _upstream(graph, TRIGONOMETRY) | _downstream(graph, "point_coords"):
         islands[index] = ("coordinates", COORDINATES)
     for index in _closing_arithmetic(graph):
         islands[index] = ("combination", COMBINATION)
@@ -79,6 +80,17 @@ def _upstream(graph: onnx.GraphProto, op_types: Iterable[str]) -> set[int]:
         if index not in found:
             found.add(index)
             pending += [producers[name] for name in graph.node[index].input if name in producers]
+    return found
+
+
+def _downstream(graph: onnx.GraphProto, name: str) -> set[int]:
+    """Nodes that a tensor reaches before its values are weighed or turned into sines."""
+    reached, found = {name}, set()
+    for index, node in enumerate(graph.node):
+        if reached & set(node.input) and node.op_type not in (*WEIGHTED, "Shape"):
+            found.add(index)
+            if node.op_type not in TRIGONOMETRY:
+                reached |= set(node.output)
     return found
 
 

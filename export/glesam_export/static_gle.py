@@ -88,7 +88,7 @@ class StaticGle(nn.Module):
 
     def forward(self, image_embeddings: Tensor) -> Tensor:
         scaled = image_embeddings if self.input_scale == 1 else self.input_scale * image_embeddings
-        noise = self.unet(scaled)
+        noise: Tensor = self.unet(scaled)
         correction = noise if self.output_scale == 1 else self.output_scale * noise
         return self.skip_scale * image_embeddings - correction
 

@@ -57,7 +57,7 @@ def point_prompt(mask: NDArray[np.bool_], rng: np.random.Generator, count: int) 
 
 
 def random_prompt(mask: NDArray[np.bool_], rng: np.random.Generator) -> PointPrompt:
-    """What training sees: a jittered box (6 of 10), or one to three foreground points."""
-    if rng.random() < 0.6:
+    """What training sees: a jittered box (3 of 4), or one to three foreground points."""
+    if rng.random() < 0.75:
         return box_prompt(mask, rng)
     return point_prompt(mask, rng, int(rng.integers(1, 4)))

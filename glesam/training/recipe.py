@@ -47,12 +47,12 @@ class Recipe:
 
 
 NANO = Recipe(
-    shapes=Stage(LoopConfig(steps=1300, lr=1e-3, clip=1.0), 128, 16),
-    sam_small=Stage(LoopConfig(steps=1500, lr=8e-4, clip=1.0, seed=1), 256, 8),
-    sam=Stage(LoopConfig(steps=250, lr=3e-4, clip=1.0, warmup=20, seed=2), 512, 4),
-    base=Stage(LoopConfig(steps=300, lr=1e-3, clip=1.0, warmup=30, seed=3), 512, 4),
-    gle=Stage(LoopConfig(steps=400, lr=1e-3, clip=1.0, warmup=30, seed=4), 512, 4),
-    decoder=Stage(LoopConfig(steps=250, lr=3e-4, clip=1.0, warmup=20, seed=5), 512, 4),
+    shapes=Stage(LoopConfig(steps=800, lr=1e-3, clip=1.0), 128, 16),
+    sam_small=Stage(LoopConfig(steps=1200, lr=8e-4, clip=1.0, seed=1), 256, 8),
+    sam=Stage(LoopConfig(steps=160, lr=3e-4, clip=1.0, warmup=20, seed=2), 512, 4),
+    base=Stage(LoopConfig(steps=150, lr=1e-3, clip=1.0, warmup=20, seed=3), 512, 4),
+    gle=Stage(LoopConfig(steps=250, lr=1e-3, clip=1.0, warmup=20, seed=4), 512, 4),
+    decoder=Stage(LoopConfig(steps=120, lr=3e-4, clip=1.0, warmup=10, seed=5), 512, 4),
 )
 """What the shipped model was trained with: about two hours on two cores."""
 
@@ -76,9 +76,10 @@ def train_sam(model: GleSam, pool: SamplePool, run: Path, recipe: Recipe, report
         }
     ).train()
     attend_by_place(model)
-    shapes = partial(shape_batches, recipe.shapes.image_size, recipe.shapes.loop.seed)
+    first = recipe.shapes
+    shapes = partial(shape_batches, first.image_size, first.batch_size, first.loop.seed)
     losses = partial(shape_losses, model)
-    train(parts, shapes, losses, recipe.shapes.loop, run / "shapes.pt", report)
+    train(parts, shapes, losses, first.loop, run / "shapes.pt", report)
     for name, stage in (("sam-small", recipe.sam_small), ("sam", recipe.sam)):
         source = batches(pool, stage.plan(with_degraded=False))
         train(parts, source, partial(sam_losses, model), stage.loop, run / f"{name}.pt", report)

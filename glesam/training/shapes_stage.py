@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from torch.nn.functional import avg_pool2d, interpolate, layer_norm
 
 from glesam.config import EMBEDDING_CHANNELS, EMBEDDING_STRIDE
+from glesam.conv_encoder import ConvEncoder
 from glesam.data.batches import PROMPT_TOKENS
 from glesam.data.label_maps import objects
 from glesam.data.prompts import PointPrompt, random_prompt
@@ -40,10 +41,8 @@ class ShapeBatch:
     point_labels: Tensor
 
 
-def shape_batches(
-    size: int, seed: int, steps: range, scenes: int = 16, prompts: int = 4
-) -> Iterator[ShapeBatch]:
-    """Scenes of `size` px, as a function of (seed, step)."""
+def shape_batches(size: int, scenes: int, seed: int, steps: range, prompts: int = 4) -> Iterator[ShapeBatch]:
+    """`scenes` a batch, `size` px each, as a function of (seed, step)."""
     for step in steps:
         rng = np.random.default_rng((seed, step))
         labels: list[NDArray[np.uint8]] = []
@@ -77,7 +76,10 @@ def coded_embeddings(labels: Tensor) -> Tensor:
 
 def shape_losses(model: GleSam, batch: ShapeBatch) -> Losses:
     per_scene = len(batch.masks) // len(batch.labels)
-    embeddings = coded_embeddings(batch.labels).repeat_interleave(per_scene, dim=0)
+    coded = coded_embeddings(batch.labels)
+    if isinstance(model.image_encoder, ConvEncoder):
+        coded = coded + model.image_encoder.place_embeddings(*coded.shape[-2:])
+    embeddings = coded.repeat_interleave(per_scene, dim=0)
     low_res, iou = model.decode(embeddings, batch.point_coords, batch.point_labels, *no_masks(embeddings))
     target = interpolate(batch.masks.unsqueeze(1), low_res.shape[-2:], mode="area")
     return mask_losses(low_res, iou, target.expand_as(low_res))

@@ -38,4 +38,6 @@ def test_the_wheel_brings_the_default_bundle_the_checkpoint_and_the_photographs(
     bundle = "glesam_runtime/models/nano"
     assert {f"{bundle}/bundle.json", f"{bundle}/bundle.json.sha256", f"{bundle}/gle.onnx"} <= wheel_names
     assert {"glesam/models/nano/config.json", "glesam/models/nano/model.safetensors"} <= wheel_names
-    assert sum(name.startswith("glesam_export/photos/") and name.endswith(".jpg") for name in wheel_names) == 4
+    assert (
+        sum(name.startswith("glesam_export/photos/") and name.endswith(".jpg") for name in wheel_names) == 4
+    )

@@ -1,0 +1,14 @@
+"""One picture, one box, one mask: python examples/01_segment_a_photo.py photo.jpg 150 60 420 350"""
+
+import sys
+
+from glesam_runtime import Predictor, read_image
+
+path, *box = sys.argv[1:]
+x0, y0, x1, y1 = map(float, box)
+
+with Predictor.from_bundle() as predictor:  # the shipped nano
+    predictor.set_image(read_image(path))  # dear, once per picture
+    prediction = predictor.predict(box=(x0, y0, x1, y1))  # cheap, as often as you like
+
+print(f"score {prediction.iou_predictions[0]:.3f}, {prediction.masks[0].sum()} px")

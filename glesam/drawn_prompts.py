@@ -1,0 +1,63 @@
+"""Boxes and points drawn as a mask prompt, in operations that every exporter can trace.
+
+SAM tells its decoder where a prompt is through positional encodings alone, and needs eleven million
+pictures to learn what they mean. Drawn into the dense prompt, a box is understood after a hundred steps.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from glesam.data.prompts import BACKGROUND, BOX_BOTTOM_RIGHT, BOX_TOP_LEFT, FOREGROUND
+
+PIXELS_PER_CELL = 4
+"""A mask prompt has a quarter of the input's size."""
+POINT_SIGMA_PX = 12.0
+SURE_LOGIT = 8.0
+"""Logit of a cell that is surely inside the prompt; the negative stands for outside."""
+
+
+def draw_prompts(point_coords: Tensor, point_labels: Tensor, height: int, width: int) -> Tensor:
+    """Logits float [N, 1, height, width]: high in the box and at foreground points.
+
+    Args:
+        point_coords: float [N, P, 2], (x, y) in pixels of the S x S input.
+        point_labels: int [N, P], SAM's values.
+        height, width: of the mask prompt, S/4.
+    """
+    x = (torch.arange(width) + 0.5) * PIXELS_PER_CELL
+    y = (torch.arange(height) + 0.5) * PIXELS_PER_CELL
+    inside = _box(point_coords, point_labels, x, y)
+    inside = torch.maximum(inside, _points(point_coords, point_labels, FOREGROUND, x, y))
+    inside = inside - _points(point_coords, point_labels, BACKGROUND, x, y)
+    return SURE_LOGIT * (2 * inside.unsqueeze(1) - 1)
+
+
+def _box(coords: Tensor, labels: Tensor, x: Tensor, y: Tensor) -> Tensor:
+    """Share of each cell that the box covers, [N, height, width]; 0 everywhere without a box."""
+    start = (coords * _is(labels, BOX_TOP_LEFT)).sum(1).unsqueeze(-1)
+    end = (coords * _is(labels, BOX_BOTTOM_RIGHT)).sum(1).unsqueeze(-1)
+    columns = _covered(x, start[:, 0], end[:, 0])
+    rows = _covered(y, start[:, 1], end[:, 1])
+    return rows.unsqueeze(2) * columns.unsqueeze(1)
+
+
+def _covered(centres: Tensor, start: Tensor, end: Tensor) -> Tensor:
+    """Share of each cell along one axis that lies between `start` and `end` [N, 1], px."""
+    half = PIXELS_PER_CELL / 2
+    length = torch.minimum(centres + half, end) - torch.maximum(centres - half, start)
+    return length.clamp(min=0) / PIXELS_PER_CELL
+
+
+def _points(coords: Tensor, labels: Tensor, label: int, x: Tensor, y: Tensor) -> Tensor:
+    """A Gaussian spot at each point of this label, the highest one counting, [N, height, width]."""
+    across = (x - coords[:, :, :1]) / POINT_SIGMA_PX
+    down = (y - coords[:, :, 1:]) / POINT_SIGMA_PX
+    spots = torch.exp(-(down * down).unsqueeze(3) / 2) * torch.exp(-(across * across).unsqueeze(2) / 2)
+    return (spots * _is(labels, label).unsqueeze(-1)).amax(1)
+
+
+def _is(labels: Tensor, label: int) -> Tensor:
+    """1 where a point has this label, float [N, P, 1]."""
+    return (labels == label).float().unsqueeze(-1)
