@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import shutil
 from importlib.resources import files
 from pathlib import Path
@@ -18,6 +19,7 @@ from glesam_export.images import parity_images
 from glesam_export.parity import ImageSets
 
 torch.set_num_threads(1)
+logging.getLogger("torch.__trace").propagate = False  # thousands of empty lines in a failure's report
 
 
 @pytest.fixture(scope="session")
