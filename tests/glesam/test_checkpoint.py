@@ -1,0 +1,170 @@
+"""save_pretrained and from_pretrained: whole or not at all, and nothing is guessed."""
+
+from __future__ import annotations
+
+import json
+import pickle
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from glesam import model as model_module
+from glesam.config import nano
+from glesam.model import CheckpointError, GleSam, shipped_checkpoint
+
+NAME = "gle.unet.conv_in.base_layer.weight"
+
+
+@pytest.fixture
+def folder(model: GleSam, tmp_path: Path) -> Path:
+    model.save_pretrained(tmp_path / "checkpoint")
+    return tmp_path / "checkpoint"
+
+
+def change_tensors(folder: Path, change: Callable[[dict[str, Tensor]], object]) -> None:
+    tensors = load_file(folder / "model.safetensors")
+    change(tensors)
+    save_file(tensors, folder / "model.safetensors")
+
+
+def refusal(folder: Path) -> str:
+    with pytest.raises(CheckpointError) as caught:
+        GleSam.from_pretrained(folder)
+    return str(caught.value)
+
+
+def test_fp32_comes_back_bit_for_bit_and_in_eval_mode(model: GleSam, folder: Path) -> None:
+    loaded = GleSam.from_pretrained(folder)
+    assert loaded.config == model.config
+    assert not loaded.training
+    own, found = model.state_dict(), loaded.state_dict()
+    assert own.keys() == found.keys()
+    assert all(torch.equal(own[name], found[name]) for name in own)
+
+
+def test_fp16_halves_the_file_and_loads_as_fp32(model: GleSam, folder: Path, tmp_path: Path) -> None:
+    model.save_pretrained(tmp_path / "half", torch.float16)
+    sizes = [(path / "model.safetensors").stat().st_size for path in (folder, tmp_path / "half")]
+    assert 0.49 < sizes[1] / sizes[0] < 0.55  # the header stays
+    half, own = GleSam.from_pretrained(tmp_path / "half").state_dict(), model.state_dict()
+    assert {tensor.dtype for tensor in half.values()} == {tensor.dtype for tensor in own.values()}
+    assert all(torch.equal(half[name], own[name].half().to(own[name].dtype)) for name in own)
+
+
+def test_the_text_context_and_the_running_statistics_are_saved(tmp_path: Path) -> None:
+    model = GleSam(nano())
+    for name, buffer in model.named_buffers():
+        if buffer.is_floating_point() and ("running" in name or "text" in name):
+            buffer.uniform_(0.5, 1)
+    model.save_pretrained(tmp_path)
+    loaded = dict(GleSam.from_pretrained(tmp_path).named_buffers())
+    assert any("running_mean" in name for name in loaded)
+    assert all(torch.equal(loaded[name], buffer) for name, buffer in model.named_buffers())
+
+
+def test_saving_replaces_an_older_checkpoint_and_leaves_other_files_alone(
+    model: GleSam, folder: Path
+) -> None:
+    (folder / "notes.txt").write_text("mine")
+    with torch.no_grad():
+        next(model.parameters()).add_(1)
+    model.save_pretrained(folder)
+    assert sorted(path.name for path in folder.iterdir()) == ["config.json", "model.safetensors", "notes.txt"]
+    loaded = GleSam.from_pretrained(folder)
+    assert torch.equal(next(loaded.parameters()), next(model.parameters()))
+
+
+@pytest.mark.parametrize("error", [OSError, KeyboardInterrupt])
+def test_an_interrupted_save_leaves_the_old_files(
+    model: GleSam, folder: Path, monkeypatch: pytest.MonkeyPatch, error: type[BaseException]
+) -> None:
+    before = {path.name: path.read_bytes() for path in folder.iterdir()}
+
+    def interrupted(tensors: dict[str, Tensor], path: Path, **_: Any) -> None:  # noqa: ANN401
+        path.write_bytes(b"half of it")
+        raise error
+
+    monkeypatch.setattr(model_module, "save_file", interrupted)
+    with pytest.raises(error):
+        model.save_pretrained(folder)
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
+
+
+def test_files_are_readable_by_whoever_may_read_new_files(folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "plain").write_text("")
+    modes = {path.stat().st_mode for path in [*folder.iterdir(), tmp_path / "plain"]}
+    assert len(modes) == 1
+
+
+def test_a_missing_tensor_is_named(folder: Path) -> None:
+    change_tensors(folder, lambda tensors: tensors.pop(NAME))
+    assert f"1 missing tensors, first '{NAME}'" in refusal(folder)
+
+
+def test_an_unknown_tensor_is_named(folder: Path) -> None:
+    change_tensors(folder, lambda tensors: tensors.update(extra=torch.zeros(1)))
+    assert "1 unknown tensors, first 'extra'" in refusal(folder)
+
+
+def test_a_misshapen_tensor_is_named(folder: Path) -> None:
+    change_tensors(folder, lambda tensors: tensors.update({NAME: torch.zeros(16, 256, 1, 1)}))
+    message = refusal(folder)
+    assert f"1 misshapen tensors, first '{NAME}'" in message
+    assert "'tiny-sd15' configuration" in message
+
+
+@pytest.mark.parametrize("keep", [0, 4, 1000, -1])
+def test_truncated_weights_are_refused(folder: Path, keep: int) -> None:
+    path = folder / "model.safetensors"
+    path.write_bytes(path.read_bytes()[:keep])
+    assert f"cannot read a GleSAM checkpoint from {folder}" in refusal(folder)
+
+
+class Trap:
+    """Unpickling it creates a file."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self) -> tuple[Callable[..., object], tuple[str, str]]:
+        return open, (str(self.path), "w")
+
+
+def test_a_pickle_is_never_loaded(folder: Path, tmp_path: Path) -> None:
+    trap = pickle.dumps(Trap(tmp_path / "sprung"))
+    torch.save({"weights": Trap(tmp_path / "sprung")}, folder / "pytorch_model.bin")
+    (folder / "model.safetensors").write_bytes(trap)
+    refusal(folder)
+    (folder / "model.safetensors").unlink()
+    refusal(folder)
+    assert not (tmp_path / "sprung").exists()
+
+
+@pytest.mark.parametrize(
+    ("gle", "named"),
+    [({"gamma": 0.0}, "zero"), ({"timestep": 1000}, "out of bounds"), ({"gamma": "3"}, "str")],
+)
+def test_numbers_that_make_no_model_are_refused(folder: Path, gle: dict[str, object], named: str) -> None:
+    config = json.loads((folder / "config.json").read_text())
+    config["gle"].update(gle)
+    (folder / "config.json").write_text(json.dumps(config))
+    assert named in refusal(folder)
+
+
+def test_a_missing_folder_is_not_looked_up_on_the_hub(tmp_path: Path) -> None:
+    for path in (tmp_path / "absent", str(tmp_path / "absent"), Path("owner/model"), "absent"):
+        with pytest.raises(CheckpointError, match="no folder"):
+            GleSam.resolve(path)
+
+
+def test_an_installation_without_the_shipped_model_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(model_module, "files", lambda _: tmp_path)
+    with pytest.raises(CheckpointError, match="no shipped model"):
+        shipped_checkpoint()
