@@ -7,7 +7,7 @@ PIP_QUIET = --quiet --disable-pip-version-check
 DEMO = .venv-demo/bin
 DEV = .venv/bin
 PHOTO = examples/photos/coffee_lq3.jpg
-BOX = 150 60 420 350
+BOX = 75 15 480 390
 
 .PHONY: demo test check style cpp clean
 

@@ -15,6 +15,9 @@ EMBEDDING_CHANNELS = 256
 EMBEDDING_STRIDE = 16
 """Pixels of the input image per embedding cell, along each axis."""
 
+PAD, BACKGROUND, FOREGROUND, BOX_TOP_LEFT, BOX_BOTTOM_RIGHT = -1, 0, 1, 2, 3
+"""SAM's point labels."""
+
 
 @dataclass(frozen=True)
 class VitEncoderConfig:

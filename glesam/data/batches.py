@@ -49,12 +49,17 @@ class Batch:
 
 @dataclass(frozen=True)
 class BatchPlan:
-    """How batches are drawn. Without `with_degraded`, `Batch.degraded` is the clean picture."""
+    """How batches are drawn. Without `with_degraded`, `Batch.degraded` is the clean picture.
+
+    `scale` bounds the pictures' random size, 1 being the fit of the longest side into `image_size`:
+    above 1 a batch holds crops, whose objects are as large as in a larger input.
+    """
 
     size: int
     image_size: int
     seed: int
     objects_per_image: int = 4
+    scale: tuple[float, float] = (0.75, 1.5)
     with_degraded: bool = False
 
 
@@ -101,9 +106,8 @@ def _draw(pool: SamplePool, plan: BatchPlan, rng: np.random.Generator) -> Row:
     """One picture, its degraded twin and label map, and K masks with a prompt each."""
     while True:  # a crop may hold no object
         sample = pool.draw(rng)
-        image, labels = _augment(sample, plan.image_size, rng)
-        min_px = int(MIN_OBJECT_PX * (plan.image_size / max(sample.labels.shape)) ** 2)
-        found = objects(labels, sample.description.ignored_labels, min_px)
+        image, labels, scale = _augment(sample, plan, rng)
+        found = objects(labels, sample.description.ignored_labels, int(MIN_OBJECT_PX * scale**2))
         if found:
             break
     damaged = image
@@ -122,10 +126,12 @@ def _draw(pool: SamplePool, plan: BatchPlan, rng: np.random.Generator) -> Row:
     )
 
 
-def _augment(sample: Sample, size: int, rng: np.random.Generator) -> tuple[Image, Labels]:
-    """Scale (0.75 to 1.5 of the longest-side fit), flip, crop to at most size x size, colours."""
+def _augment(sample: Sample, plan: BatchPlan, rng: np.random.Generator) -> tuple[Image, Labels, float]:
+    """Random size, flip, crop to at most S x S, colours; also returns the size's factor."""
+    size = plan.image_size
     height, width = sample.labels.shape
-    scale = size / max(height, width) * float(np.exp(rng.uniform(np.log(0.75), np.log(1.5))))
+    zoom = float(np.exp(rng.uniform(*np.log(plan.scale))))
+    scale = size / max(height, width) * zoom
     shape = max(1, round(width * scale)), max(1, round(height * scale))
     resample = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
     image = cv2.resize(sample.image, shape, interpolation=resample)
@@ -135,7 +141,8 @@ def _augment(sample: Sample, size: int, rng: np.random.Generator) -> tuple[Image
     left = int(rng.integers(0, max(1, shape[0] - size + 1)))
     top = int(rng.integers(0, max(1, shape[1] - size + 1)))
     window = slice(top, top + size), slice(left, left + size)
-    return _jitter_colours(np.asarray(image[window], np.uint8), rng), np.ascontiguousarray(labels[window])
+    jittered = _jitter_colours(np.asarray(image[window], np.uint8), rng)
+    return jittered, np.ascontiguousarray(labels[window]), scale
 
 
 def _jitter_colours(image: Image, rng: np.random.Generator) -> Image:

@@ -7,10 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from glesam.config import BOX_BOTTOM_RIGHT, BOX_TOP_LEFT, FOREGROUND, PAD
 from glesam.data.label_maps import mask_box
-
-PAD, BACKGROUND, FOREGROUND, BOX_TOP_LEFT, BOX_BOTTOM_RIGHT = -1, 0, 1, 2, 3
-"""SAM's point labels."""
 
 
 @dataclass(frozen=True)

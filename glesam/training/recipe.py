@@ -24,14 +24,21 @@ Report = Callable[[str], None]
 
 @dataclass(frozen=True)
 class Stage:
-    """One stage: its loop, the side of its pictures [px] and how many make a batch."""
+    """One stage: its loop, the side of its pictures [px], how many make a batch, and their zoom."""
 
     loop: LoopConfig
     image_size: int
     batch_size: int
+    scale: tuple[float, float] = (0.75, 1.5)
 
     def plan(self, *, with_degraded: bool) -> BatchPlan:
-        return BatchPlan(self.batch_size, self.image_size, self.loop.seed, with_degraded=with_degraded)
+        return BatchPlan(
+            self.batch_size,
+            self.image_size,
+            self.loop.seed,
+            scale=self.scale,
+            with_degraded=with_degraded,
+        )
 
 
 @dataclass(frozen=True)
@@ -48,10 +55,10 @@ class Recipe:
 
 NANO = Recipe(
     shapes=Stage(LoopConfig(steps=800, lr=1e-3, clip=1.0), 128, 16),
-    sam_small=Stage(LoopConfig(steps=1200, lr=8e-4, clip=1.0, seed=1), 256, 8),
-    sam=Stage(LoopConfig(steps=160, lr=3e-4, clip=1.0, warmup=20, seed=2), 512, 4),
-    base=Stage(LoopConfig(steps=150, lr=1e-3, clip=1.0, warmup=20, seed=3), 512, 4),
-    gle=Stage(LoopConfig(steps=250, lr=1e-3, clip=1.0, warmup=20, seed=4), 512, 4),
+    sam_small=Stage(LoopConfig(steps=850, lr=8e-4, clip=1.0, seed=1), 256, 8, scale=(1.0, 2.5)),
+    sam=Stage(LoopConfig(steps=110, lr=3e-4, clip=1.0, warmup=20, seed=2), 512, 4),
+    base=Stage(LoopConfig(steps=120, lr=1e-3, clip=1.0, warmup=20, seed=3), 512, 4),
+    gle=Stage(LoopConfig(steps=200, lr=1e-3, clip=1.0, warmup=20, seed=4), 512, 4),
     decoder=Stage(LoopConfig(steps=120, lr=3e-4, clip=1.0, warmup=10, seed=5), 512, 4),
 )
 """What the shipped model was trained with: about two hours on two cores."""

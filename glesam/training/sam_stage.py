@@ -11,8 +11,9 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
-from torch.nn.functional import binary_cross_entropy_with_logits, interpolate, mse_loss, one_hot
+from torch.nn.functional import binary_cross_entropy_with_logits, interpolate, mse_loss
 
+from glesam.config import EMBEDDING_STRIDE
 from glesam.data.batches import Batch
 from glesam.losses import dice_loss, mask_iou
 from glesam.model import GleSam
@@ -33,13 +34,11 @@ def coherence_loss(image_embeddings: Tensor, labels: Tensor) -> Tensor:
         image_embeddings: [B, 256, h, w], each cell of norm about 16 (the neck ends in a norm).
         labels: uint8 [B, 16h, 16w].
     """
-    batch, channels, height, width = image_embeddings.shape
     cells = image_embeddings.flatten(2)
-    similarity = torch.einsum("bcm,bcn->bmn", cells, cells) / channels
-    small = labels[:, 2::4, 2::4].long()
-    shares = one_hot(small, 256).reshape(batch, height, 4, width, 4, 256)
-    shares = shares.float().mean((2, 4)).reshape(batch, height * width, 256)
-    same = (shares @ shares.transpose(1, 2)).clamp(max=1)
+    similarity = torch.einsum("bcm,bcn->bmn", cells, cells) / image_embeddings.shape[1]
+    half = EMBEDDING_STRIDE // 2
+    centres = labels[:, half::EMBEDDING_STRIDE, half::EMBEDDING_STRIDE].flatten(1)
+    same = (centres.unsqueeze(2) == centres.unsqueeze(1)).float()
     return binary_cross_entropy_with_logits(6 * (similarity - 0.5), same)
 
 
