@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from glesam_export.errors import ParityError
-from glesam_runtime import Bundle, Predictor, Prompt
+from glesam_runtime import BackendError, Bundle, Predictor, Prompt
 from glesam_runtime.engines import open_engine
 from glesam_runtime.engines.base import Array, Tensors
 from glesam_runtime.predictor import Engines
@@ -102,6 +102,9 @@ def measure(bundle: Bundle, reference: Engines, images: ImageSets, backend: str 
 
     Each graph is compared on the reference's own inputs, so that one graph's error is not charged to
     the next; masks are compared end to end.
+
+    Raises:
+        ParityError: the bundle's graphs do not run, or answer with NaN.
     """
     engines = {
         name: open_engine(backend, bundle.graph_path(name), graph.spec)
@@ -110,8 +113,12 @@ def measure(bundle: Bundle, reference: Engines, images: ImageSets, backend: str 
     compared = {name: ComparedEngine(getattr(reference, name), engine) for name, engine in engines.items()}
     expected = Predictor(bundle.manifest, Engines(**compared))
     found = Predictor(bundle.manifest, Engines(**engines))
-    ious = {name: _mask_parity(found, expected, pictures) for name, pictures in images.items()}
-    found.close()
+    try:
+        ious = {name: _mask_parity(found, expected, pictures) for name, pictures in images.items()}
+    except BackendError as error:
+        raise ParityError(str(error)) from error
+    finally:
+        found.close()
     return Parity({name: engine.parity for name, engine in compared.items()}, ious)
 
 

@@ -19,7 +19,7 @@ import numpy.typing as npt
 from .bundle import Bundle
 from .engines import Engine, open_engine, pick_backend
 from .engines.base import Array
-from .errors import ImageError, PromptError
+from .errors import BackendError, ImageError, PromptError
 from .manifest import Manifest
 from .postprocess import MaskResizer
 from .preprocess import RESIZES, Floats, Geometry, Pixels, preprocess
@@ -140,7 +140,8 @@ class Predictor:
 
         Coordinates are pixels of the image given to set_image; see Prompt for the rest.
         multimask=True: three candidates per prompt (part, object, whole) instead of the best one.
-        Raises PromptError for a prompt that does not fit, ImageError before set_image.
+        Raises PromptError for a prompt that does not fit, ImageError before set_image, BackendError
+        where the graphs answer with NaN instead of masks.
         """
         single = Prompt(box, points, background_points, mask_input)
         if prompts is not None and not _is_empty(single):
@@ -155,6 +156,11 @@ class Predictor:
         candidates = slice(1, 4) if multimask else 0
         low_res_masks = outputs["low_res_masks"][:, candidates].astype(np.float32, copy=False)
         scores = outputs["iou_predictions"][:, candidates].astype(np.float32, copy=False)
+        if not (np.isfinite(low_res_masks).all() and np.isfinite(scores).all()):
+            raise BackendError(
+                f"the {self.manifest.precision} graphs gave NaN or infinite masks here; "
+                "export the bundle with --precision fp32, and report the picture"
+            )
         with self._timed("postprocess"):
             masks = picture.mask_resizer.masks(low_res_masks, self.manifest.mask_threshold)
         return Prediction(masks, scores, low_res_masks)

@@ -208,3 +208,19 @@ def test_sessions_in_many_threads_give_the_single_threaded_results(predictor: Pr
     for _ in range(5):
         with ThreadPoolExecutor(len(pictures)) as pool:
             assert list(pool.map(segment, sessions, pictures)) == alone
+
+
+def test_masks_of_nan_are_refused_instead_of_returned(bundle_path: Path, image: Pixels) -> None:
+    real = Predictor.from_bundle(bundle_path)
+    decoder = real._engines.mask_decoder
+
+    def poisoned(feeds: Any) -> dict[str, Any]:  # noqa: ANN401
+        outputs = decoder(feeds)
+        outputs["low_res_masks"] = outputs["low_res_masks"] + np.float32("nan")
+        return outputs
+
+    engines = Engines(real._engines.image_encoder, None, FakeEngine(decoder.spec, poisoned))
+    predictor = Predictor(real.manifest, engines)
+    predictor.set_image(image)
+    with pytest.raises(BackendError, match="NaN"):
+        predictor.predict(box=(24, 16, 104, 80))
