@@ -1,0 +1,145 @@
+"""A run that was interrupted ends with the weights it would have ended with."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from glesam.training.loop import LoopConfig, Losses, learning_rate, train
+
+CONFIG = LoopConfig(steps=7, lr=0.05, warmup=3, save_every=2, report_every=2, seed=11)
+
+
+def small() -> nn.Sequential:
+    """With running statistics and dropout: state and chance."""
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Linear(4, 8), nn.BatchNorm1d(8), nn.Dropout(0.5), nn.Linear(8, 1)).train()
+
+
+def batches(steps: range) -> Iterator[Tensor]:
+    for step in steps:
+        yield torch.randn(16, 4, generator=torch.Generator().manual_seed(step))
+
+
+def losses_of(model: nn.Module) -> object:
+    def losses(batch: Tensor) -> Losses:
+        error = (model(batch) - batch.sum(1, keepdim=True)).square().mean()
+        return {"loss": error, "twice": 2 * error}
+
+    return losses
+
+
+def run(model: nn.Module, checkpoint: Path, config: LoopConfig = CONFIG, report: object = None) -> list[str]:
+    lines: list[str] = []
+    train(model, batches, losses_of(model), config, checkpoint, report or lines.append)  # type: ignore[arg-type]
+    return lines
+
+
+def same(one: nn.Module, other: nn.Module) -> bool:
+    a, b = one.state_dict(), other.state_dict()
+    return a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)
+
+
+@pytest.mark.parametrize("steps", [1, 2, 3, 4, 5, 6])
+def test_interrupted_and_resumed_is_bit_equal_to_uninterrupted(tmp_path: Path, steps: int) -> None:
+    """The interruption comes in step `steps` (counted from 0), wherever the last checkpoint was."""
+    whole, first, resumed = small(), small(), small()
+    run(whole, tmp_path / "whole.pt")
+
+    def interrupted(wanted: range) -> Iterator[Tensor]:
+        for step, batch in zip(wanted, batches(wanted), strict=True):
+            if step == steps:
+                raise KeyboardInterrupt
+            yield batch
+
+    with pytest.raises(KeyboardInterrupt):
+        train(first, interrupted, losses_of(first), CONFIG, tmp_path / "cut.pt", lambda _: None)  # type: ignore[arg-type]
+    assert (tmp_path / "cut.pt").exists() == (steps >= 2)
+    torch.manual_seed(99)
+    torch.rand(3)
+    run(resumed, tmp_path / "cut.pt")
+    assert same(resumed, whole)
+
+
+def test_a_finished_run_is_loaded_and_not_trained_again(tmp_path: Path) -> None:
+    model, again = small(), small()
+    lines = run(model, tmp_path / "run.pt")
+    assert [line.split()[1] for line in lines] == ["2/7", "4/7", "6/7", "7/7"]
+    assert run(again, tmp_path / "run.pt") == []
+    assert same(again, model)
+
+
+def test_an_interrupted_save_leaves_the_checkpoint_before(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run(small(), tmp_path / "run.pt", LoopConfig(steps=2, lr=0.1))
+    before = (tmp_path / "run.pt").read_bytes()
+
+    def killed(_: object, path: Path) -> None:
+        path.write_bytes(b"half")
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(torch, "save", killed)
+    with pytest.raises(KeyboardInterrupt):
+        run(small(), tmp_path / "run.pt", LoopConfig(steps=4, lr=0.1))
+    assert (tmp_path / "run.pt").read_bytes() == before
+
+
+def test_frozen_parameters_stay_as_they_are(tmp_path: Path) -> None:
+    model = small()
+    model[0].requires_grad_(False)
+    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    run(model, tmp_path / "run.pt")
+    changed = {name for name, tensor in model.state_dict().items() if not torch.equal(tensor, before[name])}
+    assert {"3.weight", "3.bias", "1.weight"} <= changed
+    assert not {"0.weight", "0.bias"} & changed
+
+
+def test_reports_are_means_since_the_last_report(tmp_path: Path) -> None:
+    values = iter([1.0, 3.0, 10.0, 20.0])
+    model = nn.Linear(1, 1)
+
+    def losses(batch: Tensor) -> Losses:
+        return {"loss": model(batch[:, :1]).mean() * 0 + next(values)}
+
+    lines: list[str] = []
+    config = LoopConfig(steps=4, lr=0.1, report_every=2)
+    train(model, batches, losses, config, tmp_path / "name.pt", lines.append)
+    assert [line.split("  ")[:2] for line in lines] == [
+        ["name 2/4", "loss 2.0000"],
+        ["name 4/4", "loss 15.0000"],
+    ]
+
+
+def test_large_gradients_are_clipped(tmp_path: Path) -> None:
+    norms = []
+    model = nn.Linear(2, 1, bias=False)
+    config = LoopConfig(steps=1, lr=0.1, clip=0.5)
+
+    def losses(_: Tensor) -> Losses:
+        return {"loss": 1000 * model.weight.sum()}
+
+    train(model, batches, losses, config, tmp_path / "run.pt", lambda _: None)
+    assert model.weight.grad is not None
+    norms.append(float(model.weight.grad.norm()))
+    assert norms == [pytest.approx(0.5, rel=1e-4)]
+
+
+def test_the_rate_warms_up_evenly_then_falls_as_half_a_cosine() -> None:
+    config = LoopConfig(steps=110, lr=2.0, warmup=10)
+    rates = [learning_rate(config, step) for step in range(111)]
+    assert rates[:10] == pytest.approx([0.2 * (step + 1) for step in range(10)])
+    assert rates[10] == pytest.approx(2.0)
+    assert rates[60] == pytest.approx(2.0 * 0.51)
+    assert rates[110] == pytest.approx(2.0 * 0.02)
+    assert all(a > b for a, b in pairwise(rates[10:]))
+
+
+def test_a_run_shorter_than_its_warm_up_is_fine() -> None:
+    config = LoopConfig(steps=5, lr=1.0, warmup=100)
+    assert [learning_rate(config, step) for step in range(5)] == pytest.approx([0.01, 0.02, 0.03, 0.04, 0.05])
