@@ -27,7 +27,8 @@ PIXEL_MEAN = (124, 116, 104)
 """SAM's, rounded: normalization turns this padding into (nearly) the zeros that SAM pads with."""
 
 
-PADDING_LABEL = 255
+PADDING_LABEL = 254
+"""No set uses it; 255 is a common label of binary masks."""
 
 
 @dataclass(frozen=True)

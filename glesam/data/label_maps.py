@@ -10,9 +10,11 @@ from pathlib import Path
 import cv2
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
 MIN_OBJECT_PX = 400
 """Smaller connected parts (in pixels of the stored image) are not worth a prompt."""
+MAX_LABEL = 255
 DEV_SHARE = 10
 """One stem in this many belongs to the development split."""
 
@@ -76,12 +78,18 @@ def load_samples(root: Path, descriptions: tuple[DatasetDescription, ...], *, de
 
 
 def read_sample(path: Path, description: DatasetDescription) -> Sample:
-    image = cv2.imread(str(path), cv2.IMREAD_COLOR)
-    labels = cv2.imread(str(path.with_suffix(".png")), cv2.IMREAD_GRAYSCALE)
-    if image is None or labels is None or image.shape[:2] != labels.shape:
-        raise ValueError(f"{path}: expected a picture with a .png label map of its size beside it")
-    rgb = cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
-    return Sample(description, path.stem, rgb.astype(np.uint8), labels.astype(np.uint8))
+    """Label maps of 16 bits and palettes are read as the numbers they hold."""
+    try:
+        image = np.asarray(Image.open(path).convert("RGB"))
+        labels = np.asarray(Image.open(path.with_suffix(".png")))
+    except OSError as error:
+        raise ValueError(f"{path}: {error}; expected a picture with a .png label map") from error
+    if image.shape[:2] != labels.shape or labels.max() > MAX_LABEL:
+        raise ValueError(
+            f"{path}: expected a label map [H, W] of the picture's size with labels up to {MAX_LABEL}, "
+            f"found {list(labels.shape)} up to {labels.max()}"
+        )
+    return Sample(description, path.stem, image, labels.astype(np.uint8))
 
 
 def objects(
