@@ -6,9 +6,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
+
 from glesam_calib import images_in
 from glesam_runtime import ImageError
-from PIL import Image
 
 
 def save_picture(path: Path, level: int) -> None:
