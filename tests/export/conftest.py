@@ -14,9 +14,12 @@ from tiny_model import random_model
 from typer.testing import CliRunner
 
 from glesam.model import GleSam
+from glesam_export import pipeline
 from glesam_export.cli import app
+from glesam_export.graphs import Graph
 from glesam_export.images import parity_images
 from glesam_export.parity import ImageSets
+from glesam_export.to_onnx import onnx_from_graph
 
 torch.set_num_threads(1)
 logging.getLogger("torch.__trace").propagate = False  # thousands of empty lines in a failure's report
@@ -24,10 +27,13 @@ logging.getLogger("torch.__trace").propagate = False  # thousands of empty lines
 
 @pytest.fixture(scope="session")
 def checkpoints(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """By precision: the fp32 bundle is made from an SD 1.5 U-Net, the fp16 one from an SD 2.1 U-Net."""
+    """By precision: fp32 has an SD 1.5 U-Net, fp16 an SD 2.1 U-Net between the same encoder and decoder."""
     root = tmp_path_factory.mktemp("checkpoints")
-    random_model("sd15").save_pretrained(root / "fp32")
-    random_model("sd21").save_pretrained(root / "fp16")
+    one, other = random_model("sd15"), random_model("sd21")
+    one.save_pretrained(root / "fp32")
+    for name in ("image_encoder", "prompt_encoder", "mask_decoder"):
+        other.get_submodule(name).load_state_dict(one.get_submodule(name).state_dict())
+    other.save_pretrained(root / "fp16")
     return {"fp32": root / "fp32", "fp16": root / "fp16"}
 
 
@@ -48,17 +54,27 @@ def image_sets(photos: Path) -> ImageSets:
 @pytest.fixture(scope="session")
 def fp32_bundle(checkpoints: dict[str, Path], photos: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Made by glesam-export; never change it."""
-    return exported(checkpoints, photos, tmp_path_factory, "fp32")
+    return exported("fp32", checkpoints, photos, tmp_path_factory)
 
 
 @pytest.fixture(scope="session")
-def fp16_bundle(checkpoints: dict[str, Path], photos: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Made by glesam-export; never change it."""
-    return exported(checkpoints, photos, tmp_path_factory, "fp16")
+def fp16_bundle(
+    fp32_bundle: Path, checkpoints: dict[str, Path], photos: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Path:
+    """Made by glesam-export too, from the fp32 graphs of what both models share; never change it."""
+
+    def convert(graph: Graph, opset: int) -> onnx.ModelProto:
+        if graph.name == "gle":
+            return onnx_from_graph(graph, opset)
+        return onnx.load(fp32_bundle / f"{graph.name}.onnx")
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(pipeline, "onnx_from_graph", convert)
+        return exported("fp16", checkpoints, photos, tmp_path_factory)
 
 
 def exported(
-    checkpoints: dict[str, Path], photos: Path, tmp_path_factory: pytest.TempPathFactory, precision: str
+    precision: str, checkpoints: dict[str, Path], photos: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> Path:
     out = tmp_path_factory.mktemp("exports") / precision
     command = [str(checkpoints[precision]), "--precision", precision, "--out", str(out)]

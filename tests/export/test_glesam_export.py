@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from PIL import Image
 from safetensors.torch import load_file, save_file
 from typer.testing import CliRunner
 
@@ -109,7 +110,10 @@ def test_images_that_cannot_be_read(refused: Refusal, tmp_path: Path) -> None:
     assert "no readable picture" in refused("--images", folder)
 
 
-def test_an_out_that_is_something_else(refused: Refusal, own_checkpoint: Path, photos: Path) -> None:
+def test_an_out_that_is_something_else(refused: Refusal, own_checkpoint: Path, tmp_path: Path) -> None:
+    photos = tmp_path / "photos"
+    photos.mkdir()
+    Image.new("RGB", (8, 8)).save(photos / "small.png")
     before = sorted(own_checkpoint.iterdir())
     assert "exists and is not a bundle" in refused("--images", photos, out=own_checkpoint)
     file = own_checkpoint / "config.json"

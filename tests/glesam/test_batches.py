@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from glesam.data.batches import PIXEL_MEAN, Batch, BatchPlan, SamplePool, make_batch, prefetch
+from glesam.data.batches import PADDING_LABEL, PIXEL_MEAN, Batch, BatchPlan, SamplePool, make_batch, prefetch
 from glesam.data.label_maps import TRAIN_SETS, Sample, load_samples
 
 PLAN = BatchPlan(size=3, image_size=64, seed=7, objects_per_image=2, with_degraded=True)
@@ -63,7 +63,7 @@ def test_masks_are_objects_of_their_own_picture_and_prompts_fit_them(pool: Sampl
         ):
             covered = batch.labels[i // 2][mask.bool()]
             assert len(covered.unique()) == 1, "one label, and of picture i // K"
-            assert int(covered[0]) != 255
+            assert int(covered[0]) != PADDING_LABEL
             for (x, y), label in zip(coords.tolist(), labels.tolist(), strict=True):
                 assert label in (-1, 1, 2, 3)
                 if label == 1:
@@ -76,7 +76,7 @@ def test_padding_is_the_mean_colour_no_label_and_no_mask(pool: SamplePool) -> No
     padded = 0
     for step in range(4):
         batch = make_batch(pool, PLAN, step)
-        outside = batch.labels == 255
+        outside = batch.labels == PADDING_LABEL
         padded += int(outside.sum())
         for pictures in (batch.image, batch.degraded):
             colours = pictures.permute(0, 2, 3, 1)[outside]
