@@ -50,11 +50,11 @@ def train(
     model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # 1.2x faster here
     try:
         pool = SamplePool(list(load_samples(data, TRAIN_SETS, dev=False)))
-    except (FileNotFoundError, ValueError) as error:
+        typer.echo(f"{len(pool.samples)} training pictures; checkpoints in {run}")
+        train_model(model, pool, run, NANO, typer.echo)
+        model.save_pretrained(out, torch.float16)
+    except (OSError, ValueError) as error:
         _fail(str(error), error)
-    typer.echo(f"{len(pool.samples)} training pictures; checkpoints in {run}")
-    train_model(model, pool, run, NANO, lambda line: typer.echo(line))
-    model.save_pretrained(out, torch.float16)
     typer.echo(f"wrote {out}; next: glesam-export {out} --precision fp16")
 
 

@@ -66,8 +66,8 @@ def expand_channels(unet: UNet2DConditionModel) -> None:
     repeats = EMBEDDING_CHANNELS // LATENT_CHANNELS
     conv_in, conv_out = unet.conv_in, unet.conv_out
     width, last = conv_in.out_channels, conv_out.in_channels
-    unet.conv_in = nn.Conv2d(EMBEDDING_CHANNELS, width, 3, padding=1)
-    unet.conv_out = nn.Conv2d(last, EMBEDDING_CHANNELS, 3, padding=1)
+    unet.conv_in = nn.Conv2d(EMBEDDING_CHANNELS, width, 3, padding=1).to(conv_in.weight)
+    unet.conv_out = nn.Conv2d(last, EMBEDDING_CHANNELS, 3, padding=1).to(conv_out.weight)
     with torch.no_grad():
         unet.conv_in.weight.copy_(conv_in.weight.repeat(1, repeats, 1, 1))
         unet.conv_in.bias.copy_(conv_in.bias)

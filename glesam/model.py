@@ -100,11 +100,16 @@ class GleSam(nn.Module):
         return self.decode(embeddings, point_coords, point_labels, mask_input, has_mask_input)
 
     def save_pretrained(self, folder: str | Path, dtype: torch.dtype = torch.float32) -> None:
-        """Writes `config.json` and `model.safetensors`; an interrupted call changes nothing.
+        """Writes `config.json` and `model.safetensors`.
+
+        Each file is replaced whole, and both only once both are complete.
 
         Args:
             folder: created where missing; only these two files in it are replaced.
             dtype: of the floating-point tensors on disk.
+
+        Raises:
+            ValueError: a finite tensor would overflow `dtype`.
         """
         target = Path(folder)
         target.mkdir(parents=True, exist_ok=True)
@@ -112,6 +117,9 @@ class GleSam(nn.Module):
             name: tensor.to(dtype).contiguous() if tensor.is_floating_point() else tensor
             for name, tensor in self.state_dict().items()
         }
+        for name, tensor in tensors.items():
+            if tensor.is_floating_point() and not tensor.isfinite().all():
+                raise ValueError(f"{name} is not finite in {dtype}; save it with a wider dtype")
         partial = Path(tempfile.mkdtemp(prefix=".partial-", dir=target))
         try:
             save_file(tensors, partial / WEIGHTS_FILE, metadata={"format": "pt"})

@@ -24,7 +24,7 @@ FP32_OPS = {
     "Softmax": "its sum of exponentials over thousands of positions loses fp16's 11 bits",
 }
 COORDINATES = "prompt coordinates: fp16 resolves only 1 px beyond 1,024 and the sines amplify it"
-COMBINATION = "z and the U-Net's correction are combined in fp32: the correction is small beside z"
+COMBINATION = "the arithmetic that ends a graph: GLE's correction is small beside z"
 TRIGONOMETRY = ("Sin", "Cos")
 WEIGHTED = ("Conv", "ConvTranspose", "Gemm", "MatMul")
 ELEMENTWISE = ("Add", "Sub", "Mul", "Div")

@@ -27,6 +27,7 @@ PIXEL_MEAN = (124, 116, 104)
 """SAM's, rounded: normalization turns this padding into (nearly) the zeros that SAM pads with."""
 
 
+MAX_DRAWS = 1000
 PADDING_LABEL = 254
 """No set uses it; 255 is a common label of binary masks."""
 
@@ -105,12 +106,14 @@ Row = tuple[Image, Image, Labels, NDArray[np.bool_], NDArray[np.float32], NDArra
 
 def _draw(pool: SamplePool, plan: BatchPlan, rng: np.random.Generator) -> Row:
     """One picture, its degraded twin and label map, and K masks with a prompt each."""
-    while True:  # a crop may hold no object
+    for _ in range(MAX_DRAWS):  # a crop may hold no object
         sample = pool.draw(rng)
         image, labels, scale = _augment(sample, plan, rng)
         found = objects(labels, sample.description.ignored_labels, int(MIN_OBJECT_PX * scale**2))
         if found:
             break
+    else:
+        raise ValueError(f"no object of {MIN_OBJECT_PX} px in {MAX_DRAWS} pictures; check the label maps")
     damaged = image
     if plan.with_degraded:
         damaged = degrade(image, int(rng.choice(TRAINING_RATES)), rng)

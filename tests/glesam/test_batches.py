@@ -114,3 +114,9 @@ def test_prefetching_yields_the_same_batches_in_order(pool: SamplePool, steps: r
 def test_an_error_while_drawing_reaches_the_training_loop() -> None:
     with pytest.raises(ValueError):
         next(prefetch(SamplePool([]), PLAN, range(2)))
+
+
+def test_data_without_a_single_object_is_an_error_instead_of_an_endless_search(pool: SamplePool) -> None:
+    empty = [replace(sample, labels=np.zeros_like(sample.labels)) for sample in pool.samples[:2]]
+    with pytest.raises(ValueError, match="no object of 400 px"):
+        make_batch(SamplePool(empty), replace(PLAN, size=1), 0)
