@@ -47,7 +47,8 @@ TRAIN_SETS = (
     DatasetDescription("human", weight=0.15),
     DatasetDescription("bags", weight=0.15),
 )
-"""The sets `nano` is trained on; camvid is split by sequence, since its frames resemble each other."""
+"""The sets of `nano`. Frames of one camvid sequence resemble each other, so whole sequences are split off;
+of its daytime part that is every one, and the first nano has not been trained on it."""
 
 
 @dataclass(frozen=True)

@@ -57,8 +57,8 @@ NANO = Recipe(
     shapes=Stage(LoopConfig(steps=800, lr=1e-3, clip=1.0), 128, 16),
     sam_small=Stage(LoopConfig(steps=850, lr=8e-4, clip=1.0, seed=1), 256, 8, scale=(1.0, 2.5)),
     sam=Stage(LoopConfig(steps=110, lr=3e-4, clip=1.0, warmup=20, seed=2), 512, 4),
-    base=Stage(LoopConfig(steps=120, lr=1e-3, clip=1.0, warmup=20, seed=3), 512, 4),
-    gle=Stage(LoopConfig(steps=200, lr=1e-3, clip=1.0, warmup=20, seed=4), 512, 4),
+    base=Stage(LoopConfig(steps=110, lr=1e-3, clip=1.0, warmup=20, seed=3), 512, 4),
+    gle=Stage(LoopConfig(steps=170, lr=5e-3, clip=1.0, warmup=20, seed=4), 512, 4),
     decoder=Stage(LoopConfig(steps=120, lr=3e-4, clip=1.0, warmup=10, seed=5), 512, 4),
 )
 """What the shipped model was trained with: about two hours on two cores."""
