@@ -6,8 +6,8 @@ PIP_QUIET = --quiet --disable-pip-version-check
 
 DEMO = .venv-demo/bin
 DEV = .venv/bin
-PHOTO = examples/photos/coffee_lq3.jpg
-BOX = 75 15 480 390
+PHOTO = examples/photos/astronaut_lq3.jpg
+BOX = 20 5 470 510
 
 .PHONY: demo test check style cpp clean
 

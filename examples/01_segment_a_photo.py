@@ -1,4 +1,4 @@
-"""One picture, one box, one mask: python examples/01_segment_a_photo.py photo.jpg 75 15 480 390"""
+"""One picture, one box, one mask: python examples/01_segment_a_photo.py photo.jpg 20 5 470 510"""
 
 import sys
 

@@ -1,6 +1,6 @@
 """The side-by-side picture: degraded input, mask without GLE, mask with GLE.
 
-python examples/02_what_gle_does.py photo.jpg 75 15 480 390 out/what_gle_does.png
+python examples/02_what_gle_does.py photo.jpg 20 5 470 510 out/what_gle_does.png
 """
 
 import sys

@@ -10,7 +10,7 @@ import numpy as np
 from PIL import Image
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
-PHOTO_AND_BOX = [str(EXAMPLES / "photos/coffee_lq3.jpg"), "75", "15", "480", "390"]
+PHOTO_AND_BOX = [str(EXAMPLES / "photos/astronaut_lq3.jpg"), "20", "5", "470", "510"]
 
 
 def run(name: str, *arguments: str) -> str:
@@ -30,6 +30,6 @@ def test_the_side_by_side_picture_shows_three_panels_that_differ(tmp_path: Path)
     out = tmp_path / "new/side.png"
     run("02_what_gle_does.py", str(out))
     panels = np.split(np.asarray(Image.open(out).convert("RGB")), 3, axis=1)
-    assert panels[0].shape == (400, 600, 3)
+    assert panels[0].shape == (512, 512, 3)
     assert not np.array_equal(panels[0], panels[1])
     assert not np.array_equal(panels[1], panels[2])
