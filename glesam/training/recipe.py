@@ -61,7 +61,7 @@ NANO = Recipe(
     gle=Stage(LoopConfig(steps=170, lr=5e-3, clip=1.0, warmup=20, seed=4), 512, 4),
     decoder=Stage(LoopConfig(steps=120, lr=3e-4, clip=1.0, warmup=10, seed=5), 512, 4),
 )
-"""What the shipped model was trained with: about two hours on two cores."""
+"""About an hour on two cores. The shipped weights: see glesam/models/nano/README.md."""
 
 
 def train_model(model: GleSam, pool: SamplePool, run: Path, recipe: Recipe, report: Report) -> None:

@@ -14,7 +14,7 @@ import pytest
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text()
 SKIPPED = ("make ", "pip ", "git ", "cd ", "glesam-train ")
-"""Set-up, which .ci/run goes through itself, and two hours of training."""
+"""Set-up, which .ci/run goes through itself, and an hour of training."""
 
 
 def blocks(language: str) -> list[str]:
