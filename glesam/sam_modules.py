@@ -38,4 +38,3 @@ MaskDecoder: Any = _modeling.MaskDecoder
 PromptEncoder: Any = _modeling.PromptEncoder
 TwoWayTransformer: Any = _modeling.TwoWayTransformer
 LayerNorm2d: Any = sys.modules[f"{PACKAGE}.modeling.common"].LayerNorm2d
-ViTBlock: Any = sys.modules[f"{PACKAGE}.modeling.image_encoder"].Block

@@ -7,7 +7,7 @@ import math
 import pytest
 import torch
 
-from glesam.losses import dice_loss, focal_loss, mask_iou
+from glesam.losses import dice_loss, mask_iou
 from glesam.training.sam_stage import coherence_loss, mask_losses
 
 TARGET = torch.tensor([[1.0, 1.0], [0.0, 0.0]])
@@ -21,13 +21,6 @@ def test_dice_is_twice_the_overlap_over_the_sizes() -> None:
     assert float(dice_loss(torch.full((2, 2), -100.0), 0 * TARGET)) == pytest.approx(0, abs=1e-6)
 
 
-def test_focal_weighs_wrong_answers_and_foreground_as_in_the_paper() -> None:
-    logits = torch.tensor([[math.log(3), 0.0], [0.0, math.log(1 / 3)]])
-    right = [0.75, 0.5, 0.5, 0.75]  # probability given to the truth
-    terms = [a * (1 - p) ** 2 * -math.log(p) for a, p in zip([0.25, 0.25, 0.75, 0.75], right, strict=True)]
-    assert float(focal_loss(logits, TARGET)) == pytest.approx(sum(terms) / 4, rel=1e-5)
-
-
 def test_iou_is_measured_at_logit_zero_and_two_empty_masks_give_no_nan() -> None:
     logits = torch.tensor([[1.0, -1.0], [0.1, 0.0]])
     assert float(mask_iou(logits, TARGET)) == pytest.approx(1 / 3)
@@ -36,7 +29,7 @@ def test_iou_is_measured_at_logit_zero_and_two_empty_masks_give_no_nan() -> None
 
 def test_losses_are_one_per_mask() -> None:
     logits, target = torch.randn(3, 4, 8, 8), (torch.rand(3, 4, 8, 8) > 0.5).float()
-    for loss in (dice_loss, focal_loss, mask_iou):
+    for loss in (dice_loss, mask_iou):
         together = loss(logits, target)
         assert together.shape == (3, 4)
         torch.testing.assert_close(together[1, 2], loss(logits[1, 2], target[1, 2]))
