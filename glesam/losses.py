@@ -1,4 +1,4 @@
-"""Segmentation losses on logits, each a mean over N masks."""
+"""Segmentation measures on logits, one value per mask: [..., H, W] -> [...]."""
 
 from __future__ import annotations
 

@@ -26,9 +26,7 @@ def export(
             show_default=False,
         ),
     ] = None,
-    precision: Annotated[str, typer.Option(metavar="NAME", help=f"{' or '.join(PRECISIONS)}.")] = PRECISIONS[
-        0
-    ],
+    precision: Annotated[str, typer.Option(metavar="NAME", help=f"{' or '.join(PRECISIONS)}.")] = "fp32",
     out: Annotated[
         Path | None,
         typer.Option(metavar="DIR", help="The bundle's folder. Default: glesam-<name>-<precision>."),
