@@ -66,20 +66,23 @@ def find_islands(graph: onnx.GraphProto) -> Islands:
     return islands
 
 
-def _producers(graph: onnx.GraphProto) -> dict[str, int]:
-    return {name: index for index, node in enumerate(graph.node) for name in node.output}
-
-
 def _upstream(graph: onnx.GraphProto, op_types: Iterable[str]) -> set[int]:
     """Nodes of these types and every node they depend on."""
-    producers = _producers(graph)
-    pending = [i for i, node in enumerate(graph.node) if node.op_type in op_types]
-    found: set[int] = set()
+    return _walk_back(graph, [i for i, node in enumerate(graph.node) if node.op_type in op_types])
+
+
+def _walk_back(
+    graph: onnx.GraphProto, start: Iterable[int], through: Iterable[str] | None = None
+) -> set[int]:
+    """The nodes of `start` and those before them, as long as their type is in `through` (None: any)."""
+    producers = {name: index for index, node in enumerate(graph.node) for name in node.output}
+    pending, found = list(start), set[int]()
     while pending:
         index = pending.pop()
-        if index not in found:
+        node = graph.node[index]
+        if index not in found and (through is None or node.op_type in through):
             found.add(index)
-            pending += [producers[name] for name in graph.node[index].input if name in producers]
+            pending += [producers[name] for name in node.input if name in producers]
     return found
 
 
@@ -96,15 +99,9 @@ def _downstream(graph: onnx.GraphProto, name: str) -> set[int]:
 
 def _closing_arithmetic(graph: onnx.GraphProto) -> set[int]:
     """Elementwise nodes between a graph output and the first node of another kind before it."""
-    producers = _producers(graph)
-    pending = [producers[output.name] for output in graph.output]
-    found: set[int] = set()
-    while pending:
-        index = pending.pop()
-        if graph.node[index].op_type in ELEMENTWISE:
-            found.add(index)
-            pending += [producers[name] for name in graph.node[index].input if name in producers]
-    return found
+    outputs = {output.name for output in graph.output}
+    ends = [i for i, node in enumerate(graph.node) if outputs & set(node.output)]
+    return _walk_back(graph, ends, through=ELEMENTWISE)
 
 
 @dataclass

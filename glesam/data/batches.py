@@ -25,8 +25,6 @@ PROMPT_TOKENS = 4
 """Points per prompt after padding: three points and SAM's padding point, or a box and two paddings."""
 PIXEL_MEAN = (124, 116, 104)
 """SAM's, rounded: normalization turns this padding into (nearly) the zeros that SAM pads with."""
-
-
 MAX_DRAWS = 1000
 PADDING_LABEL = 254
 """No set uses it; 255 is a common label of binary masks."""

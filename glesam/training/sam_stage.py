@@ -1,10 +1,10 @@
 """Stage "sam": the image encoder, prompt encoder and mask decoder on clean pictures.
 
 Cross entropy + dice, a squared error on the predicted IoU, and coherence: cells of one label must have
-similar embeddings, cells of different labels dissimilar ones. (SAM's own focal loss barely moves in the
-first thousand steps, which is a good part of what a CPU can afford.) Every prompt trains the single mask
-and the best of the three multimask outputs, so that all heads live. Every fourth batch is answered twice,
-the second time with the first answer as mask input.
+similar embeddings, cells of different labels dissimilar ones. (With SAM's own focal loss the masks were
+still empty after 75 steps; a CPU affords a thousand.) Every prompt trains the single mask and the best of
+the three multimask outputs, so that all heads live. Every fourth batch is answered twice, the second time
+with the first answer as mask input.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ def coherence_loss(image_embeddings: Tensor, labels: Tensor) -> Tensor:
     """Cross entropy of "same label" for every pair of cells of a picture, from their similarity.
 
     Args:
-        image_embeddings: [B, 256, h, w], each cell of norm about 16 (the neck ends in a norm).
+        image_embeddings: [B, 256, h, w], each cell of norm about 16.
         labels: uint8 [B, 16h, 16w].
     """
     cells = image_embeddings.flatten(2)
