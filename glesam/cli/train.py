@@ -7,8 +7,9 @@ from typing import Annotated
 
 import typer
 
+from glesam.cli.errors import one_line_errors
+
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
-EXIT_STATUS = 2
 
 
 @app.command()
@@ -32,7 +33,7 @@ def train(
     Interrupt it whenever you like: the same command goes on from the last checkpoint, and ends with
     the weights it would have ended with.
     """
-    try:
+    with one_line_errors("glesam-train"):
         import cv2
         import torch
 
@@ -41,26 +42,17 @@ def train(
         from glesam.data.label_maps import TRAIN_SETS, load_samples
         from glesam.model import GleSam
         from glesam.training.recipe import NANO, train_model
-    except ImportError as error:
-        _fail(f"glesam-train needs {error.name}: pip install 'glesam[train]'", error)
-    torch.set_num_threads(threads)
-    cv2.setNumThreads(1)  # the batches have one thread of their own
-    torch.manual_seed(0)
-    model = GleSam(nano())
-    model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # 1.2x faster here
-    try:
+
+        torch.set_num_threads(threads)
+        cv2.setNumThreads(1)  # the batches have one thread of their own
+        torch.manual_seed(0)
+        model = GleSam(nano())
+        model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # 1.2x faster here
         pool = SamplePool(list(load_samples(data, TRAIN_SETS, dev=False)))
         typer.echo(f"{len(pool.samples)} training pictures; checkpoints in {run}")
         train_model(model, pool, run, NANO, typer.echo)
         model.save_pretrained(out, torch.float16)
-    except (OSError, ValueError) as error:
-        _fail(str(error), error)
     typer.echo(f"wrote {out}; next: glesam-export {out} --precision fp16")
-
-
-def _fail(message: str, cause: Exception) -> None:
-    typer.echo(f"error: {message}", err=True)
-    raise typer.Exit(EXIT_STATUS) from cause
 
 
 def main() -> None:

@@ -1,0 +1,1 @@
+"""The training package's commands, one file each."""
