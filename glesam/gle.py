@@ -80,9 +80,13 @@ def build_gle_unet(config: GleConfig) -> UNet2DConditionModel:
     """The U-Net of the method: CRE, then a LoRA adapter on every module of `LORA_TARGETS`."""
     unet = build_base_unet(config.unet)
     expand_channels(unet)
-    lora = LoraConfig(r=config.lora_rank, lora_alpha=config.lora_alpha, target_modules=list(LORA_TARGETS))
-    unet.add_adapter(lora)
+    unet.add_adapter(lora_config(config))
     return unet
+
+
+def lora_config(config: GleConfig) -> LoraConfig:
+    """A fresh adapter set changes nothing: its B factors are zero."""
+    return LoraConfig(r=config.lora_rank, lora_alpha=config.lora_alpha, target_modules=list(LORA_TARGETS))
 
 
 def load_base_weights(unet: UNet2DConditionModel, base: UNet2DConditionModel) -> None:
