@@ -8,6 +8,7 @@ a set and leaves every flag as it is.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
@@ -33,7 +34,9 @@ def add_student(gle: Gle) -> None:
     Call it before the optimizers are built and `remove_student` before the model is saved.
     """
     flags = [(parameter, parameter.requires_grad) for parameter in gle.parameters()]
-    gle.unet.add_adapter(lora_config(gle.config), STUDENT)
+    with warnings.catch_warnings():  # PEFT warns of a second set, which is what is wanted
+        warnings.filterwarnings("ignore", "Already found a `peft_config`")
+        gle.unet.add_adapter(lora_config(gle.config), STUDENT)
     _select(gle.unet, DEFAULT)
     for parameter, flag in flags:
         parameter.requires_grad_(flag)

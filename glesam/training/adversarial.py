@@ -43,9 +43,10 @@ class DiscriminatorHead(nn.Module):
     def __init__(self, channels: int, groups: int) -> None:
         super().__init__()
         hidden = channels // 4
-        self.layers = nn.Sequential(
+        self.layers = nn.Sequential(  # normalized first, as the U-Net's own blocks read their input
+            nn.GroupNorm(groups, channels),
+            nn.SiLU(),
             nn.Conv2d(channels, hidden, 3, stride=2, padding=1),
-            nn.GroupNorm(min(groups, hidden), hidden),
             nn.SiLU(),
             nn.Conv2d(hidden, 1, 1),
         )
