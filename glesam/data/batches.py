@@ -2,40 +2,46 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import deque
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import islice
 from typing import Any
 
-import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from glesam.data.augmentation import Image, View, jitter_colours, random_view
+from glesam.data.compositing import paste_object
 from glesam.data.degradation import TRAINING_RATES, degrade
-from glesam.data.label_maps import MIN_OBJECT_PX, Sample, objects
-from glesam.data.prompts import random_prompt
-
-Image = NDArray[np.uint8]
+from glesam.data.label_maps import MIN_OBJECT_PX
+from glesam.data.masks import Mask, MaskLayers
+from glesam.data.prompts import PointPrompt, PromptKind, random_prompt
+from glesam.data.sample import Dataset, Sample
 
 PROMPT_TOKENS = 4
 """Points per prompt after padding: three points and SAM's padding point, or a box and two paddings."""
+MAX_POINTS = PROMPT_TOKENS - 1
 PIXEL_MEAN = (124, 116, 104)
 """SAM's, rounded: normalization turns this padding into (nearly) the zeros that SAM pads with."""
 MAX_DRAWS = 1000
 PADDING_LABEL = 254
-"""No set uses it; 255 is a common label of binary masks."""
+"""The label of what is no picture."""
+MAX_PASTED = 3
+"""Objects pasted into one picture."""
 
 
 @dataclass(frozen=True)
 class Batch:
     """B pictures of S x S with K objects and one prompt each.
 
-    `image` (clean) and `degraded`: float32 [B, 3, S, S], RGB in [0, 255]. `labels` uint8 [B, S, S].
-    `masks` float32 [B*K, S, S], 0 or 1. `point_coords` float32 [B*K, 4, 2], px in the S x S frame;
+    `image` (clean) and `degraded`: float32 [B, 3, S, S], RGB in [0, 255]. `labels` uint8 [B, S, S]:
+    every object of a picture, larger ones painted first; 0 is no object, 254 padding. `masks` float32
+    [B*K, S, S], 0 or 1, row by row. `point_coords` float32 [B*K, 4, 2], px in the S x S frame;
     `point_labels` int32 [B*K, 4].
     """
 
@@ -49,10 +55,14 @@ class Batch:
 
 @dataclass(frozen=True)
 class BatchPlan:
-    """How batches are drawn. Without `with_degraded`, `Batch.degraded` is the clean picture.
+    """How batches are drawn: `size` pictures of `image_size` px, padded at the bottom and right.
 
     `scale` bounds the pictures' random size, 1 being the fit of the longest side into `image_size`:
-    above 1 a batch holds crops, whose objects are as large as in a larger input.
+    above 1 a batch holds crops, whose objects are as large as in a larger input. `affine_share` of them
+    are rotated and sheared, and into `paste_share` objects of other pictures are pasted.
+
+    `with_degraded`: `Batch.degraded` is damaged, in all but `clean_share` of the rows; without, it is
+    the clean picture. `prompts`: jittered boxes, points (`points` bounds their number), or both mixed.
     """
 
     size: int
@@ -61,28 +71,50 @@ class BatchPlan:
     objects_per_image: int = 4
     scale: tuple[float, float] = (0.75, 1.5)
     with_degraded: bool = False
+    clean_share: float = 0.2
+    prompts: PromptKind = "both"
+    points: tuple[int, int] = (1, MAX_POINTS)
+    affine_share: float = 0.5
+    paste_share: float = 0.0
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.points[0] <= self.points[1] <= MAX_POINTS:
+            raise ValueError(f"points: expected a range within 1 to {MAX_POINTS}, found {self.points}")
 
 
 @dataclass(frozen=True)
 class SamplePool:
-    """Pictures in memory, drawn by the weight of their set."""
+    """Pictures of several sets, drawn by the weight of their set."""
 
-    samples: Sequence[Sample]
+    datasets: Sequence[Dataset]
+
+    def __len__(self) -> int:
+        return sum(len(dataset) for dataset in self.datasets)
 
     @cached_property
     def probabilities(self) -> NDArray[np.float64]:
-        counts = Counter(sample.description for sample in self.samples)
-        weights = [s.description.weight / counts[s.description] for s in self.samples]
-        return np.array(weights) / sum(weights)
+        weights = np.array([dataset.weight for dataset in self.datasets])
+        shares: NDArray[np.float64] = weights / weights.sum()
+        return shares
 
     def draw(self, rng: np.random.Generator) -> Sample:
-        return self.samples[rng.choice(len(self.samples), p=self.probabilities)]
+        dataset = self.datasets[rng.choice(len(self.datasets), p=self.probabilities)]
+        return dataset[int(rng.integers(len(dataset)))]
 
 
-def make_batch(pool: SamplePool, plan: BatchPlan, step: int) -> Batch:
-    rng = np.random.default_rng((plan.seed, step))
-    rows = [_draw(pool, plan, rng) for _ in range(plan.size)]
-    images, degraded, label_maps, masks, coords, labels = zip(*rows, strict=True)
+def make_batch(pool: SamplePool, plan: BatchPlan, step: int, rows: range | None = None) -> Batch:
+    """The batch of a step, or some of its rows.
+
+    Row i depends on the plan's seed, `step` and i alone: processes that share a batch each ask for
+    their rows, and get what one process would have had.
+
+    Raises:
+        ValueError: a file is not what it should be, or the pool has no objects.
+        OSError: a file cannot be read.
+    """
+    chosen = range(plan.size) if rows is None else rows
+    drawn = [draw_row(pool, plan, np.random.default_rng((plan.seed, step, row))) for row in chosen]
+    images, degraded, label_maps, masks, coords, labels = zip(*drawn, strict=True)
     return Batch(
         _to_tensor(images),
         _to_tensor(degraded),
@@ -98,59 +130,51 @@ def _to_tensor(images: Sequence[Image]) -> Tensor:
     return stacked.float().contiguous(memory_format=torch.channels_last)
 
 
-Labels = NDArray[np.uint8]
-Row = tuple[Image, Image, Labels, NDArray[np.bool_], NDArray[np.float32], NDArray[np.int32]]
+Row = tuple[Image, Image, NDArray[np.uint8], NDArray[np.bool_], NDArray[np.float32], NDArray[np.int32]]
 
 
-def _draw(pool: SamplePool, plan: BatchPlan, rng: np.random.Generator) -> Row:
+def draw_row(pool: SamplePool, plan: BatchPlan, rng: np.random.Generator) -> Row:
     """One picture, its degraded twin and label map, and K masks with a prompt each."""
-    for _ in range(MAX_DRAWS):  # a crop may hold no object
-        sample = pool.draw(rng)
-        image, labels, scale = _augment(sample, plan, rng)
-        found = objects(labels, sample.description.ignored_labels, int(MIN_OBJECT_PX * scale**2))
-        if found:
-            break
-    else:
-        raise ValueError(f"no object of {MIN_OBJECT_PX} px in {MAX_DRAWS} pictures; check the label maps")
-    damaged = image
-    if plan.with_degraded:
-        damaged = degrade(image, int(rng.choice(TRAINING_RATES)), rng)
-    chosen = rng.choice(len(found), plan.objects_per_image)
-    masks = [_pad(found[i], plan.image_size, False) for i in chosen]
-    prompts = [random_prompt(mask, rng).padded(PROMPT_TOKENS) for mask in masks]
+    view = draw_view(pool, plan, rng)
+    damaged = view.image
+    if plan.with_degraded and rng.random() >= plan.clean_share:
+        damaged = degrade(view.image, int(rng.choice(TRAINING_RATES)), rng)
+    masks = draw_masks(view.masks, plan.objects_per_image, rng)
+    prompts = [draw_prompt(mask, plan, rng) for mask in masks]
+    size = plan.image_size
     return (
-        _pad(image, plan.image_size, PIXEL_MEAN),
-        _pad(damaged, plan.image_size, PIXEL_MEAN),
-        _pad(labels, plan.image_size, PADDING_LABEL),
-        np.stack(masks),
+        _pad(view.image, size, PIXEL_MEAN),
+        _pad(damaged, size, PIXEL_MEAN),
+        _pad(view.masks.painted(), size, PADDING_LABEL),
+        np.stack([_pad(mask, size, False) for mask in masks]),
         np.stack([prompt.coords for prompt in prompts]),
         np.stack([prompt.labels for prompt in prompts]),
     )
 
 
-def _augment(sample: Sample, plan: BatchPlan, rng: np.random.Generator) -> tuple[Image, Labels, float]:
-    """Random size, flip, crop to at most S x S, colours; also returns the size's factor."""
-    size = plan.image_size
-    height, width = sample.labels.shape
-    zoom = float(np.exp(rng.uniform(*np.log(plan.scale))))
-    scale = size / max(height, width) * zoom
-    shape = max(1, round(width * scale)), max(1, round(height * scale))
-    resample = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
-    image = cv2.resize(sample.image, shape, interpolation=resample)
-    labels = cv2.resize(sample.labels, shape, interpolation=cv2.INTER_NEAREST)
-    if rng.random() < 0.5:
-        image, labels = image[:, ::-1], labels[:, ::-1]
-    left = int(rng.integers(0, max(1, shape[0] - size + 1)))
-    top = int(rng.integers(0, max(1, shape[1] - size + 1)))
-    window = slice(top, top + size), slice(left, left + size)
-    jittered = _jitter_colours(np.asarray(image[window], np.uint8), rng)
-    return jittered, np.ascontiguousarray(labels[window]), scale
+def draw_view(pool: SamplePool, plan: BatchPlan, rng: np.random.Generator) -> View:
+    """A view with an object at least; a crop may hold none, and is then drawn again."""
+    for _ in range(MAX_DRAWS):
+        sample = pool.draw(rng)
+        masks = MaskLayers.of(sample.masks, sample.image.shape[:2])
+        view = random_view(sample.image, masks, plan.image_size, plan.scale, plan.affine_share, rng)
+        view = View(jitter_colours(view.image, rng), view.masks, view.scale)
+        min_px = int(MIN_OBJECT_PX * view.scale**2)
+        if rng.random() < plan.paste_share:
+            for _ in range(int(rng.integers(1, MAX_PASTED + 1))):
+                view = paste_object(view, pool.draw(rng), min_px, rng)
+        if kept := view.masks.at_least(min_px, PADDING_LABEL - 1):
+            return View(view.image, kept, view.scale)
+    raise ValueError(f"no object of {MIN_OBJECT_PX} px in {MAX_DRAWS} pictures; check their masks")
 
 
-def _jitter_colours(image: Image, rng: np.random.Generator) -> Image:
-    gain = rng.uniform(0.8, 1.2) * rng.uniform(0.9, 1.1, 3)
-    shifted = image.astype(np.float32) * gain + rng.uniform(-20, 20)
-    return np.clip(shifted, 0, 255).astype(np.uint8)
+def draw_masks(masks: MaskLayers, count: int, rng: np.random.Generator) -> list[Mask]:
+    """Different ones, as far as there are."""
+    return [masks[int(i)] for i in np.resize(rng.permutation(len(masks)), count)]
+
+
+def draw_prompt(mask: Mask, plan: BatchPlan, rng: np.random.Generator) -> PointPrompt:
+    return random_prompt(mask, rng, plan.prompts, plan.points).padded(PROMPT_TOKENS)
 
 
 def _pad(x: NDArray[Any], size: int, value: Any) -> NDArray[Any]:  # noqa: ANN401
@@ -161,14 +185,19 @@ def _pad(x: NDArray[Any], size: int, value: Any) -> NDArray[Any]:  # noqa: ANN40
     return padded
 
 
-def prefetch(pool: SamplePool, plan: BatchPlan, steps: range) -> Iterator[Batch]:
-    """`make_batch` for each step, the next one drawn by a thread while the model trains."""
-    with ThreadPoolExecutor(max_workers=1) as worker:
-        pending = None
-        for step in steps:
-            following = worker.submit(make_batch, pool, plan, step)
-            if pending is not None:
-                yield pending.result()
-            pending = following
-        if pending is not None:
-            yield pending.result()
+def prefetch(
+    pool: SamplePool, plan: BatchPlan, steps: range, rows: range | None = None, workers: int = 1
+) -> Iterator[Batch]:
+    """`make_batch` for each step, in order, the next `workers` drawn by threads while the model trains."""
+    with ThreadPoolExecutor(max_workers=workers) as threads:
+        coming = iter(steps)
+        pending: deque[Future[Batch]] = deque()
+        try:
+            for step in islice(coming, workers + 1):
+                pending.append(threads.submit(make_batch, pool, plan, step, rows))
+            while pending:
+                batch = pending.popleft().result()
+                pending.extend(threads.submit(make_batch, pool, plan, s, rows) for s in islice(coming, 1))
+                yield batch
+        finally:
+            threads.shutdown(cancel_futures=True)

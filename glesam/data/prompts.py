@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from glesam.config import BOX_BOTTOM_RIGHT, BOX_TOP_LEFT, FOREGROUND, PAD
 from glesam.data.label_maps import mask_box
+
+PromptKind = Literal["box", "points", "both"]
+
+BOX_SHARE = 0.75
+"""Of prompts of both kinds."""
 
 
 @dataclass(frozen=True)
@@ -54,8 +60,16 @@ def point_prompt(mask: NDArray[np.bool_], rng: np.random.Generator, count: int) 
     return PointPrompt(coords, labels).padded(count + 1)
 
 
-def random_prompt(mask: NDArray[np.bool_], rng: np.random.Generator) -> PointPrompt:
-    """What training sees: a jittered box (3 of 4), or one to three foreground points."""
-    if rng.random() < 0.75:
+def random_prompt(
+    mask: NDArray[np.bool_],
+    rng: np.random.Generator,
+    kind: PromptKind = "both",
+    points: tuple[int, int] = (1, 3),
+) -> PointPrompt:
+    """What training sees: a jittered box, foreground points, or one of both (a box 3 times of 4).
+
+    `points` bounds their number, both ends included.
+    """
+    if kind == "box" or (kind == "both" and rng.random() < BOX_SHARE):
         return box_prompt(mask, rng)
-    return point_prompt(mask, rng, int(rng.integers(1, 4)))
+    return point_prompt(mask, rng, int(rng.integers(points[0], points[1] + 1)))

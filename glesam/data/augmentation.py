@@ -1,0 +1,129 @@
+"""Random views of a picture: one affine map for the picture and its masks, then colours."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from glesam.data.masks import MaskLayers
+
+Image = NDArray[np.uint8]
+Matrix = NDArray[np.float64]
+
+MAX_ROTATION = math.radians(12)
+MAX_SHEAR = 0.12
+"""Sideways px per px upwards."""
+LUMA = (0.299, 0.587, 0.114)
+
+
+@dataclass(frozen=True, eq=False)
+class View:
+    """A picture as training sees it: `image` uint8 [h, w, 3], its masks, and how many px of the view
+    one px of the stored picture has become, along an axis."""
+
+    image: Image
+    masks: MaskLayers
+    scale: float
+
+
+@dataclass(frozen=True, eq=False)
+class Window:
+    """`linear` [2, 2] maps the stored picture to the view, [px/px]; `centre` (x, y), in px of the stored
+    picture, becomes the view's centre; `size` (w, h) of the view."""
+
+    linear: Matrix
+    centre: NDArray[np.float64]
+    size: tuple[int, int]
+
+    def matrix(self, shrink: NDArray[np.float64] | float = 1.0) -> Matrix:
+        """[2, 3] between pixel indices, from a picture whose axes (x, y) were resized by `shrink`.
+
+        The half pixels are there because index 0 is the centre of a pixel that begins at 0.
+        """
+        linear = self.linear / shrink
+        offset = np.array(self.size) / 2 - self.linear @ self.centre
+        return np.column_stack([linear, offset + linear @ (0.5, 0.5) - 0.5])
+
+
+def random_view(
+    image: Image,
+    masks: MaskLayers,
+    size: int,
+    zoom: tuple[float, float],
+    affine_share: float,
+    rng: np.random.Generator,
+) -> View:
+    """Random size, flip, crop to at most `size` px, rotation and shear (in `affine_share` of views).
+
+    `zoom` bounds the random size, 1 being the fit of the longest side. Views never look past the edge
+    of their picture: a rotated one is enlarged until it covers its window.
+    """
+    height, width = image.shape[:2]
+    factor = size / max(height, width) * float(np.exp(rng.uniform(*np.log(zoom))))
+    turned = random_turn(rng, affine_share)
+    window = random_window((width, height), factor, turned, size, rng)
+    scale = math.sqrt(abs(np.linalg.det(window.linear)))
+    return View(warp_image(image, window), warp_masks(masks, window), scale)
+
+
+def random_turn(rng: np.random.Generator, affine_share: float) -> Matrix:
+    """[2, 2] of area 1: mirrored or not, and sometimes rotated and sheared."""
+    mirror = np.diag([-1.0 if rng.random() < 0.5 else 1.0, 1.0])
+    if rng.random() >= affine_share:
+        return mirror
+    angle, shear = rng.uniform(-MAX_ROTATION, MAX_ROTATION), rng.uniform(-MAX_SHEAR, MAX_SHEAR)
+    cos, sin = math.cos(angle), math.sin(angle)
+    turned: Matrix = np.array([[cos, -sin], [sin, cos]]) @ np.array([[1, shear], [0, 1]]) @ mirror
+    return turned
+
+
+def random_window(
+    picture: tuple[int, int], factor: float, turned: Matrix, size: int, rng: np.random.Generator
+) -> Window:
+    """A window of the enlarged picture, as large as that is but at most `size`, anywhere within it."""
+    extent = np.array(picture, float)
+    window = np.clip(np.round(extent * factor), 1, size)
+    half_seen = np.abs(np.linalg.inv(turned)) @ window / 2  # px of the picture, were the factor 1
+    factor = max(factor, float((half_seen / (extent / 2)).max()))
+    margin = np.minimum(half_seen / factor, extent / 2)
+    centre = rng.uniform(margin, extent - margin)
+    return Window(turned * factor, centre, (int(window[0]), int(window[1])))
+
+
+def warp_image(image: Image, window: Window) -> Image:
+    """Bilinear; a picture that shrinks is averaged first, or its fine structure would alias."""
+    height, width = image.shape[:2]
+    factor = math.sqrt(abs(np.linalg.det(window.linear)))
+    shrink = np.ones(2)
+    if factor < 1:
+        smaller = max(1, round(width * factor)), max(1, round(height * factor))
+        image = np.asarray(cv2.resize(image, smaller, interpolation=cv2.INTER_AREA), np.uint8)
+        shrink = np.array(smaller) / (width, height)
+    warped = cv2.warpAffine(
+        image, window.matrix(shrink), window.size, flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE
+    )
+    return np.asarray(warped, np.uint8)
+
+
+def warp_masks(masks: MaskLayers, window: Window) -> MaskLayers:
+    """Nearest pixel, all masks of a layer at once."""
+    width, height = window.size
+    layers = np.empty((len(masks.layers), height, width), np.uint8)
+    for source, target in zip(masks.layers, layers, strict=True):
+        cv2.warpAffine(
+            source, window.matrix(), window.size, target, cv2.INTER_NEAREST, borderMode=cv2.BORDER_REPLICATE
+        )
+    return MaskLayers(layers, masks.places)
+
+
+def jitter_colours(image: Image, rng: np.random.Generator) -> Image:
+    """Random brightness, saturation and white balance: one matrix for all pixels."""
+    gain = rng.uniform(0.8, 1.2) * rng.uniform(0.9, 1.1, 3)
+    saturation = rng.uniform(0.6, 1.4)
+    mixed = saturation * np.eye(3) + (1 - saturation) * np.array(LUMA)
+    shift = np.full((3, 1), rng.uniform(-20, 20))
+    return np.asarray(cv2.transform(image, np.hstack([gain[:, None] * mixed, shift])), np.uint8)

@@ -1,0 +1,137 @@
+"""Folders of pictures with a mask or label map each, as a data set."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cached_property, partial
+from pathlib import Path
+from typing import Any
+
+from numpy.typing import NDArray
+
+from glesam.data.descriptions import DatasetDescription
+from glesam.data.label_maps import MIN_OBJECT_PX, objects
+from glesam.data.masks import Mask, MaskLayers
+from glesam.data.pictures import SUFFIXES, read_binary_mask, read_label_map, read_picture
+from glesam.data.sample import Sample
+
+USUAL_FOLDERS = ("images", "masks")
+USUAL_SUFFIX = "_mask"
+LABEL_SUFFIX = ".png"
+"""Of masks that lie beside pictures of the same stem."""
+
+
+@dataclass(frozen=True)
+class Pair:
+    """A picture and its mask."""
+
+    image: Path
+    mask: Path
+
+    @property
+    def name(self) -> str:
+        return self.image.stem
+
+
+def find_pairs(folder: Path, description: DatasetDescription) -> list[Pair]:
+    """Every picture of a folder with its mask of the same stem, sorted by path.
+
+    Without folders in the description, `images` and `masks` are looked for in the set's own, and
+    taken where both exist. Where pictures and masks lie together, a mask is `stem.png` beside a
+    picture of another suffix, or has a `mask_suffix` ("_mask", where there are any).
+
+    Raises:
+        FileNotFoundError: a folder is missing, or holds no picture, or a picture has no mask.
+        ValueError: two pictures of a folder have the same stem.
+    """
+    images, masks = _folders(folder, description)
+    pictures, candidates = _pictures_of(images), _pictures_of(masks)
+    suffix = description.mask_suffix
+    if images == masks and not suffix and any(path.stem.endswith(USUAL_SUFFIX) for path in candidates):
+        suffix = USUAL_SUFFIX
+    if images == masks:
+        pictures = [path for path in pictures if not _is_mask(path, suffix)]
+        candidates = [path for path in candidates if _is_mask(path, suffix)]
+    if not pictures:
+        raise FileNotFoundError(
+            f"no pictures in {images}; expected images with a mask each, as in 1.jpg 1.png"
+        )
+    _refuse_equal_stems(pictures)
+    by_stem = {path.stem: path for path in candidates}
+    for picture in pictures:
+        if picture.stem + suffix not in by_stem:
+            raise FileNotFoundError(
+                f"{picture}: it has no mask; expected {masks / (picture.stem + suffix)}{LABEL_SUFFIX}"
+            )
+    return [Pair(picture, by_stem[picture.stem + suffix]) for picture in pictures]
+
+
+def _folders(folder: Path, description: DatasetDescription) -> tuple[Path, Path]:
+    images, masks = folder / description.images, folder / description.masks
+    if not description.images and not description.masks:
+        usual = tuple(folder / name for name in USUAL_FOLDERS)
+        images, masks = usual if all(path.is_dir() for path in usual) else (folder, folder)
+    for path in (images, masks):
+        if not path.is_dir():
+            raise FileNotFoundError(f"{path}: no such folder; expected the pictures of {description.name}")
+    return images, masks
+
+
+def _pictures_of(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.iterdir() if path.suffix.lower() in SUFFIXES)
+
+
+def _is_mask(path: Path, suffix: str) -> bool:
+    return path.stem.endswith(suffix) if suffix else path.suffix.lower() == LABEL_SUFFIX
+
+
+def _refuse_equal_stems(pictures: Sequence[Path]) -> None:
+    seen: dict[str, Path] = {}
+    for path in pictures:
+        if other := seen.get(path.stem):
+            raise ValueError(f"{path} and {other.name} share one stem; give every picture a name of its own")
+        seen[path.stem] = path
+
+
+@dataclass(frozen=True, eq=False)
+class PictureFolder:
+    """A data set of pairs. `read` gives the numbers [H, W] of a mask file, `find` the objects in them."""
+
+    name: str
+    weight: float
+    pairs: Sequence[Pair]
+    read: Callable[[Path], NDArray[Any]]
+    find: Callable[[NDArray[Any]], Sequence[Mask]]
+
+    @cached_property
+    def names(self) -> tuple[str, ...]:
+        return tuple(pair.name for pair in self.pairs)
+
+    def __len__(self) -> int:
+        return len(self.pairs)
+
+    def __getitem__(self, index: int) -> Sample:
+        pair = self.pairs[index]
+        image, labels = read_picture(pair.image), self.read(pair.mask)
+        height, width = labels.shape
+        if (height, width) != image.shape[:2]:
+            raise ValueError(
+                f"{pair.mask}: expected the size of its picture, {image.shape[1]} x {image.shape[0]}, "
+                f"found {width} x {height}"
+            )
+        return Sample(self.name, pair.name, image, MaskLayers.stacked(self.find(labels), (height, width)))
+
+
+def picture_folder(description: DatasetDescription, pairs: Sequence[Pair]) -> PictureFolder:
+    """Those pairs of the described set, "label_maps" or "pairs"."""
+    name, weight = description.name, description.weight
+    if description.kind == "pairs":
+        return PictureFolder(name, weight, pairs, read_binary_mask, whole_mask)
+    find = partial(objects, ignored_labels=description.ignored_labels)
+    return PictureFolder(name, weight, pairs, read_label_map, find)
+
+
+def whole_mask(mask: Mask) -> list[Mask]:
+    """As in the paper's sets all that is white is one object, even where another lies across it."""
+    return [mask] if int(mask.sum()) >= MIN_OBJECT_PX else []
