@@ -1,13 +1,14 @@
 """Every number of a GleSAM model, in frozen dataclasses that are saved as `config.json`.
 
-Presets are functions: `tiny()` (random weights, for tests), `nano()` (shipped).
+Presets are functions: `tiny()` (random weights, for tests), `nano()` (shipped), `official()` (the
+authors' SAM and Stable Diffusion sizes).
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal
 
 EMBEDDING_CHANNELS = 256
@@ -194,3 +195,58 @@ def nano() -> GleSamConfig:
         sam=SamConfig("nano", 512, encoder, decoder_mlp_dim=512, draw_prompts=True),
         gle=GleConfig(unet, gamma=2.0, timestep=20, lora_rank=16, lora_alpha=16.0, text_tokens=8),
     )
+
+
+SamType = Literal["vit_b", "vit_l", "vit_h"]
+BaseName = Literal["sd15", "sd21"]
+
+
+def sam_vit_b() -> SamConfig:
+    """SAM ViT-B, as `sam_vit_b_01ec64.pth` holds it (segment-anything's `build_sam`)."""
+    return _official_sam("vit_b", VitEncoderConfig(768, 12, 12, (2, 5, 8, 11)))
+
+
+def sam_vit_l() -> SamConfig:
+    """SAM ViT-L, as `sam_vit_l_0b3195.pth` holds it."""
+    return _official_sam("vit_l", VitEncoderConfig(1024, 24, 16, (5, 11, 17, 23)))
+
+
+def sam_vit_h() -> SamConfig:
+    """SAM ViT-H, as `sam_vit_h_4b8939.pth` holds it."""
+    return _official_sam("vit_h", VitEncoderConfig(1280, 32, 16, (7, 15, 23, 31)))
+
+
+def _official_sam(sam_type: SamType, encoder: VitEncoderConfig) -> SamConfig:
+    return SamConfig(sam_type, image_size=1024, encoder=encoder, decoder_mlp_dim=2048)
+
+
+def sd15() -> UNetConfig:
+    """Stable Diffusion 1.5's U-Net."""
+    return UNetConfig(
+        block_out_channels=(320, 640, 1280, 1280),
+        down_block_types=("CrossAttnDownBlock2D",) * 3 + ("DownBlock2D",),
+        up_block_types=("UpBlock2D",) + ("CrossAttnUpBlock2D",) * 3,
+        layers_per_block=2,
+        attention_head_dim=8,
+        cross_attention_dim=768,
+        use_linear_projection=False,
+    )
+
+
+def sd21() -> UNetConfig:
+    """Stable Diffusion 2.1-base's U-Net (epsilon prediction)."""
+    heads, context = (5, 10, 20, 20), 1024
+    return replace(sd15(), attention_head_dim=heads, cross_attention_dim=context, use_linear_projection=True)
+
+
+def official(sam_type: SamType, base: BaseName, gamma: float = 3.0, lora_rank: int = 8) -> GleSamConfig:
+    """A model of the authors' parts: any of SAM's three sizes with either Stable Diffusion.
+
+    Args:
+        gamma: FDA's scale; no official file holds it. 3 in the released demo (SD 1.5, ViT-L), 5 in the paper.
+        lora_rank: the authors' is 8; alpha equals it, as their files presume.
+    """
+    sam = {"vit_b": sam_vit_b, "vit_l": sam_vit_l, "vit_h": sam_vit_h}[sam_type]()
+    unet = {"sd15": sd15, "sd21": sd21}[base]()
+    gle = GleConfig(unet, gamma=gamma, timestep=1, lora_rank=lora_rank, lora_alpha=float(lora_rank))
+    return GleSamConfig(name=f"{sam_type}-{base}", sam=sam, gle=gle)

@@ -89,23 +89,29 @@ def lora_config(config: GleConfig) -> LoraConfig:
     return LoraConfig(r=config.lora_rank, lora_alpha=config.lora_alpha, target_modules=list(LORA_TARGETS))
 
 
-def load_base_weights(unet: UNet2DConditionModel, base: UNet2DConditionModel) -> None:
-    """Copies a base U-Net (4 channels, before CRE) under the adapters of a GLE U-Net, in place."""
+def load_base_weights(unet: UNet2DConditionModel, base: UNet2DConditionModel, assign: bool = False) -> None:
+    """Puts a base U-Net (4 channels, before CRE) under the adapters of a GLE U-Net, in place.
+
+    Args:
+        assign: the base's own tensors take the places of `unet`'s, which may be on the meta device;
+            they are copied otherwise.
+    """
     expand_channels(base)
     weights = OrderedDict(base.state_dict())
-    own = unet.state_dict()
-    unet.load_state_dict({k: v if "lora_" in k else weights[k.replace("base_layer.", "")]
-                          for k, v in own.items()})  # fmt: skip
+    names = [name for name in unet.state_dict() if "lora_" not in name]
+    under = {name: weights[name.replace("base_layer.", "")] for name in names}
+    unet.load_state_dict(under, strict=False, assign=assign)
 
 
 def alphas_cumprod(config: GleConfig) -> Tensor:
     """abar_t, float32 [num_train_timesteps], of Stable Diffusion's scaled-linear schedule."""
-    scheduler = DDPMScheduler(
-        beta_schedule="scaled_linear",
-        beta_start=config.beta_start,
-        beta_end=config.beta_end,
-        num_train_timesteps=config.num_train_timesteps,
-    )
+    with torch.device("cpu"):  # its values are read while a model is built, even one on the meta device
+        scheduler = DDPMScheduler(
+            beta_schedule="scaled_linear",
+            beta_start=config.beta_start,
+            beta_end=config.beta_end,
+            num_train_timesteps=config.num_train_timesteps,
+        )
     schedule: Tensor = scheduler.alphas_cumprod
     return schedule
 
