@@ -39,7 +39,8 @@ def train(
 
         from glesam.config import nano
         from glesam.data.batches import SamplePool
-        from glesam.data.label_maps import TRAIN_SETS, load_samples
+        from glesam.data.datasets import load_datasets
+        from glesam.data.in_memory import in_memory
         from glesam.model import GleSam
         from glesam.training.recipe import NANO, train_model
 
@@ -48,8 +49,8 @@ def train(
         torch.manual_seed(0)
         model = GleSam(nano())
         model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # 1.2x faster here
-        pool = SamplePool(list(load_samples(data, TRAIN_SETS, dev=False)))
-        typer.echo(f"{len(pool.samples)} training pictures; checkpoints in {run}")
+        pool = SamplePool(in_memory(load_datasets(data)))
+        typer.echo(f"{len(pool)} training pictures; checkpoints in {run}")
         train_model(model, pool, run, NANO, typer.echo)
         model.save_pretrained(out, torch.float16)
     typer.echo(f"wrote {out}; next: glesam-export {out} --precision fp16")

@@ -14,7 +14,8 @@ from typer.testing import CliRunner
 
 from glesam import cli
 from glesam.data.batches import Batch, BatchPlan, SamplePool, make_batch
-from glesam.data.label_maps import TRAIN_SETS, load_samples
+from glesam.data.datasets import load_datasets
+from glesam.data.in_memory import in_memory
 from glesam.data.shapes import random_scene
 from glesam.gle import build_base_unet, load_base_weights
 from glesam.model import GleSam
@@ -30,7 +31,7 @@ PLAN = BatchPlan(size=2, image_size=64, seed=0, objects_per_image=2, with_degrad
 
 @pytest.fixture(scope="module")
 def pool(data: Path) -> SamplePool:
-    return SamplePool(list(load_samples(data, TRAIN_SETS, dev=False)))
+    return SamplePool(in_memory(load_datasets(data)))
 
 
 @pytest.fixture(scope="module")
