@@ -5,6 +5,7 @@ Levels LQ-1, LQ-2 and LQ-3 differ in one number, the rate of the second stage's 
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
 from typing import Any
 
@@ -42,6 +43,31 @@ class Stage:
 
 FIRST = Stage(1.0, (0.2, 3.0), (0.1, 0.2, 0.7), (0.5, 1.5), (1, 30), (0.05, 3))
 SECOND = Stage(0.8, (0.2, 1.5), (0.3, 0.4, 0.3), (0.3, 1.2), (1, 25), (0.05, 2.5))
+
+
+def degrade_level(image: Image, level: int, seed: int, name: str) -> Image:
+    """The picture `name` at LQ-`level`, a function of (seed, name) and the level alone.
+
+    Kernels, noise and compression of a name are drawn alike at all levels, which then differ in their
+    rate: tables that compare levels are not blurred by chance.
+
+    Args:
+        image: uint8 [H, W, 3], RGB.
+        level: 1, 2 or 3.
+        seed: 0 or above.
+        name: whatever tells the picture from the others of its set.
+
+    Returns:
+        uint8 [H, W, 3].
+
+    Raises:
+        ValueError: no such level.
+    """
+    if level not in LEVEL_RATES:
+        raise ValueError(f"level {level}: expected one of {', '.join(map(str, LEVEL_RATES))}")
+    digest = hashlib.sha256(name.encode()).digest()
+    rng = np.random.default_rng((seed, int.from_bytes(digest[:8], "big")))
+    return degrade(image, LEVEL_RATES[level], rng)
 
 
 def degrade(image: Image, rate: int, rng: np.random.Generator) -> Image:

@@ -40,14 +40,12 @@ def gle_losses(model: GleSam, batch: Batch) -> Losses:
 
 @torch.no_grad()
 def embeddings_of(model: GleSam, batch: Batch) -> tuple[Tensor, Tensor]:
-    """Embeddings of the degraded and of the clean pictures; every fifth picture stays clean.
+    """Embeddings of the degraded and of the clean pictures, [B, 256, S/16, S/16] each.
 
     The encoder must be in eval mode: its running statistics are part of what is restored.
     """
     clean = model.encode(model.normalize(batch.image))
-    damaged = model.encode(model.normalize(batch.degraded))
-    keep = (torch.rand(len(clean)) < 0.2).reshape(-1, 1, 1, 1)
-    return torch.where(keep, clean, damaged), clean
+    return model.encode(model.normalize(batch.degraded)), clean
 
 
 def restoration_losses(restored: Tensor, damaged: Tensor, clean: Tensor, gamma: float) -> Losses:

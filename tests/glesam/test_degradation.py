@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 import pytest
 
-from glesam.data.degradation import LEVEL_RATES, TRAINING_RATES, degrade
+from glesam.data.degradation import LEVEL_RATES, TRAINING_RATES, degrade, degrade_level
 from glesam.data.kernels import (
     gaussian_like_kernel,
     random_blur_kernel,
@@ -43,6 +43,32 @@ def test_a_seed_gives_one_picture_and_another_seed_another(picture: np.ndarray, 
     np.testing.assert_array_equal(one, again)
     np.testing.assert_array_equal(picture, before)
     assert not np.array_equal(one, other)
+
+
+def test_a_named_picture_is_degraded_alike_whenever_and_beside_whatever(picture: np.ndarray) -> None:
+    one = degrade_level(picture, 3, 7, "set/a")
+    others = [degrade_level(picture, *which) for which in ((3, 7, "set/b"), (3, 8, "set/a"), (2, 7, "set/a"))]
+    np.testing.assert_array_equal(degrade_level(picture, 3, 7, "set/a"), one)
+    assert all(not np.array_equal(other, one) for other in others)
+
+
+def test_the_levels_of_a_name_are_drawn_alike(picture: np.ndarray, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Their blur, noise and compression come from one state of chance."""
+    seen: list[tuple[int, float]] = []
+
+    def record(_: object, rate: int, rng: np.random.Generator) -> None:
+        seen.append((rate, rng.random()))
+
+    monkeypatch.setattr("glesam.data.degradation.degrade", record)
+    for level in (1, 2, 3):
+        degrade_level(picture, level, 0, "name")
+    assert [rate for rate, _ in seen] == [1, 2, 4]
+    assert len({draw for _, draw in seen}) == 1
+
+
+def test_a_level_that_is_none_is_refused(picture: np.ndarray) -> None:
+    with pytest.raises(ValueError, match="level 4: expected one of 1, 2, 3"):
+        degrade_level(picture, 4, 0, "name")
 
 
 @pytest.mark.parametrize("rate", LEVELS)
