@@ -1,0 +1,66 @@
+"""Whole SAMs: segment-anything's `sam_vit_{b,l,h}_*.pth`; the authors' `GleSAM-l.pth` has the same names."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from torch import Tensor
+
+from glesam.config import SamType
+from glesam.model import CheckpointError, GleSam
+from glesam.official.tensor_files import check_fit, put, read_tensors
+
+PARTS = ("image_encoder", "prompt_encoder", "mask_decoder")
+PATCH_EMBEDDING = "image_encoder.patch_embed.proj.weight"
+SAM_TYPES: dict[int, SamType] = {768: "vit_b", 1024: "vit_l", 1280: "vit_h"}
+"""By the width of the image encoder."""
+
+
+def load_sam(model: GleSam, path: str | Path) -> None:
+    """Reads image encoder, prompt encoder and mask decoder.
+
+    Raises:
+        CheckpointError: unreadable, another SAM's, or not exactly the model's tensors.
+    """
+    found = read_sam(path)
+    width = int(found[PATCH_EMBEDDING].shape[0])
+    own = {f"{part}.{name}": t for part in PARTS for name, t in getattr(model, part).state_dict().items()}
+    expected = int(own[PATCH_EMBEDDING].shape[0]) if PATCH_EMBEDDING in own else 0
+    if width != expected:
+        raise CheckpointError(
+            f"{path} is a SAM {SAM_TYPES.get(width, f'of width {width}')}, "
+            f"the model a {model.config.sam.sam_type}; choose the sam_type of the file"
+        )
+    check_fit(path, found, own)
+    for part in PARTS:
+        prefix = f"{part}."
+        put(
+            getattr(model, part),
+            {n.removeprefix(prefix): t for n, t in found.items() if n.startswith(prefix)},
+        )
+
+
+def sam_type_of(path: str | Path) -> SamType:
+    """Which SAM a file holds, told from the shape of its patch embedding.
+
+    Raises:
+        CheckpointError: unreadable, or none of the three.
+    """
+    width = int(read_sam(path)[PATCH_EMBEDDING].shape[0])
+    if width not in SAM_TYPES:
+        raise CheckpointError(
+            f"{path} has an image encoder of width {width}; "
+            "expected 768 (vit_b), 1024 (vit_l) or 1280 (vit_h)"
+        )
+    return SAM_TYPES[width]
+
+
+def read_sam(path: str | Path) -> dict[str, Tensor]:
+    """The tensors of a SAM file, without DataParallel's prefix."""
+    found = {name.removeprefix("module."): tensor for name, tensor in read_tensors(path).items()}
+    if PATCH_EMBEDDING not in found:
+        raise CheckpointError(
+            f"{path} has no {PATCH_EMBEDDING} among its {len(found)} tensors; "
+            "expected a whole SAM with a ViT encoder, such as sam_vit_b_01ec64.pth"
+        )
+    return found

@@ -1,0 +1,111 @@
+"""Reading and writing files of named tensors: safetensors, and torch's own format without its code."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+from zipfile import is_zipfile
+
+import torch
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from glesam.model import CheckpointError
+
+SHOWN = 3
+"""Names listed in an error message."""
+
+
+def read_tensors(path: str | Path) -> dict[str, Tensor]:
+    """A file's tensors, on the CPU, mapped into memory rather than copied where the format allows it.
+
+    Args:
+        path: `.safetensors`, or anything else that torch.save wrote; only tensors are unpickled.
+
+    Raises:
+        CheckpointError: it cannot be read, or holds something else than named tensors.
+    """
+    tensors = read_object(path)
+    if not isinstance(tensors, Mapping) or not all(isinstance(t, Tensor) for t in tensors.values()):
+        raise CheckpointError(
+            f"{path} holds {_described(tensors)}; "
+            "expected a state dict, names to tensors, and nothing around it"
+        )
+    return dict(tensors)
+
+
+def read_object(path: str | Path) -> Any:  # noqa: ANN401 - whatever was saved
+    """What a file holds, of the kinds that `torch.load(weights_only=True)` admits."""
+    path = Path(path)
+    try:
+        if path.suffix == ".safetensors":
+            return load_file(path)
+        with path.open("rb") as file:
+            zipped = is_zipfile(file)  # files older than torch 1.6 are not, and cannot be mapped
+        return torch.load(path, map_location="cpu", weights_only=True, mmap=zipped)
+    except Exception as error:  # safetensors, zip, pickle and the OS each raise their own
+        reason = str(error).strip().partition("\n")[0]
+        raise CheckpointError(
+            f"cannot read tensors from {path} ({type(error).__name__}: {reason}); "
+            "expected tensors alone, in a .safetensors file or as torch.save writes a state dict"
+        ) from error
+
+
+def check_fit(source: str | Path, found: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> None:
+    """Raises CheckpointError where names or shapes differ: nothing may be missing or left over."""
+    shapes = [name for name in found if name in expected and found[name].shape != expected[name].shape]
+    problems = [
+        _listed("missing", sorted(expected.keys() - found.keys())),
+        _listed("unknown", sorted(found.keys() - expected.keys())),
+        _listed("misshapen", [_misshapen(name, found, expected) for name in shapes]),
+    ]
+    if any(problems):
+        raise CheckpointError(f"{source} does not fit this model: {', '.join(filter(None, problems))}")
+
+
+def put(module: nn.Module, tensors: Mapping[str, Tensor]) -> None:
+    """Loads a whole state dict in `module`'s dtypes.
+
+    On the CPU, and for a module on the meta device, the given tensors become the module's: a U-Net of
+    3.4 GB is not held twice. Optimizers must be built afterwards.
+    """
+    own = module.state_dict()
+    like = {name: tensors[name].to(own[name].dtype) for name in own}
+    module.load_state_dict(like, assign=all(t.device.type in ("cpu", "meta") for t in own.values()))
+
+
+@contextmanager
+def replaced_file(path: str | Path) -> Iterator[Path]:
+    """Yields a path beside `path` whose file takes its place once the block has ended well."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    try:
+        partial.touch()
+        mode = partial.stat().st_mode
+        yield partial
+        partial.chmod(mode)  # safetensors writes files that only their owner may read
+        os.replace(partial, path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def _listed(what: str, names: list[str]) -> str:
+    if not names:
+        return ""
+    more = ", ..." if len(names) > SHOWN else ""
+    return f"{len(names)} {what} tensor{'s' * (len(names) > 1)} ({', '.join(names[:SHOWN])}{more})"
+
+
+def _misshapen(name: str, found: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> str:
+    return f"{name} {list(found[name].shape)} instead of {list(expected[name].shape)}"
+
+
+def _described(value: object) -> str:
+    if isinstance(value, Mapping):
+        odd = next(name for name, item in value.items() if not isinstance(item, Tensor))
+        return f"a {type(value[odd]).__name__} named {odd!r}"
+    return f"a {type(value).__name__}"

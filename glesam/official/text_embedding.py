@@ -1,0 +1,89 @@
+"""The constant context of GLE: the empty prompt, encoded by the base model's own text encoder."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from glesam.model import CheckpointError, GleSam
+from glesam.official.tensor_files import read_object
+
+
+def load_text_embedding(model: GleSam, path: str | Path) -> None:
+    """Reads or computes [1, 77, C] floats: the last hidden state, C = 768 (SD 1.5) or 1024 (SD 2.1).
+
+    Args:
+        path: a Stable Diffusion folder, with `tokenizer/` and `text_encoder/`; or what they gave, as
+            `.npy`, or as one tensor in a `.safetensors` file or saved by torch, alone or in a dict.
+
+    Raises:
+        CheckpointError: unreadable, of another shape, or not finite.
+    """
+    path = Path(path)
+    own = model.gle.get_buffer("text_embedding")
+    found = encode_empty_prompt(path, own.shape[-2]) if path.is_dir() else _read(path)
+    if list(found.shape[-2:]) != list(own.shape[-2:]) or found.numel() != own.numel():
+        raise CheckpointError(
+            f"{path} holds a text embedding {list(found.shape)}, the model's base needs {list(own.shape)}; "
+            "encode the empty prompt with the base model's own text encoder"
+        )
+    if not found.isfinite().all():
+        raise CheckpointError(f"{path} holds values that are not finite; encode the empty prompt again")
+    target = torch.device("cpu") if own.is_meta else own.device
+    model.gle.register_buffer("text_embedding", found.reshape(own.shape).to(target, own.dtype))
+
+
+@torch.no_grad()
+def encode_empty_prompt(folder: Path, tokens: int) -> Tensor:
+    """float32 [1, tokens, C]: the last hidden state after the final LayerNorm.
+
+    The padding is the tokenizer's own: `<|endoftext|>` for SD 1.5, "!" for SD 2.1.
+
+    Raises:
+        CheckpointError: the folder has no tokenizer or text encoder, or their files are not whole.
+    """
+    from transformers import CLIPTextModel, CLIPTokenizer  # half a second, for this alone
+
+    model: Any = CLIPTextModel  # its types hide what `output_loading_info` returns
+    try:
+        tokenizer = CLIPTokenizer.from_pretrained(folder / "tokenizer", local_files_only=True)
+        encoder, report = model.from_pretrained(
+            folder / "text_encoder", output_loading_info=True, local_files_only=True
+        )
+    except Exception as error:  # of transformers, tokenizers, safetensors, json and the OS
+        raise CheckpointError(
+            f"cannot encode the empty prompt with {folder} ({type(error).__name__}: {_first_line(error)}); "
+            "expected a Stable Diffusion folder with tokenizer/ and text_encoder/, or an encoded prompt"
+        ) from error
+    if missing := sorted(report["missing_keys"]):
+        raise CheckpointError(
+            f"{folder / 'text_encoder'} lacks {len(missing)} tensors, first {missing[0]}; "
+            "expected the base model's text encoder, whole"
+        )
+    ids = tokenizer("", padding="max_length", max_length=tokens, return_tensors="pt").input_ids
+    hidden: Tensor = encoder.float().eval()(ids).last_hidden_state
+    return hidden
+
+
+def _read(path: Path) -> Tensor:
+    if path.suffix == ".npy":
+        try:
+            return torch.from_numpy(np.load(path, allow_pickle=False))
+        except (OSError, ValueError, TypeError) as error:
+            raise CheckpointError(
+                f"cannot read {path} as a NumPy array of floats: {_first_line(error)}"
+            ) from error
+    found = read_object(path)
+    if isinstance(found, dict) and len(found) == 1:
+        (found,) = found.values()
+    if not isinstance(found, Tensor):
+        raise CheckpointError(f"{path} holds {type(found).__name__}; expected one tensor, the encoded prompt")
+    return found
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().partition("\n")[0]

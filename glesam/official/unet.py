@@ -1,0 +1,112 @@
+"""Stable Diffusion's `unet/` folder as diffusers lays it out, loaded under GLE's adapters."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, fields
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from glesam.config import UNetConfig
+from glesam.gle import build_base_unet, load_base_weights
+from glesam.model import CheckpointError, GleSam
+from glesam.official.lora import base_name
+from glesam.official.tensor_files import check_fit, put, read_tensors
+
+WEIGHTS = tuple(
+    f"diffusion_pytorch_model{suffix}"
+    for suffix in (".safetensors", ".fp16.safetensors", ".bin", ".fp16.bin")
+)
+DEFAULTS = {
+    "layers_per_block": 2,
+    "attention_head_dim": 8,
+    "use_linear_projection": False,
+    "norm_num_groups": 32,
+}
+"""diffusers' own, for config.json files that leave them out (Stable Diffusion 1.5's does)."""
+PREDICTION = "epsilon"
+
+
+def load_unet(model: GleSam, folder: str | Path) -> None:
+    """Reads a base U-Net (4 channels), widens it (CRE) and puts it under the model's adapters.
+
+    Args:
+        folder: the U-Net's, or the Stable Diffusion folder that holds it as `unet/`.
+
+    Raises:
+        CheckpointError: unreadable, not the model's base, a v-prediction U-Net, or other tensors.
+    """
+    folder = unet_folder(folder)
+    check_base(folder, read_unet_config(folder), model.config.gle.unet)
+    check_prediction(folder)
+    path = weights_file(folder)
+    found = read_tensors(path)
+    with torch.device("meta"):
+        base = build_base_unet(model.config.gle.unet)
+    check_fit(path, found, base.state_dict())
+    unet = model.gle.unet
+    weight = unet.get_submodule("conv_in.base_layer").weight
+    put(nn.Module.to(base, weight.dtype), found)  # diffusers' own `to` warns, of nothing
+    load_base_weights(unet, base, assign=weight.device.type in ("cpu", "meta"))
+
+
+def read_unet_config(folder: str | Path) -> UNetConfig:
+    """The part of a U-Net's `config.json` that tells one base from another.
+
+    Raises:
+        CheckpointError: there is none, or it describes no such U-Net.
+    """
+    path = unet_folder(folder) / "config.json"
+    try:
+        data: dict[str, Any] = {**DEFAULTS, **json.loads(path.read_text())}
+        read = [(f.name, data[f.name]) for f in fields(UNetConfig)]
+        values: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in read}
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise CheckpointError(
+            f"cannot read {path} ({type(error).__name__}: {error}); "
+            "expected a unet/ folder as diffusers saves it"
+        ) from error
+    return UNetConfig(**values)
+
+
+def unet_folder(folder: str | Path) -> Path:
+    folder = Path(folder)
+    return folder / "unet" if (folder / "unet").is_dir() else folder
+
+
+def weights_file(folder: Path) -> Path:
+    """The first of `WEIGHTS` that is there."""
+    for name in WEIGHTS:
+        if (folder / name).is_file():
+            return folder / name
+    raise CheckpointError(f"{folder} holds no weights; expected one of {', '.join(WEIGHTS)}")
+
+
+def check_base(folder: Path, found: UNetConfig, expected: UNetConfig) -> None:
+    """The number of heads, among others, is in no tensor's shape."""
+    ours, theirs = asdict(expected), asdict(found)
+    for name, value in theirs.items():
+        if value != ours[name]:
+            raise CheckpointError(
+                f"{folder} is {base_name(found.cross_attention_dim)} with {name} {value}, the model's base "
+                f"{base_name(expected.cross_attention_dim)} with {ours[name]}; choose the base of the folder"
+            )
+
+
+def check_prediction(folder: Path) -> None:
+    """GLE's one step is written for U-Nets that predict the noise; only the scheduler's file tells."""
+    path = folder.parent / "scheduler" / "scheduler_config.json"
+    try:
+        found = json.loads(path.read_text()).get("prediction_type", PREDICTION)
+    except FileNotFoundError:
+        return
+    except (OSError, ValueError, AttributeError) as error:
+        raise CheckpointError(f"cannot read {path} ({type(error).__name__}: {error})") from error
+    if found != PREDICTION:
+        raise CheckpointError(
+            f"{folder} belongs to a {found} model ({path}); expected {PREDICTION}: "
+            "Stable Diffusion 1.5 or 2.1-base, not 2.1 at 768 px"
+        )

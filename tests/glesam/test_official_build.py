@@ -1,0 +1,157 @@
+"""A whole model out of official files, and back into them."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from glesam.config import official, tiny
+from glesam.gle import build_base_unet, load_base_weights
+from glesam.model import CheckpointError, GleSam
+from glesam.official.build import base_of, build_official, config_of
+from glesam.official.decoder import save_decoder
+from glesam.official.lora import lora_parameters, save_lora
+
+SD15 = {
+    "_class_name": "UNet2DConditionModel",
+    "act_fn": "silu",
+    "attention_head_dim": 8,
+    "block_out_channels": [320, 640, 1280, 1280],
+    "cross_attention_dim": 768,
+    "down_block_types": ["CrossAttnDownBlock2D"] * 3 + ["DownBlock2D"],
+    "in_channels": 4,
+    "layers_per_block": 2,
+    "norm_num_groups": 32,
+    "out_channels": 4,
+    "sample_size": 64,
+    "up_block_types": ["UpBlock2D"] + ["CrossAttnUpBlock2D"] * 3,
+}
+"""As the model's own file has it: without `use_linear_projection`."""
+SD21 = SD15 | {
+    "attention_head_dim": [5, 10, 20, 20],
+    "cross_attention_dim": 1024,
+    "use_linear_projection": True,
+}
+
+
+@dataclass(frozen=True)
+class Files:
+    """Where the parts of `model` lie."""
+
+    model: GleSam
+    sam: Path
+    unet: Path
+    text_embedding: Path
+    lora: Path
+    decoder: Path
+
+    def build(self) -> GleSam:
+        return build_official(
+            self.sam, self.unet, self.text_embedding, self.lora, self.decoder, self.model.config
+        )
+
+
+@pytest.fixture
+def files(model: GleSam, tmp_path: Path) -> Files:
+    base = build_base_unet(model.config.gle.unet)
+    base.save_pretrained(tmp_path / "unet")
+    load_base_weights(model.gle.unet, base)
+    model.gle.get_buffer("text_embedding").normal_()
+    sam = {name: t for name, t in model.state_dict().items() if not name.startswith("gle.")}
+    torch.save(sam, tmp_path / "sam.pth")
+    torch.save(model.gle.get_buffer("text_embedding"), tmp_path / "empty.pt")
+    with torch.no_grad():
+        for parameter in [*lora_parameters(model).values(), *model.mask_decoder.parameters()]:
+            parameter.normal_(std=0.1)
+    save_lora(model, tmp_path / "lora.safetensors")
+    save_decoder(model, tmp_path / "ft-decoder.pth")
+    names = ("sam.pth", "unet", "empty.pt", "lora.safetensors", "ft-decoder.pth")
+    return Files(model, *(tmp_path / name for name in names))
+
+
+def test_a_model_of_official_files_is_the_one_they_were_written_from(files: Files) -> None:
+    built = files.build()
+    assert not built.training
+    own, found = files.model.state_dict(), built.state_dict()
+    assert own.keys() == found.keys()
+    for name, tensor in found.items():
+        assert tensor.device.type == "cpu"
+        assert torch.equal(tensor, own[name]), name
+
+
+@torch.no_grad()
+def test_it_computes_what_the_original_computed(files: Files) -> None:
+    """Nothing that is not in a state dict may have stayed on the meta device."""
+    embeddings = torch.randn(1, 256, 4, 4)
+    torch.testing.assert_close(files.build().enhance(embeddings), files.model.enhance(embeddings))
+
+
+def test_training_it_leaves_the_files_alone(files: Files) -> None:
+    """Their tensors are mapped into the model, not copied."""
+    before = {path: path.read_bytes() for path in files.sam.parent.rglob("*") if path.is_file()}
+    built = files.build()
+    with torch.no_grad():
+        for parameter in built.parameters():
+            parameter.add_(1)
+    assert all(path.read_bytes() == content for path, content in before.items())
+
+
+@torch.no_grad()
+def test_without_a_lora_file_gle_is_its_base(files: Files) -> None:
+    built = build_official(files.sam, files.unet, files.text_embedding, config=files.model.config)
+    factors = lora_parameters(built)
+    assert all((factor == 0).all() for name, factor in factors.items() if "lora_B" in name)
+    assert all(factor.std() > 0 for name, factor in factors.items() if "lora_A" in name)
+    assert all(factor.requires_grad for factor in factors.values())
+
+
+def write_config(folder: Path, config: dict[str, object]) -> Path:
+    folder.mkdir(exist_ok=True)
+    (folder / "config.json").write_text(json.dumps(config))
+    return folder
+
+
+@pytest.mark.parametrize(("width", "sam_type"), [(768, "vit_b"), (1024, "vit_l"), (1280, "vit_h")])
+@pytest.mark.parametrize(("unet", "base"), [(SD15, "sd15"), (SD21, "sd21")])
+def test_sizes_are_read_off_the_files(
+    tmp_path: Path, width: int, sam_type: str, unet: dict[str, object], base: str
+) -> None:
+    sam = {"image_encoder.patch_embed.proj.weight": torch.zeros(width, 3, 16, 16)}
+    torch.save(sam, tmp_path / "sam.pth")
+    lora = {"unet.x.attn2.to_k.lora.down.weight": torch.zeros(4, 768)}
+    save_file(lora, tmp_path / "lora.safetensors")
+    folder = write_config(tmp_path / "unet", unet)
+    assert config_of(tmp_path / "sam.pth", folder) == official(sam_type, base)  # type: ignore[arg-type]
+    found = config_of(tmp_path / "sam.pth", folder, tmp_path / "lora.safetensors", gamma=5.0)
+    assert found == official(sam_type, base, gamma=5.0, lora_rank=4)  # type: ignore[arg-type]
+    assert found.gle.lora_alpha == 4.0
+
+
+def test_a_sam_of_an_unknown_width_is_refused(tmp_path: Path) -> None:
+    torch.save({"image_encoder.patch_embed.proj.weight": torch.zeros(192, 3, 16, 16)}, tmp_path / "sam.pth")
+    with pytest.raises(CheckpointError, match=r"width 192; expected 768 \(vit_b\)"):
+        config_of(tmp_path / "sam.pth", write_config(tmp_path / "unet", SD15))
+
+
+def test_a_base_that_is_neither_is_refused(tmp_path: Path) -> None:
+    folder = write_config(tmp_path / "unet", SD15 | {"block_out_channels": [320, 640, 1280]})
+    with pytest.raises(CheckpointError, match=r"neither Stable Diffusion 1\.5's U-Net nor 2\.1-base's"):
+        base_of(folder)
+
+
+def test_a_lora_of_the_other_base_is_refused_before_anything_else_fails(files: Files) -> None:
+    tensors = {"unet.x.attn2.to_k.lora.down.weight": torch.zeros(4, 1024)}
+    save_file(tensors, files.lora)
+    with pytest.raises(CheckpointError, match=r"rank 4 for Stable Diffusion 2\.1, but the model has rank 4"):
+        files.build()
+
+
+def test_a_config_that_the_files_do_not_fit_is_refused(files: Files) -> None:
+    config = replace(tiny("sd21"), sam=files.model.config.sam)
+    with pytest.raises(CheckpointError, match="attention_head_dim"):
+        build_official(files.sam, files.unet, files.text_embedding, config=config)
