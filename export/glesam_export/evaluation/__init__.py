@@ -1,0 +1,1 @@
+"""glesam-eval: checkpoints and exported bundles in one table, with GLE and without."""

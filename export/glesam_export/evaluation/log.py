@@ -1,0 +1,37 @@
+"""What a run says on its way, and which pictures it had to leave out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import TypeVar
+
+from glesam.evaluation.evaluate import Skipped
+
+Item = TypeVar("Item")
+
+
+@dataclass(frozen=True)
+class Log:
+    """`say` takes one line."""
+
+    say: Callable[[str], None]
+    skipped: list[Skipped] = field(default_factory=list)
+
+    def kept(self, outcomes: Iterable[Item | Skipped]) -> Iterator[Item]:
+        """What was not skipped; the rest is said and remembered."""
+        for outcome in outcomes:
+            if isinstance(outcome, Skipped):
+                self.skipped.append(outcome)
+                self.say(f"skipped {outcome.title}: {outcome.reason}")
+            else:
+                yield outcome
+
+    def refuse_none(self, kept: Sequence[object]) -> None:
+        """Raises ValueError where every picture was skipped."""
+        if not kept:
+            last = self.skipped[-1]
+            raise ValueError(
+                f"no picture could be evaluated, {len(self.skipped)} were skipped; the last because of "
+                f"{last.title}: {last.reason}"
+            )

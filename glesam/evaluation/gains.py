@@ -1,0 +1,52 @@
+"""What GLE gains: a row with GLE against the row without it that is its fair baseline."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from glesam.evaluation.evaluate import REAL
+from glesam.evaluation.methods import RowName
+from glesam.evaluation.results import Results
+
+
+@dataclass(frozen=True)
+class Comparison:
+    enhanced: RowName
+    plain: RowName
+
+    def __str__(self) -> str:
+        same = self.plain.source == self.enhanced.source
+        return f"{self.enhanced} over {self.plain.method if same else self.plain}"
+
+    def gain(self, results: Results, level: str) -> float:
+        """Mean IoU with GLE minus without, at `level`."""
+        return results.mean("iou", self.enhanced, level) - results.mean("iou", self.plain, level)
+
+    def closed(self, results: Results, level: str) -> float | None:
+        """The share of the gap that degradation opens which GLE closes:
+
+            (IoU_level with - IoU_level without) / (IoU_clean without - IoU_level without)
+
+        None where there is no gap: on clean pictures, on pictures that are not there clean too, and
+        where degradation does no harm.
+        """
+        if level in ("clean", REAL) or "clean" not in results.levels:
+            return None
+        gap = results.mean("iou", self.plain, "clean") - results.mean("iou", self.plain, level)
+        return self.gain(results, level) / gap if gap > 0 else None
+
+
+def comparisons(rows: Sequence[RowName]) -> list[Comparison]:
+    """Each glesam row with its baseline.
+
+    That is the first source that ran sam alone: a decoder fine-tuned the same way with GLE off. Where no
+    source did, it is sam on the row's own source, whose decoder was fine-tuned behind GLE.
+    """
+    enhanced = [row for row in rows if row.method == "glesam"]
+    with_gle = {row.source for row in enhanced}
+    plain = [row for row in rows if row.method == "sam"]
+    fair = next((row for row in plain if row.source not in with_gle), None)
+    own = {row.source: row for row in plain}
+    pairs = [(row, fair or own.get(row.source)) for row in enhanced]
+    return [Comparison(row, baseline) for row, baseline in pairs if baseline]

@@ -1,0 +1,140 @@
+"""Scores as results.csv, and their means.
+
+One line per picture, level and row of the table:
+dataset, picture, prompt, level, source, method, objects, fallbacks, iou, dice, boundary_iou, pixel_accuracy
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+from glesam.evaluation.evaluate import LEVELS, REAL, Score
+from glesam.evaluation.methods import RowName
+from glesam.evaluation.metrics import METRICS
+from glesam.evaluation.prompts import PromptKind
+
+COLUMNS = (
+    *("dataset", "picture", "prompt", "level", "source", "method", "objects", "fallbacks"),
+    *METRICS,
+)
+
+Place = tuple[str, str, str]
+"""Data set, picture, level."""
+
+
+class ResultsError(ValueError):
+    """A results.csv is damaged, or does not fit the evaluation it should join."""
+
+
+@dataclass(frozen=True)
+class Results:
+    """Scores in the order in which they were evaluated, which is also that of sets and rows."""
+
+    scores: tuple[Score, ...]
+
+    @property
+    def datasets(self) -> list[str]:
+        return list(dict.fromkeys(score.dataset for score in self.scores))
+
+    @property
+    def rows(self) -> list[RowName]:
+        return list(dict.fromkeys(row for row, _ in self._cells))
+
+    @property
+    def levels(self) -> list[str]:
+        """From clean to the hardest, then real."""
+        found = {level for _, level in self._cells}
+        return [level for level in (*LEVELS, REAL) if level in found]
+
+    def of(self, dataset: str) -> Results:
+        """The scores of one set."""
+        return Results(tuple(score for score in self.scores if score.dataset == dataset))
+
+    def select(self, row: RowName, level: str) -> list[Score]:
+        return self._cells.get((row, level), [])
+
+    def pictures(self, level: str) -> int:
+        """How many pictures are evaluated at `level`: by every row the same."""
+        return len(self.select(self.rows[0], level))
+
+    def mean(self, metric: str, row: RowName, level: str) -> float:
+        """The mean over pictures; each picture is a mean over its objects."""
+        return float(np.mean([score.metrics[metric] for score in self.select(row, level)]))
+
+    def fallbacks(self, row: RowName) -> tuple[int, int]:
+        """How many of a row's masks are not its own, and of how many, over all pictures and levels."""
+        own = [score for score in self.scores if score.row == row]
+        return sum(score.fallbacks for score in own), sum(score.objects for score in own)
+
+    @cached_property
+    def _cells(self) -> dict[tuple[RowName, str], list[Score]]:
+        cells = defaultdict(list)
+        for score in self.scores:
+            cells[score.row, score.level].append(score)
+        return dict(cells)
+
+
+def to_csv(scores: Iterable[Score], kind: PromptKind) -> str:
+    """Metrics with six decimals."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(COLUMNS)
+    for s in scores:
+        row = s.row.source, s.row.method, s.objects, s.fallbacks
+        numbers = (f"{s.metrics[metric]:.6f}" for metric in METRICS)
+        writer.writerow((s.dataset, s.name, kind, s.level, *row, *numbers))
+    return text.getvalue()
+
+
+def from_csv(text: str, kind: PromptKind, source: str) -> list[Score]:
+    """Inverse of `to_csv`. Raises ResultsError, naming `source`, for other text or other prompts."""
+    lines = csv.DictReader(io.StringIO(text))
+    try:
+        if tuple(lines.fieldnames or ()) != COLUMNS:
+            raise ValueError(f"columns {lines.fieldnames}")
+        return [_score(line, kind) for line in lines]
+    except (KeyError, TypeError, ValueError, csv.Error) as error:
+        raise ResultsError(
+            f"{source}: expected the results.csv of a glesam-eval run with {kind} prompts ({error}); "
+            "run that evaluation again"
+        ) from error
+
+
+def covering(scores: Iterable[Score], places: Sequence[Place], source: str) -> list[Score]:
+    """Those scores that belong to `places`.
+
+    Raises ResultsError where one is missing: means over different pictures must not share a table.
+    """
+    wanted = set(places)
+    kept = [s for s in scores if (s.dataset, s.name, s.level) in wanted]
+    for row in dict.fromkeys(s.row for s in kept) or (RowName("", "no row"),):
+        missing = wanted - {(s.dataset, s.name, s.level) for s in kept if s.row == row}
+        if missing:
+            dataset, name, level = min(missing)
+            raise ResultsError(
+                f"{source}: {row} has no score for {dataset}/{name} at level {level}; "
+                "run that evaluation again with the same --prompts, --levels and --real"
+            )
+    return kept
+
+
+def _score(line: dict[str, str], kind: PromptKind) -> Score:
+    if line["prompt"] != kind:
+        raise ValueError(f"found {line['prompt']} prompts")
+    row = RowName(line["source"], line["method"])
+    metrics = {metric: _share(line[metric]) for metric in METRICS}
+    place = line["dataset"], line["picture"], line["level"], row
+    return Score(*place, int(line["objects"]), int(line["fallbacks"]), metrics)
+
+
+def _share(text: str) -> float:
+    if not 0 <= (value := float(text)) <= 1:
+        raise ValueError(f"found {text} where a number in [0, 1] should be")
+    return value

@@ -1,0 +1,118 @@
+"""Results as tables: rows are methods, columns are levels."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+from glesam.evaluation.evaluate import REAL
+from glesam.evaluation.gains import comparisons
+from glesam.evaluation.results import Results
+
+TITLES = {
+    "iou": "IoU",
+    "dice": "Dice",
+    "boundary_iou": "boundary IoU",
+    "pixel_accuracy": "pixel accuracy",
+}
+
+
+@dataclass(frozen=True)
+class Table:
+    """`title` heads the first column; `lines` are the rows, the first cell each row's name."""
+
+    title: str
+    columns: tuple[str, ...]
+    lines: tuple[tuple[str, ...], ...]
+
+    def markdown(self) -> str:
+        head = f"| {self.title} | {' | '.join(self.columns)} |\n|---|{'---|' * len(self.columns)}\n"
+        return head + "".join(f"| {' | '.join(map(_escaped, line))} |\n" for line in self.lines)
+
+
+def overall_tables(results: Results) -> list[Table]:
+    """One table per metric over the pictures of all sets; under IoU, what GLE gains.
+
+    The column of real low-quality pictures is a mean over those, which have no part in the others.
+    """
+    name = "all sets" if len(results.datasets) > 1 else results.datasets[0]
+    return [_table(results, metric, name) for metric in TITLES]
+
+
+def dataset_tables(results: Results, metrics: Sequence[str]) -> list[Table]:
+    """One table per data set and metric; none where a single set is all there is."""
+    names = results.datasets if len(results.datasets) > 1 else []
+    return [_table(results.of(name), metric, name) for name in names for metric in metrics]
+
+
+def level_title(level: str) -> str:
+    return {"clean": "clean", REAL: "real LQ"}.get(level, f"LQ-{level}")
+
+
+def footnotes(results: Results) -> list[str]:
+    """What a reader of the table must know of single rows."""
+    counts = [(row, *results.fallbacks(row)) for row in results.rows]
+    return [
+        f"{row} failed on {fallbacks} of {masks} masks (all levels); the filled box stands in for those."
+        for row, fallbacks, masks in counts
+        if fallbacks
+    ]
+
+
+def report(results: Results, title: str, notes: Sequence[str]) -> str:
+    """table.md: every table, then what the reader must know."""
+    tables = [*overall_tables(results), *dataset_tables(results, list(TITLES))]
+    lines = [f"- {line}" for line in [*footnotes(results), *notes]]
+    return "\n".join([f"# {title}\n", *(table.markdown() for table in tables), *lines, ""])
+
+
+def _table(results: Results, metric: str, name: str) -> Table:
+    lines = [
+        (str(row), *(_decimal(results.mean(metric, row, level)) for level in results.levels))
+        for row in results.rows
+    ]
+    if metric == "iou":
+        lines += _gain_lines(results)
+    count = results.pictures(results.levels[0])
+    title = f"{TITLES[metric]}, {name}, {count} picture{'' if count == 1 else 's'}"
+    return Table(title, tuple(_column(results, level) for level in results.levels), tuple(lines))
+
+
+def _column(results: Results, level: str) -> str:
+    """Its title, with the number of pictures where that is not the one in the table's title."""
+    other = level == REAL and level != results.levels[0]
+    return f"{level_title(level)} ({results.pictures(level)})" if other else level_title(level)
+
+
+def _gain_lines(results: Results) -> Iterator[tuple[str, ...]]:
+    for pair in comparisons(results.rows):
+        yield _gain_line(f"gain of {pair}", pair.gain, results, _signed)
+        closed = _gain_line(f"gap closed by {pair}", pair.closed, results, _percent)
+        if any(closed[1:]):
+            yield closed
+
+
+def _gain_line(
+    title: str,
+    value: Callable[[Results, str], float | None],
+    results: Results,
+    shown: Callable[[float], str],
+) -> tuple[str, ...]:
+    values = (value(results, level) for level in results.levels)
+    return (title, *("" if number is None else shown(number) for number in values))
+
+
+def _decimal(value: float) -> str:
+    return f"{value:.4f}"
+
+
+def _signed(value: float) -> str:
+    return f"{value:+.4f}"
+
+
+def _percent(value: float) -> str:
+    return f"{100 * value:.0f} %"
+
+
+def _escaped(cell: str) -> str:
+    return cell.replace("|", "\\|")
