@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -24,6 +24,8 @@ Segmentation = list[NDArray[np.float64]] | dict[str, Any]
 """Polygons, each x0 y0 x1 y1 ... [px], or a run-length code {"size", "counts"}."""
 MIN_POLYGON = 6
 """Numbers of a triangle; the library takes four for a box."""
+MAX_COORDINATE = 1e5
+"""px; from far outside, or not numbers at all, they crash the library or take its time."""
 
 
 @dataclass(frozen=True)
@@ -65,20 +67,62 @@ class CocoInstances:
                 f"{self.folder / entry.path}: expected {entry.width} x {entry.height} as annotated, "
                 f"found {image.shape[1]} x {image.shape[0]}"
             )
-        masks = [decode(segmentation, shape) for segmentation in entry.segmentations]
+        try:
+            masks = [decode(segmentation, shape) for segmentation in entry.segmentations]
+        except ValueError as error:
+            raise ValueError(f"{self.folder / entry.path}: in its annotations {error}") from error
         return Sample(self.name, entry.name, image, MaskLayers.stacked(masks, shape).at_least(MIN_OBJECT_PX))
 
 
 def decode(segmentation: Segmentation, shape: tuple[int, int]) -> Mask:
-    """bool [H, W] of polygons or of a run-length code, compressed or not."""
+    """bool [H, W] of polygons or of a run-length code, compressed or not.
+
+    Raises:
+        ValueError: run lengths that are none, or of another picture size.
+    """
     height, width = shape
-    if isinstance(segmentation, dict) and isinstance(segmentation["counts"], (str, bytes)):
-        code = segmentation
-    else:
-        code = run_lengths.frPyObjects(segmentation, height, width)
-        code = run_lengths.merge(code) if isinstance(code, list) else code
-    mask: Mask = run_lengths.decode(code).astype(bool)
-    return mask
+    if not isinstance(segmentation, dict):
+        code = run_lengths.merge(run_lengths.frPyObjects(segmentation, height, width))
+        return mask_of_runs(expand_counts(code["counts"].decode()), shape)
+    if list(segmentation["size"]) != [height, width]:
+        raise ValueError(f"a run-length code has size {segmentation['size']}, its picture {[height, width]}")
+    counts = segmentation["counts"]
+    return mask_of_runs(expand_counts(counts) if isinstance(counts, str) else counts, shape)
+
+
+def mask_of_runs(runs: Sequence[int], shape: tuple[int, int]) -> Mask:
+    """Runs of background and object in turns, down one column after the other.
+
+    pycocotools leaves pixels after the last run as memory happens to be, where a code is too short.
+    """
+    height, width = shape
+    if min(runs, default=-1) < 0 or sum(runs) != height * width:
+        raise ValueError(
+            f"run lengths are not those of {width} x {height} px, from 0 on and {width * height} in sum"
+        )
+    columns = np.repeat(np.arange(len(runs)) % 2 == 1, runs).reshape(width, height)
+    return np.ascontiguousarray(columns.T)
+
+
+def expand_counts(counts: str) -> list[int]:
+    """COCO's compressed run lengths.
+
+    Five bits a character from "0" on, the lowest first; 32 is added where more follow, and 16 in the last
+    one is the sign. From the fourth on, a number is the difference to the one two before.
+    """
+    runs: list[int] = []
+    value = shift = 0
+    for character in counts:
+        group = ord(character) - ord("0")
+        if not 0 <= group < 64:
+            raise ValueError(f"a compressed run-length code holds {character!r}")
+        value |= (group & 31) << shift
+        shift += 5
+        if not group & 32:
+            value -= (group & 16) << (shift - 4)
+            runs.append(value + (runs[-2] if len(runs) > 2 else 0))
+            value = shift = 0
+    return runs
 
 
 def read_annotations(path: Path) -> list[AnnotatedImage]:
@@ -107,8 +151,14 @@ def read_annotations(path: Path) -> list[AnnotatedImage]:
 
 def _kept(segmentation: Any) -> Segmentation:  # noqa: ANN401
     if isinstance(segmentation, dict):
-        return {key: segmentation[key] for key in ("size", "counts")}
-    return [np.asarray(polygon, np.float64) for polygon in segmentation if len(polygon) >= MIN_POLYGON]
+        size, counts = segmentation["size"], segmentation["counts"]
+        if not isinstance(counts, str) and any(type(count) is not int for count in counts):
+            raise ValueError("expected run lengths as whole numbers, or compressed as a string")
+        return {"size": size, "counts": counts}
+    polygons = [np.asarray(polygon, np.float64) for polygon in segmentation if len(polygon) >= MIN_POLYGON]
+    if any(p.ndim != 1 or p.size % 2 or not (np.abs(p) <= MAX_COORDINATE).all() for p in polygons):
+        raise ValueError("expected polygons as x0 y0 x1 y1 ... in px")
+    return polygons
 
 
 def _image(entry: dict[str, Any], segmentations: Iterable[Segmentation]) -> AnnotatedImage:
@@ -124,10 +174,16 @@ def coco_instances(data: Path, description: DatasetDescription) -> CocoInstances
 
     Raises:
         FileNotFoundError: the folder of the pictures or the annotations are missing.
-        ValueError: not annotations of COCO or LVIS.
+        ValueError: not annotations of COCO or LVIS, or two pictures of one stem.
     """
     folder = description.folder(data) / description.images
     if not folder.is_dir():
         raise FileNotFoundError(f"{folder}: no such folder; expected the pictures of {description.name}")
-    images = sorted(read_annotations(data / description.annotations), key=lambda image: image.path)
+    path = data / description.annotations
+    images = sorted(read_annotations(path), key=lambda image: image.path)
+    counted = Counter(image.name for image in images)
+    if repeated := [name for name, count in counted.items() if count > 1]:
+        raise ValueError(
+            f"{path}: two pictures are named {repeated[0]}; give every picture a name of its own"
+        )
     return CocoInstances(description.name, description.weight, folder, images)

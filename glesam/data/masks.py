@@ -88,6 +88,7 @@ class MaskLayers(Sequence[Mask]):
         """One mask more, at the end."""
         for i, layer in enumerate(self.layers):
             free = set(range(1, MAX_LABEL + 1)) - {label for place, label in self.places if place == i}
+            free -= set(np.flatnonzero(np.bincount(layer.ravel())).tolist())  # of masks that were dropped
             if free and not layer[mask].any():
                 layers = self.layers.copy()
                 layers[i][mask] = min(free)
