@@ -94,8 +94,11 @@ def random_window(
     return Window(turned * factor, centre, (int(window[0]), int(window[1])))
 
 
-def warp_image(image: Image, window: Window) -> Image:
-    """Bilinear; a picture that shrinks is averaged first, or its fine structure would alias."""
+def warp_image(image: Image, window: Window, border: int = cv2.BORDER_REPLICATE) -> Image:
+    """Bilinear; a picture that shrinks is averaged first, or its fine structure would alias.
+
+    `border`: OpenCV's rule for what lies past the picture's edge.
+    """
     height, width = image.shape[:2]
     factor = math.sqrt(abs(np.linalg.det(window.linear)))
     shrink = np.ones(2)
@@ -104,7 +107,7 @@ def warp_image(image: Image, window: Window) -> Image:
         image = np.asarray(cv2.resize(image, smaller, interpolation=cv2.INTER_AREA), np.uint8)
         shrink = np.array(smaller) / (width, height)
     warped = cv2.warpAffine(
-        image, window.matrix(shrink), window.size, flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE
+        image, window.matrix(shrink), window.size, flags=cv2.INTER_LINEAR, borderMode=border
     )
     return np.asarray(warped, np.uint8)
 

@@ -20,7 +20,7 @@ MAX_ENLARGEMENT = 2.0
 FEATHER_PX = 0.8
 """Standard deviation of the edge's softness, in px of the view."""
 MARGIN = 2
-"""px of background around a cut-out, so that nothing of the object lies on its border."""
+"""px of background around a cut-out, so that an enlarged object's edge is as soft on every side."""
 
 
 def paste_object(view: View, donor: Sample, min_px: int, rng: np.random.Generator) -> View:
@@ -36,7 +36,7 @@ def paste_object(view: View, donor: Sample, min_px: int, rng: np.random.Generato
     colours, cut_out = cut(donor.image, mask)
     height, width = view.image.shape[:2]
     window = random_place(cut_out, (width, height), rng)
-    opacity = warp_image(cut_out, window)
+    opacity = warp_image(cut_out, window, cv2.BORDER_CONSTANT)  # nothing past the cut-out's edge
     pasted: Mask = opacity >= 128
     if int(pasted.sum()) < max(1, min_px):
         return view
