@@ -1,7 +1,8 @@
-"""A batch is a pure function of (seed, step)."""
+"""A batch is a pure function of (seed, step), row by row."""
 
 from __future__ import annotations
 
+import threading
 from dataclasses import fields, replace
 from pathlib import Path
 
@@ -10,14 +11,17 @@ import pytest
 import torch
 
 from glesam.data.batches import PADDING_LABEL, PIXEL_MEAN, Batch, BatchPlan, SamplePool, make_batch, prefetch
-from glesam.data.label_maps import TRAIN_SETS, Sample, load_samples
+from glesam.data.datasets import load_datasets
+from glesam.data.in_memory import in_memory
+from glesam.data.prompts import PromptKind
+from glesam.data.sample import Dataset, Sample
 
 PLAN = BatchPlan(size=3, image_size=64, seed=7, objects_per_image=2, with_degraded=True)
 
 
 @pytest.fixture(scope="module")
 def pool(data: Path) -> SamplePool:
-    return SamplePool(list(load_samples(data, TRAIN_SETS, dev=False)))
+    return SamplePool(in_memory(load_datasets(data)))
 
 
 def same(one: Batch, other: Batch) -> bool:
@@ -86,22 +90,89 @@ def test_padding_is_the_mean_colour_no_label_and_no_mask(pool: SamplePool) -> No
 
 
 def test_the_degraded_twin_is_damaged_only_where_it_is_asked_for(pool: SamplePool) -> None:
-    damaged = make_batch(pool, PLAN, 0)
+    damaged = make_batch(pool, replace(PLAN, clean_share=0.0), 0)
     assert (damaged.image - damaged.degraded).abs().mean() > 1
-    clean = make_batch(pool, replace(PLAN, with_degraded=False), 0)
-    assert torch.equal(clean.image, clean.degraded)
+    for plan in (replace(PLAN, with_degraded=False), replace(PLAN, clean_share=1.0)):
+        clean = make_batch(pool, plan, 0)
+        assert torch.equal(clean.image, clean.degraded)
 
 
-def test_sets_are_drawn_by_their_weights_whatever_their_sizes(data: Path) -> None:
-    heavy, light = replace(TRAIN_SETS[0], weight=0.75), replace(TRAIN_SETS[1], weight=0.25)
-    blank = np.zeros((8, 8), np.uint8)
-    picture = np.zeros((8, 8, 3), np.uint8)
-    samples = [Sample(heavy, "a", picture, blank), *(Sample(light, s, picture, blank) for s in "bcdefgh")]
-    pool = SamplePool(samples)
+def test_the_asked_share_of_the_rows_stays_clean(pool: SamplePool) -> None:
+    batch = make_batch(pool, replace(PLAN, size=40, clean_share=0.3), 0)
+    clean = (batch.image == batch.degraded).flatten(1).all(dim=1)
+    assert 5 <= int(clean.sum()) <= 20
+
+
+def test_a_row_is_the_same_whoever_asks_for_it(pool: SamplePool) -> None:
+    """Processes that share a batch each draw their rows of it."""
+    whole = make_batch(pool, PLAN, 5)
+    parts = [make_batch(pool, PLAN, 5, rows) for rows in (range(0, 1), range(1, 3))]
+    for field in fields(Batch):
+        together = torch.cat([getattr(part, field.name) for part in parts])
+        assert torch.equal(together, getattr(whole, field.name)), field.name
+
+
+def test_rows_of_one_batch_differ(pool: SamplePool) -> None:
+    batch = make_batch(pool, replace(PLAN, size=6), 0)
+    assert len({row.numpy().tobytes() for row in batch.image}) == 6
+
+
+def test_objects_are_crops_of_larger_ones_where_pictures_are_enlarged(pool: SamplePool) -> None:
+    small, large = (
+        make_batch(pool, replace(PLAN, size=20, scale=(zoom, zoom)), 0).masks.mean() for zoom in (0.75, 2.5)
+    )
+    assert 1.5 * float(small) < float(large)
+
+
+@pytest.mark.parametrize(
+    ("prompts", "points", "expected"),
+    [
+        ("box", (1, 3), {(2, 3, -1, -1)}),
+        ("points", (3, 3), {(1, 1, 1, -1)}),
+        ("both", (1, 1), {(2, 3, -1, -1), (1, -1, -1, -1)}),
+    ],
+)
+def test_a_plan_says_which_prompts_are_drawn(
+    pool: SamplePool, prompts: PromptKind, points: tuple[int, int], expected: set[tuple[int, ...]]
+) -> None:
+    plan = replace(PLAN, size=8, objects_per_image=4, prompts=prompts, points=points)
+    assert {tuple(labels) for labels in make_batch(pool, plan, 0).point_labels.tolist()} == expected
+
+
+@pytest.mark.parametrize("points", [(0, 3), (2, 1), (1, 4)])
+def test_a_plan_refuses_numbers_of_points_that_do_not_fit(points: tuple[int, int]) -> None:
+    with pytest.raises(ValueError, match="points: expected a range within 1 to 3, found"):
+        replace(PLAN, points=points)
+
+
+def test_pasting_adds_objects_whose_masks_hold(pool: SamplePool) -> None:
+    plain, pasted = (make_batch(pool, replace(PLAN, size=12, paste_share=share), 0) for share in (0.0, 1.0))
+    counts = [[len(row.unique()) for row in batch.labels] for batch in (plain, pasted)]
+    assert sum(counts[1]) > sum(counts[0]) + 6
+    for i, mask in enumerate(pasted.masks):
+        assert len(pasted.labels[i // 2][mask.bool()].unique()) == 1, "no object lies under a pasted one"
+
+
+class Pictures:
+    """A data set of equal pictures, 200 px a side, of these objects."""
+
+    def __init__(self, name: str, weight: float, count: int, masks: list[np.ndarray]) -> None:
+        self.name, self.weight, self.masks = name, weight, masks
+        self.names = [f"{name}{i}" for i in range(count)]
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def __getitem__(self, index: int) -> Sample:
+        return Sample(self.name, self.names[index], np.zeros((200, 200, 3), np.uint8), self.masks)
+
+
+def test_sets_are_drawn_by_their_weights_whatever_their_sizes() -> None:
+    sets: list[Dataset] = [Pictures("a", 0.75, 1, []), Pictures("b", 0.25, 7, [])]
     rng = np.random.default_rng(0)
-    drawn = [pool.draw(rng).stem for _ in range(2000)]
-    assert 0.70 < drawn.count("a") / 2000 < 0.80
-    assert min(drawn.count(stem) for stem in "bcdefgh") > 30
+    drawn = [SamplePool(sets).draw(rng).name for _ in range(2000)]
+    assert 0.70 < drawn.count("a0") / 2000 < 0.80
+    assert min(drawn.count(f"b{i}") for i in range(7)) > 30
 
 
 @pytest.mark.parametrize("steps", [range(2, 6), range(3, 4), range(5, 5)])
@@ -116,7 +187,23 @@ def test_an_error_while_drawing_reaches_the_training_loop() -> None:
         next(prefetch(SamplePool([]), PLAN, range(2)))
 
 
-def test_data_without_a_single_object_is_an_error_instead_of_an_endless_search(pool: SamplePool) -> None:
-    empty = [replace(sample, labels=np.zeros_like(sample.labels)) for sample in pool.samples[:2]]
-    with pytest.raises(ValueError, match="no object of 400 px"):
-        make_batch(SamplePool(empty), replace(PLAN, size=1), 0)
+def test_data_without_a_single_object_is_an_error_instead_of_an_endless_search() -> None:
+    pool = SamplePool([Pictures("empty", 1.0, 3, [])])
+    with pytest.raises(ValueError, match="no object of 400 px in 1000 pictures; check their masks"):
+        make_batch(pool, replace(PLAN, size=1), 0)
+
+
+def test_workers_are_left_behind_by_nobody(pool: SamplePool) -> None:
+    """A loop that stops early must not leave threads drawing the rest."""
+    before = threading.active_count()
+    drawing = prefetch(pool, PLAN, range(50), workers=3)
+    next(drawing)
+    assert threading.active_count() == before + 3
+    drawing.close()  # type: ignore[attr-defined]
+    assert threading.active_count() == before
+
+
+def test_the_same_batches_come_from_several_workers_and_for_some_rows(pool: SamplePool) -> None:
+    rows = range(1, 3)
+    fetched = prefetch(pool, PLAN, range(4), rows, workers=3)
+    assert all(same(make_batch(pool, PLAN, s, rows), batch) for s, batch in enumerate(fetched))
