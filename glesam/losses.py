@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 from torch import Tensor
+from torch.nn.functional import binary_cross_entropy_with_logits
+
+FOCAL_GAMMA, FOCAL_ALPHA = 2.0, 0.25
+"""Of the authors' stage 2, and of the paper that brought the loss."""
 
 
 def dice_loss(logits: Tensor, target: Tensor, smooth: float = 1e-6) -> Tensor:
@@ -11,6 +15,20 @@ def dice_loss(logits: Tensor, target: Tensor, smooth: float = 1e-6) -> Tensor:
     overlap = (probability * target).sum((-2, -1))
     total = probability.sum((-2, -1)) + target.sum((-2, -1))
     return 1 - (2 * overlap + smooth) / (total + smooth)
+
+
+def cross_entropy_loss(logits: Tensor, target: Tensor) -> Tensor:
+    """Binary cross entropy per mask, the mean over its pixels, [...]."""
+    return binary_cross_entropy_with_logits(logits, target, reduction="none").mean((-2, -1))
+
+
+def focal_loss(logits: Tensor, target: Tensor) -> Tensor:
+    """-alpha_t (1 - p_t)^gamma log p_t per mask, the mean over its pixels, [...] (Lin et al., 2017)."""
+    cross_entropy = binary_cross_entropy_with_logits(logits, target, reduction="none")
+    probability = logits.sigmoid()
+    missed = probability + target - 2 * probability * target  # 1 - p_t
+    alpha = FOCAL_ALPHA * target + (1 - FOCAL_ALPHA) * (1 - target)
+    return (alpha * missed**FOCAL_GAMMA * cross_entropy).mean((-2, -1))
 
 
 def mask_iou(logits: Tensor, target: Tensor) -> Tensor:

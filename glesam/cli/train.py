@@ -1,9 +1,9 @@
-"""glesam-train: trains nano from scratch on label maps, stage after stage, resumable."""
+"""glesam-train: nano from scratch, or a stage of GleSAM's training for a model that exists."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -12,50 +12,62 @@ from glesam.cli.errors import one_line_errors
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
 
 
+def _option(metavar: str, text: str) -> Any:  # noqa: ANN401 - typer's own type
+    return typer.Option(metavar=metavar, help=text)
+
+
 @app.command()
 def train(
-    data: Annotated[
-        Path,
-        typer.Option(
-            metavar="DIR", help="Holds a folder per set (bsds500, ccp, camvid, human, bags) of .jpg + .png."
-        ),
-    ],
-    run: Annotated[
-        Path, typer.Option(metavar="DIR", help="Checkpoints; a run continues from what lies here.")
-    ] = Path("runs/nano"),
-    out: Annotated[
-        Path, typer.Option(metavar="DIR", help="Where the trained model goes (fp16 weights).")
-    ] = Path("runs/nano/model"),
-    threads: Annotated[int, typer.Option(metavar="N", help="Threads of torch.")] = 2,
+    data: Annotated[Path, _option("DIR", "Pictures with masks, or a folder of such sets.")],
+    sets: Annotated[Path | None, _option("FILE", "Describes the sets; else DIR's own sets.json.")] = None,
+    stage: Annotated[
+        int | None, _option("1|2", "1: GLE's LoRA, 2: mask decoder; neither: nano from scratch.")
+    ] = None,
+    config: Annotated[Path | None, _option("FILE", "The stage's settings, JSON; else the paper's.")] = None,
+    run: Annotated[Path, _option("DIR", "Checkpoints; a run goes on from there.")] = Path("runs/nano"),
+    out: Annotated[Path | None, _option("DIR", "The trained model; RUN/model otherwise.")] = None,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on even where steps or precision have changed.")
+    ] = False,
+    model: Annotated[str | None, _option("FOLDER", "The model to train: a folder or a hub id.")] = None,
+    sam_checkpoint: Annotated[Path | None, _option("FILE", "Or the official files: SAM's.")] = None,
+    unet: Annotated[Path | None, _option("DIR", "Stable Diffusion's unet folder.")] = None,
+    text_embedding: Annotated[Path | None, _option("FILE", "The empty prompt, encoded.")] = None,
+    lora: Annotated[Path | None, _option("FILE", "pytorch_lora_weights.safetensors, to go on from.")] = None,
+    decoder: Annotated[Path | None, _option("FILE", "ft-decoder.pth, to go on from.")] = None,
+    gamma: Annotated[float | None, _option("G", "FDA's scale of the official files; 3.")] = None,
+    threads: Annotated[int | None, _option("N", "Threads of torch.")] = None,
 ) -> None:
-    """Train nano: SAM from scratch, a base U-Net, GLE's LoRA, then the decoder.
+    """Train nano from scratch, or with --stage a part of a model.
 
     Interrupt it whenever you like: the same command goes on from the last checkpoint, and ends with
-    the weights it would have ended with.
+    the weights it would have ended with. `accelerate launch` shares a stage among processes.
     """
     with one_line_errors("glesam-train"):
-        import cv2
-        import torch
+        from glesam.training.model_source import ModelSource
+        from glesam.training.session import Session, make_accelerator, use_threads
+        from glesam.training.stage_config import read_stage_config
 
-        from glesam.config import nano
-        from glesam.data.batches import SamplePool
-        from glesam.data.datasets import load_datasets
-        from glesam.data.in_memory import in_memory
-        from glesam.model import GleSam
-        from glesam.training.recipe import NANO, train_model
-
-        torch.set_num_threads(threads)
-        cv2.setNumThreads(1)  # the batches have one thread of their own
-        torch.manual_seed(0)
-        model = GleSam(nano())
-        model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # 1.2x faster here
-        pool = SamplePool(in_memory(load_datasets(data)))
-        typer.echo(f"{len(pool)} training pictures; checkpoints in {run}")
-        train_model(model, pool, run, NANO, typer.echo)
-        model.save_pretrained(out, torch.float16)
-    typer.echo(f"wrote {out}; next: glesam-export {out} --precision fp16")
+        use_threads(threads)
+        source = ModelSource(model, sam_checkpoint, unet, text_embedding, lora, decoder, gamma)
+        settings = read_stage_config(config, stage) if config or stage else None
+        if settings is None and not source.is_empty():
+            raise ValueError("a model to train was given, but not how; add --stage 1 or --stage 2")
+        accelerator = make_accelerator(settings.mixed_precision if settings else "no")
+        session = Session(data, sets, run, out or run / "model", accelerator)
+        next_command = f"glesam-export {session.out} --precision fp16"
+        if settings is None:
+            session.from_scratch()
+        else:
+            session.stage(source.open(), settings, resume=resume)
+        accelerator.print(f"wrote {session.out}; next: {next_command}")
+        accelerator.end_training()
 
 
 def main() -> None:
     """The console script."""
     app()
+
+
+if __name__ == "__main__":
+    main()

@@ -44,8 +44,8 @@ def embeddings_of(model: GleSam, batch: Batch) -> tuple[Tensor, Tensor]:
 
     The encoder must be in eval mode: its running statistics are part of what is restored.
     """
-    clean = model.encode(model.normalize(batch.image))
-    return model.encode(model.normalize(batch.degraded)), clean
+    clean, damaged = (model.encode(model.normalize(x)) for x in (batch.image, batch.degraded))
+    return damaged.to(batch.image.dtype), clean.to(batch.image.dtype)
 
 
 def restoration_losses(restored: Tensor, damaged: Tensor, clean: Tensor, gamma: float) -> Losses:

@@ -1,31 +1,47 @@
-"""One resumable training loop for every stage.
+"""One resumable training loop for every stage, on one process or many.
 
 Batches, chance and learning rates are functions of the step, so a checkpoint is the step, the trained
-weights and the optimizer: nothing else has to be restored for a resumed run to go on as if it had
-never stopped.
+weights and the optimizers: nothing else has to be restored for a resumed run to go on as if it had
+never stopped (`glesam.training.checkpoint`).
+
+Processes and precision are accelerate's. Each process computes its rows of a batch, and the gradients
+are averaged in one piece before the optimizer's step. DistributedDataParallel would average them in
+buckets while the backward pass still runs; what is trained here is megabytes against teraflops of
+frozen networks, so there is nothing to gain, and losses stay free to be any function of the model.
 """
 
 from __future__ import annotations
 
 import math
-import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Generic, Literal
 
 import torch
+from accelerate import Accelerator
+from accelerate.utils import AutocastKwargs
 from torch import Tensor, nn
 
-BatchT = TypeVar("BatchT")
+from glesam.training.checkpoint import Checkpoint
+from glesam.training.rows import BatchT, micro_batches, to_device
+from glesam.training.watch import Lines, Moment, Watcher
+
 Losses = dict[str, Tensor]
 """Named scalars; "loss" is minimized, the others are only reported."""
+FLOOR = 0.02
+"""What the cosine ends at, as a share of the rate."""
+SEED_STRIDE = 1_000_003
+"""Keeps the seeds of two runs' steps apart."""
 
 
 @dataclass(frozen=True)
 class LoopConfig:
-    """AdamW. `clip` bounds the gradient norm; the rate warms up, then falls as a half cosine."""
+    """`clip` bounds the gradient norm. The rate warms up evenly, then stays or falls as a half cosine.
+
+    Every step's rows are worked off in `accumulation` equal parts, one after the other.
+    """
 
     steps: int
     lr: float
@@ -35,13 +51,31 @@ class LoopConfig:
     save_every: int = 100
     report_every: int = 25
     seed: int = 0
+    optimizer: Literal["adamw", "adam"] = "adamw"
+    schedule: Literal["cosine", "constant"] = "cosine"
+    accumulation: int = 1
+
+
+@dataclass(frozen=True)
+class Player(Generic[BatchT]):
+    """Parameters, the losses that train them, and how often: in every `every`-th step, from the first on.
+
+    Each has an optimizer of its own. `prefix` comes before the names of its losses in reports.
+    """
+
+    parameters: Sequence[nn.Parameter]
+    losses: Callable[[BatchT], Losses]
+    every: int = 1
+    prefix: str = ""
 
 
 def learning_rate(config: LoopConfig, step: int) -> float:
     if step < config.warmup:
         return config.lr * (step + 1) / config.warmup
+    if config.schedule == "constant":
+        return config.lr
     done = (step - config.warmup) / max(1, config.steps - config.warmup)
-    return config.lr * (0.02 + 0.49 * (1 + math.cos(math.pi * done)))
+    return config.lr * (FLOOR + (1 - FLOOR) / 2 * (1 + math.cos(math.pi * done)))
 
 
 def train(
@@ -50,71 +84,146 @@ def train(
     losses: Callable[[BatchT], Losses],
     config: LoopConfig,
     checkpoint: Path,
-    report: Callable[[str], None] = print,
+    watch: Watcher = Lines(),  # noqa: B008 - frozen
+    accelerator: Accelerator | None = None,
+    identity: Mapping[str, Any] | None = None,
+    may_differ: frozenset[str] = frozenset(),
 ) -> None:
     """Trains `module`'s parameters that require a gradient, from `checkpoint` on if it exists.
 
     Args:
-        module: holds everything that is trained (and its buffers, saved along).
-        batches: yields the batch of each step of a range.
+        module: holds everything that is trained (and its buffers, saved along), on the accelerator's device.
+        batches: yields the batch of each step of a range, or this process's rows of it.
         losses: one training step's losses.
         checkpoint: file, replaced atomically every `save_every` steps and at the end.
+        watch: told of every step.
+        identity, may_differ: see `Checkpoint`; a file of another run is refused.
+
+    Raises:
+        CheckpointError: the file is unreadable or of another run or model.
+        ValueError: the loss is not a number any more.
     """
-    trained = [p for p in module.parameters() if p.requires_grad]
-    optimizer = torch.optim.AdamW(trained, lr=config.lr, weight_decay=config.weight_decay, fused=True)
-    start = load_checkpoint(checkpoint, module, optimizer)
-    meter = Meter(checkpoint.stem, config, start, report)
-    for step, batch in zip(range(start, config.steps), batches(range(start, config.steps)), strict=True):
-        torch.manual_seed(config.seed * 1_000_003 + step)
-        for group in optimizer.param_groups:
-            group["lr"] = learning_rate(config, step)
-        values = losses(batch)
-        optimizer.zero_grad(set_to_none=True)
-        values["loss"].backward()  # type: ignore[no-untyped-call]
-        torch.nn.utils.clip_grad_norm_(trained, config.clip)
-        optimizer.step()
+    player = Player([p for p in module.parameters() if p.requires_grad], losses)
+    train_players(
+        module, batches, [player], config, checkpoint, watch, accelerator, identity or {}, may_differ
+    )
+
+
+def train_players(
+    module: nn.Module,
+    batches: Callable[[range], Iterator[BatchT]],
+    players: Sequence[Player[BatchT]],
+    config: LoopConfig,
+    checkpoint: Path,
+    watch: Watcher,
+    accelerator: Accelerator | None = None,
+    identity: Mapping[str, Any] | None = None,
+    may_differ: frozenset[str] = frozenset(),
+) -> None:
+    """As `train`, with several players who train parts of `module` in turn, on the same batches."""
+    accelerator = accelerator or Accelerator()
+    optimizers = [accelerator.prepare_optimizer(build_optimizer(p.parameters, config)) for p in players]
+    file = Checkpoint(checkpoint, module, optimizers, accelerator.scaler, identity or {}, may_differ)
+    start = file.load()
+    accelerator.wait_for_everyone()  # nobody saves before everybody has loaded
+    meter = Meter(checkpoint.stem, config, start, watch, accelerator)
+    steps = range(start, config.steps)
+    for step, batch in zip(steps, batches(steps), strict=True):
+        parts = micro_batches(batch, config.accumulation)
+        values: Losses = {}
+        for player, optimizer in zip(players, optimizers, strict=True):
+            if step % player.every == 0:
+                values |= update(player, optimizer, parts, config, step, accelerator)
         meter.add(step, values)
-        if (step + 1) % config.save_every == 0 or step + 1 == config.steps:
-            save_checkpoint(checkpoint, module, optimizer, step + 1)
+        done = step + 1
+        if accelerator.is_main_process and (done % config.save_every == 0 or done == config.steps):
+            file.save(done)
+    accelerator.free_memory()
+    accelerator.wait_for_everyone()
+
+
+def build_optimizer(parameters: Sequence[nn.Parameter], config: LoopConfig) -> torch.optim.Optimizer:
+    """Adam's weight decay is added to the gradient (coupled), AdamW's is not."""
+    kind = torch.optim.AdamW if config.optimizer == "adamw" else torch.optim.Adam
+    return kind(parameters, lr=config.lr, weight_decay=config.weight_decay, fused=True)
+
+
+def update(
+    player: Player[BatchT],
+    optimizer: torch.optim.Optimizer,
+    parts: Sequence[BatchT],
+    config: LoopConfig,
+    step: int,
+    accelerator: Accelerator,
+) -> Losses:
+    """One step of one player; returns its losses, means over the parts."""
+    for group in optimizer.param_groups:
+        group["lr"] = learning_rate(config, step)
+    optimizer.zero_grad()
+    sums: Losses = {}
+    for part in parts:
+        torch.manual_seed(config.seed * SEED_STRIDE + step)  # the same chance for every part and process
+        with accelerator.autocast(UNCACHED):
+            values = player.losses(to_device(part, accelerator.device))
+        accelerator.backward(values["loss"] / len(parts))
+        for key, value in values.items():
+            name = f"{player.prefix}{key}"
+            sums[name] = sums.get(name, 0) + value.detach().float() / len(parts)
+    accelerator.unscale_gradients(optimizer)
+    average_gradients(player.parameters, accelerator)
+    torch.nn.utils.clip_grad_norm_(player.parameters, config.clip)
+    optimizer.step()
+    return sums
+
+
+UNCACHED = AutocastKwargs(cache_enabled=False)
+"""autocast keeps the low-precision copy of a weight that it made under no_grad, without its gradient,
+and would hand it out again where a gradient is wanted (a mask fed back, a critic's look at GLE)."""
+
+
+def average_gradients(parameters: Sequence[nn.Parameter], accelerator: Accelerator) -> None:
+    """The mean over all processes, in place; every process has gradients for the same parameters."""
+    gradients = [p.grad for p in parameters if p.grad is not None]
+    if accelerator.num_processes == 1 or not gradients:
+        return
+    flat = accelerator.reduce(torch.cat([gradient.flatten() for gradient in gradients]), "mean")
+    for gradient, mean in zip(gradients, flat.split([g.numel() for g in gradients]), strict=True):
+        gradient.copy_(mean.view_as(gradient))
 
 
 class Meter:
-    """Means of the reported losses, one line every `report_every` steps."""
+    """Means over steps and processes, every `report_every` steps and before every checkpoint."""
 
-    def __init__(self, name: str, config: LoopConfig, start: int, report: Callable[[str], None]) -> None:
-        self.name, self.config, self.report = name, config, report
-        self.sums: dict[str, float] = {}
-        self.first, self.since = start, time.monotonic()
+    def __init__(
+        self, name: str, config: LoopConfig, start: int, watch: Watcher, accelerator: Accelerator
+    ) -> None:
+        self.name, self.config, self.start, self.accelerator = name, config, start, accelerator
+        self.watch = watch if accelerator.is_main_process else lambda _: None
+        self.sums: dict[str, Tensor] = {}
+        self.counts: dict[str, int] = {}
+        self.last, self.since = start, time.monotonic()
 
     def add(self, step: int, values: Losses) -> None:
         for key, value in values.items():
-            self.sums[key] = self.sums.get(key, 0.0) + float(value.detach())
-        count = step + 1 - self.first
-        if (step + 1) % self.config.report_every and step + 1 < self.config.steps:
-            return
-        means = "  ".join(f"{key} {total / count:.4f}" for key, total in self.sums.items())
-        seconds = (time.monotonic() - self.since) / count
-        self.report(f"{self.name} {step + 1}/{self.config.steps}  {means}  {seconds:.2f} s/step")
-        self.sums, self.first, self.since = {}, step + 1, time.monotonic()
+            self.sums[key] = self.sums.get(key, 0) + value
+            self.counts[key] = self.counts.get(key, 0) + 1
+        done, steps = step + 1, self.config.steps
+        due = done == steps or 0 in (done % self.config.report_every, done % self.config.save_every)
+        means = self.means() if due else None
+        step_s = (time.monotonic() - self.since) / (done - self.last)
+        self.watch(Moment(self.name, done, steps, self.start, means, step_s))
+        if means is not None:
+            self.refuse_nan(means, done)
+            self.sums, self.counts, self.last, self.since = {}, {}, done, time.monotonic()
 
+    def means(self) -> dict[str, float]:
+        own = torch.stack([total / self.counts[key] for key, total in self.sums.items()])
+        return dict(zip(self.sums, self.accelerator.reduce(own, "mean").tolist(), strict=True))
 
-def save_checkpoint(path: Path, module: nn.Module, optimizer: torch.optim.Optimizer, step: int) -> None:
-    state: dict[str, Any] = {
-        "step": step,
-        "module": module.state_dict(),
-        "optimizer": optimizer.state_dict(),
-    }
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.partial")
-    torch.save(state, partial)
-    os.replace(partial, path)
-
-
-def load_checkpoint(path: Path, module: nn.Module, optimizer: torch.optim.Optimizer) -> int:
-    """Restores a checkpoint where there is one; returns the step to go on from."""
-    if not path.exists():
-        return 0
-    state = torch.load(path, weights_only=True)
-    module.load_state_dict(state["module"])
-    optimizer.load_state_dict(state["optimizer"])
-    return int(state["step"])
+    def refuse_nan(self, means: Mapping[str, float], done: int) -> None:
+        for key, value in means.items():
+            if not math.isfinite(value):
+                raise ValueError(
+                    f"{self.name}: {key} has become {value} by step {done}; lower the learning rate, or use "
+                    "another mixed_precision (the last checkpoint is of an earlier step)"
+                )

@@ -1,25 +1,33 @@
-"""The recipe of `nano`: every stage in order, each from where its checkpoint left it."""
+"""The recipe of `nano`: every stage in order, each from where its checkpoint left it.
+
+Training from scratch has batch norm, and its decoder's masks are few: it runs on one process.
+"""
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import torch
-from torch import nn
+from accelerate import Accelerator
+from torch import Tensor, nn
 
 from glesam.data.batches import Batch, BatchPlan, SamplePool, prefetch
 from glesam.gle import build_base_unet, load_base_weights
 from glesam.model import GleSam
-from glesam.training.decoder_stage import decoder_losses
+from glesam.training.decoder_stage import decoder_losses, select_decoder
 from glesam.training.gle_stage import base_losses, gle_losses
-from glesam.training.loop import LoopConfig, train
+from glesam.training.loop import LoopConfig, Losses, train
 from glesam.training.sam_stage import sam_losses
 from glesam.training.shapes_stage import attend_by_place, shape_batches, shape_losses
+from glesam.training.watch import Lines, Watcher
 
-Report = Callable[[str], None]
+HARMLESS = frozenset({"save_every", "report_every"})
+"""Settings that change no weight."""
 
 
 @dataclass(frozen=True)
@@ -64,16 +72,47 @@ NANO = Recipe(
 """About an hour on two cores. The shipped weights: see glesam/models/nano/README.md."""
 
 
-def train_model(model: GleSam, pool: SamplePool, run: Path, recipe: Recipe, report: Report) -> None:
-    """Trains `model` from scratch; checkpoints and the state of every stage lie in `run`."""
-    train_sam(model, pool, run, recipe, report)
+@dataclass(frozen=True)
+class Run:
+    """Where a run's checkpoints lie, who watches it, and on what it is computed."""
+
+    folder: Path
+    watch: Watcher = Lines()  # noqa: RUF009 - frozen
+    accelerator: Accelerator | None = None
+
+    def train(
+        self,
+        name: str,
+        module: nn.Module,
+        batches: Callable[[range], Iterator[Any]],
+        losses: Callable[[Any], Losses],
+        stage: Stage,
+        model: GleSam,
+    ) -> None:
+        """One stage of `model`; a checkpoint of other settings or another model is refused."""
+        checkpoint = self.folder / f"{name}.pt"
+        identity = {"model": digest(model), **asdict(stage.loop), **asdict(stage)}
+        del identity["loop"]
+        train(
+            module, batches, losses, stage.loop, checkpoint, self.watch, self.accelerator, identity, HARMLESS
+        )
+
+
+def digest(model: GleSam) -> str:
+    """Of the configuration; the weights come from the first stage's seed."""
+    return hashlib.sha256(model.config.to_json().encode()).hexdigest()[:16]
+
+
+def train_model(model: GleSam, pool: SamplePool, run: Run, recipe: Recipe) -> None:
+    """Trains `model` from scratch; checkpoints and the state of every stage lie in the run's folder."""
+    train_sam(model, pool, run, recipe)
     model.eval()
-    train_gle(model, pool, run, recipe, report)
-    train_decoder(model, pool, run, recipe.decoder, report)
+    train_gle(model, pool, run, recipe)
+    train_decoder(model, pool, run, recipe.decoder)
     model.eval()
 
 
-def train_sam(model: GleSam, pool: SamplePool, run: Path, recipe: Recipe, report: Report) -> None:
+def train_sam(model: GleSam, pool: SamplePool, run: Run, recipe: Recipe) -> None:
     """The decoder on shapes, then all of SAM on small pictures, then at full size."""
     parts = nn.ModuleDict(
         {
@@ -85,34 +124,37 @@ def train_sam(model: GleSam, pool: SamplePool, run: Path, recipe: Recipe, report
     attend_by_place(model)
     first = recipe.shapes
     shapes = partial(shape_batches, first.image_size, first.batch_size, first.loop.seed)
-    losses = partial(shape_losses, model)
-    train(parts, shapes, losses, first.loop, run / "shapes.pt", report)
+    run.train("shapes", parts, shapes, partial(shape_losses, model), first, model)
     for name, stage in (("sam-small", recipe.sam_small), ("sam", recipe.sam)):
         source = batches(pool, stage.plan(with_degraded=False))
-        train(parts, source, partial(sam_losses, model), stage.loop, run / f"{name}.pt", report)
+        run.train(name, parts, source, partial(sam_losses, model), stage, model)
 
 
-def train_gle(model: GleSam, pool: SamplePool, run: Path, recipe: Recipe, report: Report) -> None:
+def train_gle(model: GleSam, pool: SamplePool, run: Run, recipe: Recipe) -> None:
     """The base U-Net, then LoRA on top of it."""
-    generator = torch.Generator().manual_seed(recipe.base.loop.seed)
-    model.gle.get_buffer("text_embedding").normal_(generator=generator)
+    context = model.gle.get_buffer("text_embedding")
+    context.copy_(random_like(context, recipe.base.loop.seed))
     torch.manual_seed(recipe.base.loop.seed)
-    base = build_base_unet(model.config.gle.unet)
+    base = build_base_unet(model.config.gle.unet).to(context.device)
     source = batches(pool, recipe.base.plan(with_degraded=True))
-    losses = partial(base_losses, model, base)
-    train(base, source, losses, recipe.base.loop, run / "base.pt", report)
+    run.train("base", base, source, partial(base_losses, model, base), recipe.base, model)
     load_base_weights(model.gle.unet, base)
     for name, parameter in model.gle.named_parameters():
         parameter.requires_grad_("lora_" in name)
     source = batches(pool, recipe.gle.plan(with_degraded=True))
-    train(model.gle, source, partial(gle_losses, model), recipe.gle.loop, run / "gle.pt", report)
+    run.train("gle", model.gle, source, partial(gle_losses, model), recipe.gle, model)
 
 
-def train_decoder(model: GleSam, pool: SamplePool, run: Path, stage: Stage, report: Report) -> None:
+def train_decoder(model: GleSam, pool: SamplePool, run: Run, stage: Stage) -> None:
     """Every parameter of the mask decoder; the prompt encoder stays as SAM left it."""
+    select_decoder(model, train_iou_head=True)
     source = batches(pool, stage.plan(with_degraded=True))
-    losses = partial(decoder_losses, model)
-    train(model.mask_decoder, source, losses, stage.loop, run / "decoder.pt", report)
+    run.train("decoder", model.mask_decoder, source, partial(decoder_losses, model), stage, model)
+
+
+def random_like(tensor: Tensor, seed: int) -> Tensor:
+    """Normal draws of a seed, the same on every device."""
+    return torch.randn(tensor.shape, generator=torch.Generator().manual_seed(seed))
 
 
 def batches(pool: SamplePool, plan: BatchPlan) -> Callable[[range], Iterator[Batch]]:

@@ -24,7 +24,7 @@ from glesam.data.prompts import PointPrompt, random_prompt
 from glesam.data.shapes import random_scene
 from glesam.model import GleSam
 from glesam.training.loop import Losses
-from glesam.training.sam_stage import mask_losses, no_masks
+from glesam.training.mask_loss import mask_losses, no_masks
 
 CODE_NOISE = 0.3
 LABELS = 16
@@ -67,7 +67,7 @@ def coded_embeddings(labels: Tensor) -> Tensor:
     """Label maps [B, S, S] -> image embeddings [B, 256, S/16, S/16] of random codes, one a label."""
     detail = EMBEDDING_STRIDE // 4
     small = labels[:, detail // 2 :: 4, detail // 2 :: 4].long()
-    codes = torch.randn(len(labels), LABELS, EMBEDDING_CHANNELS)
+    codes = torch.randn(len(labels), LABELS, EMBEDDING_CHANNELS, device=labels.device)
     painted = torch.stack([code[scene] for code, scene in zip(codes, small, strict=True)])
     cells = avg_pool2d(painted.permute(0, 3, 1, 2), 4)
     noisy = cells + CODE_NOISE * torch.randn_like(cells)

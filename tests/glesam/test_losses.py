@@ -8,7 +8,8 @@ import pytest
 import torch
 
 from glesam.losses import dice_loss, mask_iou
-from glesam.training.sam_stage import coherence_loss, mask_losses
+from glesam.training.mask_loss import mask_losses
+from glesam.training.sam_stage import coherence_loss
 
 TARGET = torch.tensor([[1.0, 1.0], [0.0, 0.0]])
 

@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
+from typing import BinaryIO
 
 import pytest
 import torch
 from torch import Tensor, nn
 
 from glesam.training.loop import LoopConfig, Losses, learning_rate, train
+from glesam.training.watch import Lines, Moment
 
 CONFIG = LoopConfig(steps=7, lr=0.05, warmup=3, save_every=2, report_every=2, seed=11)
 
@@ -19,6 +21,10 @@ def small() -> nn.Sequential:
     """With running statistics and dropout: state and chance."""
     torch.manual_seed(0)
     return nn.Sequential(nn.Linear(4, 8), nn.BatchNorm1d(8), nn.Dropout(0.5), nn.Linear(8, 1)).train()
+
+
+def silent(_: Moment) -> None:
+    pass
 
 
 def batches(steps: range) -> Iterator[Tensor]:
@@ -36,7 +42,7 @@ def losses_of(model: nn.Module) -> object:
 
 def run(model: nn.Module, checkpoint: Path, config: LoopConfig = CONFIG, report: object = None) -> list[str]:
     lines: list[str] = []
-    train(model, batches, losses_of(model), config, checkpoint, report or lines.append)  # type: ignore[arg-type]
+    train(model, batches, losses_of(model), config, checkpoint, Lines(report or lines.append))  # type: ignore[arg-type]
     return lines
 
 
@@ -58,7 +64,7 @@ def test_interrupted_and_resumed_is_bit_equal_to_uninterrupted(tmp_path: Path, s
             yield batch
 
     with pytest.raises(KeyboardInterrupt):
-        train(first, interrupted, losses_of(first), CONFIG, tmp_path / "cut.pt", lambda _: None)  # type: ignore[arg-type]
+        train(first, interrupted, losses_of(first), CONFIG, tmp_path / "cut.pt", silent)  # type: ignore[arg-type]
     assert (tmp_path / "cut.pt").exists() == (steps >= 2)
     torch.manual_seed(99)
     torch.rand(3)
@@ -80,8 +86,8 @@ def test_an_interrupted_save_leaves_the_checkpoint_before(
     run(small(), tmp_path / "run.pt", LoopConfig(steps=2, lr=0.1))
     before = (tmp_path / "run.pt").read_bytes()
 
-    def killed(_: object, path: Path) -> None:
-        path.write_bytes(b"half")
+    def killed(_: object, file: BinaryIO) -> None:
+        file.write(b"half")
         raise KeyboardInterrupt
 
     monkeypatch.setattr(torch, "save", killed)
@@ -109,7 +115,7 @@ def test_reports_are_means_since_the_last_report(tmp_path: Path) -> None:
 
     lines: list[str] = []
     config = LoopConfig(steps=4, lr=0.1, report_every=2)
-    train(model, batches, losses, config, tmp_path / "name.pt", lines.append)
+    train(model, batches, losses, config, tmp_path / "name.pt", Lines(lines.append))
     assert [line.split("  ")[:2] for line in lines] == [
         ["name 2/4", "loss 2.0000"],
         ["name 4/4", "loss 15.0000"],
@@ -124,7 +130,7 @@ def test_large_gradients_are_clipped(tmp_path: Path) -> None:
     def losses(_: Tensor) -> Losses:
         return {"loss": 1000 * model.weight.sum()}
 
-    train(model, batches, losses, config, tmp_path / "run.pt", lambda _: None)
+    train(model, batches, losses, config, tmp_path / "run.pt", silent)
     assert model.weight.grad is not None
     norms.append(float(model.weight.grad.norm()))
     assert norms == [pytest.approx(0.5, rel=1e-4)]

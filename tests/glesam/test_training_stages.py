@@ -24,9 +24,10 @@ from glesam.model import GleSam
 from glesam.training.decoder_stage import decoder_losses
 from glesam.training.gle_stage import base_losses, embeddings_of, gle_losses
 from glesam.training.loop import Losses
-from glesam.training.recipe import train_decoder, train_gle, train_model
+from glesam.training.recipe import Run, train_decoder, train_gle, train_model
 from glesam.training.sam_stage import sam_losses
 from glesam.training.shapes_stage import attend_by_place, coded_embeddings, shape_batches, shape_losses
+from glesam.training.watch import Lines, Moment
 
 PLAN = BatchPlan(size=2, image_size=64, seed=0, objects_per_image=2, with_degraded=True)
 
@@ -169,7 +170,7 @@ def changed(before: dict[str, Tensor], model: GleSam) -> set[str]:
     return {name for name, tensor in model.state_dict().items() if not torch.equal(tensor, before[name])}
 
 
-def silent(_: str) -> None:
+def silent(_: Moment) -> None:
     pass
 
 
@@ -178,13 +179,13 @@ def test_the_gle_stages_leave_sam_alone_and_the_decoder_stage_everything_else(
 ) -> None:
     model = small_model().eval()
     before = state(model)
-    train_gle(model, pool, tmp_path, RECIPE, silent)
+    train_gle(model, pool, Run(tmp_path, silent), RECIPE)
     assert all(name.startswith("gle.") for name in changed(before, model))
     base = torch.load(tmp_path / "base.pt", weights_only=True)["module"]["conv_in.weight"]
     assert torch.equal(model.gle.unet.conv_in.get_base_layer().weight, base.repeat(1, 64, 1, 1))
     assert all(bool(p.any()) for name, p in model.gle.named_parameters() if "lora_B" in name)
     before = state(model)
-    train_decoder(model, pool, tmp_path, RECIPE.decoder, silent)
+    train_decoder(model, pool, Run(tmp_path, silent), RECIPE.decoder)
     found = changed(before, model)
     assert found
     assert all(name.startswith("mask_decoder.") for name in found)
@@ -195,7 +196,7 @@ def trained(pool: SamplePool, tmp_path_factory: pytest.TempPathFactory) -> dict[
     """The weights of an uninterrupted run."""
     model = small_model()
     run = tmp_path_factory.mktemp("run")
-    train_model(model, pool, run, RECIPE, silent)
+    train_model(model, pool, Run(run, silent), RECIPE)
     assert not model.training
     assert sorted(path.stem for path in run.iterdir()) == sorted(STAGES)
     return state(model)
@@ -210,9 +211,9 @@ def test_a_recipe_that_is_killed_and_resumed_ends_with_the_same_weights(
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        train_model(small_model(), pool, tmp_path, RECIPE, kill)
+        train_model(small_model(), pool, Run(tmp_path, Lines(kill)), RECIPE)
     resumed = small_model()
-    train_model(resumed, pool, tmp_path, RECIPE, silent)
+    train_model(resumed, pool, Run(tmp_path, silent), RECIPE)
     assert changed(trained, resumed) == set()
 
 
@@ -224,8 +225,8 @@ def invoke(*arguments: object) -> tuple[int, str, str]:
 def test_glesam_train_writes_a_checkpoint_that_loads(
     data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("glesam.config.nano", small_config)
-    monkeypatch.setattr("glesam.training.recipe.NANO", RECIPE)
+    monkeypatch.setattr("glesam.training.session.nano", small_config)
+    monkeypatch.setattr("glesam.training.session.NANO", RECIPE)
     out = tmp_path / "model"
     code, stdout, stderr = invoke("--data", data, "--run", tmp_path / "run", "--out", out)
     assert (code, stderr) == (0, "")
@@ -235,8 +236,11 @@ def test_glesam_train_writes_a_checkpoint_that_loads(
     parts = {"sam": loaded.image_encoder, "gle": loaded.gle, "decoder": loaded.mask_decoder}
     for name, part in parts.items():
         checkpoint = torch.load(tmp_path / "run" / f"{name}.pt", weights_only=True)["module"]
-        for key, found in part.state_dict().items():
-            expected = checkpoint[f"image_encoder.{key}" if name == "sam" else key]
+        prefix = "image_encoder." if name == "sam" else ""
+        found_in = {key: found for key, found in part.state_dict().items() if prefix + key in checkpoint}
+        assert found_in.keys() == {k.removeprefix(prefix) for k in checkpoint if k.startswith(prefix)}
+        for key, found in found_in.items():
+            expected = checkpoint[prefix + key]
             assert torch.equal(found, expected.half().to(expected.dtype)), key
 
 

@@ -1,0 +1,128 @@
+"""Checkpoints of a training run: written whole or not at all, and taken back only by the run they are of."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from glesam.model import CheckpointError
+
+FORMAT = 2
+SAMPLED = 64
+"""Elements of each tensor that a fingerprint reads: a U-Net of 3.4 GB in a moment."""
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """The file of a run, and what is saved in it.
+
+    Batches, chance and learning rates are functions of the step, so that the step is the state of the
+    sampler and of the random generators. Frozen parameters are not saved: they are the model's that
+    the run began with, which `identity` holds a fingerprint of.
+
+    `identity` tells the run from others: names and plain values. Those in `may_differ` may have changed
+    since the checkpoint was written.
+    """
+
+    path: Path
+    module: nn.Module
+    optimizers: Sequence[torch.optim.Optimizer]
+    scaler: Any = None
+    identity: Mapping[str, Any] = field(default_factory=dict)
+    may_differ: frozenset[str] = frozenset()
+
+    def save(self, step: int) -> None:
+        """Replaces the file; a run that is killed meanwhile keeps the one before."""
+        state = {
+            "format": FORMAT,
+            "step": step,
+            "module": self.trained_state(),
+            "optimizers": [optimizer.state_dict() for optimizer in self.optimizers],
+            "scaler": self.scaler.state_dict() if self.scaler else {},
+            "identity": dict(self.identity),
+        }
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        partial = self.path.with_name(f".{self.path.name}.partial")
+        with partial.open("wb") as file:
+            torch.save(state, file)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(partial, self.path)
+
+    def load(self) -> int:
+        """Restores the run where there is a file; returns the step to go on from.
+
+        Raises:
+            CheckpointError: unreadable, or of another run or model.
+        """
+        if not self.path.exists():
+            return 0
+        state = read_state(self.path)
+        self.check_identity(state["identity"])
+        self.check_tensors(state["module"])
+        self.module.load_state_dict(state["module"], strict=False)
+        for optimizer, saved in zip(self.optimizers, state["optimizers"], strict=True):
+            optimizer.load_state_dict(saved)
+        if self.scaler and state["scaler"]:
+            self.scaler.load_state_dict(state["scaler"])
+        return int(state["step"])
+
+    def trained_state(self) -> dict[str, Tensor]:
+        """All parameters that are trained, and all buffers (running statistics)."""
+        frozen = {name for name, parameter in self.module.named_parameters() if not parameter.requires_grad}
+        return {name: tensor for name, tensor in self.module.state_dict().items() if name not in frozen}
+
+    def check_identity(self, found: Mapping[str, Any]) -> None:
+        for key, value in self.identity.items():
+            if found.get(key) == value or key in self.may_differ:
+                continue
+            raise CheckpointError(
+                f"{self.path} is of a run whose {key} was {found.get(key)}, but now {key} is {value}; "
+                "choose another folder for this run, or the settings of that one"
+            )
+
+    def check_tensors(self, found: Mapping[str, Tensor]) -> None:
+        own = self.trained_state()
+        for name in sorted(own.keys() | found.keys()):
+            shapes = [list(tensors[name].shape) if name in tensors else None for tensors in (found, own)]
+            if shapes[0] != shapes[1]:
+                raise CheckpointError(
+                    f"{self.path} is of another model: {name} is {shapes[0]} there, {shapes[1]} here; "
+                    "choose another folder for this run"
+                )
+
+
+def read_state(path: Path) -> dict[str, Any]:
+    """What `Checkpoint.save` wrote; nothing but tensors and plain values is unpickled."""
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+        found = state["format"]
+    except Exception as error:  # zip, pickle and the OS each raise their own
+        raise CheckpointError(
+            f"cannot read {path} as a training checkpoint ({type(error).__name__}); "
+            "choose another folder for this run, or remove the file to train this stage anew"
+        ) from error
+    if found != FORMAT:
+        raise CheckpointError(f"{path} has format {found}, this glesam reads {FORMAT}; train this stage anew")
+    return dict(state)
+
+
+def fingerprint(module: nn.Module, config: str) -> str:
+    """Tells one model's configuration and frozen parameters from another's: 16 hexadecimal digits.
+
+    Of each parameter its name, shape and some elements count; what is trained does not.
+    """
+    digest = hashlib.sha256(config.encode())
+    for name, parameter in module.named_parameters():
+        if not parameter.requires_grad:
+            flat = parameter.detach().flatten()
+            sample = flat[:: max(1, len(flat) // SAMPLED)][:SAMPLED].float().cpu().numpy()
+            digest.update(f"{name} {list(parameter.shape)}".encode() + sample.tobytes())
+    return digest.hexdigest()[:16]

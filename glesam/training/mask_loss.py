@@ -1,0 +1,91 @@
+"""What every stage with a mask decoder minimizes: dice + a loss per pixel, of SAM's four masks.
+
+Mask 0 answers every prompt; of masks 1 to 3 the best one counts, as SAM trains them, so that each
+keeps a meaning of its own. The authors train mask 0 alone, whereupon Adam's weight decay takes the
+others to zero: `MaskLoss.multimask` above 0 keeps them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor
+from torch.nn.functional import interpolate, mse_loss
+
+from glesam.data.batches import Batch
+from glesam.losses import cross_entropy_loss, dice_loss, focal_loss, mask_iou
+from glesam.model import GleSam
+from glesam.training.loop import Losses
+
+PixelLoss = Literal["focal", "cross_entropy"]
+
+
+@dataclass(frozen=True)
+class MaskLoss:
+    """Which loss per pixel goes with dice (1:1), and what the terms weigh.
+
+    `single`: mask 0; `multimask`: the best of masks 1 to 3; `iou`: the squared error of the predicted
+    IoU. `size`: px, the side to which logits are upsampled to meet the masks; None: the masks are
+    averaged down to the logits instead, at a sixteenth of the cost. `feedback`: the share of steps that
+    are answered twice, the second time with the first answer as mask input.
+    """
+
+    pixel: PixelLoss = "cross_entropy"
+    single: float = 1.0
+    multimask: float = 1.0
+    iou: float = 1.0
+    size: int | None = None
+    feedback: float = 0.25
+
+
+NANO_LOSS = MaskLoss()
+
+
+def segmentation_losses(
+    model: GleSam, image_embeddings: Tensor, batch: Batch, loss: MaskLoss = NANO_LOSS
+) -> Losses:
+    """Losses of K prompts on each of B embeddings, [B, 256, S/16, S/16]."""
+    per_image = len(batch.masks) // len(image_embeddings)
+    embeddings = image_embeddings.repeat_interleave(per_image, dim=0)
+    prompt = embeddings, batch.point_coords, batch.point_labels
+    mask_input, has_mask = no_masks(embeddings)
+    if float(torch.rand(())) < loss.feedback:
+        with torch.no_grad():
+            first, _ = model.decode(*prompt, mask_input, has_mask)
+        mask_input, has_mask = first[:, :1].to(mask_input), torch.ones_like(has_mask)
+    low_res, iou = model.decode(*prompt, mask_input, has_mask)
+    logits, target = aligned(low_res, batch.masks.unsqueeze(1), loss.size)
+    return mask_losses(logits, iou, target.expand_as(logits), loss)
+
+
+def aligned(low_res: Tensor, masks: Tensor, size: int | None) -> tuple[Tensor, Tensor]:
+    """Logits [N, 4, s, s] and masks [N, 1, S, S] at one size: `size`, or s where that is None."""
+    low_res = low_res.to(masks.dtype)
+    if size is None:
+        return low_res, interpolate(masks, low_res.shape[-2:], mode="area")
+    logits = interpolate(low_res, (size, size), mode="bilinear", align_corners=False)
+    return logits, masks if masks.shape[-1] == size else interpolate(masks, (size, size), mode="area")
+
+
+def mask_losses(
+    logits: Tensor, iou_predictions: Tensor, target: Tensor, loss: MaskLoss = NANO_LOSS
+) -> Losses:
+    """All tensors [N, 4, ...]; `target` in [0, 1]."""
+    pixel = focal_loss if loss.pixel == "focal" else cross_entropy_loss
+    per_mask = pixel(logits, target) + dice_loss(logits, target)
+    single, multi = per_mask[:, 0].mean(), per_mask[:, 1:].min(dim=1).values.mean()
+    true_iou = mask_iou(logits.detach(), (target > 0.5).to(target.dtype))
+    iou_error = mse_loss(iou_predictions.to(true_iou.dtype), true_iou)
+    return {
+        "loss": loss.single * single + loss.multimask * multi + loss.iou * iou_error,
+        "iou": true_iou[:, 0].mean(),
+        "best_of_three": true_iou[:, 1:].max(dim=1).values.mean(),
+    }
+
+
+def no_masks(embeddings: Tensor) -> tuple[Tensor, Tensor]:
+    """`mask_input` and `has_mask_input` for N prompts without a mask."""
+    n, _, height, width = embeddings.shape
+    return embeddings.new_zeros(n, 1, 4 * height, 4 * width), embeddings.new_zeros(n)

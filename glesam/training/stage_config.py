@@ -1,0 +1,228 @@
+"""The settings of stages 1 and 2, as a lab writes them into a JSON file.
+
+Defaults are the paper's and its authors' code's (section 5 of the GleSAM paper, their released scripts).
+docs/training.md explains every key.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+from typing import Any, Literal
+
+from glesam.data.batches import MAX_POINTS, BatchPlan
+from glesam.data.prompts import PromptKind
+from glesam.training.loop import LoopConfig
+from glesam.training.mask_loss import MaskLoss, PixelLoss
+from glesam.training.rules import (
+    Rule,
+    at_least_zero,
+    check,
+    choice,
+    optional,
+    pair,
+    positive,
+    share,
+    switch,
+    whole,
+)
+
+Precision = Literal["no", "fp16", "bf16"]
+Optimizer = Literal["adamw", "adam"]
+Schedule = Literal["cosine", "constant"]
+MULTIPLE = 16
+"""px; image sizes are whole cells of the embedding."""
+
+HARMLESS = frozenset({"save_every", "report_every", "pictures_every", "pictures", "workers"})
+"""Settings that change no weight: they may differ between a checkpoint and the run that goes on."""
+RESUMABLE = HARMLESS | {"steps", "epochs", "accumulation", "mixed_precision"}
+"""Settings that may change when a run is resumed on purpose."""
+
+
+@dataclass(frozen=True)
+class StageConfig:
+    """What both stages share."""
+
+    batch_size: int = 4
+    steps: int | None = None
+    epochs: float | None = None
+    lr: float = 1e-4
+    optimizer: Optimizer = "adamw"
+    schedule: Schedule = "constant"
+    warmup: int = 500
+    weight_decay: float = 0.01
+    clip: float = 10.0
+    accumulation: int = 1
+    mixed_precision: Precision = "no"
+    seed: int = 0
+    image_size: int | None = None
+    scale: tuple[float, float] = (0.75, 1.5)
+    affine_share: float = 0.5
+    paste_share: float = 0.0
+    clean_share: float = 0.0
+    workers: int = 2
+    save_every: int = 500
+    report_every: int = 50
+    pictures_every: int = 500
+    pictures: int = 4
+
+    def loop(self, pictures: int) -> LoopConfig:
+        """For a training set of so many pictures."""
+        return LoopConfig(
+            steps=self.steps or math.ceil((self.epochs or 0) * pictures / self.batch_size),
+            **{f.name: getattr(self, f.name) for f in fields(LoopConfig) if f.name != "steps"},
+        )
+
+    def plan(self, image_size: int) -> BatchPlan:
+        """For a model of this image size."""
+        return BatchPlan(
+            size=self.batch_size,
+            image_size=self.image_size or image_size,
+            seed=self.seed,
+            objects_per_image=1,
+            scale=self.scale,
+            with_degraded=True,
+            clean_share=self.clean_share,
+            affine_share=self.affine_share,
+            paste_share=self.paste_share,
+        )
+
+
+@dataclass(frozen=True)
+class GleStageConfig(StageConfig):
+    """Stage 1: GLE's LoRA."""
+
+    steps: int | None = 100_000
+    gradient_checkpointing: bool = False
+    lora_rank: int | None = None
+    gamma: float | None = None
+    distribution_matching: float = 0.0
+    gan: float = 0.0
+    generator_every: int = 5
+
+
+@dataclass(frozen=True)
+class DecoderStageConfig(StageConfig):
+    """Stage 2: the mask decoder."""
+
+    epochs: float | None = 6
+    optimizer: Optimizer = "adam"
+    warmup: int = 0
+    weight_decay: float = 1e-5
+    enhance: bool = True
+    train_iou_head: bool = False
+    pixel_loss: PixelLoss = "focal"
+    mask_size: int | None = 512
+    multimask_share: float = 0.5
+    feedback_share: float = 0.0
+    objects_per_image: int = 4
+    prompts: PromptKind = "points"
+    points: tuple[int, int] = (MAX_POINTS, MAX_POINTS)
+
+    def plan(self, image_size: int) -> BatchPlan:
+        return replace(
+            super().plan(image_size),
+            objects_per_image=self.objects_per_image,
+            prompts=self.prompts,
+            points=self.points,
+        )
+
+    def mask_loss(self, image_size: int) -> MaskLoss:
+        """Masks are never compared above the size they have."""
+        return MaskLoss(
+            pixel=self.pixel_loss,
+            single=1 - self.multimask_share,
+            multimask=self.multimask_share,
+            iou=1.0 if self.train_iou_head else 0.0,
+            size=self.mask_size and min(self.mask_size, self.image_size or image_size),
+            feedback=self.feedback_share,
+        )
+
+
+RULES: dict[str, Rule] = {
+    "batch_size": whole(1),
+    "steps": optional(whole(1)),
+    "epochs": optional(positive()),
+    "lr": positive(),
+    "optimizer": choice(Optimizer),
+    "schedule": choice(Schedule),
+    "warmup": whole(0),
+    "weight_decay": at_least_zero(),
+    "clip": positive(),
+    "accumulation": whole(1),
+    "mixed_precision": choice(Precision),
+    "seed": whole(0),
+    "image_size": optional(whole(MULTIPLE, MULTIPLE)),
+    "scale": pair(positive()),
+    "affine_share": share(),
+    "paste_share": share(),
+    "clean_share": share(),
+    "workers": whole(1),
+    "save_every": whole(1),
+    "report_every": whole(1),
+    "pictures_every": whole(0),
+    "pictures": whole(1),
+    "gradient_checkpointing": switch(),
+    "lora_rank": optional(whole(1)),
+    "gamma": optional(positive()),
+    "distribution_matching": at_least_zero(),
+    "gan": at_least_zero(),
+    "generator_every": whole(1),
+    "enhance": switch(),
+    "train_iou_head": switch(),
+    "pixel_loss": choice(PixelLoss),
+    "mask_size": optional(whole(1)),
+    "multimask_share": share(),
+    "feedback_share": share(),
+    "objects_per_image": whole(1),
+    "prompts": choice(PromptKind),
+    "points": pair(whole(1), MAX_POINTS),
+}
+"""What each key must hold."""
+STAGES: dict[int, type[StageConfig]] = {1: GleStageConfig, 2: DecoderStageConfig}
+
+
+def read_stage_config(path: Path | None, stage: int | None) -> StageConfig:
+    """The settings of a stage; every key that the file does not have keeps its default.
+
+    Args:
+        path: a JSON file; None: the defaults.
+        stage: 1 or 2; None: what the file's key "stage" says.
+
+    Raises:
+        ValueError: not such a file, an unknown key, or a value that is none.
+        OSError: it cannot be read.
+    """
+    if path is None:
+        return parse_stage_config("{}", stage, "the settings")
+    try:
+        text = path.read_text("utf-8")
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path}: expected JSON in UTF-8: {error}") from error
+    return parse_stage_config(text, stage, str(path))
+
+
+def parse_stage_config(text: str, stage: int | None, source: str) -> StageConfig:
+    """`source` names the text in errors."""
+    try:
+        values = json.loads(text)
+    except ValueError as error:
+        raise ValueError(f"{source}: expected JSON: {error}") from error
+    if not isinstance(values, dict):
+        raise ValueError(f'{source}: expected settings such as {{"stage": 1, "lr": 1e-4}}')
+    found = values.pop("stage", stage)
+    if type(found) is not int or found not in STAGES or stage not in (None, found):
+        raise ValueError(f"{source}: stage is {found}; expected {stage or '1 or 2'}")
+    kind = STAGES[found]
+    check(values, {f.name: RULES[f.name] for f in fields(kind)}, f"{source} (stage {found})")
+    if values.get("epochs") is not None:
+        if values.get("steps") is not None:
+            raise ValueError(f"{source}: steps and epochs are both given; expected one of them")
+        values["steps"] = None  # in place of the default
+    chosen: dict[str, Any] = {key: tuple(v) if isinstance(v, list) else v for key, v in values.items()}
+    config = kind(**chosen)
+    if config.steps is None and config.epochs is None:
+        raise ValueError(f"{source}: steps and epochs are both null; expected one of them")
+    return config

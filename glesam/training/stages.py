@@ -1,0 +1,162 @@
+"""Stages 1 and 2 of a model that exists: GLE's LoRA, then the mask decoder, on one process or many."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import asdict, dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from accelerate import Accelerator
+
+from glesam.config import VitEncoderConfig
+from glesam.data.batches import Batch, BatchPlan, SamplePool, prefetch
+from glesam.model import GleSam
+from glesam.training.adapters import enable_checkpointing, remove_student
+from glesam.training.checkpoint import fingerprint
+from glesam.training.critic import Duel, with_noise
+from glesam.training.decoder_stage import decoder_losses, select_decoder
+from glesam.training.gle_stage import gle_losses
+from glesam.training.loop import train, train_players
+from glesam.training.stage_config import (
+    HARMLESS,
+    RESUMABLE,
+    DecoderStageConfig,
+    GleStageConfig,
+    StageConfig,
+)
+from glesam.training.watch import Lines, Watcher
+
+CHECKPOINTS = {GleStageConfig: "stage1", DecoderStageConfig: "stage2"}
+
+
+@dataclass(frozen=True)
+class StageRun:
+    """Where a stage's checkpoint lies, who watches it, and on what it is computed.
+
+    `resume`: go on from a checkpoint even where settings that allow it have changed.
+    """
+
+    folder: Path
+    accelerator: Accelerator
+    watch: Watcher = Lines()  # noqa: RUF009 - frozen
+    resume: bool = False
+
+    def where(self, config: StageConfig, model: GleSam) -> dict[str, Any]:
+        """The arguments of `train` that tell this run from others; call it once parameters are frozen."""
+        identity: Mapping[str, Any] = {"model": fingerprint(model, model.config.to_json()), **asdict(config)}
+        return {
+            "checkpoint": self.folder / f"{CHECKPOINTS[type(config)]}.pt",
+            "watch": self.watch,
+            "accelerator": self.accelerator,
+            "identity": identity,
+            "may_differ": RESUMABLE if self.resume else HARMLESS,
+        }
+
+
+def ready(model: GleSam, config: StageConfig, accelerator: Accelerator) -> GleSam:
+    """The model as the stage will train it, on its device: `model` itself, or one with new adapters.
+
+    Raises:
+        ValueError: the settings do not fit the model, or the processes.
+    """
+    check_image_size(model, config)
+    rows_of(accelerator, config)
+    torch.manual_seed(config.seed)
+    if isinstance(config, GleStageConfig):
+        model = with_adapters(model, config)
+    return model.to(accelerator.device).eval()
+
+
+def train_stage(model: GleSam, pool: SamplePool, config: StageConfig, run: StageRun) -> None:
+    """Trains what the stage trains of a `ready` model, from the folder's checkpoint on.
+
+    Raises:
+        CheckpointError: the checkpoint there is of another run.
+        ValueError: the loss is not a number any more.
+        OSError: a picture cannot be read.
+    """
+    torch.manual_seed(config.seed)  # of a critic
+    if isinstance(config, GleStageConfig):
+        train_gle(model, pool, config, run)
+    elif isinstance(config, DecoderStageConfig):
+        train_decoder(model, pool, config, run)
+    model.eval()
+
+
+def train_gle(model: GleSam, pool: SamplePool, config: GleStageConfig, run: StageRun) -> None:
+    """Stage 1: the adapters of GLE alone; with its optional terms, a critic beside them."""
+    for name, parameter in model.named_parameters():
+        parameter.requires_grad_(name.startswith("gle.") and "lora_" in name)
+    if config.gradient_checkpointing:
+        enable_checkpointing(model.gle.unet)
+    loop, rows = config.loop(len(pool)), rows_of(run.accelerator, config)
+    source = batches(pool, config.plan(model.config.sam.image_size), rows, config.workers)
+    if not config.distribution_matching and not config.gan:
+        train(model.gle, source, partial(gle_losses, model), loop, **run.where(config, model))
+        return
+    duel = Duel(model, config.distribution_matching, config.gan)
+    players = duel.players(model, config.generator_every)
+
+    def noised(steps: range) -> Iterator[Any]:
+        return with_noise(source(steps), config.seed, steps, rows)
+
+    train_players(duel, noised, players, loop, **run.where(config, model))
+    remove_student(model.gle)
+
+
+def train_decoder(model: GleSam, pool: SamplePool, config: DecoderStageConfig, run: StageRun) -> None:
+    """Stage 2: the mask decoder alone."""
+    select_decoder(model, train_iou_head=config.train_iou_head)
+    size = model.config.sam.image_size
+    source = batches(pool, config.plan(size), rows_of(run.accelerator, config), config.workers)
+    losses = partial(decoder_losses, model, loss=config.mask_loss(size), enhance=config.enhance)
+    train(model.mask_decoder, source, losses, config.loop(len(pool)), **run.where(config, model))
+
+
+def batches(
+    pool: SamplePool, plan: BatchPlan, rows: range, workers: int
+) -> Callable[[range], Iterator[Batch]]:
+    """This process's rows of each step's batch."""
+    return lambda steps: prefetch(pool, plan, steps, rows, workers)
+
+
+def rows_of(accelerator: Accelerator, config: StageConfig) -> range:
+    """This process's rows of the batch that all processes share.
+
+    Raises:
+        ValueError: processes and their parts would not be equal.
+    """
+    processes, parts = accelerator.num_processes, config.accumulation
+    if config.batch_size % (processes * parts):
+        raise ValueError(
+            f"batch_size {config.batch_size}, the pictures of one step, is not a multiple of "
+            f"{processes} processes x accumulation {parts}; change one of the three"
+        )
+    own = config.batch_size // processes
+    return range(accelerator.process_index * own, (accelerator.process_index + 1) * own)
+
+
+def check_image_size(model: GleSam, config: StageConfig) -> None:
+    size = model.config.sam.image_size
+    if isinstance(model.config.sam.encoder, VitEncoderConfig) and config.image_size not in (None, size):
+        raise ValueError(
+            f"image_size {config.image_size}: this model's ViT encoder takes {size} px alone; leave it out"
+        )
+
+
+def with_adapters(model: GleSam, config: GleStageConfig) -> GleSam:
+    """The model with another gamma, or with new adapters of `lora_rank`, where these are set."""
+    gle = model.config.gle
+    if config.gamma is not None:
+        gle = replace(gle, gamma=config.gamma)
+    if config.lora_rank is not None:
+        gle = replace(gle, lora_rank=config.lora_rank, lora_alpha=float(config.lora_rank))
+    if gle == model.config.gle and config.lora_rank is None:
+        return model
+    changed = GleSam(replace(model.config, gle=gle))
+    kept = {n: t for n, t in model.state_dict().items() if config.lora_rank is None or "lora_" not in n}
+    changed.load_state_dict(kept, strict=False)
+    return changed
