@@ -27,6 +27,11 @@ class Log:
             else:
                 yield outcome
 
+    def skip_note(self) -> list[str]:
+        """For the table: which pictures are in no row."""
+        names = ", ".join(one.title for one in self.skipped)
+        return [f"Skipped, so in no row: {names}."] if names else []
+
     def refuse_none(self, kept: Sequence[object]) -> None:
         """Raises ValueError where every picture was skipped."""
         if not kept:

@@ -63,8 +63,7 @@ def run_evaluation(plan: Plan, methods: Sequence[Method], notes: Sequence[str], 
     own = own_scores(plan, pictures, task, log)
     results = results_of(joined, own)
     files |= write(plan.out, RESULTS, to_csv(results.scores, plan.kind).encode())
-    skipped = [f"{len(log.skipped)} pictures were skipped."] if log.skipped else []
-    table = report(results, title_of(pictures, plan.kind), [*notes, *skipped])
+    table = report(results, title_of(pictures, plan.kind), [*notes, *log.skip_note()])
     files |= write(plan.out, TABLE, table.encode())
     files |= write(plan.out, SHEET, case_sheet(Results(tuple(own)), pictures, task))
     return Outcome(results, files)
