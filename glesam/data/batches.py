@@ -179,9 +179,11 @@ def draw_prompt(mask: Mask, plan: BatchPlan, rng: np.random.Generator) -> PointP
 
 def _pad(x: NDArray[Any], size: int, value: Any) -> NDArray[Any]:  # noqa: ANN401
     """Bottom and right, to size x size."""
+    height, width = x.shape[:2]
     padded = np.empty((size, size, *x.shape[2:]), dtype=x.dtype)
-    padded[:] = value
-    padded[: x.shape[0], : x.shape[1]] = x
+    padded[:height, :width] = x
+    padded[height:] = value
+    padded[:height, width:] = value
     return padded
 
 

@@ -8,11 +8,16 @@ from dataclasses import FrozenInstanceError
 from typing import Any
 
 import pytest
+import torch
 
-from glesam.config import GleSamConfig, nano, tiny
+from glesam.config import GleSamConfig, SamType, nano, official, tiny
+from glesam.sam import build_image_encoder, build_mask_decoder, build_prompt_encoder
 
 
-@pytest.mark.parametrize("config", [tiny("sd15"), tiny("sd21"), nano()])
+@pytest.mark.parametrize(
+    "config",
+    [tiny("sd15"), tiny("sd21"), nano(), official("vit_h", "sd21"), official("vit_b", "sd15", 5.0, 16)],
+)
 def test_json_gives_back_the_same_config(config: GleSamConfig) -> None:
     assert GleSamConfig.from_json(config.to_json()) == config
 
@@ -55,3 +60,31 @@ def test_a_missing_or_unknown_field_is_named(change: Callable[[dict[str, Any]], 
 def test_what_is_no_object_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match=r"not a GleSAM config\.json"):
         GleSamConfig.from_json(text)
+
+
+RELEASED_BYTES: dict[SamType, int] = {
+    "vit_b": 375_042_383,
+    "vit_l": 1_249_524_607,
+    "vit_h": 2_564_550_879,
+}
+"""Sizes of sam_vit_b_01ec64.pth, sam_vit_l_0b3195.pth and sam_vit_h_4b8939.pth, of float32."""
+
+
+@pytest.mark.parametrize("sam_type", RELEASED_BYTES)
+def test_the_official_sams_are_as_large_as_the_released_files(sam_type: SamType) -> None:
+    sam = official(sam_type, "sd15").sam
+    with torch.device("meta"):
+        parts = (
+            build_image_encoder(sam.encoder, sam.image_size),
+            build_prompt_encoder(sam),
+            build_mask_decoder(sam),
+        )
+    size = sum(4 * tensor.numel() for part in parts for tensor in part.state_dict().values())
+    assert size == pytest.approx(RELEASED_BYTES[sam_type], rel=5e-4)  # the rest is names
+
+
+def test_an_official_models_alpha_is_its_rank() -> None:
+    """Whoever reads the authors' LoRA files presumes it: there is no alpha in them."""
+    gle = official("vit_l", "sd21", lora_rank=16).gle
+    assert gle.lora_alpha == gle.lora_rank == 16
+    assert (gle.gamma, gle.timestep, gle.text_tokens) == (3.0, 1, 77)

@@ -13,7 +13,7 @@ from diffusers import DDIMScheduler, UNet2DConditionModel
 from peft.tuners.lora import LoraLayer
 from torch import Tensor
 
-from glesam.config import GleConfig, UNetConfig, tiny
+from glesam.config import GleConfig, sd15, sd21, tiny
 from glesam.gle import (
     Gle,
     alphas_cumprod,
@@ -24,21 +24,9 @@ from glesam.gle import (
 )
 
 DATA = Path(__file__).parent.parent / "data"
-SD = UNetConfig(
-    block_out_channels=(320, 640, 1280, 1280),
-    down_block_types=("CrossAttnDownBlock2D",) * 3 + ("DownBlock2D",),
-    up_block_types=("UpBlock2D",) + ("CrossAttnUpBlock2D",) * 3,
-    layers_per_block=2,
-    attention_head_dim=8,
-    cross_attention_dim=768,
-    use_linear_projection=False,
-)
-OFFICIAL = {
-    "sd15": SD,
-    "sd21": replace(
-        SD, attention_head_dim=(5, 10, 20, 20), cross_attention_dim=1024, use_linear_projection=True
-    ),
-}
+OFFICIAL = {"sd15": sd15(), "sd21": sd21()}
+PARAMETERS = {"sd15": 859_520_964, "sd21": 865_910_724}
+"""Of the released U-Nets, before CRE."""
 
 
 def random(*shape: int) -> Tensor:
@@ -101,6 +89,29 @@ def test_lora_has_the_modules_and_shapes_of_the_official_files(style: str) -> No
     adapted = [module for module in unet.modules() if isinstance(module, LoraLayer)]
     assert len(adapted) == 280
     assert {module.scaling["default"] for module in adapted} == {1.0}
+
+
+@pytest.mark.parametrize("style", OFFICIAL)
+def test_the_official_bases_have_the_released_number_of_parameters(style: str) -> None:
+    with torch.device("meta"):
+        base = build_base_unet(OFFICIAL[style])
+    assert sum(p.numel() for p in base.parameters()) == PARAMETERS[style]
+
+
+def test_base_weights_are_put_under_a_model_that_holds_none_yet() -> None:
+    """A U-Net of 3.4 GB is not held twice: the base's own tensors become the model's."""
+    base = base_unet()
+    with torch.device("meta"):
+        unet = build_gle_unet(tiny().gle)
+    load_base_weights(unet, base, assign=True)
+    name = "mid_block.resnets.0.conv1"
+    assert (
+        unet.get_submodule(f"{name}.base_layer").weight.data_ptr()
+        == base.get_submodule(name).weight.data_ptr()
+    )
+    left = {n for n, p in unet.named_parameters() if p.is_meta}
+    assert left
+    assert all("lora_" in n for n in left)
 
 
 def test_neither_norms_nor_the_time_embedding_are_adapted() -> None:
