@@ -72,7 +72,8 @@ def evaluate(
         try:
             return evaluate_picture(picture, read(picture), task)
         except (OSError, ValueError, RuntimeError) as error:  # RuntimeError: torch out of memory
-            return Skipped(picture.title, str(error))
+            lines = str(error).splitlines()
+            return Skipped(picture.title, lines[0] if lines else type(error).__name__)
 
     executor = ThreadPoolExecutor(jobs)
     try:

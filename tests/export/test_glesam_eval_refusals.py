@@ -121,6 +121,8 @@ def test_a_run_that_was_asked_something_else_is_not_joined(
     assert "its prompts.json differs from this run's" in refused(*grabcut, "--max-objects", 1)
     assert "box has no score for" in refused(*grabcut, "--levels", "clean,1", "--prompts", prompts)
     assert "box: a run given with --join has this row already" in refused(*BOX, *grabcut[-2:])
+    twice = refused(*grabcut, "--join", tmp_path / "first")
+    assert "box: a run given with --join has this row already" in twice
     points = refused("--prompt", "points", "--methods", "sam", "--levels", "clean", *grabcut[-2:])
     assert "a glesam-eval run with points prompts (found box prompts)" in points
 

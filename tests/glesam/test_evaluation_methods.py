@@ -44,7 +44,7 @@ class Failing:
 
     def __call__(self, image: Image, prompts: Sequence[ObjectPrompt]) -> Segmentation:
         if image[0, 0, 0] > 140:
-            raise ValueError("too bright")
+            raise ValueError("too bright\nand more of it")
         return Segmentation(np.ones((len(prompts), *image.shape[:2]), bool))
 
 

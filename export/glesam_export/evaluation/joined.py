@@ -31,11 +31,13 @@ def joined_scores(folder: Path, prompts: PromptSet, kind: PromptKind, places: Se
     return covering(from_csv(text, kind, str(folder / RESULTS)), places, str(folder / RESULTS))
 
 
-def refuse_equal_rows(joined: Sequence[Score], methods: Sequence[Method]) -> None:
-    """Raises ResultsError where a method's row is there already."""
-    for method in methods:
-        if any(score.row == method.row for score in joined):
+def refuse_equal_rows(joined: Sequence[Sequence[Score]], methods: Sequence[Method]) -> None:
+    """Raises ResultsError where two of the runs, or one and a method, have the same row."""
+    rows = [row for scores in joined for row in dict.fromkeys(score.row for score in scores)]
+    rows += [method.row for method in methods]
+    for row in rows:
+        if rows.count(row) > 1:
             raise ResultsError(
-                f"{method.row}: a run given with --join has this row already; "
+                f"{row}: a run given with --join has this row already; "
                 "name the source otherwise (NAME=FOLDER), or leave the method out"
             )

@@ -76,11 +76,9 @@ def earlier_scores(plan: Plan, pictures: Pictures, task: Task) -> list[Score]:
         for picture in pictures.prompts.pictures
         for level in task.levels_of(picture.dataset)
     ]
-    joined: list[Score] = []
-    for folder in plan.joined:
-        joined += joined_scores(folder, pictures.prompts, plan.kind, places)
+    joined = [joined_scores(folder, pictures.prompts, plan.kind, places) for folder in plan.joined]
     refuse_equal_rows(joined, task.methods)
-    return joined
+    return [score for scores in joined for score in scores]
 
 
 def own_scores(plan: Plan, pictures: Pictures, task: Task, log: Log) -> list[Score]:
