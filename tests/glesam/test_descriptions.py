@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -133,3 +134,16 @@ def test_a_file_is_named_in_its_errors(tmp_path: Path) -> None:
     path.unlink()
     with pytest.raises(FileNotFoundError, match=r"sets\.json"):
         read_descriptions(path)
+
+
+def test_the_documentations_example_is_one_and_its_table_has_every_key() -> None:
+    text = (Path(__file__).parents[2] / "docs/data.md").read_text("utf-8")
+    (example,) = re.findall(r"```json\n(.*?)```", text, re.DOTALL)
+    assert [d.kind for d in parse_descriptions(example, "docs/data.md")] == [
+        "pairs",
+        "label_maps",
+        "coco",
+        "coco",
+    ]
+    cells = re.findall(r"^\| (`[a-z_`, ]+) \|", text, re.MULTILINE)
+    assert {key.strip(" `") for cell in cells for key in cell.split(",")} == set(EXPECTED)
