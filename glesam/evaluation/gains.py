@@ -9,6 +9,9 @@ from glesam.evaluation.evaluate import REAL
 from glesam.evaluation.methods import RowName
 from glesam.evaluation.results import Results
 
+MIN_GAP = 0.01
+"""IoU; a share of less would be a share of chance."""
+
 
 @dataclass(frozen=True)
 class Comparison:
@@ -29,12 +32,12 @@ class Comparison:
             (IoU_level with - IoU_level without) / (IoU_clean without - IoU_level without)
 
         None where there is no gap: on clean pictures, on pictures that are not there clean too, and
-        where degradation does no harm.
+        where degradation costs less than `MIN_GAP`.
         """
         if level in ("clean", REAL) or "clean" not in results.levels:
             return None
         gap = results.mean("iou", self.plain, "clean") - results.mean("iou", self.plain, level)
-        return self.gain(results, level) / gap if gap > 0 else None
+        return self.gain(results, level) / gap if gap >= MIN_GAP else None
 
 
 def comparisons(rows: Sequence[RowName]) -> list[Comparison]:

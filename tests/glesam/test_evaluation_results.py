@@ -90,9 +90,11 @@ def test_gle_is_credited_with_the_gap_it_closes() -> None:
     assert pair.closed(GAIN, "clean") is None
 
 
-def test_there_is_no_gap_where_degradation_does_no_harm() -> None:
+@pytest.mark.parametrize("degraded", [0.9, 0.795])
+def test_there_is_no_gap_where_degradation_does_hardly_any_harm(degraded: float) -> None:
+    """.8 when clean."""
     kept = [one for one in GAIN.scores if one.level != "3"]
-    harmless = Results((*kept, score(0.9, SAM, "3"), score(0.9, GLESAM, "3")))
+    harmless = Results((*kept, score(degraded, SAM, "3"), score(0.9, GLESAM, "3")))
     (pair,) = comparisons(harmless.rows)
     assert pair.closed(harmless, "3") is None
 
