@@ -5,8 +5,8 @@ The authors' file has the prefix `unet.` and two styles of names:
     unet.<attention projection>.lora.down.weight / .lora.up.weight        256 tensors
     unet.<every other module>.lora_A.weight / .lora_B.weight              304 tensors
 
-There is no alpha in it: the product of the factors is scaled by the configuration's alpha / rank. Tools that
-read such files presume alpha = rank, as the official sizes have it (`glesam.config.official`).
+There is no alpha in it: whoever reads it presumes alpha = rank, as the official sizes have it
+(`glesam.config.official`). A model of another alpha keeps alpha / rank in the B factors of its file.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ def base_name(context: int) -> str:
 def save_lora(model: GleSam, path: str | Path) -> None:
     """Writes the adapters under the official names, float32; `path` is replaced whole."""
     tensors = {
-        official_name(name): tensor.detach().float().cpu().contiguous()
+        official_name(name): (tensor.detach().float() * scale_of(name, model)).cpu().contiguous()
         for name, tensor in lora_parameters(model).items()
     }
     with replaced_file(path) as partial:
@@ -74,7 +74,7 @@ def load_lora(model: GleSam, path: str | Path) -> None:
     check_fit(path, found, own)
     with torch.no_grad():
         for name, parameter in own.items():
-            parameter.copy_(found[name])
+            parameter.copy_(found[name] / scale_of(name, model))
 
 
 def read_lora(path: str | Path) -> dict[str, Tensor]:
@@ -107,6 +107,12 @@ def lora_parameters(model: GleSam) -> dict[str, Tensor]:
     """The model's adapter parameters under their plain names."""
     named = model.gle.unet.named_parameters()
     return {plain_name(name): p for name, p in named if ".lora_" in name and ADAPTER in name}
+
+
+def scale_of(name: str, model: GleSam) -> float:
+    """A factor in the file, relative to the one in the model."""
+    gle = model.config.gle
+    return gle.lora_alpha / gle.lora_rank if ".lora_B." in name else 1.0
 
 
 def plain_name(key: str) -> str:
