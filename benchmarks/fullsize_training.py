@@ -103,9 +103,7 @@ def write_official_files(config: GleSamConfig, folder: Path) -> None:
     }
     tensors = {f"{part}.{n}": t for part, module in parts.items() for n, t in module.state_dict().items()}
     torch.save(tensors, folder / SAM)
-    np.save(
-        folder / TEXT, np.random.default_rng(0).standard_normal((1, 77, config.gle.unet.cross_attention_dim))
-    )
+    np.save(folder / TEXT, torch.randn(1, 77, config.gle.unet.cross_attention_dim).numpy())
     with torch.device("meta"):
         model = GleSam(config)
     start_adapters(model)
