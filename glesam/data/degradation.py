@@ -13,6 +13,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from glesam.data.filtering import filtered
 from glesam.data.kernels import random_blur_kernel, random_sinc_kernel, random_size
 
 Image = NDArray[np.uint8]
@@ -27,6 +28,7 @@ TRAINING_RATES = (1, 2, 3, 3, 4, 4, 4, 4)
 RESAMPLING = (cv2.INTER_AREA, cv2.INTER_LINEAR, cv2.INTER_CUBIC)
 JPEG_QUALITY = (30, 95)
 GREY_NOISE_PROBABILITY = 0.4
+FINAL_SINC_PROBABILITY = 0.8
 
 
 @dataclass(frozen=True)
@@ -97,8 +99,7 @@ def _blur(x: Float, stage: Stage, rng: np.random.Generator) -> Float:
 
 
 def _filter(x: Float, kernel: Float) -> Float:
-    filtered = cv2.filter2D(x, -1, kernel, borderType=cv2.BORDER_REFLECT)
-    return np.clip(filtered, 0, 1).astype(np.float32)
+    return np.clip(filtered(x, kernel), 0, 1).astype(np.float32)
 
 
 def _rescale(x: Float, stage: Stage, rate: int, rng: np.random.Generator) -> Float:
@@ -125,9 +126,11 @@ def _noise(x: Float, stage: Stage, rng: np.random.Generator) -> Float:
 
 def _poisson_noise(x: NDArray[Any], rng: np.random.Generator) -> NDArray[Any]:
     """Shot noise whose photon count is the power of two above the number of grey levels."""
-    levels = np.round(x * 255) / 255
-    photons = 2 ** np.ceil(np.log2(max(2, len(np.unique(levels)))))
-    noise: NDArray[Any] = rng.poisson(levels * photons) / photons - levels
+    levels = np.round(x * 255).astype(np.int64)
+    used = int(np.count_nonzero(np.bincount(levels.ravel())))
+    photons = 2 ** np.ceil(np.log2(max(2, used)))
+    clean = levels / np.float32(255)
+    noise: NDArray[Any] = rng.poisson(clean * photons) / photons - clean
     return noise
 
 
@@ -142,7 +145,8 @@ def _jpeg(x: Float, rng: np.random.Generator) -> Float:
 def _finish(x: Float, rng: np.random.Generator) -> Float:
     """A last sinc filter (8 of 10) and JPEG in either order; returns [0, 255]."""
     sinc_first = rng.random() < 0.5
-    kernel = random_sinc_kernel(rng, random_size(rng)) if rng.random() < 0.8 else None
+    with_sinc = rng.random() < FINAL_SINC_PROBABILITY
+    kernel = random_sinc_kernel(rng, random_size(rng)) if with_sinc else None
     for step in ("sinc", "jpeg") if sinc_first else ("jpeg", "sinc"):
         if step == "jpeg":
             x = _jpeg(x, rng)

@@ -3,13 +3,26 @@
 from __future__ import annotations
 
 import math
+from dataclasses import astuple
 from importlib.resources import files
 
 import cv2
 import numpy as np
 import pytest
 
-from glesam.data.degradation import LEVEL_RATES, TRAINING_RATES, degrade, degrade_level
+from glesam.data import degradation, kernels
+from glesam.data.degradation import (
+    FINAL_SINC_PROBABILITY,
+    FIRST,
+    GREY_NOISE_PROBABILITY,
+    JPEG_QUALITY,
+    LEVEL_RATES,
+    SECOND,
+    TRAINING_RATES,
+    WORKING_SIZE,
+    degrade,
+    degrade_level,
+)
 from glesam.data.kernels import (
     gaussian_like_kernel,
     random_blur_kernel,
@@ -164,8 +177,77 @@ def test_a_sinc_kernel_keeps_low_and_stops_high_frequencies() -> None:
 
 def test_a_random_sinc_kernel_is_round_and_rings() -> None:
     rng = np.random.default_rng(0)
-    kernels = [random_sinc_kernel(rng, size) for size in (7, 13, 21)]
-    for kernel in kernels:
+    for kernel in [random_sinc_kernel(rng, size) for size in (7, 13, 21)]:
         assert kernel.sum() == pytest.approx(1, abs=1e-5)
         np.testing.assert_allclose(kernel, kernel.T, atol=1e-7)
         assert kernel.min() < 0
+
+
+def test_the_stages_have_the_recipes_numbers() -> None:
+    """Section 5 of the method: up/down/keep, scales, sigmas [px and 8-bit levels], shares, JPEG."""
+    assert astuple(FIRST) == (1.0, (0.2, 3.0), (0.1, 0.2, 0.7), (0.5, 1.5), (1, 30), (0.05, 3))
+    assert astuple(SECOND) == (0.8, (0.2, 1.5), (0.3, 0.4, 0.3), (0.3, 1.2), (1, 25), (0.05, 2.5))
+    assert (WORKING_SIZE, JPEG_QUALITY, GREY_NOISE_PROBABILITY, FINAL_SINC_PROBABILITY) == (
+        512,
+        (30, 95),
+        0.4,
+        0.8,
+    )
+
+
+def test_kernels_are_drawn_as_often_as_the_recipe_says(monkeypatch: pytest.MonkeyPatch) -> None:
+    drawn: list[tuple[str, bool]] = []
+
+    def record(size: int, x: float, y: float, angle: float, beta: float, *, plateau: bool) -> np.ndarray:
+        assert 0.2 <= min(x, y) <= max(x, y) <= 3
+        assert (1 if plateau else 0.5) <= beta <= (2 if plateau else 4)
+        drawn.append(("plateau" if plateau else "gaussian" if beta == 1 else "generalized", x == y))
+        return np.ones((1, 1), np.float32)
+
+    def sinc(rng: np.random.Generator, size: int) -> np.ndarray:
+        drawn.append(("sinc", True))
+        return np.ones((1, 1), np.float32)
+
+    monkeypatch.setattr(kernels, "gaussian_like_kernel", record)
+    monkeypatch.setattr(kernels, "random_sinc_kernel", sinc)
+    rng, count = np.random.default_rng(0), 20_000
+    for _ in range(count):
+        random_blur_kernel(rng, (0.2, 3.0))
+    expected = {
+        ("sinc", True): 0.1,
+        ("gaussian", True): 0.9 * 0.45,
+        ("gaussian", False): 0.9 * 0.25,
+        ("generalized", True): 0.9 * 0.12,
+        ("generalized", False): 0.9 * 0.03,
+        ("plateau", True): 0.9 * 0.12,
+        ("plateau", False): 0.9 * 0.03,
+    }
+    for kind, share in expected.items():
+        assert drawn.count(kind) / count == pytest.approx(share, abs=0.01), kind
+
+
+class Chance:
+    """A generator whose coins all fall as told."""
+
+    def __init__(self, coins: list[float]) -> None:
+        self.rng, self.coins = np.random.default_rng(0), iter(coins)
+
+    def random(self) -> float:
+        return next(self.coins)
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self.rng, name)
+
+
+@pytest.mark.parametrize(
+    ("coins", "expected"),
+    [([0.4, 0.7], ["sinc", "jpeg"]), ([0.6, 0.7], ["jpeg", "sinc"]), ([0.4, 0.9], ["jpeg"])],
+)
+def test_the_last_sinc_and_jpeg_come_in_either_order(
+    coins: list[float], expected: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    order: list[str] = []
+    monkeypatch.setattr(degradation, "_jpeg", lambda x, rng: order.append("jpeg") or x)
+    monkeypatch.setattr(degradation, "_filter", lambda x, kernel: order.append("sinc") or x)
+    degradation._finish(np.zeros((8, 8, 3), np.float32), Chance(coins))  # type: ignore[arg-type]
+    assert order == expected
