@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 
 import torch
+from accelerate.state import AcceleratorState
 
 from glesam.config import ConvEncoderConfig, GleSamConfig, tiny
 from glesam.model import GleSam
@@ -33,3 +36,30 @@ def stage(seed: int, steps: int = 2) -> Stage:
 
 RECIPE = Recipe(stage(0), stage(1), stage(2), stage(3), stage(4), stage(5))
 STAGES = ("shapes", "sam-small", "sam", "base", "gle", "decoder")
+
+SETTINGS = {
+    "batch_size": 2, "steps": 3, "warmup": 1, "lr": 1e-3, "save_every": 1, "report_every": 1,
+    "pictures_every": 0, "workers": 1, "clean_share": 1.0,
+}  # fmt: skip
+"""Of a stage that takes a second; degrading pictures, 512 px each, would be most of it."""
+
+
+@contextmanager
+def fresh_accelerate() -> Iterator[None]:
+    """accelerate keeps its precision for the whole process; inside, and after, it has none yet."""
+    AcceleratorState._reset_state(reset_partial_state=True)
+    try:
+        yield
+    finally:
+        AcceleratorState._reset_state(reset_partial_state=True)
+
+
+def trained_model() -> GleSam:
+    """Ready for the stages: adapters and context that are not zero."""
+    model = small_model()
+    torch.manual_seed(1)
+    model.gle.get_buffer("text_embedding").normal_()
+    for name, parameter in model.gle.named_parameters():
+        if "lora_B" in name:
+            torch.nn.init.normal_(parameter, std=0.02)
+    return model.eval()
