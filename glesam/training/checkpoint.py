@@ -20,23 +20,43 @@ SAMPLED = 64
 
 
 @dataclass(frozen=True)
+class Identity:
+    """What tells one run from another: names and plain values.
+
+    Those in `may_differ` may have changed since a checkpoint was written. Those in `on_request` might,
+    had the user asked for it.
+    """
+
+    values: Mapping[str, Any] = field(default_factory=dict)
+    may_differ: frozenset[str] = frozenset()
+    on_request: frozenset[str] = frozenset()
+
+    def check(self, path: Path, found: Mapping[str, Any]) -> None:
+        """Raises CheckpointError where the checkpoint at `path` is of another run."""
+        for key, value in self.values.items():
+            if found.get(key) == value or key in self.may_differ:
+                continue
+            hint = f"; with --resume {key} may change" if key in self.on_request else ""
+            raise CheckpointError(
+                f"{path} is of a run whose {key} was {found.get(key)}, but now {key} is {value}; "
+                f"choose another folder for this run, or the settings of that one{hint}"
+            )
+
+
+@dataclass(frozen=True)
 class Checkpoint:
     """The file of a run, and what is saved in it.
 
     Batches, chance and learning rates are functions of the step, so that the step is the state of the
     sampler and of the random generators. Frozen parameters are not saved: they are the model's that
-    the run began with, which `identity` holds a fingerprint of.
-
-    `identity` tells the run from others: names and plain values. Those in `may_differ` may have changed
-    since the checkpoint was written.
+    the run began with, which `identity` should hold a fingerprint of.
     """
 
     path: Path
     module: nn.Module
     optimizers: Sequence[torch.optim.Optimizer]
     scaler: Any = None
-    identity: Mapping[str, Any] = field(default_factory=dict)
-    may_differ: frozenset[str] = frozenset()
+    identity: Identity = Identity()
 
     def save(self, step: int) -> None:
         """Replaces the file; a run that is killed meanwhile keeps the one before."""
@@ -46,7 +66,7 @@ class Checkpoint:
             "module": self.trained_state(),
             "optimizers": [optimizer.state_dict() for optimizer in self.optimizers],
             "scaler": self.scaler.state_dict() if self.scaler else {},
-            "identity": dict(self.identity),
+            "identity": dict(self.identity.values),
         }
         self.path.parent.mkdir(parents=True, exist_ok=True)
         partial = self.path.with_name(f".{self.path.name}.partial")
@@ -65,7 +85,7 @@ class Checkpoint:
         if not self.path.exists():
             return 0
         state = read_state(self.path)
-        self.check_identity(state["identity"])
+        self.identity.check(self.path, state["identity"])
         self.check_tensors(state["module"])
         self.module.load_state_dict(state["module"], strict=False)
         for optimizer, saved in zip(self.optimizers, state["optimizers"], strict=True):
@@ -78,15 +98,6 @@ class Checkpoint:
         """All parameters that are trained, and all buffers (running statistics)."""
         frozen = {name for name, parameter in self.module.named_parameters() if not parameter.requires_grad}
         return {name: tensor for name, tensor in self.module.state_dict().items() if name not in frozen}
-
-    def check_identity(self, found: Mapping[str, Any]) -> None:
-        for key, value in self.identity.items():
-            if found.get(key) == value or key in self.may_differ:
-                continue
-            raise CheckpointError(
-                f"{self.path} is of a run whose {key} was {found.get(key)}, but now {key} is {value}; "
-                "choose another folder for this run, or the settings of that one"
-            )
 
     def check_tensors(self, found: Mapping[str, Tensor]) -> None:
         own = self.trained_state()

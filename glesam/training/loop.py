@@ -17,14 +17,14 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Generic, Literal
+from typing import Generic, Literal
 
 import torch
 from accelerate import Accelerator
 from accelerate.utils import AutocastKwargs
 from torch import Tensor, nn
 
-from glesam.training.checkpoint import Checkpoint
+from glesam.training.checkpoint import Checkpoint, Identity
 from glesam.training.rows import BatchT, micro_batches, to_device
 from glesam.training.watch import Lines, Moment, Watcher
 
@@ -32,6 +32,7 @@ Losses = dict[str, Tensor]
 """Named scalars; "loss" is minimized, the others are only reported."""
 FLOOR = 0.02
 """What the cosine ends at, as a share of the rate."""
+ANY_RUN = Identity()
 SEED_STRIDE = 1_000_003
 """Keeps the seeds of two runs' steps apart."""
 
@@ -86,8 +87,7 @@ def train(
     checkpoint: Path,
     watch: Watcher = Lines(),  # noqa: B008 - frozen
     accelerator: Accelerator | None = None,
-    identity: Mapping[str, Any] | None = None,
-    may_differ: frozenset[str] = frozenset(),
+    identity: Identity = ANY_RUN,
 ) -> None:
     """Trains `module`'s parameters that require a gradient, from `checkpoint` on if it exists.
 
@@ -97,16 +97,14 @@ def train(
         losses: one training step's losses.
         checkpoint: file, replaced atomically every `save_every` steps and at the end.
         watch: told of every step.
-        identity, may_differ: see `Checkpoint`; a file of another run is refused.
+        identity: of the run; a file of another one is refused.
 
     Raises:
         CheckpointError: the file is unreadable or of another run or model.
         ValueError: the loss is not a number any more.
     """
     player = Player([p for p in module.parameters() if p.requires_grad], losses)
-    train_players(
-        module, batches, [player], config, checkpoint, watch, accelerator, identity or {}, may_differ
-    )
+    train_players(module, batches, [player], config, checkpoint, watch, accelerator, identity)
 
 
 def train_players(
@@ -117,13 +115,12 @@ def train_players(
     checkpoint: Path,
     watch: Watcher,
     accelerator: Accelerator | None = None,
-    identity: Mapping[str, Any] | None = None,
-    may_differ: frozenset[str] = frozenset(),
+    identity: Identity = ANY_RUN,
 ) -> None:
     """As `train`, with several players who train parts of `module` in turn, on the same batches."""
     accelerator = accelerator or Accelerator()
     optimizers = [accelerator.prepare_optimizer(build_optimizer(p.parameters, config)) for p in players]
-    file = Checkpoint(checkpoint, module, optimizers, accelerator.scaler, identity or {}, may_differ)
+    file = Checkpoint(checkpoint, module, optimizers, accelerator.scaler, identity)
     start = file.load()
     accelerator.wait_for_everyone()  # nobody saves before everybody has loaded
     meter = Meter(checkpoint.stem, config, start, watch, accelerator)

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from glesam.data.batches import Batch, BatchPlan, SamplePool, prefetch
 from glesam.gle import build_base_unet, load_base_weights
 from glesam.model import GleSam
+from glesam.training.checkpoint import Identity
 from glesam.training.decoder_stage import decoder_losses, select_decoder
 from glesam.training.gle_stage import base_losses, gle_losses
 from glesam.training.loop import LoopConfig, Losses, train
@@ -91,11 +92,10 @@ class Run:
     ) -> None:
         """One stage of `model`; a checkpoint of other settings or another model is refused."""
         checkpoint = self.folder / f"{name}.pt"
-        identity = {"model": digest(model), **asdict(stage.loop), **asdict(stage)}
-        del identity["loop"]
-        train(
-            module, batches, losses, stage.loop, checkpoint, self.watch, self.accelerator, identity, HARMLESS
-        )
+        values = {"model": digest(model), **asdict(stage.loop), **asdict(stage)}
+        del values["loop"]
+        identity = Identity(values, HARMLESS)
+        train(module, batches, losses, stage.loop, checkpoint, self.watch, self.accelerator, identity)
 
 
 def digest(model: GleSam) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
@@ -111,11 +112,13 @@ def make_accelerator(precision: Precision) -> Accelerator:
     """
     if precision == "fp16" and not torch.cuda.is_available():
         raise ValueError("mixed_precision is fp16, which is for GPUs, and there is none; choose bf16 or no")
-    return Accelerator(mixed_precision=precision)
+    # Without a GPU it must be told so, or it takes a process of several for the only one.
+    return Accelerator(mixed_precision=precision, cpu=not torch.accelerator.is_available())
 
 
 def use_threads(threads: int | None) -> None:
     """Of torch, and one of OpenCV: batches are drawn by threads of their own."""
     if threads is not None:
+        os.environ["OMP_NUM_THREADS"] = str(threads)  # which accelerate would otherwise choose itself
         torch.set_num_threads(threads)
     cv2.setNumThreads(1)

@@ -214,7 +214,8 @@ def parse_stage_config(text: str, stage: int | None, source: str) -> StageConfig
         raise ValueError(f'{source}: expected settings such as {{"stage": 1, "lr": 1e-4}}')
     found = values.pop("stage", stage)
     if type(found) is not int or found not in STAGES or stage not in (None, found):
-        raise ValueError(f"{source}: stage is {found}; expected {stage or '1 or 2'}")
+        expected = stage if stage in STAGES else "1 or 2"
+        raise ValueError(f"{source}: stage is {found}; expected {expected}")
     kind = STAGES[found]
     check(values, {f.name: RULES[f.name] for f in fields(kind)}, f"{source} (stage {found})")
     if values.get("epochs") is not None:

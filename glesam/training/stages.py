@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -15,7 +15,7 @@ from glesam.config import VitEncoderConfig
 from glesam.data.batches import Batch, BatchPlan, SamplePool, prefetch
 from glesam.model import GleSam
 from glesam.training.adapters import enable_checkpointing, remove_student
-from glesam.training.checkpoint import fingerprint
+from glesam.training.checkpoint import Identity, fingerprint
 from glesam.training.critic import Duel, with_noise
 from glesam.training.decoder_stage import decoder_losses, select_decoder
 from glesam.training.gle_stage import gle_losses
@@ -46,13 +46,12 @@ class StageRun:
 
     def where(self, config: StageConfig, model: GleSam) -> dict[str, Any]:
         """The arguments of `train` that tell this run from others; call it once parameters are frozen."""
-        identity: Mapping[str, Any] = {"model": fingerprint(model, model.config.to_json()), **asdict(config)}
+        values = {"model": fingerprint(model, model.config.to_json()), **asdict(config)}
         return {
             "checkpoint": self.folder / f"{CHECKPOINTS[type(config)]}.pt",
             "watch": self.watch,
             "accelerator": self.accelerator,
-            "identity": identity,
-            "may_differ": RESUMABLE if self.resume else HARMLESS,
+            "identity": Identity(values, RESUMABLE if self.resume else HARMLESS, RESUMABLE),
         }
 
 

@@ -7,8 +7,8 @@ import math
 import pytest
 import torch
 
-from glesam.losses import dice_loss, mask_iou
-from glesam.training.mask_loss import mask_losses
+from glesam.losses import cross_entropy_loss, dice_loss, focal_loss, mask_iou
+from glesam.training.mask_loss import MaskLoss, aligned, mask_losses
 from glesam.training.sam_stage import coherence_loss
 
 TARGET = torch.tensor([[1.0, 1.0], [0.0, 0.0]])
@@ -22,6 +22,34 @@ def test_dice_is_twice_the_overlap_over_the_sizes() -> None:
     assert float(dice_loss(torch.full((2, 2), -100.0), 0 * TARGET)) == pytest.approx(0, abs=1e-6)
 
 
+def test_focal_is_the_papers_formula_pixel_by_pixel() -> None:
+    logits = torch.tensor([[math.log(3), 0.0], [0.0, math.log(1 / 3)]])  # .75 .5 .5 .25
+    object_pixels = [0.25 * (1 - p) ** 2 * -math.log(p) for p in (0.75, 0.5)]
+    others = [0.75 * p**2 * -math.log(1 - p) for p in (0.5, 0.25)]
+    assert float(focal_loss(logits, TARGET)) == pytest.approx(sum(object_pixels + others) / 4, rel=1e-5)
+    far = focal_loss(torch.full((2, 2), -200.0), TARGET)
+    assert float(far) == pytest.approx(0.25 * 200 / 2, rel=1e-5)
+
+
+def test_a_share_weighs_the_masks_and_an_untrained_iou_head_nothing() -> None:
+    logits, target = torch.randn(3, 4, 8, 8), (torch.rand(3, 1, 8, 8) > 0.5).float().expand(-1, 4, -1, -1)
+    per_mask = focal_loss(logits, target) + dice_loss(logits, target)
+    expected = 0.75 * per_mask[:, 0].mean() + 0.25 * per_mask[:, 1:].min(1).values.mean()
+    loss = MaskLoss("focal", single=0.75, multimask=0.25, iou=0.0)
+    torch.testing.assert_close(mask_losses(logits, torch.full((3, 4), 9.0), target, loss)["loss"], expected)
+
+
+def test_logits_meet_masks_at_the_size_that_is_asked_for() -> None:
+    low_res, masks = torch.randn(2, 4, 16, 16).bfloat16(), (torch.rand(2, 1, 64, 64) > 0.5).float()
+    for size, expected in ((None, 16), (32, 32), (64, 64)):
+        logits, target = aligned(low_res, masks, size)
+        assert logits.shape == (2, 4, expected, expected)
+        assert target.shape == (2, 1, expected, expected)
+        assert logits.dtype == torch.float32
+        assert float(target.mean()) == pytest.approx(float(masks.mean()), abs=1e-5)
+    assert aligned(low_res, masks, 64)[1] is masks
+
+
 def test_iou_is_measured_at_logit_zero_and_two_empty_masks_give_no_nan() -> None:
     logits = torch.tensor([[1.0, -1.0], [0.1, 0.0]])
     assert float(mask_iou(logits, TARGET)) == pytest.approx(1 / 3)
@@ -30,7 +58,7 @@ def test_iou_is_measured_at_logit_zero_and_two_empty_masks_give_no_nan() -> None
 
 def test_losses_are_one_per_mask() -> None:
     logits, target = torch.randn(3, 4, 8, 8), (torch.rand(3, 4, 8, 8) > 0.5).float()
-    for loss in (dice_loss, mask_iou):
+    for loss in (dice_loss, mask_iou, focal_loss, cross_entropy_loss):
         together = loss(logits, target)
         assert together.shape == (3, 4)
         torch.testing.assert_close(together[1, 2], loss(logits[1, 2], target[1, 2]))

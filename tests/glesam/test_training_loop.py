@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from itertools import pairwise
 from pathlib import Path
 from typing import BinaryIO
@@ -11,7 +11,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from glesam.training.loop import LoopConfig, Losses, learning_rate, train
+from glesam.model import CheckpointError
+from glesam.training.checkpoint import Identity
+from glesam.training.loop import LoopConfig, Losses, Player, learning_rate, train, train_players
 from glesam.training.watch import Lines, Moment
 
 CONFIG = LoopConfig(steps=7, lr=0.05, warmup=3, save_every=2, report_every=2, seed=11)
@@ -149,3 +151,98 @@ def test_the_rate_warms_up_evenly_then_falls_as_half_a_cosine() -> None:
 def test_a_run_shorter_than_its_warm_up_is_fine() -> None:
     config = LoopConfig(steps=5, lr=1.0, warmup=100)
     assert [learning_rate(config, step) for step in range(5)] == pytest.approx([0.01, 0.02, 0.03, 0.04, 0.05])
+
+
+def test_a_constant_rate_stays_after_its_warm_up() -> None:
+    config = LoopConfig(steps=100, lr=2.0, warmup=4, schedule="constant")
+    assert [learning_rate(config, step) for step in (0, 3, 4, 99)] == [0.5, 2.0, 2.0, 2.0]
+
+
+def test_adams_decay_reaches_the_gradient_and_adamws_does_not(tmp_path: Path) -> None:
+    """Without a gradient of its own, Adam's first step is the whole rate and AdamW's rate x decay x weight."""
+    found = {}
+    for kind in ("adam", "adamw"):
+        model = nn.Linear(1, 1, bias=False)
+        nn.init.constant_(model.weight, 0.5)
+        config = LoopConfig(steps=1, lr=0.1, warmup=0, weight_decay=0.01, optimizer=kind)  # type: ignore[arg-type]
+        train(
+            model, batches, lambda _, m=model: {"loss": 0 * m.weight.sum()}, config, tmp_path / kind, silent
+        )
+        found[kind] = float(model.weight.detach())
+    assert found == {"adam": pytest.approx(0.4, abs=1e-4), "adamw": pytest.approx(0.4995, abs=1e-6)}
+
+
+def test_players_train_their_own_parameters_as_often_as_they_should(tmp_path: Path) -> None:
+    both = nn.ModuleList([nn.Linear(1, 1, bias=False), nn.Linear(1, 1, bias=False)])
+    seen: list[str] = []
+
+    def losses(index: int) -> Callable[[Tensor], Losses]:
+        def of(_: Tensor) -> Losses:
+            seen.append("gc"[index])
+            return {"loss": both[0].weight.sum() + both[1].weight.sum()}
+
+        return of
+
+    before = [float(part.weight.detach()) for part in both]
+    players = [
+        Player(list(both[0].parameters()), losses(0), every=3),
+        Player(list(both[1].parameters()), losses(1), prefix="critic_"),
+    ]
+    config = LoopConfig(steps=5, lr=0.01, warmup=0, weight_decay=0, schedule="constant")
+    told: list[Moment] = []
+    train_players(both, batches, players, config, tmp_path / "run.pt", told.append)
+    moved = [then - float(part.weight.detach()) for then, part in zip(before, both, strict=True)]
+    assert "".join(seen) == "gcccgcc"
+    assert moved == pytest.approx([0.02, 0.05], rel=1e-3)
+    assert told[-1].means is not None
+    assert told[-1].means.keys() == {"loss", "critic_loss"}
+
+
+def test_a_loss_that_is_no_number_ends_the_run_before_it_is_saved(tmp_path: Path) -> None:
+    model = nn.Linear(4, 1)
+    values = iter([1.0, 1.0, float("nan"), 1.0])
+    config = LoopConfig(steps=4, lr=0.1, save_every=2, report_every=100)
+    with pytest.raises(ValueError, match="run: loss has become nan by step 4; lower the learning rate"):
+        train(
+            model,
+            batches,
+            lambda x: {"loss": model(x).mean() * next(values)},
+            config,
+            tmp_path / "run.pt",
+            silent,
+        )
+    assert torch.load(tmp_path / "run.pt", weights_only=True)["step"] == 2
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        ("bytes", "cannot read .* as a training checkpoint"),
+        ("format", "cannot read .* as a training checkpoint"),
+        ("model", r"is of another model: 0.weight is \[8, 4\] there, \[8, 5\] here"),
+        ("identity", "is of a run whose data was a, but now data is b; choose another folder"),
+    ],
+)
+def test_a_file_that_is_not_this_runs_checkpoint_is_refused_and_kept(
+    tmp_path: Path, damage: str, message: str
+) -> None:
+    path = tmp_path / "run.pt"
+    first = small()
+    train(first, batches, losses_of(first), CONFIG, path, silent, identity=Identity({"data": "a"}))  # type: ignore[arg-type]
+    if damage == "bytes":
+        path.write_bytes(path.read_bytes()[:100])
+    if damage == "format":
+        torch.save({"step": 3}, path)
+    before = path.read_bytes()
+    model = nn.Sequential(nn.Linear(5, 8), *small()[1:]) if damage == "model" else small()
+    now = Identity({"data": "b" if damage == "identity" else "a"})
+    with pytest.raises(CheckpointError, match=message):
+        train(model, batches, losses_of(model), CONFIG, path, silent, identity=now)  # type: ignore[arg-type]
+    assert path.read_bytes() == before
+
+
+def test_what_may_differ_does_not_stop_a_run(tmp_path: Path) -> None:
+    path = tmp_path / "run.pt"
+    run(small(), path)
+    changed = Identity({"save_every": 5}, may_differ=frozenset({"save_every"}))
+    train(small(), batches, losses_of(small()), CONFIG, path, silent, identity=changed)  # type: ignore[arg-type]

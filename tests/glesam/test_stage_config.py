@@ -1,0 +1,138 @@
+"""The settings of the stages: the paper's by default, and refused in one line where they are wrong."""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import asdict, fields
+from pathlib import Path
+
+import pytest
+
+from glesam.training.stage_config import (
+    RULES,
+    STAGES,
+    DecoderStageConfig,
+    GleStageConfig,
+    parse_stage_config,
+    read_stage_config,
+)
+
+DOCS = Path(__file__).parents[2] / "docs" / "training.md"
+
+
+def parse(stage: int | None = None, /, **values: object) -> object:
+    return parse_stage_config(json.dumps(values), stage, "file.json")
+
+
+def test_stage_1_defaults_to_the_papers_numbers() -> None:
+    config = parse(1)
+    assert isinstance(config, GleStageConfig)
+    loop = config.loop(1000)
+    assert (loop.steps, loop.lr, loop.warmup, loop.weight_decay, loop.clip) == (100_000, 1e-4, 500, 0.01, 10)
+    assert (loop.optimizer, config.batch_size, config.generator_every) == ("adamw", 4, 5)
+    assert (config.distribution_matching, config.gan) == (0, 0)
+    assert config.plan(1024).with_degraded
+    assert config.plan(1024).clean_share == 0
+
+
+def test_stage_2_defaults_to_the_papers_numbers() -> None:
+    config = parse(2)
+    assert isinstance(config, DecoderStageConfig)
+    loop, plan, loss = config.loop(1000), config.plan(1024), config.mask_loss(1024)
+    assert (loop.steps, loop.lr, loop.weight_decay, loop.optimizer) == (1500, 1e-4, 1e-5, "adam")
+    assert (plan.prompts, plan.points, plan.image_size) == ("points", (3, 3), 1024)
+    assert (loss.pixel, loss.size, loss.iou) == ("focal", 512, 0)
+    assert loss.multimask > 0, "masks 1 to 3 would die"
+
+
+def test_every_key_reaches_the_settings() -> None:
+    values = {
+        "stage": 2,
+        "lr": 0.5,
+        "points": [1, 2],
+        "prompts": "box",
+        "image_size": 64,
+        "multimask_share": 0.25,
+    }
+    config = parse(**values)
+    assert isinstance(config, DecoderStageConfig)
+    assert (config.lr, config.points, config.prompts) == (0.5, (1, 2), "box")
+    assert config.plan(1024).image_size == 64
+    loss = config.mask_loss(1024)
+    assert (loss.size, loss.single, loss.multimask) == (64, 0.75, 0.25)
+
+
+def test_an_epoch_is_every_picture_once() -> None:
+    config = parse(1, epochs=2, batch_size=4)
+    assert isinstance(config, GleStageConfig)
+    assert config.loop(10).steps == 5
+    steps = parse(2, steps=7)
+    assert isinstance(steps, DecoderStageConfig)
+    assert steps.loop(10).steps == 7
+
+
+@pytest.mark.parametrize(
+    ("stage", "values", "message"),
+    [
+        (1, {"learning_rate": 1}, "file.json (stage 1): unknown key 'learning_rate'; expected batch_size, "),
+        (1, {"multimask_share": 0.5}, "(stage 1): unknown key 'multimask_share'"),
+        (2, {"lora_rank": 8}, "(stage 2): unknown key 'lora_rank'"),
+        (1, {"lr": "1e-4"}, 'lr is "1e-4"; expected a number above 0'),
+        (1, {"lr": True}, "lr is true; expected a number above 0"),
+        (1, {"steps": 1.5}, "steps is 1.5; expected a whole number, 1 or more, or null"),
+        (1, {"image_size": 100}, "image_size is 100; expected a whole number, 16 or more, a multiple of 16"),
+        (1, {"mixed_precision": "fp8"}, 'mixed_precision is "fp8"; expected one of no, fp16, bf16'),
+        (1, {"mixed_precision": ["no"]}, 'mixed_precision is ["no"]; expected one of no, fp16, bf16'),
+        (1, {"scale": [2, 1]}, "scale is [2, 1]; expected a range [low, high]"),
+        (1, {"steps": 5, "epochs": 1}, "steps and epochs are both given; expected one of them"),
+        (1, {"steps": None}, "steps and epochs are both null; expected one of them"),
+        (2, {"points": [1, 4]}, "points is [1, 4]; expected a range"),
+        (2, {"stage": 1}, "stage is 1; expected 2"),
+        (None, {}, "stage is None; expected 1 or 2"),
+        (None, {"stage": [1]}, "stage is [1]; expected 1 or 2"),
+        (2, {"enhance": 1}, "enhance is 1; expected true or false"),
+    ],
+)  # fmt: skip
+def test_wrong_settings_are_refused_in_one_line(
+    stage: int | None, values: dict[str, object], message: str
+) -> None:
+    with pytest.raises(ValueError, match=re.escape(message)) as caught:
+        parse(stage, **values)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [(b"{", "expected JSON: "), (b"[]", "expected settings such as"), (b"\xff{}", "expected JSON in UTF-8")],
+)
+def test_a_file_that_is_no_settings_is_refused(tmp_path: Path, content: bytes, message: str) -> None:
+    path = tmp_path / "config.json"
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match=re.escape(f"{path}: {message}")):
+        read_stage_config(path, 1)
+
+
+def test_every_key_has_a_rule_that_its_own_default_fits() -> None:
+    for kind in STAGES.values():
+        for key, value in asdict(kind()).items():
+            assert RULES[key].fits(list(value) if isinstance(value, tuple) else value), key
+
+
+def test_the_documentation_explains_every_key_with_its_default() -> None:
+    rows = re.findall(r"^\| `(\w+)` \| (.*?) \| (.*?) \|", DOCS.read_text(), re.MULTILINE)
+    documented = {key: (one, two) for key, one, two in rows}
+    assert documented.keys() == RULES.keys()
+    for column, kind in enumerate((GleStageConfig, DecoderStageConfig)):
+        defaults = asdict(kind())
+        for key, shown in documented.items():
+            expected = json.dumps(defaults[key]) if key in defaults else "–"
+            assert shown[column] == expected, key
+
+
+def test_the_examples_of_the_documentation_are_settings() -> None:
+    examples = re.findall(r"```json\n(.*?)```", DOCS.read_text(), re.DOTALL)
+    assert len(examples) >= 2
+    stages = {type(parse_stage_config(text, None, "docs/training.md")) for text in examples}
+    assert stages == {GleStageConfig, DecoderStageConfig}
+    assert {f.name for kind in STAGES.values() for f in fields(kind)} == RULES.keys()

@@ -1,0 +1,208 @@
+"""glesam-train's stages: one after the other, resumed, shared among processes, refused."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from tiny_training import SETTINGS, fresh_accelerate, trained_model
+from typer.testing import CliRunner
+
+from glesam.cli.train import app
+from glesam.model import GleSam
+from glesam.official.decoder import load_decoder
+from glesam.official.lora import load_lora
+from glesam.training.session import Session
+
+
+@pytest.fixture(autouse=True)
+def _fresh_accelerate() -> Iterator[None]:
+    with fresh_accelerate():
+        yield
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("model")
+    trained_model().save_pretrained(folder)
+    return folder
+
+
+def settings(folder: Path, stage: int, **values: object) -> Path:
+    path = folder / f"stage{stage}.json"
+    path.write_text(json.dumps({"stage": stage, **SETTINGS, **values}))
+    return path
+
+
+def invoke(*arguments: object) -> tuple[int, str, str]:
+    result = CliRunner().invoke(app, [*map(str, arguments), "--threads", "1"])
+    return result.exit_code, result.stdout, result.stderr
+
+
+def scalars(run: Path, stage: str) -> dict[str, list[tuple[int, float]]]:
+    events = EventAccumulator(str(run / "tensorboard" / stage))
+    events.Reload()
+    return {tag: [(e.step, e.value) for e in events.Scalars(tag)] for tag in events.Tags()["scalars"]}
+
+
+def test_stage_1_then_stage_2_write_models_and_the_official_files(
+    data: Path, model: Path, tmp_path: Path
+) -> None:
+    one, two = tmp_path / "one", tmp_path / "two"
+    config = settings(tmp_path, 1, pictures_every=2)
+    code, stdout, stderr = invoke("--config", config, "--data", data, "--run", one, "--model", model)
+    assert (code, stderr) == (0, "")
+    lines = stdout.splitlines()
+    assert lines[0] == f"47 training pictures; checkpoints in {one}"
+    assert [line.split()[:2] for line in lines[1:4]] == [["stage1", f"{step}/3"] for step in (1, 2, 3)]
+    assert lines[4] == f"wrote {one}/model; next: glesam-export {one}/model --precision fp16"
+    config = settings(tmp_path, 2)
+    code, _, stderr = invoke(
+        "--stage", 2, "--config", config, "--data", data, "--run", two, "--model", one / "model"
+    )
+    assert (code, stderr) == (0, "")
+    before, after = (GleSam.from_pretrained(run / "model") for run in (one, two))
+    other = trained_model()
+    load_lora(other, one / "model" / "pytorch_lora_weights.safetensors")
+    load_decoder(other, two / "model" / "ft-decoder.pth")
+    assert all(torch.equal(t, after.state_dict()[n]) for n, t in other.state_dict().items())
+    assert not torch.equal(before.mask_decoder.mask_tokens.weight, after.mask_decoder.mask_tokens.weight)
+    written = load_file(one / "model" / "pytorch_lora_weights.safetensors")
+    assert all(name.startswith("unet.") for name in written)
+    assert [step for step, _ in scalars(one, "stage1")["loss"]] == [1, 2, 3]
+
+
+def test_official_files_go_in_as_the_model(
+    data: Path, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What glesam.official makes of them has its own tests; here it is which files it is asked for."""
+    asked: list[object] = []
+
+    def config_of(*files: object) -> str:
+        asked.extend(files)
+        return "config"
+
+    def build(*files: object) -> GleSam:
+        asked.extend(files)
+        return trained_model()
+
+    monkeypatch.setattr("glesam.training.model_source.config_of", config_of)
+    monkeypatch.setattr("glesam.training.model_source.build_official", build)
+    files = ["--sam-checkpoint", "sam", "--unet", "unet", "--text-embedding", "text", "--decoder", "decoder"]
+    config = settings(tmp_path, 2, steps=1)
+    code, _, stderr = invoke(
+        "--config", config, "--data", data, "--run", tmp_path / "run", *files, "--gamma", 5
+    )
+    assert (code, stderr) == (0, "")
+    sam, unet, text, decoder = map(Path, ("sam", "unet", "text", "decoder"))
+    assert asked == [sam, unet, None, 5.0, sam, unet, text, None, decoder, "config"]
+
+
+def test_a_run_goes_on_with_more_steps_only_when_asked(data: Path, model: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    arguments = ["--data", data, "--run", run, "--model", model]
+    assert invoke("--config", settings(tmp_path, 2, steps=1), *arguments)[0] == 0
+    longer = settings(tmp_path, 2, steps=2)
+    code, _, stderr = invoke("--config", longer, *arguments)
+    assert code == 2
+    assert stderr.splitlines() == [
+        f"error: {run}/stage2.pt is of a run whose steps was 1, but now steps is 2; "
+        "choose another folder for this run, or the settings of that one; with --resume steps may change"
+    ]
+    code, stdout, _ = invoke("--config", longer, *arguments, "--resume")
+    assert code == 0
+    assert [line.split()[1] for line in stdout.splitlines() if line.startswith("stage2")] == ["2/2"]
+    assert [step for step, _ in scalars(run, "stage2")["loss"]] == [1, 2]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--stage", "3"], "stage is 3; expected 1 or 2"),
+        (["--stage", "1"], "a stage trains a model that exists: give --model FOLDER, or the official files"),
+        (["--stage", "1", "--sam-checkpoint", "x"], "a stage trains a model that exists"),
+        (["--stage", "1", "--model", "{model}", "--gamma", "3"], "--model is a whole model; leave out"),
+        (["--stage", "1", "--model", "{tmp}/nowhere"], "no folder {tmp}/nowhere"),
+        (["--model", "{model}"], "a model to train was given, but not how; add --stage 1 or --stage 2"),
+        (["--config", "{tmp}/nowhere.json"], "{tmp}/nowhere.json"),
+        (["--config", "{tmp}/fp16.json", "--model", "{model}"], "fp16, which is for GPUs, and there is none"),
+        (["--config", "{tmp}/odd.json", "--model", "{model}"], "unknown key 'odd'"),
+    ],
+)  # fmt: skip
+def test_what_cannot_be_trained_is_refused_in_one_line(
+    data: Path, model: Path, tmp_path: Path, arguments: list[str], message: str
+) -> None:
+    (tmp_path / "fp16.json").write_text('{"stage": 1, "mixed_precision": "fp16"}')
+    (tmp_path / "odd.json").write_text('{"stage": 1, "odd": 1}')
+    values = {"model": model, "tmp": tmp_path}
+    filled = [argument.format(**values) for argument in arguments]
+    code, stdout, stderr = invoke("--data", data, "--run", tmp_path / "run", *filled)
+    (line,) = stderr.splitlines()
+    assert (code, stdout) == (2, "")
+    assert line.startswith("error: ")
+    assert message.format(**values) in line
+    assert not (tmp_path / "run").exists()
+
+
+def free_port() -> int:
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        return int(found.getsockname()[1])
+
+
+def processes(count: int, *arguments: object) -> list[subprocess.Popen[str]]:
+    """`glesam-train` as torchrun and accelerate start it: each process is told its rank."""
+    common = {"WORLD_SIZE": count, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": free_port()}
+    command = [sys.executable, "-m", "glesam.cli.train", *map(str, arguments), "--threads", "1"]
+    started = []
+    for rank in range(count):
+        variables = common | {"RANK": rank, "LOCAL_RANK": rank} if count > 1 else {}
+        env = os.environ | {name: str(value) for name, value in variables.items()}
+        started.append(subprocess.Popen(command, env=env, stdout=subprocess.PIPE, text=True))
+    return started
+
+
+@pytest.mark.parametrize(
+    ("stage", "options"),
+    [
+        (1, {"distribution_matching": 1.0, "gan": 5e-3, "generator_every": 2, "clean_share": 0.5}),
+        (2, {"feedback_share": 0.5, "prompts": "both", "optimizer": "adamw"}),
+    ],
+)
+def test_two_processes_have_the_losses_of_one(
+    data: Path, model: Path, tmp_path: Path, stage: int, options: dict[str, object]
+) -> None:
+    config = settings(tmp_path, stage, batch_size=4, **options)
+    runs = {count: tmp_path / f"{count}" for count in (1, 2)}
+    for count, run in runs.items():
+        arguments = ["--config", config, "--data", data, "--run", run, "--model", model]
+        started = processes(count, *arguments)
+        outputs = [process.communicate()[0] for process in started]
+        assert [process.returncode for process in started] == [0] * count
+        assert [output.count("wrote ") for output in outputs] == [1, 0][:count]
+    alone, together = (scalars(run, f"stage{stage}") for run in runs.values())
+    assert alone.keys() == together.keys()
+    assert len(alone) >= (6 if stage == 1 else 3)
+    for name, values in alone.items():
+        assert together[name] == [(step, pytest.approx(value, rel=2e-3)) for step, value in values], name
+    one, two = (GleSam.from_pretrained(run / "model").state_dict() for run in runs.values())
+    for name, tensor in one.items():
+        assert float((two[name].float() - tensor.float()).abs().mean()) < 2e-5, name
+
+
+def test_training_from_scratch_is_refused_to_several_processes(data: Path, tmp_path: Path) -> None:
+    two: Any = SimpleNamespace(num_processes=2)
+    with pytest.raises(ValueError, match="expected one process, found 2; start it without a launcher"):
+        Session(data, None, tmp_path / "run", tmp_path / "out", two).from_scratch()
+    assert not (tmp_path / "run").exists()
