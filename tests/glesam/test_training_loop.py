@@ -159,7 +159,7 @@ def test_a_constant_rate_stays_after_its_warm_up() -> None:
 
 
 def test_adams_decay_reaches_the_gradient_and_adamws_does_not(tmp_path: Path) -> None:
-    """Without a gradient of its own, Adam's first step is the whole rate and AdamW's rate x decay x weight."""
+    """Without a gradient, Adam's first step is the whole rate and AdamW's rate x decay x weight."""
     found = {}
     for kind in ("adam", "adamw"):
         model = nn.Linear(1, 1, bias=False)
