@@ -39,6 +39,7 @@ class ConvEncoderConfig:
     widths: tuple[int, int, int, int]
     bottlenecks: tuple[int, int, int, int]
     depths: tuple[int, int, int, int]
+    attention_blocks: int
     kind: Literal["conv"] = "conv"
 
 
@@ -49,8 +50,8 @@ EncoderConfig = VitEncoderConfig | ConvEncoderConfig
 class SamConfig:
     """SAM's three parts. The pixel statistics are SAM's, for RGB in [0, 255].
 
-    `draw_prompts` shows the decoder boxes and points also as a drawn mask prompt, where no mask is
-    given (`glesam.drawn_prompts`). SAM does not; a small decoder trained on little data needs it.
+    `guided` gives the mask decoder what SAM's has not, and what a decoder trained on little data needs:
+    prompts drawn as masks (`glesam.drawn_prompts`) and the statistics of what they mark (`glesam.guide`).
     """
 
     sam_type: str
@@ -60,7 +61,7 @@ class SamConfig:
     pixel_mean: tuple[float, float, float] = (123.675, 116.28, 103.53)
     pixel_std: tuple[float, float, float] = (58.395, 57.12, 57.375)
     mask_threshold: float = 0.0
-    draw_prompts: bool = False
+    guided: bool = False
 
 
 @dataclass(frozen=True)
@@ -177,23 +178,23 @@ def tiny(unet_style: Literal["sd15", "sd21"] = "sd15") -> GleSamConfig:
 
 
 def nano() -> GleSamConfig:
-    """The shipped model: a convolutional encoder at 512 px and a three-level U-Net, CPU-sized."""
+    """The shipped model: a convolutional encoder at 512 px and a two-level U-Net, CPU-sized."""
     unet = UNetConfig(
-        block_out_channels=(64, 64, 128),
-        down_block_types=("DownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D"),
-        up_block_types=("CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "UpBlock2D"),
+        block_out_channels=(96, 96),
+        down_block_types=("DownBlock2D", "CrossAttnDownBlock2D"),
+        up_block_types=("CrossAttnUpBlock2D", "UpBlock2D"),
         layers_per_block=1,
-        attention_head_dim=(2, 2, 4),
-        cross_attention_dim=64,
+        attention_head_dim=(3, 3),
+        cross_attention_dim=32,
         use_linear_projection=True,
     )
     encoder = ConvEncoderConfig(
-        widths=(64, 128, 256, 384), bottlenecks=(32, 64, 96, 128), depths=(2, 3, 4, 4)
+        widths=(64, 128, 256, 320), bottlenecks=(32, 64, 96, 128), depths=(2, 3, 5, 3), attention_blocks=2
     )
     return GleSamConfig(
         name="nano",
-        sam=SamConfig("nano", 512, encoder, decoder_mlp_dim=512, draw_prompts=True),
-        gle=GleConfig(unet, gamma=2.0, timestep=20, lora_rank=16, lora_alpha=16.0, text_tokens=8),
+        sam=SamConfig("nano", 512, encoder, decoder_mlp_dim=512, guided=True),
+        gle=GleConfig(unet, gamma=2.0, timestep=50, lora_rank=40, lora_alpha=40.0, text_tokens=8),
     )
 
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import interpolate, pixel_unshuffle
+from torch.nn.functional import avg_pool2d, interpolate, pixel_unshuffle, scaled_dot_product_attention
 
 from glesam.config import EMBEDDING_CHANNELS, ConvEncoderConfig
+from glesam.guide import PIXELS_PER_SPOT, SPOTS_PER_SIDE
 from glesam.sam_modules import LayerNorm2d
 
 
@@ -35,6 +36,15 @@ def place_features(height: int, width: int) -> Tensor:
     return torch.stack(features).unsqueeze(0)
 
 
+def colours(image: Tensor) -> Tensor:
+    """Normalized image [B, 3, S, S] -> mean colour of every 4 x 4 px, [B, 48, S/16, S/16].
+
+    Channel 16 c + i is colour c of the i-th of a cell's 4 x 4 spots, row by row, as `pixel_shuffle`
+    takes them apart again.
+    """
+    return pixel_unshuffle(avg_pool2d(image, PIXELS_PER_SPOT), SPOTS_PER_SIDE)
+
+
 class Bottleneck(nn.Module):
     """ResNet's bottleneck with an identity skip (He et al., 2016)."""
 
@@ -52,15 +62,40 @@ class Bottleneck(nn.Module):
         return torch.relu(x + self.body(x))
 
 
+class SelfAttention(nn.Module):
+    """A pre-norm transformer block over all cells (Vaswani et al., 2017), [B, C, h, w] in and out."""
+
+    def __init__(self, channels: int, heads: int = 4, mlp_ratio: int = 2) -> None:
+        super().__init__()
+        self.heads = heads
+        self.norm1 = nn.LayerNorm(channels)
+        self.qkv = nn.Linear(channels, 3 * channels)
+        self.proj = nn.Linear(channels, channels)
+        self.norm2 = nn.LayerNorm(channels)
+        self.mlp = nn.Sequential(
+            nn.Linear(channels, mlp_ratio * channels), nn.GELU(), nn.Linear(mlp_ratio * channels, channels)
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        cells = x.flatten(2).transpose(1, 2)
+        cells = cells + self.proj(self.attend(self.norm1(cells)))
+        cells = cells + self.mlp(self.norm2(cells))
+        return cells.transpose(1, 2).reshape(x.shape)
+
+    def attend(self, cells: Tensor) -> Tensor:
+        q, k, v = self.qkv(cells).unflatten(2, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
+        return scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2)
+
+
 class ConvEncoder(nn.Module):
     """Image float32 [B, 3, S, S], normalized -> image embeddings [B, 256, S/16, S/16].
 
-    Strides 4 to 32; the embedding joins stride 8 (rearranged, so that edges survive), 16 and 32,
-    and ends in the same neck as SAM's ViT, plus an embedding of each cell's place. S must be a
-    multiple of 32.
+    Strides 4 to 32 are joined at 16 (4 and 8 rearranged, so that edges survive), look at each other in
+    `config.attention_blocks`, and end in the same neck as SAM's ViT. S must be a multiple of 32.
 
-    SAM's decoder shows its image tokens where they are only through attention; a decoder trained on
-    little data finds a box much sooner when the place is also in what it attends to.
+    Every cell also knows its place: SAM's decoder shows its image tokens where they are only through
+    attention, and finds a box much sooner when the place is in what it attends to. And its first 48
+    channels are plain colours, for `glesam.guide`.
     """
 
     def __init__(self, config: ConvEncoderConfig) -> None:
@@ -81,9 +116,13 @@ class ConvEncoder(nn.Module):
                 strict=True,
             )
         )
+        self.lateral4 = nn.Conv2d(16 * widths[0], EMBEDDING_CHANNELS, 1)
         self.lateral8 = nn.Conv2d(4 * widths[1], EMBEDDING_CHANNELS, 1)
         self.lateral16 = nn.Conv2d(widths[2], EMBEDDING_CHANNELS, 1)
         self.lateral32 = nn.Conv2d(widths[3], EMBEDDING_CHANNELS, 1)
+        self.attention = nn.Sequential(
+            *(SelfAttention(EMBEDDING_CHANNELS) for _ in range(config.attention_blocks))
+        )
         self.neck = nn.Sequential(
             LayerNorm2d(EMBEDDING_CHANNELS),
             nn.Conv2d(EMBEDDING_CHANNELS, EMBEDDING_CHANNELS, 3, padding=1, bias=False),
@@ -103,8 +142,11 @@ class ConvEncoder(nn.Module):
         for stage in self.stages:
             x = stage(x)
             features.append(x)
-        _, stride8, stride16, stride32 = features
+        stride4, stride8, stride16, stride32 = features
+        detail = self.lateral4(pixel_unshuffle(stride4, 4)) + self.lateral8(pixel_unshuffle(stride8, 2))
         context = interpolate(self.lateral32(stride32), scale_factor=2.0, mode="nearest")
-        merged = self.lateral8(pixel_unshuffle(stride8, 2)) + self.lateral16(stride16) + context
-        embeddings: Tensor = self.neck(merged)
-        return embeddings + self.place_embeddings(*embeddings.shape[-2:])
+        place = self.place_embeddings(*stride16.shape[-2:])
+        merged = self.attention(detail + self.lateral16(stride16) + context + place)
+        learned = self.neck(merged) + place
+        seen = colours(image)
+        return torch.cat([seen, learned[:, seen.shape[1] :]], dim=1)

@@ -34,6 +34,14 @@ def draw_prompts(point_coords: Tensor, point_labels: Tensor, height: int, width:
     return SURE_LOGIT * (2 * inside.unsqueeze(1) - 1)
 
 
+def box_limit(point_coords: Tensor, point_labels: Tensor, height: int, width: int) -> Tensor:
+    """Where the object may lie, float [N, 1, height, width]: in the box, or anywhere without one."""
+    x = (torch.arange(width) + 0.5) * PIXELS_PER_CELL
+    y = (torch.arange(height) + 0.5) * PIXELS_PER_CELL
+    has_box = _is(point_labels, BOX_TOP_LEFT).amax(1).unsqueeze(-1)
+    return (has_box * _box(point_coords, point_labels, x, y) + 1 - has_box).unsqueeze(1)
+
+
 def _box(coords: Tensor, labels: Tensor, x: Tensor, y: Tensor) -> Tensor:
     """Share of each cell that the box covers, [N, height, width]; 0 everywhere without a box."""
     start = (coords * _is(labels, BOX_TOP_LEFT)).sum(1).unsqueeze(-1)

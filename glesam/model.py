@@ -84,7 +84,6 @@ class GleSam(nn.Module):
             point_labels,
             mask_input,
             has_mask_input,
-            self.config.sam.draw_prompts,
         )
 
     def forward(

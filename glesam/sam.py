@@ -16,7 +16,8 @@ from glesam.config import (
     SamConfig,
 )
 from glesam.conv_encoder import ConvEncoder
-from glesam.drawn_prompts import draw_prompts
+from glesam.drawn_prompts import box_limit, draw_prompts
+from glesam.guide import Guide, per_prompt
 from glesam.sam_modules import ImageEncoderViT, MaskDecoder, PromptEncoder, TwoWayTransformer
 
 NUM_MASKS = 4
@@ -58,13 +59,16 @@ def build_mask_decoder(config: SamConfig) -> Any:  # noqa: ANN401 - segment-anyt
     transformer = TwoWayTransformer(
         depth=2, embedding_dim=EMBEDDING_CHANNELS, num_heads=8, mlp_dim=config.decoder_mlp_dim
     )
-    return MaskDecoder(
+    decoder = MaskDecoder(
         transformer_dim=EMBEDDING_CHANNELS,
         transformer=transformer,
         num_multimask_outputs=NUM_MASKS - 1,
         iou_head_depth=3,
         iou_head_hidden_dim=256,
     )
+    if config.guided:
+        decoder.guide = Guide()
+    return decoder
 
 
 def embed_points(
@@ -89,43 +93,34 @@ def embed_points(
     return embedding
 
 
-def embed_masks(
-    prompt_encoder: nn.Module, mask_input: Tensor, has_mask_input: Tensor, drawn: Tensor | None = None
-) -> Tensor:
+def embed_masks(prompt_encoder: nn.Module, mask_input: Tensor, has_mask_input: Tensor) -> Tensor:
     """Dense prompt embeddings [N, 256, S/16, S/16].
 
     Args:
         mask_input: float [N, 1, S/4, S/4], logits.
         has_mask_input: float [N]; 1 where the mask counts, 0 where SAM's "no mask" stands instead.
-        drawn: float [N, 1, S/4, S/4]; where given, it stands in for a missing mask.
     """
     encoder: Any = prompt_encoder
     has_mask = has_mask_input.reshape(-1, 1, 1, 1)
-    if drawn is not None:
-        dense: Tensor = encoder.mask_downscaling(has_mask * mask_input + (1 - has_mask) * drawn)
-        return dense
     no_mask = encoder.no_mask_embed.weight.reshape(1, -1, 1, 1)
-    dense = has_mask * encoder.mask_downscaling(mask_input) + (1 - has_mask) * no_mask
+    dense: Tensor = has_mask * encoder.mask_downscaling(mask_input) + (1 - has_mask) * no_mask
     return dense
 
 
 def predict_masks(
     mask_decoder: nn.Module,
-    image_embeddings: Tensor,
+    source: Tensor,
     image_pe: Tensor,
     sparse: Tensor,
-    dense: Tensor,
+    details: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
     """All four masks of each prompt, as `MaskDecoder.predict_masks` computes them.
 
-    SAM repeats one image's embedding for every prompt; here the embedding broadcasts, so that no
-    data-dependent repeat enters the graph and prompts of several images can share a batch.
-
     Args:
-        image_embeddings: [1 or N, 256, S/16, S/16].
+        source: [N, 256, S/16, S/16], image and dense prompt embeddings.
         image_pe: [1, 256, S/16, S/16], the dense positional encoding.
         sparse: [N, P, 256].
-        dense: [N, 256, S/16, S/16].
+        details: added to the upscaled features that masks are read from, [N, 32, S/4, S/4].
 
     Returns:
         low_res_masks [N, 4, S/4, S/4], logits, and iou_predictions [N, 4].
@@ -133,10 +128,11 @@ def predict_masks(
     decoder: Any = mask_decoder
     learned = torch.cat([decoder.iou_token.weight, decoder.mask_tokens.weight])
     tokens = torch.cat([learned.expand(sparse.shape[0], -1, -1), sparse], dim=1)
-    source = image_embeddings + dense
     n, channels, height, width = source.shape
     tokens, source = decoder.transformer(source, image_pe.expand_as(source), tokens)
     upscaled = decoder.output_upscaling(source.transpose(1, 2).reshape(n, channels, height, width))
+    if details is not None:
+        upscaled = upscaled + details
     weights = torch.stack(
         [mlp(tokens[:, 1 + i]) for i, mlp in enumerate(decoder.output_hypernetworks_mlps)], dim=1
     )
@@ -152,17 +148,28 @@ def decode(
     point_labels: Tensor,
     mask_input: Tensor,
     has_mask_input: Tensor,
-    draw: bool = False,
 ) -> tuple[Tensor, Tensor]:
     """Image embeddings and N prompts -> low_res_masks [N, 4, S/4, S/4], iou_predictions [N, 4].
 
-    The arguments are the decoder graph's (docs/bundle.md). S follows from the embedding's size.
-    `draw` is `SamConfig.draw_prompts`.
+    The arguments are the decoder graph's (docs/bundle.md), but for `image_embeddings`, which may be of B
+    pictures, [B, 256, S/16, S/16]: N is then a multiple of B, prompts picture by picture. S follows from
+    the embedding's size. SAM repeats one picture's embedding for every prompt; here it broadcasts, so that
+    no data-dependent repeat enters the graph.
     """
     encoder: Any = prompt_encoder
     height, width = image_embeddings.shape[-2:]
     image_pe = encoder.pe_layer((height, width)).unsqueeze(0)
     sparse = embed_points(encoder, point_coords, point_labels, height * EMBEDDING_STRIDE)
-    drawn = draw_prompts(point_coords, point_labels, 4 * height, 4 * width) if draw else None
-    dense = embed_masks(encoder, mask_input, has_mask_input, drawn)
-    return predict_masks(mask_decoder, image_embeddings, image_pe, sparse, dense)
+    guide: Guide | None = getattr(mask_decoder, "guide", None)
+    if guide is None:
+        dense = embed_masks(encoder, mask_input, has_mask_input)
+        source = per_prompt(image_embeddings, dense.shape[0]) + dense
+        return predict_masks(mask_decoder, source, image_pe, sparse)
+    has_mask = has_mask_input.reshape(-1, 1, 1, 1)
+    drawn = draw_prompts(point_coords, point_labels, 4 * height, 4 * width)
+    marked = has_mask * mask_input + (1 - has_mask) * drawn
+    limit = box_limit(point_coords, point_labels, 4 * height, 4 * width)
+    cues = guide.cues(image_embeddings, marked, limit)
+    source = guide.source(image_embeddings, encoder.mask_downscaling(marked), cues)
+    details = guide.details(image_embeddings, cues)
+    return predict_masks(mask_decoder, source, image_pe, sparse, details)
