@@ -46,6 +46,7 @@ def test_another_format_version_says_what_to_do(version: object) -> None:
         (lambda c: c["sam"]["encoder"].update(kind="swin"), "swin"),
         (lambda c: c["sam"]["encoder"].pop("kind"), "kind"),
         (lambda c: c["gle"]["unet"].pop("layers_per_block"), "layers_per_block"),
+        (lambda c: c["sam"].update(draw_prompts=True), "draw_prompts"),
         (lambda c: c.update(sam=None), "NoneType"),
     ],
 )
@@ -54,6 +55,21 @@ def test_a_missing_or_unknown_field_is_named(change: Callable[[dict[str, Any]], 
     change(content)
     with pytest.raises(ValueError, match=f"not a GleSAM config.json: .*{named}"):
         GleSamConfig.from_json(json.dumps(content))
+
+
+def test_the_number_of_attention_blocks_is_never_guessed() -> None:
+    content = json.loads(nano().to_json())
+    del content["sam"]["encoder"]["attention_blocks"]
+    with pytest.raises(ValueError, match=r"not a GleSAM config\.json: .*attention_blocks"):
+        GleSamConfig.from_json(json.dumps(content))
+
+
+def test_sam_is_plain_unless_its_config_says_otherwise() -> None:
+    content = json.loads(tiny().to_json())
+    del content["sam"]["guided"]
+    assert not GleSamConfig.from_json(json.dumps(content)).sam.guided
+    assert nano().sam.guided
+    assert not official("vit_b", "sd15").sam.guided
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", "null", "3", '"config"'])

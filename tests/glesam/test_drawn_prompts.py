@@ -1,16 +1,12 @@
-"""Boxes and points as a mask prompt, for the model that is trained to need it."""
+"""Boxes and points as a mask prompt, and where the object may lie."""
 
 from __future__ import annotations
-
-from dataclasses import replace
 
 import pytest
 import torch
 from torch import Tensor
 
-from glesam.config import tiny
-from glesam.drawn_prompts import SURE_LOGIT, draw_prompts
-from glesam.model import GleSam
+from glesam.drawn_prompts import SURE_LOGIT, box_limit, draw_prompts
 
 PADDING = (0.0, 0.0, -1)
 
@@ -51,19 +47,32 @@ def test_padding_points_draw_nothing() -> None:
     assert torch.equal(drawn((42, 10, 1), PADDING, PADDING), drawn((42, 10, 1), PADDING))
 
 
-def test_only_a_model_that_draws_sees_the_drawing_and_a_mask_given_comes_first() -> None:
-    torch.manual_seed(0)
-    plain = GleSam(tiny()).eval()
-    drawing = GleSam(replace(plain.config, sam=replace(plain.config.sam, draw_prompts=True))).eval()
-    drawing.load_state_dict(plain.state_dict())
-    z, mask = torch.randn(1, 256, 4, 4), torch.randn(1, 1, 16, 16)
-    prompt = torch.tensor([[[8.0, 12.0], [30.0, 40.0]]]), torch.tensor([[2, 3]])
-    with torch.no_grad():
-        for model in (plain, drawing):
-            ignored = [model.decode(z, *prompt, m, torch.zeros(1))[0] for m in (mask, 0 * mask)]
-            assert torch.equal(*ignored)
-        assert not torch.allclose(ignored[0], plain.decode(z, *prompt, mask, torch.zeros(1))[0])
-        given = [model.decode(z, *prompt, mask, torch.ones(1))[0] for model in (plain, drawing)]
-        torch.testing.assert_close(*given)
-        by_hand = plain.decode(z, *prompt, draw_prompts(*prompt, 16, 16), torch.ones(1))[0]
-        torch.testing.assert_close(ignored[0], by_hand)
+def limit(*points: tuple[float, float, int]) -> Tensor:
+    """The limit of one prompt in a 64 x 64 picture, [16, 16]."""
+    table = torch.tensor([points])
+    return box_limit(table[..., :2], table[..., 2].int(), 16, 16)[0, 0]
+
+
+def test_the_limit_of_a_box_is_the_box_whatever_points_are_with_it() -> None:
+    box = ((8.0, 12.0, 2), (30.0, 40.0, 3))
+    expected = torch.zeros(16, 16)
+    expected[3:10, 2:7] = 1
+    expected[3:10, 7] = 0.5
+    assert torch.equal(limit(*box), expected)
+    assert torch.equal(limit((50, 50, 1), (10, 20, 0), *box, PADDING), expected)
+
+
+def test_points_alone_have_no_limit() -> None:
+    assert (limit((42, 10, 1), (3, 3, 0), PADDING) == 1).all()
+
+
+def test_a_box_without_an_inside_leaves_no_place() -> None:
+    assert (limit((20, 20, 2), (20, 20, 3)) == 0).all()
+
+
+def test_every_prompt_of_a_batch_has_its_own_drawing_and_limit() -> None:
+    prompts = [((8.0, 12.0, 2), (30.0, 40.0, 3)), ((42.0, 10.0, 1), PADDING)]
+    table = torch.tensor(prompts)
+    coords, labels = table[..., :2], table[..., 2].int()
+    assert torch.equal(draw_prompts(coords, labels, 16, 16)[:, 0], torch.stack([drawn(*p) for p in prompts]))
+    assert torch.equal(box_limit(coords, labels, 16, 16)[:, 0], torch.stack([limit(*p) for p in prompts]))
