@@ -80,7 +80,8 @@ class SelfAttention(nn.Module):
         cells = x.flatten(2).transpose(1, 2)
         cells = cells + self.proj(self.attend(self.norm1(cells)))
         cells = cells + self.mlp(self.norm2(cells))
-        return cells.transpose(1, 2).reshape(x.shape)
+        mixed: Tensor = cells.transpose(1, 2).reshape(x.shape)
+        return mixed
 
     def attend(self, cells: Tensor) -> Tensor:
         q, k, v = self.qkv(cells).unflatten(2, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
@@ -128,7 +129,6 @@ class ConvEncoder(nn.Module):
             nn.Conv2d(EMBEDDING_CHANNELS, EMBEDDING_CHANNELS, 3, padding=1, bias=False),
             LayerNorm2d(EMBEDDING_CHANNELS),
         )
-
         self.place = nn.Conv2d(PLACE_FEATURES, EMBEDDING_CHANNELS, 1, bias=False)
 
     def place_embeddings(self, height: int, width: int) -> Tensor:

@@ -10,12 +10,11 @@ import torch
 from torch import Tensor
 
 from glesam.config import BACKGROUND, BOX_BOTTOM_RIGHT, BOX_TOP_LEFT, FOREGROUND
+from glesam.guide import PIXELS_PER_SPOT
 
-PIXELS_PER_CELL = 4
-"""A mask prompt has a quarter of the input's size."""
 POINT_SIGMA_PX = 12.0
 SURE_LOGIT = 8.0
-"""Logit of a cell that is surely inside the prompt; the negative stands for outside."""
+"""Logit of a spot that is surely inside the prompt; the negative stands for outside."""
 
 
 def draw_prompts(point_coords: Tensor, point_labels: Tensor, height: int, width: int) -> Tensor:
@@ -26,8 +25,7 @@ def draw_prompts(point_coords: Tensor, point_labels: Tensor, height: int, width:
         point_labels: int [N, P], SAM's values.
         height, width: of the mask prompt, S/4.
     """
-    x = (torch.arange(width) + 0.5) * PIXELS_PER_CELL
-    y = (torch.arange(height) + 0.5) * PIXELS_PER_CELL
+    x, y = _centres(width), _centres(height)
     inside = _box(point_coords, point_labels, x, y)
     inside = torch.maximum(inside, _points(point_coords, point_labels, FOREGROUND, x, y))
     inside = inside - _points(point_coords, point_labels, BACKGROUND, x, y)
@@ -36,14 +34,18 @@ def draw_prompts(point_coords: Tensor, point_labels: Tensor, height: int, width:
 
 def box_limit(point_coords: Tensor, point_labels: Tensor, height: int, width: int) -> Tensor:
     """Where the object may lie, float [N, 1, height, width]: in the box, or anywhere without one."""
-    x = (torch.arange(width) + 0.5) * PIXELS_PER_CELL
-    y = (torch.arange(height) + 0.5) * PIXELS_PER_CELL
+    x, y = _centres(width), _centres(height)
     has_box = _is(point_labels, BOX_TOP_LEFT).amax(1).unsqueeze(-1)
     return (has_box * _box(point_coords, point_labels, x, y) + 1 - has_box).unsqueeze(1)
 
 
+def _centres(spots: int) -> Tensor:
+    """Of the spots along one axis, px."""
+    return (torch.arange(spots) + 0.5) * PIXELS_PER_SPOT
+
+
 def _box(coords: Tensor, labels: Tensor, x: Tensor, y: Tensor) -> Tensor:
-    """Share of each cell that the box covers, [N, height, width]; 0 everywhere without a box."""
+    """Share of each spot that the box covers, [N, height, width]; 0 everywhere without a box."""
     start = (coords * _is(labels, BOX_TOP_LEFT)).sum(1).unsqueeze(-1)
     end = (coords * _is(labels, BOX_BOTTOM_RIGHT)).sum(1).unsqueeze(-1)
     columns = _covered(x, start[:, 0], end[:, 0])
@@ -52,10 +54,10 @@ def _box(coords: Tensor, labels: Tensor, x: Tensor, y: Tensor) -> Tensor:
 
 
 def _covered(centres: Tensor, start: Tensor, end: Tensor) -> Tensor:
-    """Share of each cell along one axis that lies between `start` and `end` [N, 1], px."""
-    half = PIXELS_PER_CELL / 2
+    """Share of each spot along one axis that lies between `start` and `end` [N, 1], px."""
+    half = PIXELS_PER_SPOT / 2
     length = torch.minimum(centres + half, end) - torch.maximum(centres - half, start)
-    return length.clamp(min=0) / PIXELS_PER_CELL
+    return length.clamp(min=0) / PIXELS_PER_SPOT
 
 
 def _points(coords: Tensor, labels: Tensor, label: int, x: Tensor, y: Tensor) -> Tensor:

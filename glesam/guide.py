@@ -58,14 +58,13 @@ class Guide(nn.Module):
         )
         self.blocks = nn.Sequential(*(GuidedBlock(dilation=2**i) for i in range(BLOCKS)))
         _start_as_colour_codes(self.codes)
-        nn.init.zeros_(self.to_dense.weight)
-        nn.init.zeros_(self.to_dense.bias)
+        _start_as_zero(self.to_dense)
 
     def cues(self, image_embeddings: Tensor, marked: Tensor, limit: Tensor) -> Tensor:
         """float [N, 4, 4h, 4w]: the ratio after each round, scaled, and the last marking in [0, 1].
 
         Args:
-            image_embeddings: [B, 256, h, w]; N is a multiple of B, prompts image by image.
+            image_embeddings: [B, 256, h, w]; N is a multiple of B, prompts picture by picture.
             marked: [N, 1, 4h, 4w], the prompt as logits.
             limit: [N, 1, 4h, 4w], 1 where the object may lie, else 0.
         """
@@ -77,8 +76,7 @@ class Guide(nn.Module):
             ratio = log_share(share, codes) - log_share(1 - share, codes)
             share = limit * (steepness * ratio + offset).sigmoid()
             found.append(ratio / RATIO_SCALE)
-        cues = torch.stack([*found, share], dim=2).flatten(0, 1)
-        return cues.unflatten(2, marked.shape[-2:])
+        return torch.stack([*found, share], dim=2).reshape(marked.shape[0], CUES, *marked.shape[-2:])
 
     def source(self, image_embeddings: Tensor, dense: Tensor, cues: Tensor) -> Tensor:
         """What SAM's transformer reads, [N, 256, h, w]: the embeddings, the dense prompt and the cues."""
@@ -88,8 +86,9 @@ class Guide(nn.Module):
 
     def details(self, image_embeddings: Tensor, cues: Tensor) -> Tensor:
         """What SAM's upscaled features lack, [N, 32, 4h, 4w]: edges of the picture and of the cues."""
-        features = per_prompt(pixel_shuffle(image_embeddings, SPOTS_PER_SIDE), cues.shape[0])
-        details: Tensor = self.detail(torch.cat([features.expand(cues.shape[0], -1, -1, -1), cues], dim=1))
+        n = cues.shape[0]
+        features = per_prompt(pixel_shuffle(image_embeddings, SPOTS_PER_SIDE), n).expand(n, -1, -1, -1)
+        details: Tensor = self.detail(torch.cat([features, cues], dim=1))
         return details
 
 
@@ -98,6 +97,7 @@ class GuidedBlock(nn.Module):
 
     def __init__(self, dilation: int) -> None:
         super().__init__()
+        last = nn.Conv2d(BLOCK_WIDTH, EMBEDDING_CHANNELS, 1)
         self.body = nn.Sequential(
             nn.Conv2d(EMBEDDING_CHANNELS, BLOCK_WIDTH, 1, bias=False),
             nn.BatchNorm2d(BLOCK_WIDTH),
@@ -105,10 +105,9 @@ class GuidedBlock(nn.Module):
             nn.Conv2d(BLOCK_WIDTH, BLOCK_WIDTH, 3, padding=dilation, dilation=dilation, bias=False),
             nn.BatchNorm2d(BLOCK_WIDTH),
             nn.ReLU(),
-            nn.Conv2d(BLOCK_WIDTH, EMBEDDING_CHANNELS, 1),
+            last,
         )
-        nn.init.zeros_(self.body[-1].weight)
-        nn.init.zeros_(self.body[-1].bias)
+        _start_as_zero(last)
 
     def forward(self, x: Tensor) -> Tensor:
         mixed: Tensor = self.body(x)
@@ -133,8 +132,13 @@ def by_picture(x: Tensor, pictures: int) -> Tensor:
 
 
 def per_prompt(x: Tensor, prompts: int) -> Tensor:
-    """[B, ...] -> [N, ...], prompts image by image; a single image broadcasts and stays as it is."""
+    """[B, ...] -> [N, ...], prompts picture by picture; a single picture broadcasts and stays as it is."""
     return x if x.shape[0] == 1 else x.repeat_interleave(prompts // x.shape[0], dim=0)
+
+
+def _start_as_zero(convolution: nn.Conv2d) -> None:
+    for parameter in convolution.parameters():
+        nn.init.zeros_(parameter)
 
 
 @torch.no_grad()

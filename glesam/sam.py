@@ -17,7 +17,7 @@ from glesam.config import (
 )
 from glesam.conv_encoder import ConvEncoder
 from glesam.drawn_prompts import box_limit, draw_prompts
-from glesam.guide import Guide, per_prompt
+from glesam.guide import SPOTS_PER_SIDE, Guide, per_prompt
 from glesam.sam_modules import ImageEncoderViT, MaskDecoder, PromptEncoder, TwoWayTransformer
 
 NUM_MASKS = 4
@@ -166,9 +166,10 @@ def decode(
         source = per_prompt(image_embeddings, dense.shape[0]) + dense
         return predict_masks(mask_decoder, source, image_pe, sparse)
     has_mask = has_mask_input.reshape(-1, 1, 1, 1)
-    drawn = draw_prompts(point_coords, point_labels, 4 * height, 4 * width)
+    spots = SPOTS_PER_SIDE * height, SPOTS_PER_SIDE * width
+    drawn = draw_prompts(point_coords, point_labels, *spots)
     marked = has_mask * mask_input + (1 - has_mask) * drawn
-    limit = box_limit(point_coords, point_labels, 4 * height, 4 * width)
+    limit = box_limit(point_coords, point_labels, *spots)
     cues = guide.cues(image_embeddings, marked, limit)
     source = guide.source(image_embeddings, encoder.mask_downscaling(marked), cues)
     details = guide.details(image_embeddings, cues)

@@ -1,0 +1,162 @@
+"""A model like nano, with a convolutional encoder and a guide, as graphs in both precisions."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import cv2
+import numpy as np
+import onnx
+import pytest
+import torch
+from torch import Tensor, nn
+
+from glesam.config import (
+    BACKGROUND,
+    BOX_BOTTOM_RIGHT,
+    BOX_TOP_LEFT,
+    FOREGROUND,
+    PAD,
+    ConvEncoderConfig,
+    tiny,
+)
+from glesam.model import GleSam
+from glesam_export.graphs import graphs
+from glesam_export.parity import compare, mask_iou
+from glesam_export.precision import half_precision
+from glesam_export.to_onnx import onnx_from_graph
+from glesam_runtime.engines import open_engine
+from glesam_runtime.engines.base import Array
+from glesam_runtime.spec import bundle_contract
+
+Arrays = dict[str, Array]
+
+S = 64
+TENSORRT_10_3 = {
+    "Add", "AveragePool", "Cast", "Concat", "Conv", "ConvTranspose", "Cos", "DepthToSpace", "Div", "Equal",
+    "Erf", "Exp", "Expand", "Gather", "Gemm", "LayerNormalization", "Log", "MatMul", "Max", "Min", "Mul",
+    "Neg", "ReduceMax", "ReduceSum", "Relu", "Reshape", "Resize", "Shape", "Sigmoid", "Sin", "Slice",
+    "Softmax", "Squeeze", "Sub", "Transpose", "Unsqueeze", "Where",
+}  # fmt: skip
+"""What onnx-tensorrt's operator matrix lists and these graphs may use; a new one has to be looked up."""
+MIN_IOU = {"fp32": 0.999, "fp16": 0.97}
+"""Random weights leave many logits at 0: a trained model's masks agree better."""
+MAX_RELATIVE = {"fp32": 1e-5, "fp16": 0.02}
+
+
+@pytest.fixture(scope="module")
+def guided() -> GleSam:
+    """Nothing that starts at zero is zero."""
+    torch.manual_seed(0)
+    config, encoder = tiny(), ConvEncoderConfig((8, 16, 16, 16), (4, 4, 4, 4), (1, 1, 1, 1), 1)
+    model = GleSam(replace(config, sam=replace(config.sam, encoder=encoder, guided=True))).eval()
+    for module in model.mask_decoder.guide.modules():
+        if isinstance(module, nn.Conv2d):
+            nn.init.normal_(module.weight, std=0.1)
+    return model.requires_grad_(False)
+
+
+@pytest.fixture(scope="module")
+def folder(guided: GleSam, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Both precisions of both graphs that a guide and an encoder change: `<graph>-<precision>.onnx`."""
+    root = tmp_path_factory.mktemp("guided")
+    for graph in graphs(guided):
+        if graph.name != "gle":
+            model = onnx_from_graph(graph)
+            onnx.save(model, root / f"{graph.name}-fp32.onnx")
+            onnx.save(half_precision(model)[0], root / f"{graph.name}-fp16.onnx")
+    return root
+
+
+@pytest.fixture(scope="module")
+def embeddings(guided: GleSam) -> Tensor:
+    """Of a bright disc on a dark ground."""
+    torch.manual_seed(1)
+    y, x = torch.meshgrid(torch.arange(S), torch.arange(S), indexing="ij")
+    disc = ((x - 30) ** 2 + (y - 34) ** 2 < 16**2).float()
+    return guided.encode(2 * disc - 1 + 0.2 * torch.randn(1, 3, S, S))
+
+
+@pytest.fixture
+def engine(folder: Path, precision: str) -> Callable[[str, Arrays], Arrays]:
+    """The exported graph of this name in `precision`."""
+
+    def run(name: str, feeds: Arrays) -> Arrays:
+        return open_engine("onnxruntime", folder / f"{name}-{precision}.onnx", bundle_contract(S)[name])(
+            feeds
+        )
+
+    return run
+
+
+def decoder_feeds(
+    embeddings: Tensor, prompts: int, points: list[tuple[float, float, int]], with_mask: bool
+) -> Arrays:
+    """Each prompt a few pixels from the one before it."""
+    rng = np.random.default_rng(0)
+    coords = np.array([[(x + 3 * i, y + 2 * i) for x, y, _ in points] for i in range(prompts)], np.float32)
+    smooth = cv2.GaussianBlur(rng.standard_normal((16, 16, prompts), np.float32), (0, 0), 2)
+    return {
+        "image_embeddings": embeddings.numpy(),
+        "point_coords": coords,
+        "point_labels": np.array([[label for *_, label in points]] * prompts, np.int32),
+        "mask_input": 20 * smooth.reshape(16, 16, prompts).transpose(2, 0, 1)[:, None].copy(),
+        "has_mask_input": np.full(prompts, with_mask, np.float32),
+    }
+
+
+PROMPTS = {
+    "box": ([(12.0, 15.0, BOX_TOP_LEFT), (48.0, 53.0, BOX_BOTTOM_RIGHT)], False),
+    "points": ([(30.0, 34.0, FOREGROUND), (5.0, 5.0, BACKGROUND), (0.0, 0.0, PAD)], False),
+    "mask": ([(30.0, 34.0, FOREGROUND), (0.0, 0.0, PAD)], True),
+}
+"""(x, y, label) of each point, and whether the mask counts."""
+
+
+@pytest.mark.parametrize("kind", PROMPTS)
+@pytest.mark.parametrize("prompts", [1, 3])
+def test_prompts_of_every_kind_are_decoded_as_pytorch_does(
+    guided: GleSam,
+    embeddings: Tensor,
+    engine: Callable[[str, Arrays], Arrays],
+    precision: str,
+    prompts: int,
+    kind: str,
+) -> None:
+    feeds = decoder_feeds(embeddings, prompts, *PROMPTS[kind])
+    found = engine("mask_decoder", feeds)
+    masks, ious = guided.decode(**{name: torch.from_numpy(value) for name, value in feeds.items()})
+    assert found["low_res_masks"].shape == (prompts, 4, S // 4, S // 4)
+    assert compare(found["low_res_masks"], masks.numpy()).relative < MAX_RELATIVE[precision]
+    assert compare(found["iou_predictions"], ious.numpy()).relative < MAX_RELATIVE[precision]
+    assert mask_iou(found["low_res_masks"] > 0, masks.numpy() > 0) > MIN_IOU[precision]
+
+
+def test_the_encoder_answers_as_pytorch_does(
+    guided: GleSam, engine: Callable[[str, Arrays], Arrays], precision: str
+) -> None:
+    image = torch.randn(1, 3, S, S)
+    found = engine("image_encoder", {"image": image.numpy()})["image_embeddings"]
+    assert compare(found, guided.encode(image).numpy()).relative < MAX_RELATIVE[precision]
+
+
+def test_every_operator_is_one_that_tensorrt_has(folder: Path) -> None:
+    for path in folder.iterdir():
+        nodes = onnx.load(path).graph.node
+        assert {node.op_type for node in nodes} <= TENSORRT_10_3, path.name
+        assert {node.domain for node in nodes} == {""}
+
+
+def test_the_place_of_a_cell_is_a_constant_of_the_graph(folder: Path) -> None:
+    """Sines of whole feature maps are worked out once, when exporting."""
+    types = {node.op_type for node in onnx.load(folder / "image_encoder-fp32.onnx").graph.node}
+    assert not types & {"Sin", "Cos", "Shape", "Expand"}
+
+
+def test_the_number_of_prompts_and_points_stays_open(folder: Path) -> None:
+    graph = onnx.load(folder / "mask_decoder-fp16.onnx").graph
+    first = {value.name: value.type.tensor_type.shape.dim[0].dim_param for value in graph.input}
+    assert [name for name, dim in first.items() if dim != "num_prompts"] == ["image_embeddings"]
+    assert {value.type.tensor_type.shape.dim[0].dim_param for value in graph.output} == {"num_prompts"}
