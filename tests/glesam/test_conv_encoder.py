@@ -114,3 +114,11 @@ def test_every_cell_knows_its_place() -> None:
     torch.testing.assert_close(features[0, PLACE_FEATURES // 2, :, 0], torch.linspace(-1, 1, 6))
     flat = encoder()(torch.zeros(1, 3, 256, 256))[0, COLOURS:]
     assert not torch.allclose(flat[:, 7, 6], flat[:, 7, 9], atol=1e-3)
+
+
+def test_the_place_is_told_after_the_neck_too() -> None:
+    made = encoder()
+    for parameter in made.neck[-1].parameters():
+        nn.init.zeros_(parameter)
+    learned = made(torch.randn(2, 3, 64, 96))[:, COLOURS:]
+    assert torch.equal(learned, made.place_embeddings(4, 6)[:, COLOURS:].expand_as(learned))
