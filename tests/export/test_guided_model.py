@@ -24,7 +24,7 @@ from glesam.config import (
 )
 from glesam.model import GleSam
 from glesam_export.graphs import graphs
-from glesam_export.parity import compare, mask_iou
+from glesam_export.parity import MIN_IOU, compare, mask_iou
 from glesam_export.precision import half_precision
 from glesam_export.to_onnx import onnx_from_graph
 from glesam_runtime.engines import open_engine
@@ -41,9 +41,7 @@ TENSORRT_10_3 = {
     "Softmax", "Squeeze", "Sub", "Transpose", "Unsqueeze", "Where",
 }  # fmt: skip
 """What onnx-tensorrt's operator matrix lists and these graphs may use; a new one has to be looked up."""
-MIN_IOU = {"fp32": 0.999, "fp16": 0.97}
-"""Random weights leave many logits at 0: a trained model's masks agree better."""
-MAX_RELATIVE = {"fp32": 1e-5, "fp16": 0.02}
+MAX_RELATIVE = {"fp32": 1e-5, "fp16": 5e-3}
 
 
 @pytest.fixture(scope="module")
