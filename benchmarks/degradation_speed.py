@@ -16,9 +16,9 @@ from typing import Annotated
 import cv2
 import numpy as np
 import typer
+from scenes import random_scene
 
 from glesam.data.degradation import LEVEL_RATES, TRAINING_RATES, degrade
-from glesam.data.shapes import random_scene
 
 
 def picture(size: int, rng: np.random.Generator) -> np.ndarray:

@@ -22,12 +22,12 @@ from typing import Annotated, Any, cast
 import numpy as np
 import torch
 import typer
+from scenes import random_scene
 
 from glesam.config import BaseName, GleSamConfig, SamType, official
 from glesam.data.batches import SamplePool
 from glesam.data.label_maps import objects
 from glesam.data.sample import Sample
-from glesam.data.shapes import random_scene
 from glesam.gle import build_base_unet
 from glesam.model import GleSam
 from glesam.official.build import build_official, start_adapters

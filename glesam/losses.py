@@ -17,18 +17,27 @@ def dice_loss(logits: Tensor, target: Tensor, smooth: float = 1e-6) -> Tensor:
     return 1 - (2 * overlap + smooth) / (total + smooth)
 
 
-def cross_entropy_loss(logits: Tensor, target: Tensor) -> Tensor:
-    """Binary cross entropy per mask, the mean over its pixels, [...]."""
-    return binary_cross_entropy_with_logits(logits, target, reduction="none").mean((-2, -1))
+def cross_entropy_loss(logits: Tensor, target: Tensor, weights: Tensor | None = None) -> Tensor:
+    """Binary cross entropy per mask, the (weighted) mean over its pixels, [...]."""
+    return _mean(binary_cross_entropy_with_logits(logits, target, reduction="none"), weights)
 
 
-def focal_loss(logits: Tensor, target: Tensor) -> Tensor:
-    """-alpha_t (1 - p_t)^gamma log p_t per mask, the mean over its pixels, [...] (Lin et al., 2017)."""
+def focal_loss(logits: Tensor, target: Tensor, weights: Tensor | None = None) -> Tensor:
+    """-alpha_t (1 - p_t)^gamma log p_t per mask, the (weighted) mean over its pixels, [...].
+
+    Lin et al., 2017.
+    """
     cross_entropy = binary_cross_entropy_with_logits(logits, target, reduction="none")
     probability = logits.sigmoid()
     missed = probability + target - 2 * probability * target  # 1 - p_t
     alpha = FOCAL_ALPHA * target + (1 - FOCAL_ALPHA) * (1 - target)
-    return (alpha * missed**FOCAL_GAMMA * cross_entropy).mean((-2, -1))
+    return _mean(alpha * missed**FOCAL_GAMMA * cross_entropy, weights)
+
+
+def _mean(values: Tensor, weights: Tensor | None) -> Tensor:
+    if weights is None:
+        return values.mean((-2, -1))
+    return (weights * values).sum((-2, -1)) / weights.sum((-2, -1))
 
 
 def mask_iou(logits: Tensor, target: Tensor) -> Tensor:

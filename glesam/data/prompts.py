@@ -15,6 +15,8 @@ PromptKind = Literal["box", "points", "both"]
 
 BOX_SHARE = 0.75
 """Of prompts of both kinds."""
+MAX_JITTER = 0.1
+"""Training draws each box's jitter below this, so that a tight box is understood as one."""
 
 
 @dataclass(frozen=True)
@@ -71,5 +73,5 @@ def random_prompt(
     `points` bounds their number, both ends included.
     """
     if kind == "box" or (kind == "both" and rng.random() < BOX_SHARE):
-        return box_prompt(mask, rng)
+        return box_prompt(mask, rng, float(rng.uniform(0, MAX_JITTER)))
     return point_prompt(mask, rng, int(rng.integers(points[0], points[1] + 1)))

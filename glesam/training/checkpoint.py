@@ -11,10 +11,11 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel
 
 from glesam.model import CheckpointError
 
-FORMAT = 2
+FORMAT = 3
 SAMPLED = 64
 """Elements of each tensor that a fingerprint reads: a U-Net of 3.4 GB in a moment."""
 
@@ -49,7 +50,8 @@ class Checkpoint:
 
     Batches, chance and learning rates are functions of the step, so that the step is the state of the
     sampler and of the random generators. Frozen parameters are not saved: they are the model's that
-    the run began with, which `identity` should hold a fingerprint of.
+    the run began with, which `identity` should hold a fingerprint of. `averaged` is the moving average
+    of `module`, where the run has one.
     """
 
     path: Path
@@ -57,16 +59,18 @@ class Checkpoint:
     optimizers: Sequence[torch.optim.Optimizer]
     scaler: Any = None
     identity: Identity = Identity()
+    averaged: AveragedModel | None = None
 
     def save(self, step: int) -> None:
         """Replaces the file; a run that is killed meanwhile keeps the one before."""
         state = {
             "format": FORMAT,
             "step": step,
-            "module": self.trained_state(),
+            "module": trained_state(self.module),
             "optimizers": [optimizer.state_dict() for optimizer in self.optimizers],
             "scaler": self.scaler.state_dict() if self.scaler else {},
             "identity": dict(self.identity.values),
+            "averaged": trained_state(self.averaged) if self.averaged else {},
         }
         self.path.parent.mkdir(parents=True, exist_ok=True)
         partial = self.path.with_name(f".{self.path.name}.partial")
@@ -92,15 +96,12 @@ class Checkpoint:
             optimizer.load_state_dict(saved)
         if self.scaler and state["scaler"]:
             self.scaler.load_state_dict(state["scaler"])
+        if self.averaged:
+            self.averaged.load_state_dict(state["averaged"], strict=False)
         return int(state["step"])
 
-    def trained_state(self) -> dict[str, Tensor]:
-        """All parameters that are trained, and all buffers (running statistics)."""
-        frozen = {name for name, parameter in self.module.named_parameters() if not parameter.requires_grad}
-        return {name: tensor for name, tensor in self.module.state_dict().items() if name not in frozen}
-
     def check_tensors(self, found: Mapping[str, Tensor]) -> None:
-        own = self.trained_state()
+        own = trained_state(self.module)
         for name in sorted(own.keys() | found.keys()):
             shapes = [list(tensors[name].shape) if name in tensors else None for tensors in (found, own)]
             if shapes[0] != shapes[1]:
@@ -108,6 +109,12 @@ class Checkpoint:
                     f"{self.path} is of another model: {name} is {shapes[0]} there, {shapes[1]} here; "
                     "choose another folder for this run"
                 )
+
+
+def trained_state(module: nn.Module) -> dict[str, Tensor]:
+    """All parameters that are trained, and all buffers (running statistics)."""
+    frozen = {name for name, parameter in module.named_parameters() if not parameter.requires_grad}
+    return {name: tensor for name, tensor in module.state_dict().items() if name not in frozen}
 
 
 def read_state(path: Path) -> dict[str, Any]:

@@ -1,41 +1,52 @@
-"""Stages "base" and "gle": a U-Net that restores embeddings, then its LoRA adaptation to 256 channels.
+"""Stages "base" and "gle": a U-Net that restores embeddings, then its LoRA adaptation.
 
-There is no Stable Diffusion at nano size, so its part is played by a U-Net of ours that restores the
-four channels CRE leaves of an embedding (their sums by index mod 4). It is then frozen, and stage 1 of
-the paper adapts it with LoRA: MSE(gamma z_hat, gamma z_H), z_H the embedding of the clean picture.
+Stage 1 of the paper, "gle", trains LoRA alone on a frozen U-Net: MSE(gamma z_hat, gamma z_H), z_H the
+embedding of the clean picture. There is no Stable Diffusion at nano size, so "base" comes before it and
+trains the U-Net's own weights on the same task. CRE's `conv_in` and `conv_out` stay as they were drawn:
+through their four channels nothing passes that would be worth training, and the base sees and mends the
+embedding through their LoRA.
+
+nano adds what the frozen mask decoder makes of z_hat (`task` above 0): of all ways to be as near to z_H,
+it prefers those that keep masks.
 """
 
 from __future__ import annotations
 
 import torch
-from diffusers import UNet2DConditionModel
 from torch import Tensor
 from torch.nn.functional import mse_loss
 
-from glesam.config import EMBEDDING_CHANNELS
 from glesam.data.batches import Batch
-from glesam.gle import LATENT_CHANNELS
 from glesam.model import GleSam
 from glesam.training.loop import Losses
+from glesam.training.mask_loss import segmentation_losses
 
-REPEATS = EMBEDDING_CHANNELS // LATENT_CHANNELS
+CRE = ("unet.conv_in.", "unet.conv_out.")
 
 
-def base_losses(model: GleSam, base: UNet2DConditionModel, batch: Batch) -> Losses:
-    """Equation (4) with the base U-Net behind CRE, whose repetition is written as a sum here."""
+def select_base(model: GleSam) -> None:
+    """Freezes all but the U-Net's own weights and the LoRA of its first and last convolution."""
+    model.requires_grad_(False)
+    for name, parameter in model.gle.named_parameters():
+        parameter.requires_grad_(("lora_" in name) == name.startswith(CRE))
+
+
+def select_lora(model: GleSam) -> None:
+    """Freezes all but GLE's LoRA."""
+    model.requires_grad_(False)
+    for name, parameter in model.gle.named_parameters():
+        parameter.requires_grad_("lora_" in name)
+
+
+def gle_losses(model: GleSam, batch: Batch, task: float = 0.0) -> Losses:
+    """`task`: weight of the mask decoder's losses on what was restored."""
     damaged, clean = embeddings_of(model, batch)
-    gle = model.gle
-    groups = damaged.reshape(-1, REPEATS, LATENT_CHANNELS, *damaged.shape[-2:])
-    sums = gle.gamma * groups.sum(1)
-    context = gle.get_buffer("text_embedding").expand(len(sums), -1, -1)
-    noise = base(sums, gle.config.timestep, context).sample.repeat(1, REPEATS, 1, 1)
-    restored = gle.skip_scale * damaged - gle.noise_scale * noise
-    return restoration_losses(restored, damaged, clean, gle.gamma)
-
-
-def gle_losses(model: GleSam, batch: Batch) -> Losses:
-    damaged, clean = embeddings_of(model, batch)
-    return restoration_losses(model.enhance(damaged), damaged, clean, model.gle.gamma)
+    restored = model.enhance(damaged)
+    losses = restoration_losses(restored, damaged, clean, model.gle.gamma)
+    if not task:
+        return losses
+    masks = segmentation_losses(model, restored, batch)
+    return {**losses, "loss": losses["loss"] + task * masks["loss"], "iou": masks["iou"]}
 
 
 @torch.no_grad()

@@ -24,6 +24,7 @@ from accelerate import Accelerator
 from accelerate.utils import AutocastKwargs
 from torch import Tensor, nn
 
+from glesam.training.averaging import averaged_weights
 from glesam.training.checkpoint import Checkpoint, Identity
 from glesam.training.rows import BatchT, micro_batches, to_device
 from glesam.training.watch import Lines, Moment, Watcher
@@ -41,7 +42,8 @@ SEED_STRIDE = 1_000_003
 class LoopConfig:
     """`clip` bounds the gradient norm. The rate warms up evenly, then stays or falls as a half cosine.
 
-    Every step's rows are worked off in `accumulation` equal parts, one after the other.
+    Every step's rows are worked off in `accumulation` equal parts, one after the other. `average` above 0
+    is the decay of a moving average of the weights (`glesam.training.averaging`), which the run ends with.
     """
 
     steps: int
@@ -55,6 +57,7 @@ class LoopConfig:
     optimizer: Literal["adamw", "adam"] = "adamw"
     schedule: Literal["cosine", "constant"] = "cosine"
     accumulation: int = 1
+    average: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -120,7 +123,8 @@ def train_players(
     """As `train`, with several players who train parts of `module` in turn, on the same batches."""
     accelerator = accelerator or Accelerator()
     optimizers = [accelerator.prepare_optimizer(build_optimizer(p.parameters, config)) for p in players]
-    file = Checkpoint(checkpoint, module, optimizers, accelerator.scaler, identity)
+    averaged = averaged_weights(module, config.average) if config.average else None
+    file = Checkpoint(checkpoint, module, optimizers, accelerator.scaler, identity, averaged)
     start = file.load()
     accelerator.wait_for_everyone()  # nobody saves before everybody has loaded
     meter = Meter(checkpoint.stem, config, start, watch, accelerator)
@@ -131,10 +135,14 @@ def train_players(
         for player, optimizer in zip(players, optimizers, strict=True):
             if step % player.every == 0:
                 values |= update(player, optimizer, parts, config, step, accelerator)
+        if averaged:
+            averaged.update_parameters(module)
         meter.add(step, values)
         done = step + 1
         if accelerator.is_main_process and (done % config.save_every == 0 or done == config.steps):
             file.save(done)
+    if averaged:
+        module.load_state_dict(averaged.module.state_dict())
     accelerator.free_memory()
     accelerator.wait_for_everyone()
 

@@ -29,7 +29,8 @@ class MaskLoss:
     `single`: mask 0; `multimask`: the best of masks 1 to 3; `iou`: the squared error of the predicted
     IoU. `size`: px, the side to which logits are upsampled to meet the masks; None: the masks are
     averaged down to the logits instead, at a sixteenth of the cost. `feedback`: the share of steps that
-    are answered twice, the second time with the first answer as mask input.
+    are answered twice, the second time with the first answer as mask input. `far`: what the loss of a
+    pixel weighs that is not near its object (`near`); below 1 small objects count as much as large ones.
     """
 
     pixel: PixelLoss = "cross_entropy"
@@ -38,19 +39,18 @@ class MaskLoss:
     iou: float = 1.0
     size: int | None = None
     feedback: float = 0.25
+    far: float = 1.0
 
 
-NANO_LOSS = MaskLoss()
+NANO_LOSS = MaskLoss(multimask=0.5, far=0.1)
 
 
 def segmentation_losses(
     model: GleSam, image_embeddings: Tensor, batch: Batch, loss: MaskLoss = NANO_LOSS
 ) -> Losses:
     """Losses of K prompts on each of B embeddings, [B, 256, S/16, S/16]."""
-    per_image = len(batch.masks) // len(image_embeddings)
-    embeddings = image_embeddings.repeat_interleave(per_image, dim=0)
-    prompt = embeddings, batch.point_coords, batch.point_labels
-    mask_input, has_mask = no_masks(embeddings)
+    prompt = image_embeddings, batch.point_coords, batch.point_labels
+    mask_input, has_mask = no_masks(image_embeddings, len(batch.masks))
     if float(torch.rand(())) < loss.feedback:
         with torch.no_grad():
             first, _ = model.decode(*prompt, mask_input, has_mask)
@@ -72,9 +72,10 @@ def aligned(low_res: Tensor, masks: Tensor, size: int | None) -> tuple[Tensor, T
 def mask_losses(
     logits: Tensor, iou_predictions: Tensor, target: Tensor, loss: MaskLoss = NANO_LOSS
 ) -> Losses:
-    """All tensors [N, 4, ...]; `target` in [0, 1]."""
+    """All tensors [N, 4, ...]; `target` in [0, 1], one mask four times."""
     pixel = focal_loss if loss.pixel == "focal" else cross_entropy_loss
-    per_mask = pixel(logits, target) + dice_loss(logits, target)
+    weights = loss.far + (1 - loss.far) * near(target[:, :1]) if loss.far < 1 else None
+    per_mask = pixel(logits, target, weights) + dice_loss(logits, target)
     single, multi = per_mask[:, 0].mean(), per_mask[:, 1:].min(dim=1).values.mean()
     true_iou = mask_iou(logits.detach(), (target > 0.5).to(target.dtype))
     iou_error = mse_loss(iou_predictions.to(true_iou.dtype), true_iou)
@@ -85,7 +86,27 @@ def mask_losses(
     }
 
 
-def no_masks(embeddings: Tensor) -> tuple[Tensor, Tensor]:
-    """`mask_input` and `has_mask_input` for N prompts without a mask."""
-    n, _, height, width = embeddings.shape
-    return embeddings.new_zeros(n, 1, 4 * height, 4 * width), embeddings.new_zeros(n)
+def near(target: Tensor, margin: float = 0.1, least: int = 2) -> Tensor:
+    """1 in and around the box of each mask [..., h, w], else 0.
+
+    `margin` is a share of the box's side; `least` is in px of the mask.
+    """
+    on = target > 0.5
+    rows, columns = (_near_along(on.any(axis), margin, least) for axis in (-1, -2))
+    return rows.unsqueeze(-1) * columns.unsqueeze(-2)
+
+
+def _near_along(on: Tensor, margin: float, least: int) -> Tensor:
+    """float [..., n]: 1 from a margin before the first to a margin after the last place that is on."""
+    place = torch.arange(on.shape[-1], device=on.device)
+    first = torch.where(on, place, on.shape[-1]).amin(-1, keepdim=True)
+    last = torch.where(on, place, -1).amax(-1, keepdim=True)
+    around = (margin * (last - first)).clamp(min=least)
+    return ((place >= first - around) & (place <= last + around)).float()
+
+
+def no_masks(image_embeddings: Tensor, prompts: int) -> tuple[Tensor, Tensor]:
+    """`mask_input` and `has_mask_input` for prompts without a mask."""
+    height, width = image_embeddings.shape[-2:]
+    empty = image_embeddings.new_zeros(prompts, 1, 4 * height, 4 * width)
+    return empty, image_embeddings.new_zeros(prompts)

@@ -35,7 +35,7 @@ def mask_pictures(model: GleSam, batch: Batch, *, enhance: bool = True) -> NDArr
         embeddings = model.encode(model.normalize(batch.degraded))
         embeddings = model.enhance(embeddings) if enhance else embeddings
         prompt = batch.point_coords[first], batch.point_labels[first]
-        low_res, _ = model.decode(embeddings, *prompt, *no_masks(embeddings))
+        low_res, _ = model.decode(embeddings, *prompt, *no_masks(embeddings, len(embeddings)))
     size = batch.image.shape[-2:]
     predicted = interpolate(low_res[:, :1], size, mode="bilinear", align_corners=False)[:, 0] > 0
     truth = batch.masks[first] > 0.5

@@ -17,18 +17,20 @@ from accelerate import Accelerator
 from torch import Tensor, nn
 
 from glesam.data.batches import Batch, BatchPlan, SamplePool, prefetch
-from glesam.gle import build_base_unet, load_base_weights
 from glesam.model import GleSam
 from glesam.training.checkpoint import Identity
 from glesam.training.decoder_stage import decoder_losses, select_decoder
-from glesam.training.gle_stage import base_losses, gle_losses
+from glesam.training.gle_stage import gle_losses, select_base, select_lora
 from glesam.training.loop import LoopConfig, Losses, train
-from glesam.training.sam_stage import sam_losses
-from glesam.training.shapes_stage import attend_by_place, shape_batches, shape_losses
+from glesam.training.sam_stage import EdgeHead, attend_by_place, sam_losses
 from glesam.training.watch import Lines, Watcher
 
 HARMLESS = frozenset({"save_every", "report_every"})
 """Settings that change no weight."""
+PASTE_SHARE = 0.3
+"""Of pictures into which objects of others are pasted."""
+TASK_WEIGHT = 0.2
+"""Of the mask decoder's losses beside the squared error, while GLE is trained."""
 
 
 @dataclass(frozen=True)
@@ -47,6 +49,7 @@ class Stage:
             self.loop.seed,
             scale=self.scale,
             with_degraded=with_degraded,
+            paste_share=PASTE_SHARE,
         )
 
 
@@ -54,7 +57,6 @@ class Stage:
 class Recipe:
     """All stages, in the order they run. `image_size` of the last four is the model's own."""
 
-    shapes: Stage
     sam_small: Stage
     sam: Stage
     base: Stage
@@ -63,7 +65,6 @@ class Recipe:
 
 
 NANO = Recipe(
-    shapes=Stage(LoopConfig(steps=800, lr=1e-3, clip=1.0), 128, 16),
     sam_small=Stage(LoopConfig(steps=850, lr=8e-4, clip=1.0, seed=1), 256, 8, scale=(1.0, 2.5)),
     sam=Stage(LoopConfig(steps=110, lr=3e-4, clip=1.0, warmup=20, seed=2), 512, 4),
     base=Stage(LoopConfig(steps=110, lr=1e-3, clip=1.0, warmup=20, seed=3), 512, 4),
@@ -113,36 +114,31 @@ def train_model(model: GleSam, pool: SamplePool, run: Run, recipe: Recipe) -> No
 
 
 def train_sam(model: GleSam, pool: SamplePool, run: Run, recipe: Recipe) -> None:
-    """The decoder on shapes, then all of SAM on small pictures, then at full size."""
+    """All of SAM on crops, then on whole pictures."""
+    edge_head = EdgeHead().to(next(model.parameters()).device)
     parts = nn.ModuleDict(
         {
             "image_encoder": model.image_encoder,
             "prompt_encoder": model.prompt_encoder,
             "mask_decoder": model.mask_decoder,
+            "edge_head": edge_head,
         }
     ).train()
     attend_by_place(model)
-    first = recipe.shapes
-    shapes = partial(shape_batches, first.image_size, first.batch_size, first.loop.seed)
-    run.train("shapes", parts, shapes, partial(shape_losses, model), first, model)
     for name, stage in (("sam-small", recipe.sam_small), ("sam", recipe.sam)):
         source = batches(pool, stage.plan(with_degraded=False))
-        run.train(name, parts, source, partial(sam_losses, model), stage, model)
+        run.train(name, parts, source, partial(sam_losses, model, edge_head), stage, model)
 
 
 def train_gle(model: GleSam, pool: SamplePool, run: Run, recipe: Recipe) -> None:
     """The base U-Net, then LoRA on top of it."""
     context = model.gle.get_buffer("text_embedding")
     context.copy_(random_like(context, recipe.base.loop.seed))
-    torch.manual_seed(recipe.base.loop.seed)
-    base = build_base_unet(model.config.gle.unet).to(context.device)
-    source = batches(pool, recipe.base.plan(with_degraded=True))
-    run.train("base", base, source, partial(base_losses, model, base), recipe.base, model)
-    load_base_weights(model.gle.unet, base)
-    for name, parameter in model.gle.named_parameters():
-        parameter.requires_grad_("lora_" in name)
-    source = batches(pool, recipe.gle.plan(with_degraded=True))
-    run.train("gle", model.gle, source, partial(gle_losses, model), recipe.gle, model)
+    losses = partial(gle_losses, model, task=TASK_WEIGHT)
+    for name, select, stage in (("base", select_base, recipe.base), ("gle", select_lora, recipe.gle)):
+        select(model)
+        source = batches(pool, stage.plan(with_degraded=True))
+        run.train(name, model.gle, source, losses, stage, model)
 
 
 def train_decoder(model: GleSam, pool: SamplePool, run: Run, stage: Stage) -> None:

@@ -70,10 +70,9 @@ class StageConfig:
 
     def loop(self, pictures: int) -> LoopConfig:
         """For a training set of so many pictures."""
-        return LoopConfig(
-            steps=self.steps or math.ceil((self.epochs or 0) * pictures / self.batch_size),
-            **{f.name: getattr(self, f.name) for f in fields(LoopConfig) if f.name != "steps"},
-        )
+        steps = self.steps or math.ceil((self.epochs or 0) * pictures / self.batch_size)
+        names = {f.name for f in fields(LoopConfig)} - {"steps", "average"}
+        return LoopConfig(steps, **{name: getattr(self, name) for name in names})
 
     def plan(self, image_size: int) -> BatchPlan:
         """For a model of this image size."""

@@ -18,7 +18,7 @@ from glesam.training.adapters import enable_checkpointing, remove_student
 from glesam.training.checkpoint import Identity, fingerprint
 from glesam.training.critic import Duel, with_noise
 from glesam.training.decoder_stage import decoder_losses, select_decoder
-from glesam.training.gle_stage import gle_losses
+from glesam.training.gle_stage import gle_losses, select_lora
 from glesam.training.loop import train, train_players
 from glesam.training.stage_config import (
     HARMLESS,
@@ -87,8 +87,7 @@ def train_stage(model: GleSam, pool: SamplePool, config: StageConfig, run: Stage
 
 def train_gle(model: GleSam, pool: SamplePool, config: GleStageConfig, run: StageRun) -> None:
     """Stage 1: the adapters of GLE alone; with its optional terms, a critic beside them."""
-    for name, parameter in model.named_parameters():
-        parameter.requires_grad_(name.startswith("gle.") and "lora_" in name)
+    select_lora(model)
     if config.gradient_checkpointing:
         enable_checkpointing(model.gle.unet)
     loop, rows = config.loop(len(pool)), rows_of(run.accelerator, config)

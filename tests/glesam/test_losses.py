@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
 
 from glesam.losses import cross_entropy_loss, dice_loss, focal_loss, mask_iou
-from glesam.training.mask_loss import MaskLoss, aligned, mask_losses
-from glesam.training.sam_stage import coherence_loss
+from glesam.training.mask_loss import MaskLoss, aligned, mask_losses, near
+from glesam.training.sam_stage import coherence_loss, edge_loss, label_edges
 
 TARGET = torch.tensor([[1.0, 1.0], [0.0, 0.0]])
 
@@ -37,6 +38,52 @@ def test_a_share_weighs_the_masks_and_an_untrained_iou_head_nothing() -> None:
     expected = 0.75 * per_mask[:, 0].mean() + 0.25 * per_mask[:, 1:].min(1).values.mean()
     loss = MaskLoss("focal", single=0.75, multimask=0.25, iou=0.0)
     torch.testing.assert_close(mask_losses(logits, torch.full((3, 4), 9.0), target, loss)["loss"], expected)
+
+
+def test_near_is_the_masks_box_and_a_tenth_of_its_side_around_it() -> None:
+    masks = torch.zeros(2, 1, 64, 64)
+    masks[0, 0, 20:41, 30] = 0.7  # both ends of a box 20 px high, 0 px wide: 2 px around it
+    masks[0, 0, 25, 25] = 0.5  # not on
+    masks[1, 0, 1, 0] = masks[1, 0, 62, 50] = 1  # two specks 61 px and 50 px apart: 6.1 and 5 px
+    expected = torch.zeros(2, 1, 64, 64)
+    expected[0, 0, 18:43, 28:33] = 1
+    expected[1, 0, :, :56] = 1
+    assert torch.equal(near(masks), expected)
+
+
+def test_near_grows_by_its_margin_and_an_empty_mask_has_nothing_near() -> None:
+    masks = torch.zeros(2, 64, 64)
+    masks[0, 10:31, 20:61] = 1
+    found = near(masks, margin=0.25, least=0)
+    expected = torch.zeros(64, 64)
+    expected[5:36, 10:64] = 1
+    assert torch.equal(found[0], expected)
+    assert not found[1].any()
+
+
+def test_a_pixel_loss_is_the_mean_that_its_weights_ask_for() -> None:
+    logits, target = torch.randn(3, 4, 8, 8), (torch.rand(3, 1, 8, 8) > 0.5).float().expand(-1, 4, -1, -1)
+    weights = torch.full((3, 1, 8, 8), 0.1)
+    weights[..., :4] = 1
+    for loss in (focal_loss, cross_entropy_loss):
+        near_by, far = (loss(logits[..., part], target[..., part]) for part in (slice(4), slice(4, None)))
+        torch.testing.assert_close(loss(logits, target, weights), (near_by + 0.1 * far) / 1.1)
+        even = torch.full((3, 1, 8, 8), 0.3)
+        torch.testing.assert_close(loss(logits, target, even), loss(logits, target))
+
+
+def test_far_pixels_weigh_what_they_should_and_at_1_as_much_as_all() -> None:
+    target = torch.zeros(1, 4, 32, 32)
+    target[..., 10:13, 10:13] = 1
+    logits, iou = torch.randn(1, 4, 32, 32), torch.zeros(1, 4)
+    mask_0 = MaskLoss(multimask=0, iou=0)
+    plain = (cross_entropy_loss(logits, target) + dice_loss(logits, target))[0, 0]
+    torch.testing.assert_close(mask_losses(logits, iou, target, mask_0)["loss"], plain)
+    almost = mask_losses(logits, iou, target, replace(mask_0, far=1 - 1e-6))["loss"]
+    torch.testing.assert_close(almost, plain)
+    box = ..., slice(8, 15), slice(8, 15)
+    alone = cross_entropy_loss(logits[box], target[box]) + dice_loss(logits, target)
+    torch.testing.assert_close(mask_losses(logits, iou, target, replace(mask_0, far=0))["loss"], alone[0, 0])
 
 
 def test_logits_meet_masks_at_the_size_that_is_asked_for() -> None:
@@ -97,3 +144,22 @@ def test_coherence_rewards_embeddings_that_agree_with_the_labels() -> None:
     crossed = fitting.transpose(2, 3)
     assert float(coherence_loss(fitting, labels)) < 0.1
     assert float(coherence_loss(crossed, labels)) > 1
+
+
+def test_edges_are_the_spots_on_either_side_of_where_labels_meet() -> None:
+    labels = torch.tensor([[[1, 1, 1, 1], [1, 1, 1, 1], [1, 1, 2, 2], [1, 1, 2, 0]]], dtype=torch.uint8)
+    expected = [[0, 0, 0, 0], [0, 0, 1, 1], [0, 1, 1, 1], [0, 1, 1, 1]]
+    assert label_edges(labels).int().tolist() == [expected]
+    assert not label_edges(torch.full((2, 3, 5), 7)).any()
+    assert torch.equal(label_edges(labels.mT), label_edges(labels).mT)
+
+
+def test_the_edge_loss_rewards_edges_where_labels_meet_four_times_as_much_as_none() -> None:
+    labels = torch.zeros(1, 32, 32, dtype=torch.uint8)
+    labels[:, :, 16:] = 9
+    edges = torch.zeros(1, 8, 8)
+    edges[..., 3:5] = 1
+    right = 20 * (2 * edges - 1)
+    assert float(edge_loss(right, labels)) == pytest.approx(0, abs=1e-6)
+    assert float(edge_loss(torch.zeros(1, 8, 8), labels)) == pytest.approx(math.log(2) * (4 * 2 + 6) / 8)
+    assert float(edge_loss(right.mT, labels)) > 5

@@ -7,7 +7,7 @@ import pytest
 from numpy.typing import NDArray
 
 from glesam.data.label_maps import mask_box
-from glesam.data.prompts import PromptKind, box_prompt, point_prompt, random_prompt
+from glesam.data.prompts import MAX_JITTER, PromptKind, box_prompt, point_prompt, random_prompt
 
 
 def random_mask(rng: np.random.Generator) -> NDArray[np.bool_]:
@@ -69,6 +69,18 @@ def test_random_prompts_are_boxes_and_points_that_fit_the_batchs_four_tokens() -
     rng = np.random.default_rng(0)
     kinds = {tuple(random_prompt(random_mask(rng), rng).padded(4).labels.tolist()) for _ in range(100)}
     assert kinds == {(2, 3, -1, -1), (1, -1, -1, -1), (1, 1, -1, -1), (1, 1, 1, -1)}
+
+
+def test_training_draws_boxes_from_tight_to_jittered_by_a_tenth() -> None:
+    mask = np.zeros((200, 200), bool)
+    mask[60:140, 60:140] = True
+    rng = np.random.default_rng(0)
+    moves = [random_prompt(mask, rng, "box").coords - [[60, 60], [140, 140]] for _ in range(1000)]
+    spread = [float(np.sqrt(np.mean(move**2))) / 80 for move in moves]
+    assert min(spread) < 0.01 * MAX_JITTER
+    assert np.mean(spread) == pytest.approx(0.94 * MAX_JITTER / 2, rel=0.05), (
+        ".94: the root of a mean of four"
+    )
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 from typing import BinaryIO
@@ -17,6 +18,7 @@ from glesam.training.loop import LoopConfig, Losses, Player, learning_rate, trai
 from glesam.training.watch import Lines, Moment
 
 CONFIG = LoopConfig(steps=7, lr=0.05, warmup=3, save_every=2, report_every=2, seed=11)
+AVERAGED = replace(CONFIG, average=0.3)
 
 
 def small() -> nn.Sequential:
@@ -48,16 +50,31 @@ def run(model: nn.Module, checkpoint: Path, config: LoopConfig = CONFIG, report:
     return lines
 
 
+def snapshot(module: nn.Module) -> dict[str, Tensor]:
+    return {name: tensor.clone() for name, tensor in module.state_dict().items()}
+
+
+def last(checkpoint: Path) -> nn.Module:
+    """With the weights after the last step, averaged or not."""
+    model = small()
+    model.load_state_dict(torch.load(checkpoint, weights_only=True)["module"])
+    return model
+
+
 def same(one: nn.Module, other: nn.Module) -> bool:
     a, b = one.state_dict(), other.state_dict()
     return a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)
 
 
+@pytest.mark.parametrize("average", [0.0, 0.3])
 @pytest.mark.parametrize("steps", [1, 2, 3, 4, 5, 6])
-def test_interrupted_and_resumed_is_bit_equal_to_uninterrupted(tmp_path: Path, steps: int) -> None:
+def test_interrupted_and_resumed_is_bit_equal_to_uninterrupted(
+    tmp_path: Path, steps: int, average: float
+) -> None:
     """The interruption comes in step `steps` (counted from 0), wherever the last checkpoint was."""
+    config = replace(CONFIG, average=average)
     whole, first, resumed = small(), small(), small()
-    run(whole, tmp_path / "whole.pt")
+    run(whole, tmp_path / "whole.pt", config)
 
     def interrupted(wanted: range) -> Iterator[Tensor]:
         for step, batch in zip(wanted, batches(wanted), strict=True):
@@ -66,20 +83,70 @@ def test_interrupted_and_resumed_is_bit_equal_to_uninterrupted(tmp_path: Path, s
             yield batch
 
     with pytest.raises(KeyboardInterrupt):
-        train(first, interrupted, losses_of(first), CONFIG, tmp_path / "cut.pt", silent)  # type: ignore[arg-type]
+        train(first, interrupted, losses_of(first), config, tmp_path / "cut.pt", silent)  # type: ignore[arg-type]
     assert (tmp_path / "cut.pt").exists() == (steps >= 2)
     torch.manual_seed(99)
     torch.rand(3)
-    run(resumed, tmp_path / "cut.pt")
+    run(resumed, tmp_path / "cut.pt", config)
     assert same(resumed, whole)
 
 
+def test_a_run_with_an_average_ends_with_the_moving_average_of_its_weights(tmp_path: Path) -> None:
+    """Computed by hand: young averages forget faster, and running statistics are averaged too."""
+    model = small()
+    after: list[dict[str, Tensor]] = []
+
+    def seen(steps: range) -> Iterator[Tensor]:
+        for step, batch in zip(steps, batches(steps), strict=True):
+            if step > 0:
+                after.append(snapshot(model))
+            yield batch
+
+    train(model, seen, losses_of(model), AVERAGED, tmp_path / "run.pt", silent)  # type: ignore[arg-type]
+    after.append(snapshot(last(tmp_path / "run.pt")))
+    assert len(after) == CONFIG.steps
+    expected = after[0]
+    for updates, now in enumerate(after[1:], 1):
+        kept = min(0.3, (1 + updates) / (10 + updates))
+        expected = {name: kept * expected[name] + (1 - kept) * now[name] for name in now}
+    found = snapshot(model)
+    for name in found.keys() - {"1.num_batches_tracked"}:
+        torch.testing.assert_close(found[name], expected[name], rtol=1e-5, atol=1e-7)
+        assert not torch.equal(found[name], after[-1][name]), name
+    assert found["1.num_batches_tracked"] == CONFIG.steps
+
+
+def test_an_average_leaves_the_training_itself_as_it_is(tmp_path: Path) -> None:
+    run(small(), tmp_path / "plain.pt")
+    run(small(), tmp_path / "averaged.pt", AVERAGED)
+    assert same(last(tmp_path / "plain.pt"), last(tmp_path / "averaged.pt"))
+
+
+def test_an_average_with_a_longer_memory_than_the_run_forgets_its_first_steps(tmp_path: Path) -> None:
+    """A plain average of this decay would still be 97 % of the weight after the first of 30 steps."""
+    model = nn.Linear(1, 1, bias=False)
+    nn.init.zeros_(model.weight)
+    config = LoopConfig(30, lr=1.0, warmup=0, weight_decay=0, schedule="constant", average=0.999)
+    train(model, batches, lambda _: {"loss": -model.weight.sum()}, config, tmp_path / "run.pt", silent)
+    assert 25 < float(model.weight.detach()) < 29, "the weight has gone up by 1 a step"
+
+
+def test_a_checkpoint_holds_the_average_of_what_is_trained_alone(tmp_path: Path) -> None:
+    model = small()
+    model[0].requires_grad_(False)
+    run(model, tmp_path / "run.pt", AVERAGED)
+    saved = torch.load(tmp_path / "run.pt", weights_only=True)
+    assert saved["averaged"].keys() == {"n_averaged", *(f"module.{name}" for name in saved["module"])}
+    assert "0.weight" not in saved["module"]
+
+
 def test_a_finished_run_is_loaded_and_not_trained_again(tmp_path: Path) -> None:
-    model, again = small(), small()
-    lines = run(model, tmp_path / "run.pt")
-    assert [line.split()[1] for line in lines] == ["2/7", "4/7", "6/7", "7/7"]
-    assert run(again, tmp_path / "run.pt") == []
-    assert same(again, model)
+    for config in (CONFIG, AVERAGED):
+        model, again, path = small(), small(), tmp_path / f"{config.average}.pt"
+        lines = run(model, path, config)
+        assert [line.split()[1] for line in lines] == ["2/7", "4/7", "6/7", "7/7"]
+        assert run(again, path, config) == []
+        assert same(again, model)
 
 
 def test_an_interrupted_save_leaves_the_checkpoint_before(

@@ -7,10 +7,9 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
-from tiny_training import RECIPE, STAGES, small_config, small_model
+from tiny_training import RECIPE, STAGES, small_config, small_model, trained_model
 from torch import Tensor, nn
 from typer.testing import CliRunner
 
@@ -18,15 +17,13 @@ from glesam.cli.train import app
 from glesam.data.batches import Batch, BatchPlan, SamplePool, make_batch
 from glesam.data.datasets import load_datasets
 from glesam.data.in_memory import in_memory
-from glesam.data.shapes import random_scene
-from glesam.gle import build_base_unet, load_base_weights
 from glesam.model import GleSam
 from glesam.training.decoder_stage import decoder_losses
-from glesam.training.gle_stage import base_losses, embeddings_of, gle_losses
+from glesam.training.gle_stage import embeddings_of, gle_losses, select_base, select_lora
 from glesam.training.loop import Losses
+from glesam.training.mask_loss import no_masks, segmentation_losses
 from glesam.training.recipe import Run, train_decoder, train_gle, train_model
-from glesam.training.sam_stage import sam_losses
-from glesam.training.shapes_stage import attend_by_place, coded_embeddings, shape_batches, shape_losses
+from glesam.training.sam_stage import EdgeHead, attend_by_place, coherence_loss, edge_loss, sam_losses
 from glesam.training.watch import Lines, Moment
 
 PLAN = BatchPlan(size=2, image_size=64, seed=0, objects_per_image=2, with_degraded=True)
@@ -60,19 +57,12 @@ def with_gradient(module: nn.Module) -> set[str]:
     return {name for name, p in module.named_parameters() if p.grad is not None and bool(p.grad.any())}
 
 
-def test_the_shapes_stage_trains_the_decoder_and_learns() -> None:
-    model = small_model()
-    attend_by_place(model)
-    (batch,) = shape_batches(64, 4, 0, range(1))
-    assert descends(lambda: shape_losses(model, batch), list(model.mask_decoder.parameters()), 1e-3)
-    assert not any(name.startswith("gle.") for name in with_gradient(model))
-
-
 def test_the_sam_stage_trains_encoder_prompts_and_decoder_and_learns(batch: Batch) -> None:
-    model = small_model().train()
-    parts = [model.image_encoder, model.prompt_encoder, model.mask_decoder]
+    model, edge_head = small_model().train(), EdgeHead()
+    parts = [model.image_encoder, model.prompt_encoder, model.mask_decoder, edge_head]
     trained = [p for part in parts for p in part.parameters()]
-    assert descends(lambda: sam_losses(model, batch), trained, 1e-3)
+    assert descends(lambda: sam_losses(model, edge_head, batch), trained, 1e-3)
+    assert with_gradient(edge_head) == {"weight", "bias"}
     found = with_gradient(model)
     assert {name.split(".")[0] for name in found} == {"image_encoder", "prompt_encoder", "mask_decoder"}
     encoder = {f"image_encoder.{name}" for name, _ in model.image_encoder.named_parameters()}
@@ -81,28 +71,100 @@ def test_the_sam_stage_trains_encoder_prompts_and_decoder_and_learns(batch: Batc
     assert any("mlps.0" in name for name in heads)
 
 
-def test_the_base_stage_trains_the_base_unet_alone_and_learns(batch: Batch) -> None:
+def test_the_edge_head_and_coherence_teach_the_encoder_alone(batch: Batch) -> None:
+    """Neither needs a prompt: with them alone, embeddings come to tell labels and their edges."""
+    model, edge_head = small_model().train(), EdgeHead()
+    for loss in (coherence_loss, lambda z, labels: edge_loss(edge_head(z), labels)):
+        model.zero_grad()
+
+        def losses(loss: Callable[[Tensor, Tensor], Tensor] = loss) -> Losses:
+            return {"loss": loss(model.encode(model.normalize(batch.image)), batch.labels)}
+
+        assert descends(losses, [*model.image_encoder.parameters(), *edge_head.parameters()], 1e-3)
+        assert {name.split(".")[0] for name in with_gradient(model)} == {"image_encoder"}
+    assert with_gradient(edge_head) == {"weight", "bias"}
+
+
+def test_an_edge_heads_spots_are_the_cells_in_rows_and_columns() -> None:
+    """Output 4 y + x of a cell is its spot in row y, column x."""
+    head = EdgeHead()
+    nn.init.zeros_(head.weight)
+    with torch.no_grad():
+        head.bias.copy_(torch.arange(16.0))
+    spots = head(torch.zeros(1, 256, 2, 3))
+    assert spots.shape == (1, 8, 12)
+    assert torch.equal(spots[0, 4:, 8:], torch.arange(16.0).reshape(4, 4))
+
+
+def test_prompts_and_image_attend_where_their_places_agree() -> None:
+    model = small_model()
+    attend_by_place(model)
+    attentions = [m for m in model.mask_decoder.transformer.modules() if hasattr(m, "q_proj")]
+    by_place = [a for a in attentions if torch.equal(a.q_proj.weight, a.k_proj.weight)]
+    assert len(by_place) == 5, "two a layer, and the last one"
+    rows = by_place[0].q_proj.weight
+    torch.testing.assert_close(rows @ rows.T, 1.5**2 * torch.eye(len(rows)), rtol=0, atol=1e-5)
+
+
+def test_the_base_stage_trains_the_unet_but_for_cres_convolutions_which_have_lora(batch: Batch) -> None:
     model = small_model().eval()
-    torch.manual_seed(0)
-    base = build_base_unet(model.config.gle.unet)
-    assert descends(lambda: base_losses(model, base, batch), list(base.parameters()), 3e-3)
-    assert with_gradient(model) == set()
-    assert with_gradient(base) >= {"conv_in.weight", "conv_out.weight", "time_embedding.linear_1.weight"}
+    model.gle.get_buffer("text_embedding").normal_()
+    select_base(model)
+    selected = {name for name, p in model.named_parameters() if p.requires_grad}
+    cre = "gle.unet.conv_in.", "gle.unet.conv_out."
+    lora_of_cre = {f"{conv}lora_{factor}.default.weight" for conv in cre for factor in "AB"}
+    unet = {name for name, _ in model.named_parameters() if name.startswith("gle.unet.")}
+    assert selected == lora_of_cre | {n for n in unet if "lora_" not in n and not n.startswith(cre)}
+    trained = [p for p in model.parameters() if p.requires_grad]
+    assert descends(lambda: gle_losses(model, batch), trained, 3e-3)
+    assert with_gradient(model) <= selected
+    assert with_gradient(model) >= lora_of_cre | {"gle.unet.time_embedding.linear_1.weight"}
 
 
 def test_the_gle_stage_trains_lora_alone_and_learns(batch: Batch) -> None:
-    model = small_model().eval()
-    for name, parameter in model.gle.named_parameters():
-        parameter.requires_grad_("lora_" in name)
-        if "lora_B" in name:  # zero at the start, so that A has no gradient yet
-            nn.init.normal_(parameter, std=0.02)
-    model.gle.get_buffer("text_embedding").normal_()
-    lora = [p for name, p in model.gle.named_parameters() if "lora_" in name]
+    model = trained_model()
+    select_lora(model)
+    lora = [p for p in model.parameters() if p.requires_grad]
     assert descends(lambda: gle_losses(model, batch), lora, 3e-3)
     found, adapted = with_gradient(model), {n for n, _ in model.named_parameters() if "lora_" in n}
     assert found <= adapted
     alone = {n for n in adapted - found if ".mid_block." not in n or not re.search("attn1.to_[qk]", n)}
     assert not alone, "only the mid block's single cell has nothing to attend to but itself"
+
+
+def test_without_a_task_gle_minimizes_the_papers_squared_error_alone(batch: Batch) -> None:
+    model = trained_model()
+    damaged, clean = embeddings_of(model, batch)
+    gamma = model.gle.gamma
+    expected = (gamma * model.enhance(damaged) - gamma * clean).square().mean()
+    losses = gle_losses(model, batch)
+    torch.testing.assert_close(losses["loss"], expected)
+    assert "iou" not in losses
+
+
+def test_the_task_adds_what_the_frozen_decoder_makes_of_the_restored_embedding(batch: Batch) -> None:
+    model = trained_model()
+    select_lora(model)
+    damaged, _ = embeddings_of(model, batch)
+    torch.manual_seed(3)
+    masks = segmentation_losses(model, model.enhance(damaged), batch)
+    torch.manual_seed(3)
+    losses = gle_losses(model, batch, task=0.25)
+    torch.testing.assert_close(losses["loss"], gle_losses(model, batch)["loss"] + 0.25 * masks["loss"])
+    assert torch.equal(losses["iou"], masks["iou"])
+    masks["loss"].backward()
+    assert any("lora_" in name for name in with_gradient(model))
+    assert all("lora_" in name for name in with_gradient(model))
+
+
+def test_prompts_picture_by_picture_are_each_answered_from_its_own_picture(batch: Batch) -> None:
+    """Two embeddings with two prompts each: the second picture's masks do not depend on the first one."""
+    model = trained_model()
+    embeddings, _ = embeddings_of(model, batch)
+    prompts = batch.point_coords, batch.point_labels
+    together, _ = model.decode(embeddings, *prompts, *no_masks(embeddings, 4))
+    second, _ = model.decode(embeddings[1:], *(x[2:] for x in prompts), *no_masks(embeddings, 2))
+    torch.testing.assert_close(together[2:], second, rtol=1e-4, atol=1e-4)
 
 
 def test_the_decoder_stage_reaches_neither_encoder_nor_gle_and_learns(batch: Batch) -> None:
@@ -112,54 +174,12 @@ def test_the_decoder_stage_reaches_neither_encoder_nor_gle_and_learns(batch: Bat
     assert {name.split(".")[0] for name in with_gradient(model)} <= {"mask_decoder", "prompt_encoder"}
 
 
-def test_the_base_losses_are_gles_own_before_any_lora_is_trained(batch: Batch) -> None:
-    """The sum over channels in `base_losses` is CRE's repetition."""
-    model = small_model().eval().double()
-    model.gle.get_buffer("text_embedding").normal_()
-    torch.manual_seed(0)
-    base = build_base_unet(model.config.gle.unet).double()
-    double = Batch(*(x.double() if x.is_floating_point() else x for x in vars(batch).values()))
-    torch.manual_seed(5)
-    expected = base_losses(model, base, double)["loss"]
-    load_base_weights(model.gle.unet, base.float())
-    torch.manual_seed(5)
-    torch.testing.assert_close(gle_losses(model, double)["loss"], expected, rtol=1e-6, atol=0)
-
-
 def test_a_clean_row_has_the_clean_pictures_embedding(pool: SamplePool) -> None:
     model = small_model().eval()
     clean_only = make_batch(pool, replace(PLAN, clean_share=1.0), 0)
     torch.testing.assert_close(*embeddings_of(model, clean_only))
     damaged, clean = embeddings_of(model, make_batch(pool, replace(PLAN, clean_share=0.0), 0))
     assert not any(torch.equal(a, b) for a, b in zip(damaged, clean, strict=True))
-
-
-def test_shape_batches_are_a_function_of_the_step() -> None:
-    first, again = (next(shape_batches(64, 3, 5, range(8, 9))) for _ in range(2))
-    (_, second) = shape_batches(64, 3, 5, range(7, 9))
-    for other in (again, second):
-        assert all(torch.equal(a, b) for a, b in zip(vars(first).values(), vars(other).values(), strict=True))
-    assert first.masks.shape == (12, 64, 64)
-    assert not torch.equal(first.labels, next(shape_batches(64, 3, 5, range(7, 8))).labels)
-
-
-def test_scenes_hold_a_background_and_several_shapes() -> None:
-    scenes = [random_scene(64, np.random.default_rng(seed)) for seed in range(20)]
-    assert all(scene.shape == (64, 64) and scene.dtype == np.uint8 for scene in scenes)
-    assert np.mean([len(np.unique(scene)) for scene in scenes]) > 3
-    assert max(int(scene.max()) for scene in scenes) < 16
-
-
-def test_coded_embeddings_tell_labels_apart_and_are_normalized() -> None:
-    labels = torch.zeros(1, 64, 64, dtype=torch.uint8)
-    labels[:, :, 32:] = 5
-    torch.manual_seed(0)
-    coded = coded_embeddings(labels)
-    assert coded.shape == (1, 256, 4, 4)
-    left, right, far = coded[0, :, 0, 0], coded[0, :, 0, 3], coded[0, :, 3, 0]
-    assert float(left @ far) / 256 > 0.7
-    assert abs(float(left @ right)) / 256 < 0.3
-    assert float(left.square().mean()) == pytest.approx(1, abs=0.01)
 
 
 def state(model: GleSam) -> dict[str, Tensor]:
@@ -181,8 +201,10 @@ def test_the_gle_stages_leave_sam_alone_and_the_decoder_stage_everything_else(
     before = state(model)
     train_gle(model, pool, Run(tmp_path, silent), RECIPE)
     assert all(name.startswith("gle.") for name in changed(before, model))
-    base = torch.load(tmp_path / "base.pt", weights_only=True)["module"]["conv_in.weight"]
-    assert torch.equal(model.gle.unet.conv_in.get_base_layer().weight, base.repeat(1, 64, 1, 1))
+    conv_in, conv_out = (conv.get_base_layer() for conv in (model.gle.unet.conv_in, model.gle.unet.conv_out))
+    assert torch.equal(conv_in.weight, conv_in.weight[:, :4].repeat(1, 64, 1, 1)), "CRE"
+    assert torch.equal(conv_out.weight, conv_out.weight[:4].repeat(64, 1, 1, 1)), "CRE"
+    assert "gle.unet.time_embedding.linear_1.weight" in changed(before, model)
     assert all(bool(p.any()) for name, p in model.gle.named_parameters() if "lora_B" in name)
     before = state(model)
     train_decoder(model, pool, Run(tmp_path, silent), RECIPE.decoder)
@@ -217,6 +239,13 @@ def test_a_recipe_that_is_killed_and_resumed_ends_with_the_same_weights(
     assert changed(trained, resumed) == set()
 
 
+def ended_with(checkpoint: Path) -> dict[str, Tensor]:
+    """The weights that a stage handed on: the averaged ones where it had such."""
+    state = torch.load(checkpoint, weights_only=True)
+    found = state["averaged"] or state["module"]
+    return {name.removeprefix("module."): tensor for name, tensor in found.items() if name != "n_averaged"}
+
+
 def invoke(*arguments: object) -> tuple[int, str, str]:
     result = CliRunner().invoke(app, [*map(str, arguments), "--threads", "1"])
     return result.exit_code, result.stdout, result.stderr
@@ -235,7 +264,7 @@ def test_glesam_train_writes_a_checkpoint_that_loads(
     loaded = GleSam.from_pretrained(out)
     parts = {"sam": loaded.image_encoder, "gle": loaded.gle, "decoder": loaded.mask_decoder}
     for name, part in parts.items():
-        checkpoint = torch.load(tmp_path / "run" / f"{name}.pt", weights_only=True)["module"]
+        checkpoint = ended_with(tmp_path / "run" / f"{name}.pt")
         prefix = "image_encoder." if name == "sam" else ""
         found_in = {key: found for key, found in part.state_dict().items() if prefix + key in checkpoint}
         assert found_in.keys() == {k.removeprefix(prefix) for k in checkpoint if k.startswith(prefix)}
