@@ -151,7 +151,9 @@ def test_edges_are_the_spots_on_either_side_of_where_labels_meet() -> None:
     expected = [[0, 0, 0, 0], [0, 0, 1, 1], [0, 1, 1, 1], [0, 1, 1, 1]]
     assert label_edges(labels).int().tolist() == [expected]
     assert not label_edges(torch.full((2, 3, 5), 7)).any()
-    assert torch.equal(label_edges(labels.mT), label_edges(labels).mT)
+    column = torch.tensor([[[0], [0], [3], [3], [3]]])
+    for line in (column, column.mT):
+        assert label_edges(line).flatten().tolist() == [False, True, True, False, False]
 
 
 def test_the_edge_loss_rewards_edges_where_labels_meet_four_times_as_much_as_none() -> None:
