@@ -25,7 +25,7 @@ def draw_prompts(point_coords: Tensor, point_labels: Tensor, height: int, width:
         point_labels: int [N, P], SAM's values.
         height, width: of the mask prompt, S/4.
     """
-    x, y = _centres(width), _centres(height)
+    x, y = _centres(width, point_coords), _centres(height, point_coords)
     inside = _box(point_coords, point_labels, x, y)
     inside = torch.maximum(inside, _points(point_coords, point_labels, FOREGROUND, x, y))
     inside = inside - _points(point_coords, point_labels, BACKGROUND, x, y)
@@ -34,14 +34,14 @@ def draw_prompts(point_coords: Tensor, point_labels: Tensor, height: int, width:
 
 def box_limit(point_coords: Tensor, point_labels: Tensor, height: int, width: int) -> Tensor:
     """Where the object may lie, float [N, 1, height, width]: in the box, or anywhere without one."""
-    x, y = _centres(width), _centres(height)
+    x, y = _centres(width, point_coords), _centres(height, point_coords)
     has_box = _is(point_labels, BOX_TOP_LEFT).amax(1).unsqueeze(-1)
     return (has_box * _box(point_coords, point_labels, x, y) + 1 - has_box).unsqueeze(1)
 
 
-def _centres(spots: int) -> Tensor:
-    """Of the spots along one axis, px."""
-    return (torch.arange(spots) + 0.5) * PIXELS_PER_SPOT
+def _centres(spots: int, like: Tensor) -> Tensor:
+    """Of the spots along one axis, px, on the device of `like`."""
+    return (torch.arange(spots, device=like.device) + 0.5) * PIXELS_PER_SPOT
 
 
 def _box(coords: Tensor, labels: Tensor, x: Tensor, y: Tensor) -> Tensor:

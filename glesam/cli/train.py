@@ -45,6 +45,7 @@ def train(
     """
     with one_line_errors("glesam-train"):
         from glesam.training.model_source import ModelSource
+        from glesam.training.recipe import PRECISION
         from glesam.training.session import Session, make_accelerator, use_threads
         from glesam.training.stage_config import read_stage_config
 
@@ -53,7 +54,7 @@ def train(
         settings = read_stage_config(config, stage) if config or stage else None
         if settings is None and not source.is_empty():
             raise ValueError("a model to train was given, but not how; add --stage 1 or --stage 2")
-        accelerator = make_accelerator(settings.mixed_precision if settings else "no")
+        accelerator = make_accelerator(settings.mixed_precision if settings else PRECISION)
         session = Session(data, sets, run, out or run / "model", accelerator)
         next_command = f"glesam-export {session.out} --precision fp16"
         if settings is None:
