@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from tiny_training import RECIPE, STAGES, small_config, small_model, trained_model
+from tiny_training import RECIPE, STAGES, fresh_accelerate, small_config, small_model, trained_model
 from torch import Tensor, nn
 from typer.testing import CliRunner
 
@@ -247,7 +247,8 @@ def ended_with(checkpoint: Path) -> dict[str, Tensor]:
 
 
 def invoke(*arguments: object) -> tuple[int, str, str]:
-    result = CliRunner().invoke(app, [*map(str, arguments), "--threads", "1"])
+    with fresh_accelerate():
+        result = CliRunner().invoke(app, [*map(str, arguments), "--threads", "1"])
     return result.exit_code, result.stdout, result.stderr
 
 
