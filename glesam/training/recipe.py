@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from glesam.data.batches import Batch, BatchPlan, SamplePool, prefetch
 from glesam.model import GleSam
+from glesam.training.adapter_start import start_adapters
 from glesam.training.checkpoint import Identity
 from glesam.training.decoder_stage import decoder_losses, select_decoder
 from glesam.training.gle_stage import gle_losses, select_base, select_lora
@@ -30,6 +31,8 @@ HARMLESS = frozenset({"save_every", "report_every"})
 """Settings that change no weight."""
 PASTE_SHARE = 0.3
 """Of pictures into which objects of others are pasted."""
+START_BATCHES = 16
+"""That tell GLE's adapters where to start."""
 TASK_WEIGHT = 0.2
 """Of the mask decoder's losses beside the squared error, while GLE is trained."""
 
@@ -70,8 +73,8 @@ NANO = Recipe(
         LoopConfig(steps=4500, lr=1e-3, clip=1.0, average=0.999, seed=1), 256, 8, scale=(1.0, 2.5)
     ),
     sam=Stage(LoopConfig(steps=1500, lr=5e-4, clip=1.0, average=0.999, seed=2), 512, 4),
-    base=Stage(LoopConfig(steps=800, lr=2e-3, clip=1.0, average=0.98, seed=3), 512, 8),
-    gle=Stage(LoopConfig(steps=400, lr=1.5e-3, clip=1.0, average=0.98, seed=4), 512, 8),
+    base=Stage(LoopConfig(steps=800, lr=1e-3, clip=1.0, average=0.98, seed=3), 512, 8),
+    gle=Stage(LoopConfig(steps=400, lr=7e-4, clip=1.0, average=0.98, seed=4), 512, 8),
     decoder=Stage(LoopConfig(steps=300, lr=1e-4, clip=1.0, average=0.98, seed=5), 512, 4),
 )
 """About three hours on two cores with bf16, by the seconds per step measured while the shipped weights
@@ -140,6 +143,8 @@ def train_gle(model: GleSam, pool: SamplePool, run: Run, recipe: Recipe) -> None
     """The base U-Net, then LoRA on top of it."""
     context = model.gle.get_buffer("text_embedding")
     context.copy_(random_like(context, recipe.base.loop.seed))
+    source = batches(pool, recipe.base.plan(with_degraded=True))
+    start_adapters(model, source(range(START_BATCHES)), recipe.base.loop.seed)
     losses = partial(gle_losses, model, task=TASK_WEIGHT)
     for name, select, stage in (("base", select_base, recipe.base), ("gle", select_lora, recipe.gle)):
         select(model)
