@@ -2,8 +2,8 @@
 
 LoRA's usual start is random, and the first and last convolution of GLE's U-Net reach 256 channels through
 their rank alone: hundreds of steps went by before they had found the directions that matter. These are
-known from a few batches, as principal components. Measured on nano, 200 steps of stage "base" left .96 of the
-squared error with the usual start and .92 with this one.
+known from a few batches, as principal components. On nano, 200 steps of stage "base" left .96 of the squared
+error with the usual start (learning rate 2e-3) and .92 with this one (1e-3); one run each.
 """
 
 from __future__ import annotations
