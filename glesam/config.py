@@ -52,6 +52,7 @@ class SamConfig:
 
     `guided` gives the mask decoder what SAM's has not, and what a decoder trained on little data needs:
     prompts drawn as masks (`glesam.drawn_prompts`) and the statistics of what they mark (`glesam.guide`).
+    `refinements` is how often it is asked for mask 0 again, with its own answer as mask input.
     """
 
     sam_type: str
@@ -62,6 +63,7 @@ class SamConfig:
     pixel_std: tuple[float, float, float] = (58.395, 57.12, 57.375)
     mask_threshold: float = 0.0
     guided: bool = False
+    refinements: int = 0
 
 
 @dataclass(frozen=True)

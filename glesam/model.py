@@ -74,8 +74,9 @@ class GleSam(nn.Module):
         point_labels: Tensor,
         mask_input: Tensor,
         has_mask_input: Tensor,
+        refinements: int | None = None,
     ) -> tuple[Tensor, Tensor]:
-        """See `glesam.sam.decode`."""
+        """See `glesam.sam.decode`; `refinements`: None for the model's own, 0 while it is trained."""
         return decode(
             self.prompt_encoder,
             self.mask_decoder,
@@ -84,6 +85,7 @@ class GleSam(nn.Module):
             point_labels,
             mask_input,
             has_mask_input,
+            self.config.sam.refinements if refinements is None else refinements,
         )
 
     def forward(

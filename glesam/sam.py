@@ -148,6 +148,7 @@ def decode(
     point_labels: Tensor,
     mask_input: Tensor,
     has_mask_input: Tensor,
+    refinements: int = 0,
 ) -> tuple[Tensor, Tensor]:
     """Image embeddings and N prompts -> low_res_masks [N, 4, S/4, S/4], iou_predictions [N, 4].
 
@@ -155,7 +156,30 @@ def decode(
     pictures, [B, 256, S/16, S/16]: N is then a multiple of B, prompts picture by picture. S follows from
     the embedding's size. SAM repeats one picture's embedding for every prompt; here it broadcasts, so that
     no data-dependent repeat enters the graph.
+
+    `refinements`: how often mask 0 is asked for again with itself as mask input. Masks 1 to 3 stay the
+    first answer's: what they have to tell apart, mask 0 has decided.
     """
+    parts = prompt_encoder, mask_decoder
+    prompt = image_embeddings, point_coords, point_labels
+    masks, ious = answer(*parts, *prompt, mask_input, has_mask_input)
+    for _ in range(refinements):
+        again, iou = answer(*parts, *prompt, masks[:, :1], torch.ones_like(has_mask_input))
+        masks = torch.cat([again[:, :1], masks[:, 1:]], dim=1)
+        ious = torch.cat([iou[:, :1], ious[:, 1:]], dim=1)
+    return masks, ious
+
+
+def answer(
+    prompt_encoder: nn.Module,
+    mask_decoder: nn.Module,
+    image_embeddings: Tensor,
+    point_coords: Tensor,
+    point_labels: Tensor,
+    mask_input: Tensor,
+    has_mask_input: Tensor,
+) -> tuple[Tensor, Tensor]:
+    """One pass of the mask decoder; arguments and results are those of `decode`."""
     encoder: Any = prompt_encoder
     height, width = image_embeddings.shape[-2:]
     image_pe = encoder.pe_layer((height, width)).unsqueeze(0)

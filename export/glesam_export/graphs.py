@@ -51,8 +51,9 @@ class GleGraph(nn.Module):
 
 
 class MaskDecoderGraph(nn.Module):
-    def __init__(self, prompt_encoder: nn.Module, mask_decoder: nn.Module) -> None:
+    def __init__(self, prompt_encoder: nn.Module, mask_decoder: nn.Module, refinements: int) -> None:
         super().__init__()
+        self.refinements = refinements
         self.prompt_encoder = with_native_layer_norm(prompt_encoder)
         self.mask_decoder = with_native_layer_norm(mask_decoder)
 
@@ -72,6 +73,7 @@ class MaskDecoderGraph(nn.Module):
             point_labels,
             mask_input,
             has_mask_input,
+            self.refinements,
         )
 
 
@@ -125,7 +127,7 @@ def graphs(model: GleSam) -> Iterator[Graph]:
     n, p = EXAMPLE_PROMPTS, EXAMPLE_POINTS
     yield Graph(
         "mask_decoder",
-        MaskDecoderGraph(model.prompt_encoder, model.mask_decoder).eval(),
+        MaskDecoderGraph(model.prompt_encoder, model.mask_decoder, model.config.sam.refinements).eval(),
         {
             "image_embeddings": image_embeddings,
             "point_coords": torch.zeros(n, p, 2),

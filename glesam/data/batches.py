@@ -62,7 +62,7 @@ class BatchPlan:
     are rotated and sheared, and into `paste_share` objects of other pictures are pasted.
 
     `with_degraded`: `Batch.degraded` is damaged, in all but `clean_share` of the rows; without, it is
-    the clean picture. `prompts`: jittered boxes, points (`points` bounds their number), or both mixed.
+    the clean picture. `prompts`: boxes, points (`points` bounds their number), or both mixed.
     """
 
     size: int

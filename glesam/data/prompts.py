@@ -13,8 +13,11 @@ from glesam.data.label_maps import mask_box
 
 PromptKind = Literal["box", "points", "both"]
 
-BOX_SHARE = 0.75
+BOX_SHARE = 0.8
 """Of prompts of both kinds."""
+EXACT_SHARE = 0.5
+"""Of boxes that touch their object on all sides, as those of annotation tools and detectors' labels do.
+With jittered boxes alone a decoder learns that a box's sides tell little."""
 MAX_JITTER = 0.1
 """Training draws each box's jitter below this, so that a tight box is understood as one."""
 
@@ -73,5 +76,6 @@ def random_prompt(
     `points` bounds their number, both ends included.
     """
     if kind == "box" or (kind == "both" and rng.random() < BOX_SHARE):
-        return box_prompt(mask, rng, float(rng.uniform(0, MAX_JITTER)))
+        exact = rng.random() < EXACT_SHARE
+        return box_prompt(mask, rng, 0.0 if exact else float(rng.uniform(0, MAX_JITTER)))
     return point_prompt(mask, rng, int(rng.integers(points[0], points[1] + 1)))

@@ -38,7 +38,7 @@ class MaskLoss:
     multimask: float = 1.0
     iou: float = 1.0
     size: int | None = None
-    feedback: float = 0.25
+    feedback: float = 0.6
     far: float = 1.0
 
 
@@ -53,9 +53,9 @@ def segmentation_losses(
     mask_input, has_mask = no_masks(image_embeddings, len(batch.masks))
     if float(torch.rand(())) < loss.feedback:
         with torch.no_grad():
-            first, _ = model.decode(*prompt, mask_input, has_mask)
+            first, _ = model.decode(*prompt, mask_input, has_mask, refinements=0)
         mask_input, has_mask = first[:, :1].to(mask_input), torch.ones_like(has_mask)
-    low_res, iou = model.decode(*prompt, mask_input, has_mask)
+    low_res, iou = model.decode(*prompt, mask_input, has_mask, refinements=0)
     logits, target = aligned(low_res, batch.masks.unsqueeze(1), loss.size)
     return mask_losses(logits, iou, target.expand_as(logits), loss)
 

@@ -49,7 +49,9 @@ def guided() -> GleSam:
     """Nothing that starts at zero is zero."""
     torch.manual_seed(0)
     config, encoder = tiny(), ConvEncoderConfig((8, 16, 16, 16), (4, 4, 4, 4), (1, 1, 1, 1), 1)
-    model = GleSam(replace(config, sam=replace(config.sam, encoder=encoder, guided=True))).eval()
+    model = GleSam(
+        replace(config, sam=replace(config.sam, encoder=encoder, guided=True, refinements=1))
+    ).eval()
     for module in model.mask_decoder.guide.modules():
         if isinstance(module, nn.Conv2d):
             nn.init.normal_(module.weight, std=0.1)
@@ -138,6 +140,15 @@ def test_the_encoder_answers_as_pytorch_does(
     image = torch.randn(1, 3, S, S)
     found = engine("image_encoder", {"image": image.numpy()})["image_embeddings"]
     assert compare(found, guided.encode(image).numpy()).relative < MAX_RELATIVE[precision]
+
+
+def test_weights_that_answer_twice_are_stored_once(guided: GleSam, folder: Path) -> None:
+    """Mask 0 is refined: the decoder runs twice in one graph."""
+    parts = (guided.prompt_encoder, guided.mask_decoder)
+    largest = max((p for part in parts for p in part.parameters()), key=torch.Tensor.numel)
+    stored = [tuple(tensor.dims) for tensor in onnx.load(folder / "mask_decoder-fp16.onnx").graph.initializer]
+    same_size = [p for part in parts for p in part.parameters() if p.numel() == largest.numel()]
+    assert sum(np.prod(dims) == largest.numel() for dims in stored) == len(same_size)
 
 
 def test_every_operator_is_one_that_tensorrt_has(folder: Path) -> None:
