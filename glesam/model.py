@@ -180,4 +180,5 @@ class GleSam(nn.Module):
         try:
             return Path(snapshot_download(str(folder), allow_patterns=[CONFIG_FILE, WEIGHTS_FILE]))
         except (HfHubHTTPError, HFValidationError, OSError) as error:
-            raise CheckpointError(f"no folder {folder}, and the hub has no such model: {error}") from error
+            why = next(iter(str(error).splitlines()), type(error).__name__)
+            raise CheckpointError(f"no folder {folder}, and the hub has no such model: {why}") from error

@@ -162,6 +162,16 @@ def test_a_missing_folder_is_not_looked_up_on_the_hub(tmp_path: Path) -> None:
             GleSam.resolve(path)
 
 
+def test_a_model_the_hub_has_not_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    def not_found(*_: object, **__: object) -> None:
+        raise OSError("404 Client Error\n\nRepository Not Found")
+
+    monkeypatch.setattr("huggingface_hub.snapshot_download", not_found)
+    with pytest.raises(CheckpointError) as error:
+        GleSam.resolve("owner/model")
+    assert str(error.value) == "no folder owner/model, and the hub has no such model: 404 Client Error"
+
+
 def test_an_installation_without_the_shipped_model_says_so(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
