@@ -195,7 +195,7 @@ def nano() -> GleSamConfig:
     )
     return GleSamConfig(
         name="nano",
-        sam=SamConfig("nano", 512, encoder, decoder_mlp_dim=512, guided=True),
+        sam=SamConfig("nano", 512, encoder, decoder_mlp_dim=512, guided=True, refinements=1),
         gle=GleConfig(unet, gamma=2.0, timestep=50, lora_rank=40, lora_alpha=40.0, text_tokens=8),
     )
 
