@@ -9,9 +9,8 @@ from typing import Annotated
 
 import typer
 
-from glesam_runtime.cli.errors import EXIT_STATUS, complain
+from glesam_runtime.cli.errors import EXIT_STATUS, PARITY_EXIT_STATUS, complain
 
-PARITY_EXIT_STATUS = 1
 PRECISIONS = ("fp32", "fp16")
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
@@ -81,8 +80,8 @@ def _one_line_errors() -> Iterator[None]:
     """Every deliberate error as one line: exit status 1 for parity, 2 for the rest."""
     try:
         from glesam.model import CheckpointError
-        from glesam_export.errors import ExportError, ParityError
-        from glesam_runtime import GlesamError
+        from glesam_export.errors import ExportError
+        from glesam_runtime import GlesamError, ParityError
     except ImportError as error:
         complain(f"glesam-export needs {error.name}: pip install 'glesam[export]'")
         raise typer.Exit(EXIT_STATUS) from error

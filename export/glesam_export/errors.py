@@ -2,8 +2,9 @@
 
 ExportError            every error below; the message says what was expected, found, and what to do
 ├── FoldError          a fold's precondition does not hold for this model
-├── ConversionError    PyTorch -> ONNX failed, or the graph is not what the bundle promises
-└── ParityError        the exported graphs do not compute what PyTorch computes
+└── ConversionError    PyTorch -> ONNX failed, or the graph is not what the bundle promises
+
+A bundle that does not compute what PyTorch computes is `glesam_runtime.ParityError`.
 """
 
 from __future__ import annotations
@@ -19,7 +20,3 @@ class FoldError(ExportError):
 
 class ConversionError(ExportError):
     """PyTorch -> ONNX failed, or the graph is not what the bundle promises."""
-
-
-class ParityError(ExportError):
-    """The exported graphs do not compute what PyTorch computes."""

@@ -12,12 +12,13 @@ from glesam.model import CONFIG_FILE, WEIGHTS_FILE, GleSam
 from glesam_export.golden import write_golden
 from glesam_export.graphs import Graph, graphs
 from glesam_export.manifest import GraphRecord, provenance, write_manifest
-from glesam_export.parity import MIN_IOU, ImageSets, Parity, check, measure, table
+from glesam_export.parity import ImageSets, measure
 from glesam_export.precision import half_precision
 from glesam_export.reference import reference_manifest, torch_engines
 from glesam_export.replaced_folder import replaced_folder
 from glesam_export.to_onnx import OPSETS, onnx_from_graph
 from glesam_runtime import Bundle
+from glesam_runtime.parity import MIN_IOU, Parity, check, table
 
 Report = Callable[[str], None]
 

@@ -3,7 +3,15 @@
 from __future__ import annotations
 
 from .bundle import Bundle
-from .errors import BackendError, BundleError, GlesamError, ImageError, OutputError, PromptError
+from .errors import (
+    BackendError,
+    BundleError,
+    GlesamError,
+    ImageError,
+    OutputError,
+    ParityError,
+    PromptError,
+)
 from .image_io import read_image, read_mask
 from .overlay import draw_overlay
 from .predictor import Engines, Prediction, Predictor
@@ -17,6 +25,7 @@ __all__ = [
     "GlesamError",
     "ImageError",
     "OutputError",
+    "ParityError",
     "Prediction",
     "Predictor",
     "Prompt",

@@ -5,7 +5,8 @@
     ├── BackendError    a backend is unknown, absent, or refuses a graph or its feeds
     ├── ImageError      a picture cannot be read, is none, or cannot be resized as asked
     ├── PromptError     a prompt does not fit the picture or the model
-    └── OutputError     a result cannot be written where it was asked for
+    ├── OutputError     a result cannot be written where it was asked for
+    └── ParityError     a bundle does not compute what PyTorch computes
 
 A message is one line: what was expected, what was found, what to do.
 """
@@ -35,6 +36,10 @@ class PromptError(GlesamError):
 
 class OutputError(GlesamError):
     """A result cannot be written where it was asked for."""
+
+
+class ParityError(GlesamError):
+    """A bundle does not compute what PyTorch computes."""
 
 
 def first_line(error: BaseException) -> str:

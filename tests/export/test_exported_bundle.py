@@ -18,13 +18,14 @@ from typer.testing import CliRunner
 from glesam.model import CheckpointError, GleSam
 from glesam_export import pipeline
 from glesam_export.cli import app
-from glesam_export.errors import ConversionError, ExportError, ParityError
+from glesam_export.errors import ConversionError, ExportError
 from glesam_export.graphs import Graph
 from glesam_export.images import parity_images
-from glesam_export.parity import ImageSets, fixed_prompts, mask_iou, masks_of, measure
+from glesam_export.parity import ImageSets, fixed_prompts, masks_of, measure
 from glesam_export.pipeline import ExportOptions, export_bundle
 from glesam_export.reference import reference_predictor, torch_engines
-from glesam_runtime import Bundle, Predictor
+from glesam_runtime import Bundle, ParityError, Predictor
+from glesam_runtime.parity import mask_iou
 
 MIN_IOU = {"fp32": 0.999, "fp16": 0.99}
 

@@ -24,11 +24,11 @@ from glesam.config import (
 )
 from glesam.model import GleSam
 from glesam_export.graphs import graphs
-from glesam_export.parity import MIN_IOU, compare, mask_iou
 from glesam_export.precision import half_precision
 from glesam_export.to_onnx import onnx_from_graph
 from glesam_runtime.engines import open_engine
 from glesam_runtime.engines.base import Array
+from glesam_runtime.parity import MIN_IOU, compare, mask_iou
 from glesam_runtime.spec import bundle_contract
 
 Arrays = dict[str, Array]

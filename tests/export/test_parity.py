@@ -5,18 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from glesam_export.errors import ParityError
-from glesam_export.parity import (
-    MIN_IOU,
-    GraphParity,
-    MaskParity,
-    Parity,
-    check,
-    compare,
-    fixed_prompts,
-    mask_iou,
-    table,
-)
+from glesam_export.parity import fixed_prompts
+from glesam_runtime import ParityError
+from glesam_runtime.parity import MIN_IOU, GraphParity, MaskParity, Parity, check, compare, mask_iou, table
 from glesam_runtime.preprocess import Geometry
 from glesam_runtime.prompts import encode_prompts
 

@@ -76,6 +76,7 @@ def test_the_public_names_are_these() -> None:
         "GlesamError",
         "ImageError",
         "OutputError",
+        "ParityError",
         "Prediction",
         "Predictor",
         "Prompt",

@@ -1,0 +1,65 @@
+"""glesam-verify: does this bundle compute here what PyTorch computed?"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ..bundle import Bundle
+from ..engines import KNOWN_BACKENDS, open_engine, pick_backend
+from ..errors import BundleError
+from ..parity import MIN_IOU, check, table
+from ..report import model_line
+from ..verify import verify
+from .errors import one_line_errors
+
+app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
+
+
+@app.command()
+def run(
+    bundle: Annotated[
+        Path | None,
+        typer.Argument(metavar="BUNDLE", help="A folder. Default: the shipped model.", show_default=False),
+    ] = None,
+    backend: Annotated[
+        str, typer.Option(metavar="NAME", help=f"auto, {', '.join(KNOWN_BACKENDS)}.")
+    ] = "auto",
+    min_iou: Annotated[
+        float | None,
+        typer.Option(
+            metavar="F", min=0, max=1, help="Least mean mask IoU. Default: .999 (fp32), .99 (fp16)."
+        ),
+    ] = None,
+) -> None:
+    """Run the golden vectors of a bundle on this machine and compare with PyTorch's answers.
+
+    Needs neither torch nor the checkpoint. Exit status: 1 when parity fails, 2 for any other error.
+    """
+    with one_line_errors():
+        chosen, reason = pick_backend(backend)
+        opened = Bundle.open(bundle)
+        typer.echo(model_line(opened, f"{chosen} ({reason})"), err=True)
+        least = _least(opened) if min_iou is None else min_iou
+        engines = {
+            name: open_engine(chosen, opened.graph_path(name), graph.spec)
+            for name, graph in opened.manifest.graphs.items()
+        }
+        parity = verify(opened, engines)
+        typer.echo(table(parity))
+        check(parity, least)
+        typer.echo(f"golden parity holds here: mean mask IoU at least {least:g}, as asked")
+
+
+def _least(bundle: Bundle) -> float:
+    precision = bundle.manifest.precision
+    if precision not in MIN_IOU:
+        raise BundleError(f"bundle {bundle.root}: precision {precision} has no known limit; give --min-iou")
+    return MIN_IOU[precision]
+
+
+def main() -> None:
+    """The console script."""
+    app()

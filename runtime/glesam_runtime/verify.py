@@ -1,0 +1,111 @@
+"""Golden parity: does a bundle compute on this machine what PyTorch computed where it was made? No torch."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Mapping
+from zipfile import BadZipFile
+
+import numpy as np
+
+from .bundle import Bundle
+from .engines.base import Array, Engine, Tensors
+from .errors import BundleError, first_line
+from .manifest import Manifest
+from .parity import GraphParity, MaskParity, Parity, compare, mask_iou
+from .preprocess import preprocess
+
+GOLDEN = "golden/"
+"""What the names of golden vectors in a bundle begin with."""
+ARRAYS = {
+    "image": np.uint8, "point_coords": np.float32, "point_labels": np.int32, "image_embeddings": np.float32,
+    "image_embeddings_enhanced": np.float32, "low_res_masks": np.float32, "iou_predictions": np.float32,
+}  # fmt: skip
+"""Of every golden file (docs/bundle.md)."""
+
+
+def verify(bundle: Bundle, engines: Mapping[str, Engine]) -> Parity:
+    """Runs every golden input through `engines`, one for each graph of `bundle`.
+
+    A graph is compared on PyTorch's own input to it, so that one graph's error is not charged to the
+    next. Masks are compared end to end, from the picture to the decoder's logits, one set per golden file.
+
+    Raises:
+        BundleError: there are no golden vectors, or they are not what docs/bundle.md says.
+        BackendError: a graph does not run.
+    """
+    names = sorted(name for name in bundle.manifest.files if name.startswith(GOLDEN))
+    if not names:
+        raise BundleError(f"bundle {bundle.root}: it has no golden vectors; export it again")
+    graphs = {name: GraphParity() for name in engines}
+    masks: dict[str, MaskParity] = {}
+    for name in names:
+        golden = _read(bundle, name)
+        feeds = _feeds(golden, bundle.manifest)
+        for graph, engine in engines.items():
+            for output, found in engine(feeds[graph]).items():
+                graphs[graph] = graphs[graph].worst(compare(found, _of_shape(golden, output, found, name)))
+        logits = _end_to_end(engines, feeds)
+        masks[name.removeprefix(GOLDEN).removesuffix(".npz")] = _mask_parity(logits, golden, bundle.manifest)
+    return Parity(graphs, masks)
+
+
+def _read(bundle: Bundle, name: str) -> Tensors:
+    """The arrays of a golden file, whose hash Bundle.open has checked."""
+    try:
+        with np.load(io.BytesIO((bundle.root / name).read_bytes()), allow_pickle=False) as file:
+            golden = {key: file[key] for key in file.files}
+    except (OSError, ValueError, BadZipFile) as error:
+        raise BundleError(f"{name}: cannot be read ({first_line(error)}); export the bundle again") from error
+    wrong = [key for key, kind in ARRAYS.items() if key not in golden or golden[key].dtype != kind]
+    if wrong or golden["image"].ndim != 3 or golden["image"].shape[2] != 3:
+        raise BundleError(
+            f"{name}: expected the arrays of docs/bundle.md, but {', '.join(wrong) or 'image'} is missing or "
+            "of another type; export the bundle again"
+        )
+    return golden
+
+
+def _feeds(golden: Tensors, manifest: Manifest) -> dict[str, dict[str, Array]]:
+    """What each graph is asked, with PyTorch's answers of the graph before it."""
+    picture = golden["image"].astype(np.uint8, copy=False)
+    image, _ = preprocess(picture, manifest.image_size, manifest.pixel_mean, manifest.pixel_std)
+    count, side = len(golden["point_labels"]), manifest.image_size // 4
+    return {
+        "image_encoder": {"image": image},
+        "gle": {"image_embeddings": golden["image_embeddings"]},
+        "mask_decoder": {
+            "image_embeddings": golden["image_embeddings_enhanced"],
+            "point_coords": golden["point_coords"],
+            "point_labels": golden["point_labels"],
+            "mask_input": np.zeros((count, 1, side, side), np.float32),
+            "has_mask_input": np.zeros(count, np.float32),
+        },
+    }
+
+
+def _end_to_end(engines: Mapping[str, Engine], feeds: dict[str, dict[str, Array]]) -> Array:
+    embeddings = engines["image_encoder"](feeds["image_encoder"])["image_embeddings"]
+    enhanced = engines["gle"]({"image_embeddings": embeddings})["image_embeddings_enhanced"]
+    return engines["mask_decoder"]({**feeds["mask_decoder"], "image_embeddings": enhanced})["low_res_masks"]
+
+
+def _mask_parity(logits: Array, golden: Tensors, manifest: Manifest) -> MaskParity:
+    """Over mask 0 of every prompt, and masks 1 to 3 where they are alive."""
+    kept = slice(None) if manifest.multimask else slice(0, 1)
+    both = (x[:, kept].astype(np.float32, copy=False) for x in (logits, golden["low_res_masks"]))
+    found, expected = (x > manifest.mask_threshold for x in both)
+    shape = (-1, *found.shape[2:])
+    pairs = zip(found.reshape(shape), expected.reshape(shape), strict=True)
+    ious = [mask_iou(a, b) for a, b in pairs]
+    return MaskParity(float(np.mean(ious)), float(np.min(ious)), len(ious))
+
+
+def _of_shape(golden: Tensors, output: str, found: Array, name: str) -> Array:
+    expected = golden[output]
+    if expected.shape != found.shape:
+        raise BundleError(
+            f"{name}: {output} has shape {list(expected.shape)}, the graph answers {list(found.shape)}; "
+            "export the bundle again"
+        )
+    return expected

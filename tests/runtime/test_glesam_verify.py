@@ -1,0 +1,170 @@
+"""glesam-verify from the outside: golden vectors that hold, that do not, and that are none."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from tiny_bundle import manifest, record, write_manifest
+from typer.testing import CliRunner, Result
+
+from glesam_runtime import Bundle
+from glesam_runtime.cli.verify import app
+from glesam_runtime.engines import open_engine
+from glesam_runtime.engines.base import Array
+from glesam_runtime.preprocess import Pixels, preprocess
+
+Vectors = dict[str, Array]
+BOXES = [[[10, 12], [50, 40]], [[4, 4], [30, 60]]]
+
+
+def run(*arguments: object) -> Result:
+    return CliRunner().invoke(app, list(map(str, arguments)))
+
+
+def honest(bundle: Path, image: Pixels) -> Vectors:
+    """What the bundle's own graphs answer, in PyTorch's stead."""
+    opened = Bundle.open(bundle)
+    ask = {
+        name: open_engine("onnxruntime", opened.graph_path(name), graph.spec)
+        for name, graph in opened.manifest.graphs.items()
+    }
+    tensor, _ = preprocess(image, 64, opened.manifest.pixel_mean, opened.manifest.pixel_std)
+    embeddings = ask["image_encoder"]({"image": tensor})["image_embeddings"]
+    enhanced = ask["gle"]({"image_embeddings": embeddings})["image_embeddings_enhanced"]
+    prompts: Vectors = {
+        "point_coords": np.array(BOXES, np.float32),
+        "point_labels": np.array([[2, 3]] * 2, np.int32),
+    }
+    no_mask = {"mask_input": np.zeros((2, 1, 16, 16), np.float32), "has_mask_input": np.zeros(2, np.float32)}
+    masks = ask["mask_decoder"]({"image_embeddings": enhanced, **prompts, **no_mask})
+    return {
+        "image": image, **prompts,
+        "image_embeddings": embeddings, "image_embeddings_enhanced": enhanced, **masks,
+    }  # fmt: skip
+
+
+@pytest.fixture
+def vectors(bundle_path: Path, image: Pixels) -> Vectors:
+    return honest(bundle_path, image)
+
+
+@pytest.fixture
+def with_golden(own_bundle: Path) -> Callable[[Vectors], Path]:
+    """The bundle with these golden vectors, and hashes to match."""
+
+    def add(vectors: Vectors) -> Path:
+        path = own_bundle / "golden/0.npz"
+        path.parent.mkdir()
+        np.savez(path, **vectors)  # type: ignore[arg-type]
+        content = manifest(own_bundle)
+        write_manifest(own_bundle, content | {"files": content["files"] | {"golden/0.npz": record(path)}})
+        return own_bundle
+
+    return add
+
+
+def test_golden_vectors_that_hold(with_golden: Callable[[Vectors], Path], vectors: Vectors) -> None:
+    result = run(with_golden(vectors))
+    assert result.exit_code == 0, result.output
+    lines = result.stdout.splitlines()
+    assert [line.split()[0] for line in lines[1:4]] == ["image_encoder", "gle", "mask_decoder"]
+    assert lines[-2].split() == ["0", "1.00000", "1.00000", "8"]
+    assert lines[-1] == "golden parity holds here: mean mask IoU at least 0.999, as asked"
+
+
+def test_the_shipped_bundle_verifies_itself() -> None:
+    result = run()
+    assert result.exit_code == 0, result.output
+    assert "at least 0.99," in result.stdout
+
+
+@pytest.mark.parametrize("graph", ["image_encoder", "gle", "mask_decoder"])
+def test_each_graphs_error_is_its_own(
+    with_golden: Callable[[Vectors], Path], vectors: Vectors, graph: str
+) -> None:
+    """What PyTorch answered for one graph is moved; the next one is asked with what was moved."""
+    output = {
+        "image_encoder": "image_embeddings",
+        "gle": "image_embeddings_enhanced",
+        "mask_decoder": "low_res_masks",
+    }[graph]  # fmt: skip
+    moved = vectors | {output: vectors[output] * np.float32(1.01)}
+    result = run(with_golden(moved), "--min-iou", 0.5)
+    relative = {line.split()[0]: float(line.split()[2]) for line in result.stdout.splitlines()[1:4]}
+    assert relative[graph] == pytest.approx(0.01 / 1.01, rel=1e-3)
+    before = list(relative)[: list(relative).index(graph)]
+    assert all(relative[name] < 1e-6 for name in before)
+
+
+def test_other_masks_are_exit_status_1_after_the_table(
+    with_golden: Callable[[Vectors], Path], vectors: Vectors
+) -> None:
+    bundle = with_golden(vectors | {"low_res_masks": vectors["low_res_masks"] + np.float32(6)})
+    result = run(bundle)
+    assert result.exit_code == 1
+    assert "mask_decoder" in result.stdout
+    assert result.stderr.splitlines()[-1].startswith("error: masks on 0 images: mean IoU against PyTorch 0.")
+    assert run(bundle, "--min-iou", 0.1).exit_code == 0
+
+
+def test_a_nan_is_exit_status_1(with_golden: Callable[[Vectors], Path], vectors: Vectors) -> None:
+    """Asked with NaN, a graph answers NaN, whatever the limit."""
+    broken = np.full_like(vectors["image_embeddings"], np.nan)
+    result = run(with_golden(vectors | {"image_embeddings": broken}), "--min-iou", 0)
+    assert result.exit_code == 1
+    assert "NaN" in result.stderr
+
+
+def test_dead_masks_do_not_count(with_golden: Callable[[Vectors], Path], vectors: Vectors) -> None:
+    masks = vectors["low_res_masks"].copy()
+    masks[:, 1:] = 1
+    bundle = with_golden(vectors | {"low_res_masks": masks})
+    assert run(bundle).exit_code == 1
+    content = manifest(bundle)
+    content["files"]["golden/0.npz"] = record(bundle / "golden/0.npz")
+    content["model"]["multimask"] = False
+    write_manifest(bundle, content)
+    assert run(bundle).exit_code == 0
+
+
+def refusal(result: Result) -> str:
+    assert result.exit_code == 2, result.output
+    line = result.stderr.splitlines()[-1]
+    assert line.startswith("error: ")
+    return line
+
+
+def test_a_bundle_without_golden_vectors_is_refused(bundle_path: Path) -> None:
+    assert "no golden vectors" in refusal(run(bundle_path))
+
+
+@pytest.mark.parametrize("name", ["image", "point_labels", "iou_predictions"])
+def test_an_array_that_is_missing_or_of_another_type_is_named(
+    with_golden: Callable[[Vectors], Path], vectors: Vectors, name: str
+) -> None:
+    assert name in refusal(run(with_golden(vectors | {name: vectors[name].astype(np.float64)})))
+
+
+def test_a_missing_array_is_named(with_golden: Callable[[Vectors], Path], vectors: Vectors) -> None:
+    del vectors["image_embeddings"]
+    assert "image_embeddings" in refusal(run(with_golden(vectors)))
+
+
+def test_arrays_of_another_shape_are_refused(
+    with_golden: Callable[[Vectors], Path], vectors: Vectors
+) -> None:
+    assert "shape [2, 3]" in refusal(
+        run(with_golden(vectors | {"iou_predictions": vectors["iou_predictions"][:, :3]}))
+    )
+
+
+def test_a_pickle_is_not_opened(with_golden: Callable[[Vectors], Path], vectors: Vectors) -> None:
+    objects = np.array([print], dtype=object)
+    assert "pickle" in refusal(run(with_golden(vectors | {"image": objects})))
+
+
+def test_an_unknown_backend_is_refused(bundle_path: Path) -> None:
+    assert "unknown" in refusal(run(bundle_path, "--backend", "abacus"))
