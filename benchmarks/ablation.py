@@ -1,11 +1,12 @@
 """The paper's ablation at nano's size: GLE left out, without FDA, and LoRA of rank 4, 8 and 16.
 
-    python benchmarks/ablation.py DATA [--prompts dev.prompts.json] [--steps 200] [--out out/ablation]
+    python benchmarks/ablation.py DATA [--prompts dev.prompts.json] [--steps 150] [--out out/ablation]
 
-Every variant is the shipped nano with new adapters on its U-Net: they start alike and are trained as the
-recipe's stage "gle", on the same batches of crops. Encoder, decoder and the U-Net's own weights stay. One
-glesam-eval then asks all variants the same, clean and at LQ-3, and its table is the ablation. The runs are
-short: what counts is how the rows differ.
+Every variant is the shipped nano with new adapters on its U-Net, those of the first and last convolution
+included, which stage "base" had trained: they start alike (`start_adapters`) and are trained with the losses
+of stage "gle" on the same batches of crops. Encoder, decoder (fine-tuned behind the shipped GLE) and the
+U-Net's own weights stay. One glesam-eval then asks all variants the same, clean and at LQ-3, and its table
+is the ablation. The runs are short: what counts is how the rows differ.
 """
 
 from __future__ import annotations
@@ -51,7 +52,7 @@ VARIANTS = (Variant(8, gamma=1.0), Variant(4), Variant(8), Variant(16))
 def main(
     data: Annotated[Path, typer.Argument(metavar="DATA", help="What glesam-train takes.")],
     prompts: Annotated[Path | None, typer.Option(metavar="FILE", help="Of glesam-eval.")] = None,
-    steps: Annotated[int, typer.Option(metavar="N", help="Of each variant.")] = 200,
+    steps: Annotated[int, typer.Option(metavar="N", help="Of each variant.")] = 150,
     out: Annotated[Path, typer.Option(metavar="DIR", help="Variants and table.")] = Path("out/ablation"),
 ) -> None:
     use_threads(None)

@@ -65,6 +65,10 @@ class SamConfig:
     guided: bool = False
     refinements: int = 0
 
+    def __post_init__(self) -> None:
+        if type(self.refinements) is not int or self.refinements < 0:
+            raise ValueError(f"refinements {self.refinements!r}: expected a whole number from 0")
+
 
 @dataclass(frozen=True)
 class UNetConfig:

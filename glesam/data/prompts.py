@@ -71,7 +71,7 @@ def random_prompt(
     kind: PromptKind = "both",
     points: tuple[int, int] = (1, 3),
 ) -> PointPrompt:
-    """What training sees: a jittered box, foreground points, or one of both (a box 3 times of 4).
+    """What training sees: a box, exact or jittered, foreground points, or one of both (a box 4 times of 5).
 
     `points` bounds their number, both ends included.
     """

@@ -69,19 +69,22 @@ def mask_iou(a: np.typing.NDArray[np.bool_], b: np.typing.NDArray[np.bool_]) -> 
     return int((a & b).sum()) / union if union else 1.0
 
 
-def check(parity: Parity, min_iou: float) -> None:
-    """Raises ParityError where a set's mean IoU is below `min_iou`, or a graph gave NaN."""
+def check(
+    parity: Parity,
+    min_iou: float,
+    cure: str = "export with a higher precision, or lower --min-iou knowingly",
+) -> None:
+    """Raises ParityError, with the `cure`, where a set's mean IoU is below `min_iou` or a graph gave NaN."""
     for name, graph in parity.graphs.items():
         if not np.isfinite([graph.max_abs, graph.relative, graph.cosine]).all():
             raise ParityError(
-                f"{name}: the exported graph gives NaN or infinite values where PyTorch does not; "
-                "export with --precision fp32"
+                f"{name}: the exported graph gives NaN or infinite values where PyTorch does not; {cure}"
             )
     for name, masks in parity.mask_iou.items():
         if not masks.mean >= min_iou:
             raise ParityError(
-                f"masks on {name} images: mean IoU against PyTorch {masks.mean:.4f}, expected at "
-                f"least {min_iou:g}; export with a higher precision, or lower --min-iou knowingly"
+                f"masks of {name}: mean IoU against PyTorch {masks.mean:.4f}, expected at least "
+                f"{min_iou:g}; {cure}"
             )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import zlib
 from collections.abc import Mapping
 from zipfile import BadZipFile
 
@@ -18,10 +19,16 @@ from .preprocess import preprocess
 GOLDEN = "golden/"
 """What the names of golden vectors in a bundle begin with."""
 ARRAYS = {
-    "image": np.uint8, "point_coords": np.float32, "point_labels": np.int32, "image_embeddings": np.float32,
-    "image_embeddings_enhanced": np.float32, "low_res_masks": np.float32, "iou_predictions": np.float32,
-}  # fmt: skip
-"""Of every golden file (docs/bundle.md)."""
+    "image": (np.uint8, 3),
+    "point_coords": (np.float32, 3),
+    "point_labels": (np.int32, 2),
+    "image_embeddings": (np.float32, 4),
+    "image_embeddings_enhanced": (np.float32, 4),
+    "low_res_masks": (np.float32, 4),
+    "iou_predictions": (np.float32, 2),
+}
+"""Type and rank of every golden file's arrays (docs/bundle.md)."""
+CURE = "this backend computes something else here: try another --backend, or export with a higher precision"
 
 
 def verify(bundle: Bundle, engines: Mapping[str, Engine]) -> Parity:
@@ -46,24 +53,34 @@ def verify(bundle: Bundle, engines: Mapping[str, Engine]) -> Parity:
             for output, found in engine(feeds[graph]).items():
                 graphs[graph] = graphs[graph].worst(compare(found, _of_shape(golden, output, found, name)))
         logits = _end_to_end(engines, feeds)
-        masks[name.removeprefix(GOLDEN).removesuffix(".npz")] = _mask_parity(logits, golden, bundle.manifest)
+        masks[name.removesuffix(".npz")] = _mask_parity(logits, golden, bundle.manifest)
     return Parity(graphs, masks)
 
 
 def _read(bundle: Bundle, name: str) -> Tensors:
     """The arrays of a golden file, whose hash Bundle.open has checked."""
     try:
-        with np.load(io.BytesIO((bundle.root / name).read_bytes()), allow_pickle=False) as file:
-            golden = {key: file[key] for key in file.files}
-    except (OSError, ValueError, BadZipFile) as error:
+        file = np.load(io.BytesIO((bundle.root / name).read_bytes()), allow_pickle=False)
+        if not isinstance(file, np.lib.npyio.NpzFile):
+            raise ValueError("one array instead of several")
+        golden = {key: file[key] for key in file.files}
+    except (OSError, EOFError, ValueError, NotImplementedError, zlib.error, BadZipFile) as error:
         raise BundleError(f"{name}: cannot be read ({first_line(error)}); export the bundle again") from error
-    wrong = [key for key, kind in ARRAYS.items() if key not in golden or golden[key].dtype != kind]
-    if wrong or golden["image"].ndim != 3 or golden["image"].shape[2] != 3:
+    wrong = [key for key in ARRAYS if key not in golden or not _is_sound(key, golden[key])]
+    if wrong or golden["point_coords"].shape != (*golden["point_labels"].shape, 2):
         raise BundleError(
-            f"{name}: expected the arrays of docs/bundle.md, but {', '.join(wrong) or 'image'} is missing or "
-            "of another type; export the bundle again"
+            f"{name}: {wrong[0] if wrong else 'point_coords'} is missing or not what docs/bundle.md says; "
+            "export the bundle again"
         )
     return golden
+
+
+def _is_sound(key: str, array: Array) -> bool:
+    """Of the type and rank that docs/bundle.md says, not empty, and without NaN."""
+    kind, rank = ARRAYS[key]
+    if array.dtype != kind or array.ndim != rank or not array.size:
+        return False
+    return array.shape[2] == 3 if key == "image" else bool(np.isfinite(array.astype(np.float64)).all())
 
 
 def _feeds(golden: Tensors, manifest: Manifest) -> dict[str, dict[str, Array]]:

@@ -29,7 +29,7 @@ def test_a_mean_at_the_limit_passes_whatever_its_worst_mask() -> None:
 
 @pytest.mark.parametrize("mean", [0.98999, 0.0, float("nan")])
 def test_a_mean_below_the_limit_names_its_set_and_both_numbers(mean: float) -> None:
-    with pytest.raises(ParityError, match=rf"lq3 images: .* {mean:.4f}, expected at least 0.99"):
+    with pytest.raises(ParityError, match=rf"masks of lq3: .* {mean:.4f}, expected at least 0.99"):
         check(parity(mean=mean), 0.99)
 
 

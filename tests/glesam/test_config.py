@@ -72,6 +72,16 @@ def test_sam_is_plain_unless_its_config_says_otherwise() -> None:
     assert not official("vit_b", "sd15").sam.guided
 
 
+@pytest.mark.parametrize("refinements", [-1, 1.5, "2", True, None])
+def test_refinements_are_a_whole_number_from_0(refinements: object) -> None:
+    content = json.loads(nano().to_json())
+    content["sam"]["refinements"] = refinements
+    with pytest.raises(ValueError, match=r"refinements .*: expected a whole number from 0"):
+        GleSamConfig.from_json(json.dumps(content))
+    del content["sam"]["refinements"]
+    assert GleSamConfig.from_json(json.dumps(content)).sam.refinements == 0
+
+
 @pytest.mark.parametrize("text", ["", "{", "[]", "null", "3", '"config"'])
 def test_what_is_no_object_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match=r"not a GleSAM config\.json"):
