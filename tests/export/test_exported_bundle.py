@@ -249,7 +249,7 @@ def test_a_failed_gate_is_exit_status_1_one_line_and_no_bundle(
     result = CliRunner().invoke(app, command)
     assert result.exit_code == 1
     (line,) = result.stderr.splitlines()
-    assert line.startswith("error: masks on clean images: mean IoU")
+    assert line.startswith("error: masks of clean: mean IoU")
     assert "mask_decoder" in result.stdout, "the table is shown all the same"
     assert_untouched(old_bundle)
 
