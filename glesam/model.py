@@ -13,6 +13,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from glesam.config import GleSamConfig
+from glesam.errors import first_line
 from glesam.gle import Gle
 from glesam.sam import build_image_encoder, build_mask_decoder, build_prompt_encoder, decode
 
@@ -180,5 +181,6 @@ class GleSam(nn.Module):
         try:
             return Path(snapshot_download(str(folder), allow_patterns=[CONFIG_FILE, WEIGHTS_FILE]))
         except (HfHubHTTPError, HFValidationError, OSError) as error:
-            why = next(iter(str(error).splitlines()), type(error).__name__)
-            raise CheckpointError(f"no folder {folder}, and the hub has no such model: {why}") from error
+            raise CheckpointError(
+                f"no folder {folder}, and the hub has no such model: {first_line(error)}"
+            ) from error

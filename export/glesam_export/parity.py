@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from glesam_runtime import BackendError, Bundle, ParityError, Predictor, Prompt
-from glesam_runtime.engines import open_engine
+from glesam_runtime.engines import open_engines
 from glesam_runtime.engines.base import Array, Tensors
 from glesam_runtime.parity import GraphParity, MaskParity, Parity, compare, mask_iou
 from glesam_runtime.predictor import Engines
@@ -53,10 +53,7 @@ def measure(bundle: Bundle, reference: Engines, images: ImageSets, backend: str 
     Raises:
         ParityError: the bundle's graphs do not run, or answer with NaN.
     """
-    engines = {
-        name: open_engine(backend, bundle.graph_path(name), graph.spec)
-        for name, graph in bundle.manifest.graphs.items()
-    }
+    engines = open_engines(backend, bundle)
     compared = {name: ComparedEngine(getattr(reference, name), engine) for name, engine in engines.items()}
     expected = Predictor(bundle.manifest, Engines(**compared))
     found = Predictor(bundle.manifest, Engines(**engines))
@@ -75,7 +72,7 @@ def _mask_parity(found: Predictor, expected: Predictor, pictures: Sequence[Pixel
         for picture in pictures
         for a, b in zip(masks_of(found, picture), masks_of(expected, picture), strict=True)
     ]
-    return MaskParity(float(np.mean(ious)), float(np.min(ious)), len(ious))
+    return MaskParity.of(ious)
 
 
 def masks_of(predictor: Predictor, picture: Pixels) -> np.typing.NDArray[np.bool_]:

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from glesam.data.datasets import Sample
 from glesam.data.degradation import degrade_level
+from glesam.errors import first_line
 from glesam.evaluation.methods import Image, Method, RowName, Segmentation
 from glesam.evaluation.metrics import METRICS
 from glesam.evaluation.prompts import PromptedPicture, PromptKind
@@ -72,8 +73,7 @@ def evaluate(
         try:
             return evaluate_picture(picture, read(picture), task)
         except (OSError, ValueError, RuntimeError) as error:  # RuntimeError: torch out of memory
-            lines = str(error).splitlines()
-            return Skipped(picture.title, lines[0] if lines else type(error).__name__)
+            return Skipped(picture.title, first_line(error))
 
     executor = ThreadPoolExecutor(jobs)
     try:

@@ -6,7 +6,7 @@ vectors wherever the bundle has come to.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -44,6 +44,10 @@ class MaskParity:
     worst: float
     masks: int
 
+    @classmethod
+    def of(cls, ious: Sequence[float]) -> MaskParity:
+        return cls(float(np.mean(ious)), float(np.min(ious)), len(ious))
+
 
 @dataclass(frozen=True)
 class Parity:
@@ -69,22 +73,22 @@ def mask_iou(a: np.typing.NDArray[np.bool_], b: np.typing.NDArray[np.bool_]) -> 
     return int((a & b).sum()) / union if union else 1.0
 
 
-def check(
-    parity: Parity,
-    min_iou: float,
-    cure: str = "export with a higher precision, or lower --min-iou knowingly",
-) -> None:
-    """Raises ParityError, with the `cure`, where a set's mean IoU is below `min_iou` or a graph gave NaN."""
+def check(parity: Parity, min_iou: float, cure: str | None = None) -> None:
+    """Raises ParityError where a set's mean IoU is below `min_iou`, or a graph gave NaN.
+
+    `cure` is what to do about either; None: what helps one who exports.
+    """
     for name, graph in parity.graphs.items():
         if not np.isfinite([graph.max_abs, graph.relative, graph.cosine]).all():
             raise ParityError(
-                f"{name}: the exported graph gives NaN or infinite values where PyTorch does not; {cure}"
+                f"{name}: the exported graph gives NaN or infinite values where PyTorch does not; "
+                f"{cure or 'export with --precision fp32'}"
             )
     for name, masks in parity.mask_iou.items():
         if not masks.mean >= min_iou:
             raise ParityError(
                 f"masks of {name}: mean IoU against PyTorch {masks.mean:.4f}, expected at least "
-                f"{min_iou:g}; {cure}"
+                f"{min_iou:g}; {cure or 'export with a higher precision, or lower --min-iou knowingly'}"
             )
 
 

@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from .bundle import Bundle
-from .engines import Engine, open_engine, pick_backend
+from .engines import Engine, open_engines, pick_backend
 from .engines.base import Array
 from .errors import BackendError, ImageError, PromptError
 from .manifest import Manifest
@@ -92,12 +92,8 @@ class Predictor:
         """
         backend, _ = pick_backend(backend)
         bundle = path if isinstance(path, Bundle) else Bundle.open(path)
-
-        def engine(name: str) -> Engine:
-            return open_engine(backend, bundle.graph_path(name), bundle.manifest.graphs[name].spec)
-
-        gle = engine("gle") if enhance else None
-        engines = Engines(engine("image_encoder"), gle, engine("mask_decoder"))
+        graphs = open_engines(backend, bundle, enhance)
+        engines = Engines(graphs["image_encoder"], graphs.get("gle"), graphs["mask_decoder"])
         return cls(bundle.manifest, engines, resize)
 
     def new_session(self) -> Predictor:

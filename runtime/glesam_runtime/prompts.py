@@ -130,14 +130,22 @@ def _numbers(name: str, values: object, expected: str) -> Doubles:
 
 
 def _mask_feeds(prompts: Sequence[Prompt], geometry: Geometry) -> dict[str, npt.NDArray[np.generic]]:
-    side = geometry.image_size // 4
-    masks = np.zeros((len(prompts), 1, side, side), np.float32)
-    present = np.zeros(len(prompts), np.float32)
+    feeds = no_masks(len(prompts), geometry.image_size)
+    masks, present = feeds["mask_input"], feeds["has_mask_input"]
     for row, prompt in enumerate(prompts):
         if prompt.mask_input is not None:
-            masks[row, 0] = _checked_logits(prompt.mask_input, side)
+            masks[row, 0] = _checked_logits(prompt.mask_input, masks.shape[-1])
             present[row] = 1
-    return {"mask_input": masks, "has_mask_input": present}
+    return feeds
+
+
+def no_masks(count: int, image_size: int) -> dict[str, npt.NDArray[np.generic]]:
+    """The decoder's mask_input and has_mask_input for `count` prompts without a mask."""
+    side = image_size // 4
+    return {
+        "mask_input": np.zeros((count, 1, side, side), np.float32),
+        "has_mask_input": np.zeros(count, np.float32),
+    }
 
 
 def _checked_logits(mask_input: Floats, side: int) -> Doubles:

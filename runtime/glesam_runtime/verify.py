@@ -15,6 +15,7 @@ from .errors import BundleError, first_line
 from .manifest import Manifest
 from .parity import GraphParity, MaskParity, Parity, compare, mask_iou
 from .preprocess import preprocess
+from .prompts import no_masks
 
 GOLDEN = "golden/"
 """What the names of golden vectors in a bundle begin with."""
@@ -49,10 +50,11 @@ def verify(bundle: Bundle, engines: Mapping[str, Engine]) -> Parity:
     for name in names:
         golden = _read(bundle, name)
         feeds = _feeds(golden, bundle.manifest)
-        for graph, engine in engines.items():
-            for output, found in engine(feeds[graph]).items():
+        answers = {graph: engine(feeds[graph]) for graph, engine in engines.items()}
+        for graph, outputs in answers.items():
+            for output, found in outputs.items():
                 graphs[graph] = graphs[graph].worst(compare(found, _of_shape(golden, output, found, name)))
-        logits = _end_to_end(engines, feeds)
+        logits = _end_to_end(engines, answers["image_encoder"], feeds["mask_decoder"])
         masks[name.removesuffix(".npz")] = _mask_parity(logits, golden, bundle.manifest)
     return Parity(graphs, masks)
 
@@ -87,7 +89,6 @@ def _feeds(golden: Tensors, manifest: Manifest) -> dict[str, dict[str, Array]]:
     """What each graph is asked, with PyTorch's answers of the graph before it."""
     picture = golden["image"].astype(np.uint8, copy=False)
     image, _ = preprocess(picture, manifest.image_size, manifest.pixel_mean, manifest.pixel_std)
-    count, side = len(golden["point_labels"]), manifest.image_size // 4
     return {
         "image_encoder": {"image": image},
         "gle": {"image_embeddings": golden["image_embeddings"]},
@@ -95,16 +96,15 @@ def _feeds(golden: Tensors, manifest: Manifest) -> dict[str, dict[str, Array]]:
             "image_embeddings": golden["image_embeddings_enhanced"],
             "point_coords": golden["point_coords"],
             "point_labels": golden["point_labels"],
-            "mask_input": np.zeros((count, 1, side, side), np.float32),
-            "has_mask_input": np.zeros(count, np.float32),
+            **no_masks(len(golden["point_labels"]), manifest.image_size),
         },
     }
 
 
-def _end_to_end(engines: Mapping[str, Engine], feeds: dict[str, dict[str, Array]]) -> Array:
-    embeddings = engines["image_encoder"](feeds["image_encoder"])["image_embeddings"]
-    enhanced = engines["gle"]({"image_embeddings": embeddings})["image_embeddings_enhanced"]
-    return engines["mask_decoder"]({**feeds["mask_decoder"], "image_embeddings": enhanced})["low_res_masks"]
+def _end_to_end(engines: Mapping[str, Engine], encoded: Tensors, prompts: Tensors) -> Array:
+    """Logits from this machine's own embeddings; `prompts` are the decoder's feeds."""
+    enhanced = engines["gle"](encoded)["image_embeddings_enhanced"]
+    return engines["mask_decoder"]({**prompts, "image_embeddings": enhanced})["low_res_masks"]
 
 
 def _mask_parity(logits: Array, golden: Tensors, manifest: Manifest) -> MaskParity:
@@ -114,8 +114,7 @@ def _mask_parity(logits: Array, golden: Tensors, manifest: Manifest) -> MaskPari
     found, expected = (x > manifest.mask_threshold for x in both)
     shape = (-1, *found.shape[2:])
     pairs = zip(found.reshape(shape), expected.reshape(shape), strict=True)
-    ious = [mask_iou(a, b) for a, b in pairs]
-    return MaskParity(float(np.mean(ious)), float(np.min(ious)), len(ious))
+    return MaskParity.of([mask_iou(a, b) for a, b in pairs])
 
 
 def _of_shape(golden: Tensors, output: str, found: Array, name: str) -> Array:

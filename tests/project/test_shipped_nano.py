@@ -12,7 +12,7 @@ from glesam.config import nano
 from glesam.model import CONFIG_FILE, WEIGHTS_FILE, shipped_checkpoint
 from glesam_runtime import Bundle
 from glesam_runtime.bundle import sha256_of
-from glesam_runtime.engines import open_engine
+from glesam_runtime.engines import open_engines
 from glesam_runtime.preprocess import preprocess
 
 CHECKPOINT = shipped_checkpoint()
@@ -55,10 +55,7 @@ def test_the_golden_vectors_hold_here_without_torch(index: int) -> None:
     bundle = Bundle.open()
     golden = np.load(Path(bundle.root) / f"golden/{index}.npz", allow_pickle=False)
     manifest = bundle.manifest
-    engines = {
-        name: open_engine("onnxruntime", bundle.graph_path(name), graph.spec)
-        for name, graph in manifest.graphs.items()
-    }
+    engines = open_engines("onnxruntime", bundle)
     image, _ = preprocess(golden["image"], manifest.image_size, manifest.pixel_mean, manifest.pixel_std)
     embeddings = engines["image_encoder"]({"image": image})["image_embeddings"]
     enhanced = engines["gle"]({"image_embeddings": embeddings})["image_embeddings_enhanced"]

@@ -13,11 +13,10 @@ from typer.testing import CliRunner, Result
 from glesam_runtime import Bundle
 from glesam_runtime.cli import verify as verify_command
 from glesam_runtime.cli.verify import app
-from glesam_runtime.engines import open_engine
+from glesam_runtime.engines import open_engines
 from glesam_runtime.engines.base import Array, Engine
 from glesam_runtime.engines.fake import FakeEngine
 from glesam_runtime.preprocess import Pixels, preprocess
-from glesam_runtime.spec import GraphSpec
 
 Vectors = dict[str, Array]
 BOXES = [[[10, 12], [50, 40]], [[4, 4], [30, 60]]]
@@ -30,10 +29,7 @@ def run(*arguments: object) -> Result:
 def honest(bundle: Path, image: Pixels) -> Vectors:
     """What the bundle's own graphs answer, in PyTorch's stead."""
     opened = Bundle.open(bundle)
-    ask = {
-        name: open_engine("onnxruntime", opened.graph_path(name), graph.spec)
-        for name, graph in opened.manifest.graphs.items()
-    }
+    ask = open_engines("onnxruntime", opened)
     tensor, _ = preprocess(image, 64, opened.manifest.pixel_mean, opened.manifest.pixel_std)
     embeddings = ask["image_encoder"]({"image": tensor})["image_embeddings"]
     enhanced = ask["gle"]({"image_embeddings": embeddings})["image_embeddings_enhanced"]
@@ -117,13 +113,14 @@ def test_other_masks_are_exit_status_1_after_the_table(
 def test_a_graph_that_answers_nan_is_exit_status_1_whatever_the_limit(
     with_golden: Callable[[Vectors], Path], vectors: Vectors, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real = verify_command.open_engine
+    def broken(backend: str, bundle: Bundle) -> dict[str, Engine]:
+        return {name: answering_nan(engine) for name, engine in open_engines(backend, bundle).items()}
 
-    def broken(backend: str, path: Path, spec: GraphSpec) -> Engine:
-        engine = real(backend, path, spec)
-        return FakeEngine(spec, lambda feeds: {k: v * np.float32(np.nan) for k, v in engine(feeds).items()})
+    def answering_nan(engine: Engine) -> Engine:
+        nan = np.float32(np.nan)
+        return FakeEngine(engine.spec, lambda feeds: {k: v * nan for k, v in engine(feeds).items()})
 
-    monkeypatch.setattr(verify_command, "open_engine", broken)
+    monkeypatch.setattr(verify_command, "open_engines", broken)
     result = run(with_golden(vectors), "--min-iou", 0)
     assert result.exit_code == 1
     assert "image_encoder: the exported graph gives NaN" in result.stderr

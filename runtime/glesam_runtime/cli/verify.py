@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from ..bundle import Bundle
-from ..engines import KNOWN_BACKENDS, open_engine, pick_backend
+from ..engines import KNOWN_BACKENDS, open_engines, pick_backend
 from ..errors import BundleError
 from ..parity import MIN_IOU, check, table
 from ..report import model_line
@@ -43,11 +43,7 @@ def run(
         opened = Bundle.open(bundle)
         typer.echo(model_line(opened, f"{chosen} ({reason})"), err=True)
         least = _least(opened) if min_iou is None else min_iou
-        engines = {
-            name: open_engine(chosen, opened.graph_path(name), graph.spec)
-            for name, graph in opened.manifest.graphs.items()
-        }
-        parity = verify(opened, engines)
+        parity = verify(opened, open_engines(chosen, opened))
         typer.echo(table(parity))
         check(parity, least, CURE)
         typer.echo(f"golden parity holds here: mean mask IoU at least {least:g}, as asked")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from ..bundle import Bundle
 from ..errors import BackendError
 from ..spec import GraphSpec
 from .base import Engine
@@ -43,4 +44,14 @@ def open_engine(backend: str, path: Path, spec: GraphSpec) -> Engine:
     return OnnxRuntimeEngine(path, spec)
 
 
-__all__ = ["BACKENDS", "KNOWN_BACKENDS", "Engine", "open_engine", "pick_backend"]
+def open_engines(backend: str, bundle: Bundle, enhance: bool = True) -> dict[str, Engine]:
+    """Every graph of a bundle by its name; without `enhance`, all but GLE. Raises as open_engine does."""
+    graphs = bundle.manifest.graphs
+    return {
+        name: open_engine(backend, bundle.graph_path(name), graph.spec)
+        for name, graph in graphs.items()
+        if enhance or name != "gle"
+    }
+
+
+__all__ = ["BACKENDS", "KNOWN_BACKENDS", "Engine", "open_engine", "open_engines", "pick_backend"]
