@@ -12,7 +12,7 @@ from glesam.sam_modules import LayerNorm2d
 
 
 def conv_norm(in_channels: int, out_channels: int, kernel: int, stride: int = 1) -> nn.Sequential:
-    """Convolution and batch norm; the exporter's optimizer folds the norm into the convolution."""
+    """Convolution and batch norm; the exporter folds the norm into the convolution."""
     return nn.Sequential(
         nn.Conv2d(in_channels, out_channels, kernel, stride, kernel // 2, bias=False),
         nn.BatchNorm2d(out_channels),

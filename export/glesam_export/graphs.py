@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import layer_norm
+from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from glesam.config import EMBEDDING_CHANNELS, EMBEDDING_STRIDE
 from glesam.model import GleSam
@@ -33,7 +35,7 @@ class Graph:
 class ImageEncoderGraph(nn.Module):
     def __init__(self, image_encoder: nn.Module) -> None:
         super().__init__()
-        self.image_encoder = with_native_layer_norm(image_encoder)
+        self.image_encoder = for_export(image_encoder)
 
     def forward(self, image: Tensor) -> Tensor:
         embeddings: Tensor = self.image_encoder(image)
@@ -54,8 +56,8 @@ class MaskDecoderGraph(nn.Module):
     def __init__(self, prompt_encoder: nn.Module, mask_decoder: nn.Module, refinements: int) -> None:
         super().__init__()
         self.refinements = refinements
-        self.prompt_encoder = with_native_layer_norm(prompt_encoder)
-        self.mask_decoder = with_native_layer_norm(mask_decoder)
+        self.prompt_encoder = for_export(prompt_encoder)
+        self.mask_decoder = for_export(mask_decoder)
 
     def forward(
         self,
@@ -95,14 +97,23 @@ class NativeLayerNorm2d(nn.Module):
         return last.permute(0, 3, 1, 2)
 
 
-def with_native_layer_norm(module: nn.Module) -> nn.Module:
-    """A copy, sharing its tensors, whose LayerNorm2d are `NativeLayerNorm2d`."""
-    native = shared_copy(module)
-    for parent in list(native.modules()):
+def for_export(module: nn.Module) -> nn.Module:
+    """A copy, sharing its tensors, with native LayerNorm2d and with batch norms folded into convolutions."""
+    copy = shared_copy(module)
+    for parent in list(copy.modules()):
         for name, child in parent.named_children():
             if isinstance(child, LayerNorm2d):
                 setattr(parent, name, NativeLayerNorm2d(child))
-    return native
+        if isinstance(parent, nn.Sequential):
+            _fold_batch_norms(parent)
+    return copy
+
+
+def _fold_batch_norms(layers: nn.Sequential) -> None:
+    """In place. The exporter does it too, but not for a convolution that runs twice."""
+    for i, (conv, norm) in enumerate(pairwise(layers)):
+        if isinstance(conv, nn.Conv2d) and isinstance(norm, nn.BatchNorm2d):
+            layers[i], layers[i + 1] = fuse_conv_bn_eval(conv.eval(), norm.eval()), nn.Identity()
 
 
 def graphs(model: GleSam) -> Iterator[Graph]:

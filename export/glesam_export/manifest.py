@@ -16,7 +16,7 @@ from glesam_runtime.manifest import FORMAT_VERSION
 from glesam_runtime.spec import TensorSpec, bundle_contract
 
 FILE = "bundle.json"
-MEASURED_WITH = ("glesam", "torch", "diffusers", "peft", "onnx", "onnxscript", "onnxsim")
+MEASURED_WITH = ("glesam", "torch", "diffusers", "peft", "onnx", "onnx-ir", "onnxscript")
 Json = dict[str, Any]
 
 

@@ -6,17 +6,15 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-import onnx
-
 from glesam.model import CONFIG_FILE, WEIGHTS_FILE, GleSam
 from glesam_export.golden import write_golden
 from glesam_export.graphs import Graph, graphs
 from glesam_export.manifest import GraphRecord, provenance, write_manifest
 from glesam_export.parity import ImageSets, measure
-from glesam_export.precision import half_precision
+from glesam_export.precision import lower_precision
 from glesam_export.reference import reference_manifest, torch_engines
 from glesam_export.replaced_folder import replaced_folder
-from glesam_export.to_onnx import OPSETS, onnx_from_graph
+from glesam_export.to_onnx import OPSETS, onnx_from_graph, save_onnx
 from glesam_runtime import Bundle
 from glesam_runtime.parity import MIN_IOU, Parity, check, table
 
@@ -69,8 +67,6 @@ def export_bundle(
 def _write_graph(folder: Path, graph: Graph, options: ExportOptions) -> GraphRecord:
     file = f"{graph.name}.onnx"
     model = onnx_from_graph(graph, options.opset)
-    islands: dict[str, str] = {}
-    if options.precision == "fp16":
-        model, islands = half_precision(model)
-    onnx.save(model, folder / file)
+    islands = {} if options.precision == "fp32" else lower_precision(model, options.precision)
+    save_onnx(model, folder / file)
     return GraphRecord(file, options.precision, islands)

@@ -1,4 +1,4 @@
-"""fp32 ONNX -> fp16 ONNX: weights and arithmetic in fp16, with fp32 islands where fp16 breaks.
+"""fp32 ONNX -> fp16 or bf16 ONNX: weights and arithmetic in 16 bits, with fp32 islands where those break.
 
 The precision is in the file, with explicit casts, so that every runtime computes the same thing and no
 builder flag can change it. Graph inputs and outputs stay float32.
@@ -6,20 +6,20 @@ builder flag can change it. Graph inputs and outputs stay float32.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
 import numpy as np
-import onnx
-from onnx import NodeProto, TensorProto, helper, numpy_helper
+import onnx_ir as ir
 
 from glesam_export.errors import ConversionError
 
-FLOAT, HALF = int(TensorProto.FLOAT), int(TensorProto.FLOAT16)
+FLOAT = ir.DataType.FLOAT
+LOW = {"fp16": ir.DataType.FLOAT16, "bf16": ir.DataType.BFLOAT16}
 HALF_MAX = float(np.finfo(np.float16).max)
 
 FP32_OPS = {
-    "LayerNormalization": "squares of activations beyond 256 overflow fp16",
+    "LayerNormalization": "squares of activations beyond 256 overflow fp16, and bf16 keeps 8 bits of a mean",
     "InstanceNormalization": "GroupNorm's statistics are sums of squares, which overflow fp16",
     "Softmax": "its sum of exponentials over thousands of positions loses fp16's 11 bits",
 }
@@ -32,161 +32,165 @@ FLOAT_ONLY_INPUTS = {"Resize": (1, 2)}
 """Inputs whose type ONNX fixes to float32: Resize's roi and scales."""
 
 
-def half_precision(model: onnx.ModelProto) -> tuple[onnx.ModelProto, dict[str, str]]:
-    """Converts a simplified fp32 model.
+def lower_precision(model: ir.Model, precision: str) -> dict[str, str]:
+    """Converts an fp32 model in place; weights are converted one by one when the model is saved.
+
+    Args:
+        precision: "fp16" or "bf16".
 
     Returns:
-        The fp16 model, and its fp32 islands: name of the operator (or of the part) -> reason.
+        Its fp32 islands: name of the operator (or of the part) -> reason.
 
     Raises:
         ConversionError: a weight does not fit fp16.
     """
-    inferred = onnx.shape_inference.infer_shapes(model, strict_mode=True, data_prop=True)
-    islands = find_islands(inferred.graph)
-    converted = _Converter(inferred.graph, islands).run()
-    half = helper.make_model(converted, opset_imports=model.opset_import, ir_version=model.ir_version)
-    half = onnx.shape_inference.infer_shapes(half, strict_mode=True)
-    onnx.checker.check_model(half)
-    return half, {part: reason for part, reason in islands.values()}
+    islands = find_islands(model.graph)
+    _Lowering(model.graph, islands, LOW[precision], precision).run()
+    return {part: reason for part, reason in islands.values()}
 
 
-Islands = dict[int, tuple[str, str]]
-"""Index of a node that stays in fp32 -> (part, reason)."""
+Islands = dict[ir.Node, tuple[str, str]]
+"""A node that stays in fp32 -> (part, reason)."""
 
 
-def find_islands(graph: onnx.GraphProto) -> Islands:
+def find_islands(graph: ir.Graph) -> Islands:
     islands: Islands = {}
-    for index in _upstream(graph, TRIGONOMETRY) | _downstream(graph, "point_coords"):
-        islands[index] = ("coordinates", COORDINATES)
-    for index in _closing_arithmetic(graph):
-        islands[index] = ("combination", COMBINATION)
-    for index, node in enumerate(graph.node):
+    for node in _upstream(graph, TRIGONOMETRY) | _downstream(graph, "point_coords"):
+        islands[node] = ("coordinates", COORDINATES)
+    for node in _closing_arithmetic(graph):
+        islands[node] = ("combination", COMBINATION)
+    for node in graph:
         if node.op_type in FP32_OPS:
-            islands[index] = (node.op_type, FP32_OPS[node.op_type])
+            islands[node] = (node.op_type, FP32_OPS[node.op_type])
     return islands
 
 
-def _upstream(graph: onnx.GraphProto, op_types: Iterable[str]) -> set[int]:
+def _upstream(graph: ir.Graph, op_types: Iterable[str]) -> set[ir.Node]:
     """Nodes of these types and every node they depend on."""
-    return _walk_back(graph, [i for i, node in enumerate(graph.node) if node.op_type in op_types])
+    return _walk_back([node for node in graph if node.op_type in op_types])
 
 
-def _walk_back(
-    graph: onnx.GraphProto, start: Iterable[int], through: Iterable[str] | None = None
-) -> set[int]:
+def _walk_back(start: Iterable[ir.Node], through: Iterable[str] | None = None) -> set[ir.Node]:
     """The nodes of `start` and those before them, as long as their type is in `through` (None: any)."""
-    producers = {name: index for index, node in enumerate(graph.node) for name in node.output}
-    pending, found = list(start), set[int]()
+    pending, found = list(start), set[ir.Node]()
     while pending:
-        index = pending.pop()
-        node = graph.node[index]
-        if index not in found and (through is None or node.op_type in through):
-            found.add(index)
-            pending += [producers[name] for name in node.input if name in producers]
+        node = pending.pop()
+        if node not in found and (through is None or node.op_type in through):
+            found.add(node)
+            pending += node.predecessors()
     return found
 
 
-def _downstream(graph: onnx.GraphProto, name: str) -> set[int]:
-    """Nodes that a tensor reaches before its values are weighed or turned into sines."""
-    reached, found = {name}, set()
-    for index, node in enumerate(graph.node):
-        if reached & set(node.input) and node.op_type not in (*WEIGHTED, "Shape"):
-            found.add(index)
+def _downstream(graph: ir.Graph, name: str) -> set[ir.Node]:
+    """Nodes that an input reaches before its values are weighed or turned into sines."""
+    reached, found = {value for value in graph.inputs if value.name == name}, set[ir.Node]()
+    for node in graph:
+        if reached & set(node.inputs) and node.op_type not in (*WEIGHTED, "Shape"):
+            found.add(node)
             if node.op_type not in TRIGONOMETRY:
-                reached |= set(node.output)
+                reached |= set(node.outputs)
     return found
 
 
-def _closing_arithmetic(graph: onnx.GraphProto) -> set[int]:
+def _closing_arithmetic(graph: ir.Graph) -> set[ir.Node]:
     """Elementwise nodes between a graph output and the first node of another kind before it."""
-    outputs = {output.name for output in graph.output}
-    ends = [i for i, node in enumerate(graph.node) if outputs & set(node.output)]
-    return _walk_back(graph, ends, through=ELEMENTWISE)
+    ends = [node for value in graph.outputs if (node := value.producer()) is not None]
+    return _walk_back(ends, through=ELEMENTWISE)
 
 
 @dataclass
-class _Converter:
+class _Lowering:
     """Walks the nodes in order, casting an input wherever its type is not what the node computes in."""
 
-    graph: onnx.GraphProto
+    graph: ir.Graph
     islands: Islands
-    nodes: list[NodeProto] = field(default_factory=list)
-    initializers: dict[str, TensorProto] = field(default_factory=dict)
+    low: ir.DataType
+    suffix: str
+    casts: dict[tuple[ir.Value, ir.DataType], ir.Value] = field(default_factory=dict)
 
-    def run(self) -> onnx.GraphProto:
-        self.weights = {tensor.name: tensor for tensor in self.graph.initializer}
-        typed = [*self.graph.input, *self.graph.value_info, *self.graph.output]
-        types = {value.name: value.type.tensor_type.elem_type for value in typed}
-        types |= {tensor.name: tensor.data_type for tensor in self.graph.initializer}
-        self.floats = {name for name, elem_type in types.items() if elem_type == FLOAT}
-        self.stored = {value.name: FLOAT for value in self.graph.input}
-        self.casts: dict[tuple[str, int], str] = {}
-        outputs = {output.name for output in self.graph.output}
-        for index, node in enumerate(self.graph.node):
-            in_fp32 = index in self.islands or self._is_constant(node)
-            self._convert(node, FLOAT if in_fp32 else HALF, outputs)
-        return helper.make_graph(
-            self.nodes,
-            self.graph.name,
-            self.graph.input,
-            self.graph.output,
-            list(self.initializers.values()),
-        )
+    def run(self) -> None:
+        self.floats = {value for value in _values(self.graph) if value.dtype == FLOAT}
+        for node in list(self.graph):
+            in_fp32 = node in self.islands or self._is_constant(node)
+            self._convert(node, FLOAT if in_fp32 else self.low)
+        for name, value in list(self.graph.initializers.items()):
+            if not value.uses():
+                del self.graph.initializers[name]
 
-    def _is_constant(self, node: NodeProto) -> bool:
+    def _is_constant(self, node: ir.Node) -> bool:
         """Floats from no float, such as ConstantOfShape's: their type is in the node, not in its inputs."""
-        return node.op_type != "Cast" and not self.floats & set(node.input)
+        return node.op_type != "Cast" and not self.floats & set(node.inputs)
 
-    def _convert(self, node: NodeProto, computes_in: int, graph_outputs: set[str]) -> None:
-        converted = NodeProto()
-        converted.CopyFrom(node)
+    def _convert(self, node: ir.Node, computes_in: ir.DataType) -> None:
         fixed = FLOAT_ONLY_INPUTS.get(node.op_type, ())
-        for position, name in enumerate(node.input):
-            wanted = FLOAT if position in fixed else computes_in
-            converted.input[position] = self._input(name, wanted)
-        if node.op_type == "Cast" and node.output[0] in self.floats:
-            (to,) = [attribute for attribute in converted.attribute if attribute.name == "to"]
-            to.i = computes_in
-        returned = []
-        for position, name in enumerate(node.output):
-            if name in self.floats:
-                self.stored[name] = computes_in
-                if name in graph_outputs and computes_in == HALF:
-                    converted.output[position] = f"{name}_fp16"
-                    self.stored[f"{name}_fp16"] = HALF
-                    returned.append(helper.make_node("Cast", [f"{name}_fp16"], [name], to=FLOAT))
-                    self.stored[name] = FLOAT
-        self.nodes += [converted, *returned]
+        for position, value in enumerate(node.inputs):
+            if value is not None and value in self.floats:
+                wanted = FLOAT if position in fixed else computes_in
+                node.replace_input_with(position, self._input(node, value, wanted))
+        if node.op_type == "Cast" and node.outputs[0] in self.floats:
+            node.attributes["to"] = ir.AttrInt64("to", computes_in)
+        for value in node.outputs:
+            if value in self.floats:
+                value.dtype = computes_in
+                if computes_in != FLOAT and value.is_graph_output():
+                    self._return_as_float(node, value)
 
-    def _input(self, name: str, wanted: int) -> str:
-        """The name under which a node that computes in `wanted` reads this tensor."""
-        if name in self.weights:
-            return self._initializer(name, wanted)
-        if name not in self.floats or self.stored[name] == wanted:
-            return name
-        if (name, wanted) not in self.casts:
-            cast = f"{name}_as_{'fp16' if wanted == HALF else 'fp32'}"
-            self.nodes.append(helper.make_node("Cast", [name], [cast], to=wanted))
-            self.casts[name, wanted] = cast
-        return self.casts[name, wanted]
+    def _input(self, node: ir.Node, value: ir.Value, wanted: ir.DataType) -> ir.Value:
+        """What a node that computes in `wanted` reads for this value."""
+        if value.dtype == wanted:
+            return value
+        if (value, wanted) not in self.casts:
+            if value.is_initializer():
+                self.casts[value, wanted] = self._lowered(value)
+            else:
+                name = f"{value.name}_as_{'fp32' if wanted == FLOAT else self.suffix}"
+                cast = _cast(value, wanted, name)
+                self.graph.insert_before(node, cast)
+                self.casts[value, wanted] = cast.outputs[0]
+        return self.casts[value, wanted]
 
-    def _initializer(self, name: str, wanted: int) -> str:
-        tensor = self.weights[name]
-        if tensor.data_type == FLOAT and wanted == HALF:
-            stored = f"{name}_fp16"
-            if stored not in self.initializers:
-                self.initializers[stored] = half_tensor(tensor, stored)
-            return stored
-        self.initializers[name] = tensor
-        return name
+    def _lowered(self, weight: ir.Value) -> ir.Value:
+        tensor, shape = weight.const_value, weight.shape
+        assert tensor is not None and isinstance(shape, ir.Shape)
+        if self.low == LOW["fp16"]:
+            check_fits_half(tensor)
+        dtype, kind = self.low, self.low.numpy()
+
+        def convert() -> ir.TensorProtocol:
+            return ir.Tensor(tensor.numpy().astype(kind), dtype=dtype)
+
+        name = f"{weight.name}_{self.suffix}"
+        lazy = ir.LazyTensor(convert, dtype=dtype, shape=shape, name=name)
+        value = ir.Value(name=name, shape=shape, type=ir.TensorType(dtype), const_value=lazy)
+        self.graph.register_initializer(value)
+        return value
+
+    def _return_as_float(self, node: ir.Node, value: ir.Value) -> None:
+        """The graph output keeps its name and type; what computes it takes another name."""
+        name = value.name
+        value.name = f"{name}_{self.suffix}"
+        cast = _cast(value, FLOAT, str(name))
+        self.graph.insert_after(node, cast)
+        outputs = self.graph.outputs
+        outputs[outputs.index(value)] = cast.outputs[0]
 
 
-def half_tensor(tensor: TensorProto, name: str) -> TensorProto:
-    values = numpy_helper.to_array(tensor)
-    largest = float(np.abs(values).max(initial=0))
+def _values(graph: ir.Graph) -> Iterator[ir.Value]:
+    yield from graph.inputs
+    yield from graph.initializers.values()
+    for node in graph:
+        yield from node.outputs
+
+
+def _cast(value: ir.Value, to: ir.DataType, name: str) -> ir.Node:
+    output = ir.Value(name=name, shape=value.shape, type=ir.TensorType(to))
+    return ir.Node("", "Cast", [value], [ir.AttrInt64("to", to)], outputs=[output])
+
+
+def check_fits_half(tensor: ir.TensorProtocol) -> None:
+    largest = float(np.abs(tensor.numpy()).max(initial=0))
     if not largest <= HALF_MAX:
         raise ConversionError(
             f"weight {tensor.name}: largest magnitude {largest:g} does not fit fp16 "
             f"(at most {HALF_MAX:g}); export with --precision fp32"
         )
-    return numpy_helper.from_array(values.astype(np.float16), name)

@@ -1,4 +1,4 @@
-"""PyTorch module -> simplified fp32 ONNX model."""
+"""PyTorch module -> fp32 ONNX model, whose weights stay PyTorch's own tensors until it is saved."""
 
 from __future__ import annotations
 
@@ -6,9 +6,10 @@ import logging
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import onnx
-import onnxsim
+import onnx_ir as ir
 import torch
 
 from glesam_export.errors import ConversionError
@@ -16,13 +17,15 @@ from glesam_export.graphs import Graph
 
 OPSETS = (18, 19, 20)
 """Native LayerNormalization needs 17, the exporter starts at 18, TensorRT 10.3 ends at 20."""
+INLINE_BYTES = 256 << 20
+"""Weights beyond this go into a file of their own: a protobuf is read into memory whole and ends at 2 GB."""
 
 
-def onnx_from_graph(graph: Graph, opset: int = OPSETS[0]) -> onnx.ModelProto:
-    """Exports with torch's dynamo exporter and simplifies with onnxsim.
+def onnx_from_graph(graph: Graph, opset: int = OPSETS[0]) -> ir.Model:
+    """Exports with torch's dynamo exporter, which also folds constants.
 
     Raises:
-        ConversionError: the exporter or the simplifier failed; its own error is the cause.
+        ConversionError: the exporter failed; its own error is the cause.
     """
     if opset not in OPSETS:
         raise ConversionError(f"opset {opset}: expected one of {', '.join(map(str, OPSETS))}")
@@ -44,14 +47,20 @@ def onnx_from_graph(graph: Graph, opset: int = OPSETS[0]) -> onnx.ModelProto:
                 verbose=False,
             )
         assert program is not None
-        simplified: onnx.ModelProto
-        simplified, matches = onnxsim.simplify(program.model_proto)
-    except Exception as error:  # the exporters raise whatever their parts raise
+        return program.model
+    except Exception as error:  # the exporter raises whatever its parts raise
         raise ConversionError(f"{graph.name}: export to ONNX failed: {error}") from error
-    if not matches:
-        raise ConversionError(f"{graph.name}: onnxsim's result differs from its input; nothing kept")
-    onnx.checker.check_model(simplified)
-    return simplified
+
+
+def save_onnx(model: ir.Model, path: Path) -> None:
+    """Writes one file, or beside a small one its weights in `<name>.data` where they are many.
+
+    Weights are written one after the other: no second copy of them is made in memory.
+    """
+    size = sum(value.const_value.nbytes for value in model.graph.initializers.values() if value.const_value)
+    external = f"{path.name}.data" if size > INLINE_BYTES else None
+    ir.save(model, path, external_data=external)
+    onnx.checker.check_model(path)
 
 
 def _dynamic_names(graph: Graph) -> set[str]:

@@ -8,6 +8,7 @@ from importlib.resources import files
 from pathlib import Path
 
 import onnx
+import onnx_ir as ir
 import pytest
 import torch
 from tiny_model import random_model
@@ -63,10 +64,10 @@ def fp16_bundle(
 ) -> Path:
     """Made by glesam-export too, from the fp32 graphs of what both models share; never change it."""
 
-    def convert(graph: Graph, opset: int) -> onnx.ModelProto:
+    def convert(graph: Graph, opset: int) -> ir.Model:
         if graph.name == "gle":
             return onnx_from_graph(graph, opset)
-        return onnx.load(fp32_bundle / f"{graph.name}.onnx")
+        return ir.load(fp32_bundle / f"{graph.name}.onnx")
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(pipeline, "onnx_from_graph", convert)

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import onnx
+import onnx_ir as ir
 import pytest
 import torch
 from onnx import ModelProto, numpy_helper
@@ -169,11 +170,11 @@ def damaged_export(fp32_bundle: Path, monkeypatch: pytest.MonkeyPatch) -> Callab
     """Makes exports of the fp32 checkpoint convert to the graphs known already, one of them damaged."""
 
     def damage_graph(name: str, damage: Damage) -> None:
-        def convert(graph: Graph, _: int) -> ModelProto:
+        def convert(graph: Graph, _: int) -> ir.Model:
             model = onnx.load(fp32_bundle / f"{graph.name}.onnx")
             if graph.name == name:
                 damage(model)
-            return model
+            return ir.from_proto(model)
 
         monkeypatch.setattr(pipeline, "onnx_from_graph", convert)
 

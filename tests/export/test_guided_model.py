@@ -24,8 +24,8 @@ from glesam.config import (
 )
 from glesam.model import GleSam
 from glesam_export.graphs import graphs
-from glesam_export.precision import half_precision
-from glesam_export.to_onnx import onnx_from_graph
+from glesam_export.precision import lower_precision
+from glesam_export.to_onnx import onnx_from_graph, save_onnx
 from glesam_runtime.engines import open_engine
 from glesam_runtime.engines.base import Array
 from glesam_runtime.parity import MIN_IOU, compare, mask_iou
@@ -65,8 +65,9 @@ def folder(guided: GleSam, tmp_path_factory: pytest.TempPathFactory) -> Path:
     for graph in graphs(guided):
         if graph.name != "gle":
             model = onnx_from_graph(graph)
-            onnx.save(model, root / f"{graph.name}-fp32.onnx")
-            onnx.save(half_precision(model)[0], root / f"{graph.name}-fp16.onnx")
+            save_onnx(model, root / f"{graph.name}-fp32.onnx")
+            lower_precision(model, "fp16")
+            save_onnx(model, root / f"{graph.name}-fp16.onnx")
     return root
 
 

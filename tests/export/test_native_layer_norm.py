@@ -6,7 +6,7 @@ import torch
 from tiny_model import random_model
 
 from glesam.sam_modules import LayerNorm2d
-from glesam_export.graphs import NativeLayerNorm2d, with_native_layer_norm
+from glesam_export.graphs import NativeLayerNorm2d, for_export
 
 
 def test_the_native_norm_computes_what_sams_computes() -> None:
@@ -21,7 +21,7 @@ def test_the_native_norm_computes_what_sams_computes() -> None:
 def test_every_norm_is_replaced_in_a_copy_that_shares_the_models_tensors() -> None:
     encoder = random_model("sd15").image_encoder
     before = [type(module) for module in encoder.modules()]
-    native = with_native_layer_norm(encoder)
+    native = for_export(encoder)
     assert sum(isinstance(module, LayerNorm2d) for module in encoder.modules()) == 2
     assert not any(isinstance(module, LayerNorm2d) for module in native.modules())
     assert [type(module) for module in encoder.modules()] == before

@@ -7,12 +7,13 @@ from pathlib import Path
 
 import numpy as np
 import onnx
+import onnx_ir as ir
 import onnxruntime as ort  # noqa: TID251 - runs hand-made graphs that no bundle holds
 import pytest
 from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
 from glesam_export.errors import ConversionError
-from glesam_export.precision import half_precision
+from glesam_export.precision import lower_precision
 
 FLOAT, HALF = TensorProto.FLOAT, TensorProto.FLOAT16
 NORMS = ("LayerNormalization", "InstanceNormalization")
@@ -150,8 +151,16 @@ def weights(*shape: int, scale: float = 0.2) -> np.ndarray:
     return scale * np.random.default_rng(0).standard_normal(shape, np.float32)
 
 
+def half_precision(model: ModelProto) -> ModelProto:
+    converted = ir.from_proto(model)
+    lower_precision(converted, "fp16")
+    half = ir.to_proto(converted)
+    onnx.checker.check_model(half, full_check=True)
+    return onnx.shape_inference.infer_shapes(half, strict_mode=True)
+
+
 def assert_half_is_close(model: ModelProto, x: np.ndarray) -> ModelProto:
-    half, _ = half_precision(model)
+    half = half_precision(model)
     expected, found = run(model, x), run(half, x)
     assert found.dtype == np.float32
     assert np.isfinite(found).all()
