@@ -136,6 +136,8 @@ class GleSam(nn.Module):
     def from_pretrained(cls, folder_or_hub_id: str | Path) -> GleSam:
         """Reads what `save_pretrained` wrote; weights become float32, the model is in eval mode.
 
+        float32 weights stay mapped from the file, so that a full-size model is not held twice.
+
         Args:
             folder_or_hub_id: a folder, or the id of a Hugging Face Hub repository.
 
@@ -144,7 +146,8 @@ class GleSam(nn.Module):
         """
         folder = cls.resolve(folder_or_hub_id)
         try:
-            model = cls(GleSamConfig.from_json((folder / CONFIG_FILE).read_text()))
+            with torch.device("meta"):  # no weight is drawn at random, and none is held twice
+                model = cls(GleSamConfig.from_json((folder / CONFIG_FILE).read_text()))
             tensors = load_file(folder / WEIGHTS_FILE)
         except Exception as error:  # safetensors raises its own, json and the OS theirs
             raise CheckpointError(f"cannot read a GleSAM checkpoint from {folder}: {error}") from error
@@ -162,7 +165,8 @@ class GleSam(nn.Module):
                     f"{source}: {len(names)} {what} tensors, first {names[0]!r}; expected the tensors "
                     f"of the {self.config.name!r} configuration beside it"
                 )
-        self.load_state_dict(tensors)
+        like = {name: tensor.to(own[name].dtype) for name, tensor in tensors.items()}
+        self.load_state_dict(like, assign=all(tensor.is_meta for tensor in own.values()))
 
     @staticmethod
     def resolve(folder_or_hub_id: str | Path) -> Path:
