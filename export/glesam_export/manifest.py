@@ -32,16 +32,17 @@ class GraphRecord:
 def write_manifest(
     folder: Path,
     config: GleSamConfig,
+    multimask: bool,
     precision: str,
     graphs: Mapping[str, GraphRecord],
     made_from: Json,
     parity: Json,
 ) -> None:
-    """Writes both files for everything else that lies in `folder`."""
+    """Writes both files for everything else that lies in `folder`; `multimask`: no mask head is dead."""
     sam = config.sam
     document: Json = {
         "format_version": FORMAT_VERSION,
-        "model": {"name": config.name, "sam_type": sam.sam_type, "multimask": True},
+        "model": {"name": config.name, "sam_type": sam.sam_type, "multimask": multimask},
         "image_size": sam.image_size,
         "pixel_mean": sam.pixel_mean,
         "pixel_std": sam.pixel_std,

@@ -9,6 +9,7 @@ from pathlib import Path
 import onnx
 
 from glesam.model import CONFIG_FILE, WEIGHTS_FILE, GleSam
+from glesam.sam import dead_mask_heads
 from glesam_export.golden import write_golden
 from glesam_export.graphs import Graph, graphs
 from glesam_export.manifest import GraphRecord, provenance, write_manifest
@@ -44,17 +45,19 @@ def export_bundle(
     """
     model = GleSam.from_pretrained(checkpoint)
     reference = torch_engines(model)
+    if dead := dead_mask_heads(model.mask_decoder):
+        report(f"no multimask: the decoder's mask heads {', '.join(map(str, dead))} are dead")
     with replaced_folder(out) as folder:
         records = {}
         for graph in graphs(model):
             report(f"{graph.name}: exporting")
             records[graph.name] = _write_graph(folder, graph, options)
         report("golden vectors")
-        write_golden(folder, reference_manifest(model.config), reference, images)
+        write_golden(folder, reference_manifest(model), reference, images)
         made_from = provenance(checkpoint, (CONFIG_FILE, WEIGHTS_FILE))
 
         def write(parity: dict[str, object]) -> None:
-            write_manifest(folder, model.config, options.precision, records, made_from, parity)
+            write_manifest(folder, model.config, not dead, options.precision, records, made_from, parity)
 
         write({})
         report("parity against PyTorch fp32")

@@ -218,6 +218,25 @@ def test_the_undamaged_graphs_pass_and_replace_the_old_bundle(
     assert [path.name for path in old_bundle.parent.iterdir()] == ["bundle"]
 
 
+def test_a_decoder_with_dead_heads_has_no_multimask(
+    checkpoints: dict[str, Path], small_sets: ImageSets, tmp_path: Path,
+    damaged_export: Callable[[str, Damage], None],
+) -> None:  # fmt: skip
+    """As the authors' decoders are; mask 0, which the gate compares, is as good as ever."""
+    model = GleSam.from_pretrained(checkpoints["fp32"])
+    with torch.no_grad():
+        for mlp in model.mask_decoder.output_hypernetworks_mlps[1:]:
+            mlp.layers[-1].weight.zero_()
+    model.save_pretrained(tmp_path / "checkpoint")
+    damaged_export("mask_decoder", nothing)
+    lines: list[str] = []
+    export_bundle(tmp_path / "checkpoint", tmp_path / "bundle", small_sets, ExportOptions(), lines.append)
+    assert "no multimask: the decoder's mask heads 1, 2, 3 are dead" in lines
+    assert not Bundle.open(tmp_path / "bundle").manifest.multimask
+    assert not reference_predictor(model).manifest.multimask
+    assert reference_predictor(GleSam.from_pretrained(checkpoints["fp32"])).manifest.multimask
+
+
 @pytest.mark.parametrize("graph", ["image_encoder", "gle"])
 def test_a_damaged_graph_never_becomes_a_bundle(
     checkpoints: dict[str, Path], small_sets: ImageSets, old_bundle: Path,
