@@ -51,14 +51,15 @@ def export(
     """
     with _one_line_errors():
         _check_options(precision, min_iou, opset)
-        from glesam.model import GleSam, shipped_checkpoint
+        from glesam.model import GleSam, checkpoint_files, shipped_checkpoint
         from glesam_export.images import parity_images
         from glesam_export.pipeline import ExportOptions, export_bundle
 
         folder = GleSam.resolve(checkpoint) if checkpoint else shipped_checkpoint()
         target = out or Path(f"glesam-{folder.resolve().name}-{precision}")
         options = ExportOptions(precision, opset, min_iou)
-        export_bundle(folder, target, parity_images(images, typer.echo), options, typer.echo)
+        model, made_from = GleSam.from_pretrained(folder), checkpoint_files(folder)
+        export_bundle(model, made_from, target, parity_images(images, typer.echo), options, typer.echo)
     size = sum(path.stat().st_size for path in target.rglob("*") if path.is_file())
     typer.echo(
         f"wrote {target}, {size / 2**20:.1f} MiB; "

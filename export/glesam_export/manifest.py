@@ -91,10 +91,10 @@ def _files(folder: Path) -> Json:
     }
 
 
-def provenance(checkpoint: Path, names: tuple[str, ...]) -> Json:
-    """What a bundle was made from: hashes of the checkpoint's files, versions of the tools."""
+def provenance(made_from: Mapping[str, Path]) -> Json:
+    """What a bundle was made from: hashes of the model's files by name, versions of the tools."""
     return {
-        "checkpoint": {name: sha256_of(checkpoint / name) for name in names},
+        "checkpoint": {name: sha256_of(path) for name, path in made_from.items()},
         "versions": {name: _version(name) for name in MEASURED_WITH},
     }
 
