@@ -246,14 +246,17 @@ def sd21() -> UNetConfig:
     return replace(sd15(), attention_head_dim=heads, cross_attention_dim=context, use_linear_projection=True)
 
 
-def official(sam_type: SamType, base: BaseName, gamma: float = 3.0, lora_rank: int = 8) -> GleSamConfig:
+def official(
+    sam_type: SamType, base: BaseName, gamma: float = 3.0, lora_rank: int = 8, timestep: int = 1
+) -> GleSamConfig:
     """A model of the authors' parts: any of SAM's three sizes with either Stable Diffusion.
 
     Args:
         gamma: FDA's scale; no official file holds it. 3 in the released demo (SD 1.5, ViT-L), 5 in the paper.
         lora_rank: the authors' is 8; alpha equals it, as their files presume.
+        timestep: of GLE's one step; no official file holds it either.
     """
     sam = {"vit_b": sam_vit_b, "vit_l": sam_vit_l, "vit_h": sam_vit_h}[sam_type]()
     unet = {"sd15": sd15, "sd21": sd21}[base]()
-    gle = GleConfig(unet, gamma=gamma, timestep=1, lora_rank=lora_rank, lora_alpha=float(lora_rank))
+    gle = GleConfig(unet, gamma, timestep, lora_rank=lora_rank, lora_alpha=float(lora_rank))
     return GleSamConfig(name=f"{sam_type}-{base}", sam=sam, gle=gle)

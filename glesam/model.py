@@ -33,6 +33,11 @@ def shipped_checkpoint() -> Path:
     return folder
 
 
+def checkpoint_files(folder: Path) -> dict[str, Path]:
+    """The two files of a checkpoint, by name."""
+    return {name: folder / name for name in (CONFIG_FILE, WEIGHTS_FILE)}
+
+
 class CheckpointError(ValueError):
     """A checkpoint is missing, unreadable, or does not fit its configuration."""
 

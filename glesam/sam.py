@@ -22,6 +22,8 @@ from glesam.sam_modules import ImageEncoderViT, MaskDecoder, PromptEncoder, TwoW
 
 NUM_MASKS = 4
 """Masks per prompt: SAM's single mask, then its three multimask outputs."""
+DEAD_BELOW = 1e-3
+"""A layer's norm, as a share of the same layer's in head 0: no training leaves a head there that it uses."""
 
 
 def build_image_encoder(config: EncoderConfig, image_size: int) -> nn.Module:
@@ -69,6 +71,24 @@ def build_mask_decoder(config: SamConfig) -> Any:  # noqa: ANN401 - segment-anyt
     if config.guided:
         decoder.guide = Guide()
     return decoder
+
+
+def dead_mask_heads(mask_decoder: nn.Module) -> tuple[int, ...]:
+    """Which of the heads 1 to 3 say nothing: one of their layers is about 0.
+
+    The authors trained their decoders with a single mask output; without a gradient, the weight decay
+    that Adam couples to it has worn the other heads down.
+    """
+    decoder: Any = mask_decoder
+    first, *others = [
+        [float(layer.weight.detach().norm()) for layer in mlp.layers]
+        for mlp in decoder.output_hypernetworks_mlps
+    ]
+    return tuple(
+        head
+        for head, norms in enumerate(others, 1)
+        if any(norm < DEAD_BELOW * alive for norm, alive in zip(norms, first, strict=True))
+    )
 
 
 def embed_points(

@@ -9,6 +9,7 @@ from typing import Annotated
 
 import typer
 
+from glesam.cli import official_options as files_of
 from glesam_runtime.cli.errors import EXIT_STATUS, PARITY_EXIT_STATUS, complain
 
 PRECISIONS = ("fp32", "fp16")
@@ -42,8 +43,18 @@ def export(
         ),
     ] = None,
     opset: Annotated[int, typer.Option(metavar="N", help="ONNX opset, 18 to 20.")] = 18,
+    sam_type: files_of.SamType = None,
+    sam_checkpoint: files_of.SamCheckpoint = None,
+    unet: files_of.UNet = None,
+    lora: files_of.Lora = None,
+    decoder: files_of.Decoder = None,
+    text_embedding: files_of.TextEmbedding = None,
+    gamma: files_of.Gamma = None,
+    timestep: files_of.Timestep = None,
 ) -> None:
-    """Export a checkpoint to a bundle and prove that it still computes what PyTorch computes.
+    """Export a model to a bundle and prove that it still computes what PyTorch computes.
+
+    The model is a checkpoint, or the official files joined: --sam-checkpoint, --unet and --lora.
 
     Merges LoRA, folds every constant, writes three ONNX graphs, and compares them with the
     untouched PyTorch model on photographs, clean and degraded. The bundle replaces an older one
@@ -51,14 +62,28 @@ def export(
     """
     with _one_line_errors():
         _check_options(precision, min_iou, opset)
-        from glesam.model import GleSam, shipped_checkpoint
+        from glesam.model import GleSam, checkpoint_files, shipped_checkpoint
+        from glesam.official.build import OfficialFiles
         from glesam_export.images import parity_images
         from glesam_export.pipeline import ExportOptions, export_bundle
 
-        folder = GleSam.resolve(checkpoint) if checkpoint else shipped_checkpoint()
-        target = out or Path(f"glesam-{folder.resolve().name}-{precision}")
+        official = OfficialFiles(
+            sam_checkpoint, unet, lora, decoder, text_embedding, sam_type, gamma, timestep
+        )
+        if official.is_empty():
+            folder = GleSam.resolve(checkpoint) if checkpoint else shipped_checkpoint()
+            model, made_from = GleSam.from_pretrained(folder), checkpoint_files(folder)
+            name = folder.resolve().name
+        elif checkpoint:
+            raise typer.BadParameter(
+                f"{checkpoint} is a whole model; leave out the official files' options beside it, or it"
+            )
+        else:
+            model, made_from = official.load(), official.files()
+            name = model.config.name
+        target = out or Path(f"glesam-{name}-{precision}")
         options = ExportOptions(precision, opset, min_iou)
-        export_bundle(folder, target, parity_images(images, typer.echo), options, typer.echo)
+        export_bundle(model, made_from, target, parity_images(images, typer.echo), options, typer.echo)
     size = sum(path.stat().st_size for path in target.rglob("*") if path.is_file())
     typer.echo(
         f"wrote {target}, {size / 2**20:.1f} MiB; "

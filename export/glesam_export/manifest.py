@@ -32,16 +32,17 @@ class GraphRecord:
 def write_manifest(
     folder: Path,
     config: GleSamConfig,
+    multimask: bool,
     precision: str,
     graphs: Mapping[str, GraphRecord],
     made_from: Json,
     parity: Json,
 ) -> None:
-    """Writes both files for everything else that lies in `folder`."""
+    """Writes both files for everything else that lies in `folder`; `multimask`: no mask head is dead."""
     sam = config.sam
     document: Json = {
         "format_version": FORMAT_VERSION,
-        "model": {"name": config.name, "sam_type": sam.sam_type, "multimask": True},
+        "model": {"name": config.name, "sam_type": sam.sam_type, "multimask": multimask},
         "image_size": sam.image_size,
         "pixel_mean": sam.pixel_mean,
         "pixel_std": sam.pixel_std,
@@ -90,10 +91,10 @@ def _files(folder: Path) -> Json:
     }
 
 
-def provenance(checkpoint: Path, names: tuple[str, ...]) -> Json:
-    """What a bundle was made from: hashes of the checkpoint's files, versions of the tools."""
+def provenance(made_from: Mapping[str, Path]) -> Json:
+    """What a bundle was made from: hashes of the model's files by name, versions of the tools."""
     return {
-        "checkpoint": {name: sha256_of(checkpoint / name) for name in names},
+        "checkpoint": {name: sha256_of(path) for name, path in made_from.items()},
         "versions": {name: _version(name) for name in MEASURED_WITH},
     }
 

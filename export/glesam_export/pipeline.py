@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from glesam.model import CONFIG_FILE, WEIGHTS_FILE, GleSam
+from glesam.model import GleSam
+from glesam.sam import dead_mask_heads
 from glesam_export.golden import write_golden
 from glesam_export.graphs import Graph, graphs
 from glesam_export.manifest import GraphRecord, provenance, write_manifest
@@ -31,28 +32,37 @@ class ExportOptions:
 
 
 def export_bundle(
-    checkpoint: Path, out: Path, images: ImageSets, options: ExportOptions, report: Report = print
+    model: GleSam,
+    made_from: Mapping[str, Path],
+    out: Path,
+    images: ImageSets,
+    options: ExportOptions,
+    report: Report = print,
 ) -> Parity:
-    """Writes the bundle of a `GleSam.save_pretrained` folder to `out`, whole or not at all.
+    """Writes the bundle of `model` to `out`, whole or not at all.
+
+    Args:
+        model: on the CPU, in eval mode.
+        made_from: the files it was read from, by the names their hashes are recorded under.
 
     Raises:
-        CheckpointError: the checkpoint cannot be read.
         ExportError: a fold, a conversion or `out` failed.
         ParityError: the bundle does not compute what PyTorch computes; nothing is written.
     """
-    model = GleSam.from_pretrained(checkpoint)
     reference = torch_engines(model)
+    if dead := dead_mask_heads(model.mask_decoder):
+        report(f"no multimask: the decoder's mask heads {', '.join(map(str, dead))} are dead")
     with replaced_folder(out) as folder:
         records = {}
         for graph in graphs(model):
             report(f"{graph.name}: exporting")
             records[graph.name] = _write_graph(folder, graph, options)
         report("golden vectors")
-        write_golden(folder, reference_manifest(model.config), reference, images)
-        made_from = provenance(checkpoint, (CONFIG_FILE, WEIGHTS_FILE))
+        write_golden(folder, reference_manifest(model), reference, images)
+        origin = provenance(made_from)
 
         def write(parity: dict[str, object]) -> None:
-            write_manifest(folder, model.config, options.precision, records, made_from, parity)
+            write_manifest(folder, model.config, not dead, options.precision, records, origin, parity)
 
         write({})
         report("parity against PyTorch fp32")

@@ -7,8 +7,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from glesam.config import GleSamConfig
 from glesam.model import GleSam
+from glesam.sam import dead_mask_heads
 from glesam_runtime import Engines, Predictor
 from glesam_runtime.engines.base import Array, Tensors, run_checked
 from glesam_runtime.manifest import Manifest
@@ -54,15 +54,16 @@ def torch_engines(model: GleSam) -> Engines:
 
 def reference_predictor(model: GleSam) -> Predictor:
     """Image to masks in PyTorch, with the same pre- and postprocessing as every runtime."""
-    return Predictor(reference_manifest(model.config), torch_engines(model))
+    return Predictor(reference_manifest(model), torch_engines(model))
 
 
-def reference_manifest(config: GleSamConfig) -> Manifest:
+def reference_manifest(model: GleSam) -> Manifest:
     """The manifest of a bundle without files: a model's numbers as the runtime wants them."""
+    config = model.config
     return Manifest(
         name=config.name,
         sam_type=config.sam.sam_type,
-        multimask=True,
+        multimask=not dead_mask_heads(model.mask_decoder),
         image_size=config.sam.image_size,
         pixel_mean=config.sam.pixel_mean,
         pixel_std=config.sam.pixel_std,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -13,10 +15,91 @@ from glesam.official.decoder import load_decoder
 from glesam.official.lora import load_lora, lora_kind, read_lora
 from glesam.official.sam import load_sam, sam_type_of
 from glesam.official.text_embedding import load_text_embedding
-from glesam.official.unet import load_unet, read_unet_config
+from glesam.official.unet import load_unet, read_unet_config, unet_folder, weights_file
 
 LORA_RANK = 8
 """The authors'."""
+TEXT_PARTS = ("tokenizer", "text_encoder")
+"""Of a Stable Diffusion folder, what encodes the empty prompt."""
+
+
+@dataclass(frozen=True)
+class OfficialFiles:
+    """A trained model as the authors hand it out, in the terms of a command's options.
+
+    `sam_type`: what `sam_checkpoint` is expected to be. `text_embedding`: without it, the tokenizer and
+    the text encoder beside the U-Net. `gamma` and `timestep`: 3 and 1 where not given.
+    """
+
+    sam_checkpoint: Path | None = None
+    unet: Path | None = None
+    lora: Path | None = None
+    decoder: Path | None = None
+    text_embedding: Path | None = None
+    sam_type: str | None = None
+    gamma: float | None = None
+    timestep: int | None = None
+
+    def is_empty(self) -> bool:
+        return self == OfficialFiles()
+
+    def load(self) -> GleSam:
+        """The model, float32 on the CPU, in eval mode.
+
+        Raises:
+            CheckpointError: a file is not given, is unreadable, or does not fit the others.
+        """
+        sam, unet, lora = self._required()
+        gamma = 3.0 if self.gamma is None else self.gamma
+        timestep = 1 if self.timestep is None else self.timestep
+        if not (math.isfinite(gamma) and gamma > 0):
+            raise CheckpointError(f"gamma {gamma:g}: expected a number above 0, such as 3")
+        if not 0 <= timestep < 1000:
+            raise CheckpointError(f"timestep {timestep}: expected a whole number from 0 to 999")
+        text_embedding = self._text_embedding(unet)
+        config = config_of(sam, unet, lora, gamma, timestep=timestep)
+        if self.sam_type not in (None, config.sam.sam_type):
+            raise CheckpointError(
+                f"{sam} is a SAM {config.sam.sam_type}, expected {self.sam_type}; "
+                "give the other file, or leave --sam-type out"
+            )
+        return build_official(sam, unet, text_embedding, lora, self.decoder, config)
+
+    def files(self) -> dict[str, Path]:
+        """Every file that `load` reads tensors or sizes from, as `option/file`."""
+        sam, unet, lora = self._required()
+        folder, text = unet_folder(unet), self._text_embedding(unet)
+        found = [("sam_checkpoint", sam), ("lora", lora)]
+        found += [("unet", folder / "config.json"), ("unet", weights_file(folder))]
+        if self.decoder is not None:
+            found.append(("decoder", self.decoder))
+        if text.is_dir():
+            parts = [(part, text / part) for part in TEXT_PARTS]
+            found += [(part, p) for part, f in parts for p in sorted(f.iterdir()) if p.is_file()]
+        else:
+            found.append(("text_embedding", text))
+        return {f"{option}/{path.name}": path for option, path in found}
+
+    def _required(self) -> tuple[Path, Path, Path]:
+        if self.sam_checkpoint is None or self.unet is None or self.lora is None:
+            given = {"--sam-checkpoint": self.sam_checkpoint, "--unet": self.unet, "--lora": self.lora}
+            missing = [option for option, path in given.items() if path is None]
+            raise CheckpointError(
+                f"the official files lack {' and '.join(missing)}; "
+                f"expected {', '.join(given)} together (and --decoder where there is one)"
+            )
+        return self.sam_checkpoint, self.unet, self.lora
+
+    def _text_embedding(self, unet: Path) -> Path:
+        if self.text_embedding is not None:
+            return self.text_embedding
+        for folder in (unet, unet.absolute().parent):
+            if all((folder / part).is_dir() for part in TEXT_PARTS):
+                return folder
+        raise CheckpointError(
+            f"no {' and '.join(f'{part}/' for part in TEXT_PARTS)} in {unet} or beside it; give the "
+            "Stable Diffusion folder that has them, or the encoded empty prompt, with --text-embedding"
+        )
 
 
 def build_official(
@@ -62,18 +145,20 @@ def config_of(
     lora: str | Path | None = None,
     gamma: float = 3.0,
     lora_rank: int = LORA_RANK,
+    timestep: int = 1,
 ) -> GleSamConfig:
     """Reads sizes off the files: SAM's type, the base, and the rank where there is a LoRA.
 
     Args:
         gamma: no file holds it (`glesam.config.official`).
         lora_rank: of new adapters, where there is no LoRA file.
+        timestep: no file holds it either.
 
     Raises:
         CheckpointError: a file is unreadable, or of a size that is neither SAM's nor Stable Diffusion's.
     """
     rank = lora_rank if lora is None else lora_kind(read_lora(lora), lora).rank
-    return official(sam_type_of(sam_checkpoint), base_of(unet), gamma, rank)
+    return official(sam_type_of(sam_checkpoint), base_of(unet), gamma, rank, timestep)
 
 
 def base_of(unet: str | Path) -> BaseName:

@@ -143,7 +143,10 @@ class Predictor:
         if prompts is not None and not _is_empty(single):
             raise PromptError("give either prompts=[...] or box, points and mask_input, not both")
         if multimask and not self.manifest.multimask:
-            raise PromptError(f"model {self.manifest.name!r} has no multimask outputs; leave multimask off")
+            raise PromptError(
+                f"model {self.manifest.name!r} has dead mask heads 1 to 3 (its decoder was trained with one "
+                "mask output), so it has no multimask; leave --multimask out"
+            )
         picture = self._current()
         with self._timed("decode"):
             feeds = encode_prompts([single] if prompts is None else prompts, picture.geometry)

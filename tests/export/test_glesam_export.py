@@ -15,6 +15,8 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 from typer.testing import CliRunner
 
+from glesam.model import GleSam
+from glesam.official.build import OfficialFiles
 from glesam_export import pipeline
 from glesam_export.cli import app
 
@@ -153,3 +155,47 @@ def test_help_loads_neither_torch_nor_onnx(command: str) -> None:
     )
     assert done.returncode == 0, done.stderr
     assert "Usage" in done.stdout
+
+
+OFFICIAL = {"--sam-checkpoint": "sam.pth", "--unet": "unet", "--lora": "lora.safetensors"}
+
+
+def test_official_files_beside_a_checkpoint(refused: Refusal) -> None:
+    for option in ("--sam-checkpoint", "--decoder", "--gamma"):
+        line = refused(option, "5")
+        assert "is a whole model; leave out the official files' options" in line
+
+
+@pytest.mark.parametrize("missing", OFFICIAL)
+def test_official_files_that_are_not_all_there(tmp_path: Path, missing: str) -> None:
+    given = [part for option in OFFICIAL.items() if option[0] != missing for part in option]
+    result = CliRunner().invoke(app, [*given, "--out", str(tmp_path / "bundle")])
+    assert result.exit_code == 2
+    (line,) = result.stderr.splitlines()
+    assert line.startswith(f"error: the official files lack {missing}; expected --sam-checkpoint")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_official_files_become_the_model_and_its_provenance(
+    checkpoints: dict[str, Path], photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What they are joined to has its own tests; here it is what is exported, from what, and to where."""
+    model, asked = GleSam.from_pretrained(checkpoints["fp32"]), []
+
+    def load(files: OfficialFiles) -> GleSam:
+        asked.append(files)
+        return model
+
+    def export(found: GleSam, made_from: dict[str, Path], out: Path, *_: object) -> None:
+        out.mkdir()
+        assert (found, made_from) == (model, {"lora/x": Path("x")})
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(OfficialFiles, "load", load)
+    monkeypatch.setattr(OfficialFiles, "files", lambda _: {"lora/x": Path("x")})
+    monkeypatch.setattr(pipeline, "export_bundle", export)
+    given = [part for option in OFFICIAL.items() for part in option]
+    result = CliRunner().invoke(app, [*given, "--timestep", "7", "--images", str(photos)])
+    assert result.exit_code == 0, result.output
+    assert asked == [OfficialFiles(*map(Path, OFFICIAL.values()), timestep=7)]
+    assert (tmp_path / "glesam-tiny-sd15-fp32").is_dir()

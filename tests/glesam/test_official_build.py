@@ -5,15 +5,16 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from safetensors.torch import save_file
 
-from glesam.config import official, tiny
+from glesam.config import GleSamConfig, official, tiny
 from glesam.gle import build_base_unet, load_base_weights
 from glesam.model import CheckpointError, GleSam
-from glesam.official.build import base_of, build_official, config_of
+from glesam.official.build import OfficialFiles, base_of, build_official, config_of
 from glesam.official.decoder import save_decoder
 from glesam.official.lora import lora_parameters, save_lora
 
@@ -155,3 +156,60 @@ def test_a_config_that_the_files_do_not_fit_is_refused(files: Files) -> None:
     config = replace(tiny("sd21"), sam=files.model.config.sam)
     with pytest.raises(CheckpointError, match="attention_head_dim"):
         build_official(files.sam, files.unet, files.text_embedding, config=config)
+
+
+@pytest.fixture
+def tiny_config(files: Files, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Files of a size that is neither SAM's nor Stable Diffusion's are taken for what they are."""
+
+    def config_of(*_: object, timestep: int) -> GleSamConfig:
+        config = files.model.config
+        return replace(config, gle=replace(config.gle, timestep=timestep))
+
+    monkeypatch.setattr("glesam.official.build.config_of", config_of)
+
+
+def official_files(files: Files) -> OfficialFiles:
+    return OfficialFiles(files.sam, files.unet, files.lora, files.decoder, files.text_embedding)
+
+
+@pytest.mark.usefixtures("tiny_config")
+def test_a_commands_options_become_the_model_and_the_files_it_was_made_from(files: Files) -> None:
+    given = replace(official_files(files), sam_type="tiny", timestep=7)
+    built = given.load()
+    assert built.config.gle.timestep == 7
+    own = files.model.state_dict()
+    assert all(torch.equal(tensor, own[name]) for name, tensor in built.state_dict().items())
+    found = given.files()
+    assert all(path.is_file() for path in found.values())
+    assert found["sam_checkpoint/sam.pth"] == files.sam
+    assert found["decoder/ft-decoder.pth"] == files.decoder
+    assert found["unet/diffusion_pytorch_model.safetensors"].parent == files.unet
+    assert {"unet/config.json", "lora/lora.safetensors", "text_embedding/empty.pt"} < found.keys()
+
+
+@pytest.mark.usefixtures("tiny_config")
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"sam_checkpoint": None, "lora": None}, "lack --sam-checkpoint and --lora; expected"),
+        ({"unet": None}, "lack --unet; expected --sam-checkpoint, --unet, --lora together"),
+        ({"sam_type": "vit_h"}, "sam.pth is a SAM tiny, expected vit_h; give the other file"),
+        ({"text_embedding": None}, "no tokenizer/ and text_encoder/ in .* --text-embedding"),
+        ({"gamma": 0.0}, "gamma 0: expected a number above 0"),
+        ({"gamma": float("nan")}, "gamma nan: expected"),
+        ({"timestep": 1000}, "timestep 1000: expected a whole number from 0 to 999"),
+    ],
+)
+def test_options_that_make_no_model_are_refused(files: Files, change: dict[str, Any], message: str) -> None:
+    with pytest.raises(CheckpointError, match=message):
+        replace(official_files(files), **change).load()
+
+
+def test_the_text_encoder_is_looked_for_beside_the_unet(files: Files) -> None:
+    for part in ("tokenizer", "text_encoder"):
+        (files.unet.parent / part).mkdir()
+        (files.unet.parent / part / "config.json").write_text("{}")
+    for unet in (files.unet, files.unet.parent):
+        found = replace(official_files(files), unet=unet, text_embedding=None).files()
+        assert found["text_encoder/config.json"] == files.unet.parent / "text_encoder" / "config.json"

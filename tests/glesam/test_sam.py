@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from copy import deepcopy
 
 import pytest
 import torch
@@ -11,6 +12,7 @@ from torch import Tensor
 
 from glesam.config import EMBEDDING_CHANNELS, nano, tiny
 from glesam.model import GleSam
+from glesam.sam import dead_mask_heads
 from glesam.sam_modules import ImageEncoderViT
 
 PADDING = ((0.0, 0.0), -1)
@@ -186,3 +188,14 @@ def test_importing_sams_networks_leaves_the_real_package_to_others() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr
+
+
+def test_heads_that_weight_decay_has_worn_down_are_dead(exact: GleSam) -> None:
+    decoder = deepcopy(exact.mask_decoder)
+    assert dead_mask_heads(decoder) == ()
+    mlps = decoder.output_hypernetworks_mlps
+    with torch.no_grad():
+        mlps[1].layers[1].weight.mul_(1e-4)
+        mlps[3].layers[2].weight.zero_()
+        mlps[2].layers[0].weight.mul_(0.1)
+    assert dead_mask_heads(decoder) == (1, 3)

@@ -149,4 +149,4 @@ def _open_checkpoint(spec: SourceSpec) -> Source:
     model = GleSam.from_pretrained(folder)
     name = Path(spec.path).resolve().name
     origin = f"checkpoint {spec.path}, sha256 {sha256_of(folder / WEIGHTS_FILE)[:12]}, fp32, PyTorch"
-    return Source(name, reference_manifest(model.config), torch_engines(model), origin)
+    return Source(name, reference_manifest(model), torch_engines(model), origin)
