@@ -140,7 +140,9 @@ def test_a_full_disk_is_one_line_too(
     assert list(out.parent.iterdir()) == []
 
 
-@pytest.mark.parametrize("command", ["glesam_export.cli", "glesam_export.evaluation.cli", "glesam.cli.train"])
+@pytest.mark.parametrize(
+    "command", ["glesam_export.cli", "glesam_export.evaluation.cli", "glesam.cli.train", "glesam.cli.convert"]
+)
 def test_help_loads_neither_torch_nor_onnx(command: str) -> None:
     code = (
         "import sys\n"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,9 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import save_file
+from typer.testing import CliRunner
 
+from glesam.cli.convert import app
 from glesam.config import GleSamConfig, official, tiny
 from glesam.gle import build_base_unet, load_base_weights
 from glesam.model import CheckpointError, GleSam
@@ -213,3 +216,56 @@ def test_the_text_encoder_is_looked_for_beside_the_unet(files: Files) -> None:
     for unet in (files.unet, files.unet.parent):
         found = replace(official_files(files), unet=unet, text_embedding=None).files()
         assert found["text_encoder/config.json"] == files.unet.parent / "text_encoder" / "config.json"
+
+
+def convert(files: Files, **changes: object) -> tuple[int, str, str]:
+    """Run glesam-convert on `files`; None leaves an option out."""
+    given = {
+        "--sam-checkpoint": files.sam,
+        "--unet": files.unet,
+        "--lora": files.lora,
+        "--decoder": files.decoder,
+        "--text-embedding": files.text_embedding,
+    }
+    given |= {f"--{name}": value for name, value in changes.items()}
+    options = [str(part) for pair in given.items() if pair[1] is not None for part in pair]
+    result = CliRunner().invoke(app, options)
+    return result.exit_code, result.stdout, result.stderr
+
+
+@pytest.mark.usefixtures("tiny_config")
+def test_glesam_convert_writes_the_checkpoint_of_the_pieces(files: Files, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    for _ in range(2):  # the second time it replaces a checkpoint
+        code, stdout, stderr = convert(files, out=out)
+        assert (code, stderr) == (0, "")
+    assert re.fullmatch(rf"wrote {out}, \d+\.\d MiB; next: glesam-export {out} --precision fp16\n", stdout)
+    own = files.model.state_dict()
+    found = GleSam.from_pretrained(out).state_dict()
+    assert own.keys() == found.keys()
+    assert all(torch.equal(tensor, own[name]) for name, tensor in found.items())
+
+
+@pytest.mark.usefixtures("tiny_config")
+def test_what_cannot_be_converted_is_refused_in_one_line(files: Files, tmp_path: Path) -> None:
+    other = tmp_path / "other.safetensors"
+    save_file({"unet.x.attn2.to_k.lora.down.weight": torch.zeros(4, 1024)}, other)
+    photos = tmp_path / "photos"
+    photos.mkdir()
+    (photos / "holiday.png").write_text("mine")
+    refusals: list[tuple[dict[str, object], str]] = [
+        ({"lora": other}, "rank 4 for Stable Diffusion 2.1, but the model has rank 4"),
+        ({"lora": None}, "the official files lack --lora; expected"),
+        ({"unet": None}, "the official files lack --unet; expected"),
+        ({"decoder": tmp_path / "absent.pth"}, "absent.pth"),
+        ({"out": photos}, f"{photos} exists and is not a checkpoint; choose another folder with --out"),
+        ({"out": photos / "holiday.png"}, "exists and is not a checkpoint"),
+    ]
+    for changes, message in refusals:
+        code, stdout, stderr = convert(files, **({"out": tmp_path / "out"} | changes))
+        (line,) = stderr.splitlines()
+        assert (code, stdout) == (2, "")
+        assert line.startswith("error: ")
+        assert message in line
+        assert not (tmp_path / "out").exists()
+    assert [path.name for path in photos.iterdir()] == ["holiday.png"]
