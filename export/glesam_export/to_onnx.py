@@ -11,6 +11,7 @@ from pathlib import Path
 import onnx
 import onnx_ir as ir
 import torch
+from onnx_ir.passes.common import ClearMetadataAndDocStringPass
 
 from glesam_export.errors import ConversionError
 from glesam_export.graphs import Graph
@@ -47,6 +48,7 @@ def onnx_from_graph(graph: Graph, opset: int = OPSETS[0]) -> ir.Model:
                 verbose=False,
             )
         assert program is not None
+        ClearMetadataAndDocStringPass()(program.model)  # stack traces, with the paths of this machine
         return program.model
     except Exception as error:  # the exporter raises whatever its parts raise
         raise ConversionError(f"{graph.name}: export to ONNX failed: {error}") from error

@@ -63,6 +63,14 @@ def test_the_opset_is_one_that_every_runtime_reads(onnx_graph: onnx.ModelProto) 
     assert not onnx_graph.functions
 
 
+def test_nothing_in_it_tells_where_it_was_made(bundle_path: Path) -> None:
+    here = str(Path(__file__).parents[2]).encode()
+    for path in bundle_path.glob("*.onnx"):
+        content = path.read_bytes()
+        assert here not in content
+        assert b"stack_trace" not in content
+
+
 def test_every_layer_norm_is_native(onnx_graph: onnx.ModelProto) -> None:
     assert not {"Pow", "ReduceMean", "ReduceL2"} & ops(onnx_graph)
     assert "LayerNormalization" in ops(onnx_graph)
