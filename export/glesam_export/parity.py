@@ -4,80 +4,100 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 
-from glesam_runtime import BackendError, Bundle, ParityError, Predictor, Prompt
-from glesam_runtime.engines import open_engines
-from glesam_runtime.engines.base import Array, Tensors
+from glesam_runtime import BackendError, Bundle, ParityError, Prompt
+from glesam_runtime.engines import open_engine
+from glesam_runtime.engines.base import Array, Engine
+from glesam_runtime.manifest import Manifest
 from glesam_runtime.parity import GraphParity, MaskParity, Parity, compare, mask_iou
+from glesam_runtime.postprocess import MaskResizer
 from glesam_runtime.predictor import Engines
-from glesam_runtime.preprocess import Pixels
-from glesam_runtime.spec import GraphSpec
+from glesam_runtime.preprocess import Geometry, Pixels, preprocess
+from glesam_runtime.prompts import encode_prompts
 
 ImageSets = Mapping[str, Sequence[Pixels]]
 """Pictures by the name of their set: "clean", "lq3"."""
+GRAPHS = ("image_encoder", "gle", "mask_decoder")
+"""In the order they run; each takes what the one before it gave."""
 
 
 @dataclass
-class ComparedEngine:
-    """Answers with the reference and keeps how far the candidate was, on the same feeds."""
+class _Case:
+    """One picture on its way through PyTorch and through the bundle, `found` being the bundle's chain."""
 
-    reference: Any
-    candidate: Any
-    parity: GraphParity = field(default_factory=GraphParity)
+    set_name: str
+    geometry: Geometry
+    prompts: dict[str, Array]
+    expected: dict[str, Array]
+    found: dict[str, Array] = field(default_factory=dict)
 
-    @property
-    def spec(self) -> GraphSpec:
-        spec: GraphSpec = self.reference.spec
-        return spec
-
-    def __call__(self, feeds: Tensors) -> dict[str, Array]:
-        expected, found = self.reference(feeds), self.candidate(feeds)
-        for name in expected:
-            self.parity = self.parity.worst(compare(found[name], expected[name]))
-        answer: dict[str, Array] = expected
-        return answer
-
-    def close(self) -> None:
-        self.candidate.close()
+    def feeds(self, graph: str, chain: Mapping[str, Array]) -> dict[str, Array]:
+        """A graph's input out of what the graphs before it gave."""
+        if graph == "image_encoder":
+            return {"image": chain["image"]}
+        if graph == "gle":
+            return {"image_embeddings": chain["image_embeddings"]}
+        return {"image_embeddings": chain["image_embeddings_enhanced"], **self.prompts}
 
 
 def measure(bundle: Bundle, reference: Engines, images: ImageSets, backend: str = "onnxruntime") -> Parity:
-    """Runs every picture through PyTorch and through the bundle.
+    """Runs every picture through PyTorch and through the bundle, one graph after the other.
 
     Each graph is compared on the reference's own inputs, so that one graph's error is not charged to
-    the next; masks are compared end to end.
+    the next; masks are compared end to end. Only one of the bundle's graphs is open at a time: at full
+    size two do not fit beside the reference.
 
     Raises:
         ParityError: the bundle's graphs do not run, or answer with NaN.
     """
-    engines = open_engines(backend, bundle)
-    compared = {name: ComparedEngine(getattr(reference, name), engine) for name, engine in engines.items()}
-    expected = Predictor(bundle.manifest, Engines(**compared))
-    found = Predictor(bundle.manifest, Engines(**engines))
+    cases = [_case(bundle.manifest, name, picture) for name, some in images.items() for picture in some]
     try:
-        ious = {name: _mask_parity(found, expected, pictures) for name, pictures in images.items()}
+        graphs = {name: _measure_graph(name, bundle, reference, cases, backend) for name in GRAPHS}
     except BackendError as error:
         raise ParityError(str(error)) from error
+    ious = {name: _mask_parity(bundle.manifest, [c for c in cases if c.set_name == name]) for name in images}
+    return Parity(graphs, ious)
+
+
+def _case(manifest: Manifest, set_name: str, picture: Pixels) -> _Case:
+    image, geometry = preprocess(picture, manifest.image_size, manifest.pixel_mean, manifest.pixel_std)
+    prompts = encode_prompts(fixed_prompts(picture), geometry)
+    return _Case(set_name, geometry, prompts, {"image": image}, {"image": image})
+
+
+def _measure_graph(
+    name: str, bundle: Bundle, reference: Engines, cases: Sequence[_Case], backend: str
+) -> GraphParity:
+    """Takes every case one graph further."""
+    expect: Engine = getattr(reference, name)
+    for case in cases:
+        case.expected |= expect(case.feeds(name, case.expected))
+    engine = open_engine(backend, bundle.graph_path(name), bundle.manifest.graphs[name].spec)
+    parity = GraphParity()
+    try:
+        for case in cases:
+            answer = engine(case.feeds(name, case.expected))
+            for output, found in answer.items():
+                parity = parity.worst(compare(found, case.expected[output]))
+            case.found |= answer if name == "image_encoder" else engine(case.feeds(name, case.found))
     finally:
-        found.close()
-    return Parity({name: engine.parity for name, engine in compared.items()}, ious)
+        engine.close()
+    return parity
 
 
-def _mask_parity(found: Predictor, expected: Predictor, pictures: Sequence[Pixels]) -> MaskParity:
-    ious = [
-        mask_iou(a, b)
-        for picture in pictures
-        for a, b in zip(masks_of(found, picture), masks_of(expected, picture), strict=True)
-    ]
+def _mask_parity(manifest: Manifest, cases: Sequence[_Case]) -> MaskParity:
+    """Of mask 0 of every prompt, at the size of the picture."""
+    ious = []
+    for case in cases:
+        resizer = MaskResizer.for_geometry(case.geometry)
+        logits = [chain["low_res_masks"][:, 0].astype(np.float32) for chain in (case.found, case.expected)]
+        if not np.isfinite(logits[0]).all():
+            raise ParityError("the bundle's masks are NaN or infinite; export with --precision fp32")
+        found, expected = (resizer.masks(x, manifest.mask_threshold) for x in logits)
+        ious += [mask_iou(a, b) for a, b in zip(found, expected, strict=True)]
     return MaskParity.of(ious)
-
-
-def masks_of(predictor: Predictor, picture: Pixels) -> np.typing.NDArray[np.bool_]:
-    predictor.set_image(picture)
-    return predictor.predict(prompts=fixed_prompts(picture)).masks
 
 
 def fixed_prompts(picture: Pixels) -> list[Prompt]:

@@ -22,11 +22,12 @@ from glesam_export.cli import app
 from glesam_export.errors import ConversionError, ExportError
 from glesam_export.graphs import Graph
 from glesam_export.images import parity_images
-from glesam_export.parity import ImageSets, fixed_prompts, masks_of, measure
+from glesam_export.parity import ImageSets, fixed_prompts, measure
 from glesam_export.pipeline import ExportOptions, export_bundle
 from glesam_export.reference import reference_predictor, torch_engines
 from glesam_runtime import Bundle, ParityError, Predictor
 from glesam_runtime.parity import Parity, mask_iou
+from glesam_runtime.preprocess import Pixels
 
 MIN_IOU = {"fp32": 0.999, "fp16": 0.99}
 
@@ -34,6 +35,11 @@ MIN_IOU = {"fp32": 0.999, "fp16": 0.99}
 def manifest(bundle: Path) -> dict:
     content: dict = json.loads((bundle / "bundle.json").read_text())
     return content
+
+
+def masks_of(predictor: Predictor, picture: Pixels) -> np.ndarray:
+    predictor.set_image(picture)
+    return predictor.predict(prompts=fixed_prompts(picture)).masks
 
 
 def test_the_masks_are_pytorchs_on_clean_and_degraded_pictures(
