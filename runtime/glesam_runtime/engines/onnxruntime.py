@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import onnxruntime  # type: ignore[import-untyped]
 
 from ..errors import BackendError, first_line
@@ -44,17 +45,21 @@ class OnnxRuntimeEngine:
             raise BackendError(f"{self._spec.name}: this engine is closed; open another Predictor")
         names = [tensor.name for tensor in self._spec.outputs]
         try:
-            return dict(zip(names, session.run(names, dict(feeds)), strict=True))
+            outputs = session.run(names, dict(feeds))
         except Exception as error:  # ONNX Runtime's own exceptions share no public base
             raise BackendError(
                 f"{self._spec.name}: ONNX Runtime {onnxruntime.__version__} failed to run the "
                 f"graph ({first_line(error)}); export the bundle again or free memory"
             ) from error
+        # Copies: ONNX Runtime's own arrays keep the memory of a whole session, gigabytes, after close().
+        return {name: np.array(output) for name, output in zip(names, outputs, strict=True)}
 
 
 def _open(path: Path, threads: int) -> onnxruntime.InferenceSession:
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
+    # At full size the second run plans one block for everything: 6.6 instead of 3.6 GiB, and no faster.
+    options.enable_mem_pattern = False
     options.log_severity_level = 3  # errors only: its warnings are for graph authors
     # Threads that spin between calls steal time: postprocess took 23 ms with, 15 ms without them.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
