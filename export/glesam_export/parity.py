@@ -7,9 +7,10 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from glesam_export.progress import track
 from glesam_runtime import BackendError, Bundle, ParityError, Prompt
 from glesam_runtime.engines import open_engine
-from glesam_runtime.engines.base import Array, Engine
+from glesam_runtime.engines.base import Array
 from glesam_runtime.manifest import Manifest
 from glesam_runtime.parity import GraphParity, MaskParity, Parity, compare, mask_iou
 from glesam_runtime.postprocess import MaskResizer
@@ -24,10 +25,11 @@ GRAPHS = ("image_encoder", "gle", "mask_decoder")
 
 
 @dataclass
-class _Case:
-    """One picture on its way through PyTorch and through the bundle, `found` being the bundle's chain."""
+class Case:
+    """One picture with its prompts on its way through the graphs: PyTorch's answers, and the bundle's."""
 
     set_name: str
+    picture: Pixels
     geometry: Geometry
     prompts: dict[str, Array]
     expected: dict[str, Array]
@@ -42,62 +44,63 @@ class _Case:
         return {"image_embeddings": chain["image_embeddings_enhanced"], **self.prompts}
 
 
-def measure(bundle: Bundle, reference: Engines, images: ImageSets, backend: str = "onnxruntime") -> Parity:
-    """Runs every picture through PyTorch and through the bundle, one graph after the other.
+def reference_cases(manifest: Manifest, reference: Engines, images: ImageSets) -> list[Case]:
+    """PyTorch's answers to the fixed prompts on every picture."""
+    pictures = [(name, picture) for name, some in images.items() for picture in some]
+    cases = []
+    for name, picture in track(pictures, "pictures through PyTorch", len(pictures)):
+        image, geometry = preprocess(picture, manifest.image_size, manifest.pixel_mean, manifest.pixel_std)
+        prompts = encode_prompts(fixed_prompts(picture), geometry)
+        case = Case(name, picture, geometry, prompts, {"image": image}, {"image": image})
+        for graph in GRAPHS:
+            case.expected |= getattr(reference, graph)(case.feeds(graph, case.expected))
+        cases.append(case)
+    return cases
 
-    Each graph is compared on the reference's own inputs, so that one graph's error is not charged to
-    the next; masks are compared end to end. Only one of the bundle's graphs is open at a time: at full
-    size two do not fit beside the reference.
+
+def measure(bundle: Bundle, cases: Sequence[Case], backend: str = "onnxruntime") -> Parity:
+    """Takes every case through the bundle, one graph after the other.
+
+    Each graph is compared on PyTorch's own inputs to it, so that one graph's error is not charged to
+    the next; masks are compared end to end. Only one graph is open at a time: at full size memory is dear.
 
     Raises:
         ParityError: the bundle's graphs do not run, or answer with NaN.
     """
-    cases = [_case(bundle.manifest, name, picture) for name, some in images.items() for picture in some]
     try:
-        graphs = {name: _measure_graph(name, bundle, reference, cases, backend) for name in GRAPHS}
+        graphs = {name: _measure_graph(name, bundle, cases, backend) for name in GRAPHS}
     except BackendError as error:
         raise ParityError(str(error)) from error
-    ious = {name: _mask_parity(bundle.manifest, [c for c in cases if c.set_name == name]) for name in images}
-    return Parity(graphs, ious)
-
-
-def _case(manifest: Manifest, set_name: str, picture: Pixels) -> _Case:
-    image, geometry = preprocess(picture, manifest.image_size, manifest.pixel_mean, manifest.pixel_std)
-    prompts = encode_prompts(fixed_prompts(picture), geometry)
-    return _Case(set_name, geometry, prompts, {"image": image}, {"image": image})
-
-
-def _measure_graph(
-    name: str, bundle: Bundle, reference: Engines, cases: Sequence[_Case], backend: str
-) -> GraphParity:
-    """Takes every case one graph further."""
-    expect: Engine = getattr(reference, name)
+    ious = {case.set_name: list[float]() for case in cases}
     for case in cases:
-        case.expected |= expect(case.feeds(name, case.expected))
+        ious[case.set_name] += _mask_ious(bundle.manifest, case)
+    return Parity(graphs, {name: MaskParity.of(some) for name, some in ious.items()})
+
+
+def _measure_graph(name: str, bundle: Bundle, cases: Sequence[Case], backend: str) -> GraphParity:
+    """Takes every case one graph further."""
     engine = open_engine(backend, bundle.graph_path(name), bundle.manifest.graphs[name].spec)
     parity = GraphParity()
     try:
-        for case in cases:
+        for case in track(cases, f"pictures through {name}", len(cases)):
             answer = engine(case.feeds(name, case.expected))
             for output, found in answer.items():
                 parity = parity.worst(compare(found, case.expected[output]))
-            case.found |= answer if name == "image_encoder" else engine(case.feeds(name, case.found))
+            first = name == GRAPHS[0]  # its input is the picture itself, on both ways
+            case.found |= answer if first else engine(case.feeds(name, case.found))
     finally:
         engine.close()
     return parity
 
 
-def _mask_parity(manifest: Manifest, cases: Sequence[_Case]) -> MaskParity:
+def _mask_ious(manifest: Manifest, case: Case) -> list[float]:
     """Of mask 0 of every prompt, at the size of the picture."""
-    ious = []
-    for case in cases:
-        resizer = MaskResizer.for_geometry(case.geometry)
-        logits = [chain["low_res_masks"][:, 0].astype(np.float32) for chain in (case.found, case.expected)]
-        if not np.isfinite(logits[0]).all():
-            raise ParityError("the bundle's masks are NaN or infinite; export with --precision fp32")
-        found, expected = (resizer.masks(x, manifest.mask_threshold) for x in logits)
-        ious += [mask_iou(a, b) for a, b in zip(found, expected, strict=True)]
-    return MaskParity.of(ious)
+    resizer = MaskResizer.for_geometry(case.geometry)
+    logits = [chain["low_res_masks"][:, 0].astype(np.float32) for chain in (case.found, case.expected)]
+    if not np.isfinite(logits[0]).all():
+        raise ParityError("the bundle's masks are NaN or infinite; export with --precision fp32")
+    found, expected = (resizer.masks(x, manifest.mask_threshold) for x in logits)
+    return [mask_iou(a, b) for a, b in zip(found, expected, strict=True)]
 
 
 def fixed_prompts(picture: Pixels) -> list[Prompt]:

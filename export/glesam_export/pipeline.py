@@ -14,7 +14,7 @@ from glesam.sam import dead_mask_heads
 from glesam_export.golden import write_golden
 from glesam_export.graphs import Graph, graphs
 from glesam_export.manifest import GraphRecord, provenance, write_manifest
-from glesam_export.parity import ImageSets, measure
+from glesam_export.parity import ImageSets, measure, reference_cases
 from glesam_export.precision import lower_precision
 from glesam_export.reference import reference_manifest, torch_engines
 from glesam_export.replaced_folder import replaced_folder
@@ -52,7 +52,6 @@ def export_bundle(
         ExportError: a fold, a conversion or `out` failed.
         ParityError: the bundle does not compute what PyTorch computes; nothing is written.
     """
-    reference = torch_engines(model)
     if dead := dead_mask_heads(model.mask_decoder):
         report(f"no multimask: the decoder's mask heads {', '.join(map(str, dead))} are dead")
     with replaced_folder(out) as folder:
@@ -61,8 +60,9 @@ def export_bundle(
             report(f"{graph.name}: exporting")
             records[graph.name] = _write_graph(folder, graph, options)
         free_memory()
-        report("golden vectors")
-        write_golden(folder, reference_manifest(model), reference, images)
+        report("PyTorch fp32: what the bundle has to answer")
+        cases = reference_cases(reference_manifest(model), torch_engines(model), images)
+        write_golden(folder, cases)
         origin = provenance(made_from)
 
         def write(parity: dict[str, object]) -> None:
@@ -70,7 +70,7 @@ def export_bundle(
 
         write({})
         report("parity against PyTorch fp32")
-        parity = measure(Bundle.open(folder), reference, images)
+        parity = measure(Bundle.open(folder), cases)
         report(table(parity))
         check(parity, MIN_IOU[options.precision] if options.min_iou is None else options.min_iou)
         write(parity.to_json())

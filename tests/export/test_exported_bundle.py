@@ -22,9 +22,9 @@ from glesam_export.cli import app
 from glesam_export.errors import ConversionError, ExportError
 from glesam_export.graphs import Graph
 from glesam_export.images import parity_images
-from glesam_export.parity import ImageSets, fixed_prompts, measure
+from glesam_export.parity import ImageSets, fixed_prompts, measure, reference_cases
 from glesam_export.pipeline import ExportOptions, export_bundle
-from glesam_export.reference import reference_predictor, torch_engines
+from glesam_export.reference import reference_manifest, reference_predictor, torch_engines
 from glesam_runtime import Bundle, ParityError, Predictor
 from glesam_runtime.parity import Parity, mask_iou
 from glesam_runtime.preprocess import Pixels
@@ -71,7 +71,9 @@ def test_the_recorded_parity_is_what_a_fresh_measurement_finds(
     bundle_path: Path, checkpoint_model: GleSam, image_sets: ImageSets
 ) -> None:
     bundle = Bundle.open(bundle_path)
-    fresh = asdict(measure(bundle, torch_engines(checkpoint_model), image_sets))
+    numbers = reference_manifest(checkpoint_model)
+    cases = reference_cases(numbers, torch_engines(checkpoint_model), image_sets)
+    fresh = asdict(measure(bundle, cases))
     recorded = manifest(bundle_path)["parity"]
     assert recorded["mask_iou"].keys() == {"clean", "lq3"}
     for kind in ("graphs", "mask_iou"):

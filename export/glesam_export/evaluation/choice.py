@@ -9,7 +9,7 @@ from glesam.data.datasets import Split, load_datasets
 from glesam.evaluation.prompts import PromptSet
 from glesam.evaluation.selection import Library, check_prompts, draw_prompts
 from glesam_export.evaluation.log import Log
-from glesam_export.evaluation.progress import track
+from glesam_export.progress import track
 
 
 @dataclass(frozen=True)

@@ -14,8 +14,8 @@ from glesam.evaluation.table import report
 from glesam_export.evaluation.choice import Choice, Pictures, chosen_pictures
 from glesam_export.evaluation.joined import PROMPTS, RESULTS, joined_scores, refuse_equal_rows
 from glesam_export.evaluation.log import Log
-from glesam_export.evaluation.progress import track
 from glesam_export.evaluation.sheet import case_sheet
+from glesam_export.progress import track
 from glesam_runtime.image_io import write_files
 
 TABLE, SHEET = "table.md", "contact_sheet.png"
