@@ -38,3 +38,7 @@ MaskDecoder: Any = _modeling.MaskDecoder
 PromptEncoder: Any = _modeling.PromptEncoder
 TwoWayTransformer: Any = _modeling.TwoWayTransformer
 LayerNorm2d: Any = sys.modules[f"{PACKAGE}.modeling.common"].LayerNorm2d
+_encoder = sys.modules[f"{PACKAGE}.modeling.image_encoder"]
+ViTBlock: Any = _encoder.Block
+relative_positions: Any = _encoder.get_rel_pos
+"""(side of the queries, side of the keys, table [L, C]) -> embeddings [side, side, C]."""

@@ -16,6 +16,7 @@ from glesam.model import GleSam
 from glesam.sam import decode
 from glesam.sam_modules import LayerNorm2d
 from glesam_export.folds import fold_all
+from glesam_export.static_encoder import static_encoder
 from glesam_export.static_gle import StaticGle, shared_copy, static_gle
 
 EXAMPLE_PROMPTS, EXAMPLE_POINTS = 2, 3
@@ -123,7 +124,7 @@ def graphs(model: GleSam) -> Iterator[Graph]:
     image_embeddings = torch.zeros(1, EMBEDDING_CHANNELS, cells, cells)
     yield Graph(
         "image_encoder",
-        ImageEncoderGraph(model.image_encoder).eval(),
+        ImageEncoderGraph(static_encoder(model.image_encoder, cells)).eval(),
         {"image": torch.zeros(1, 3, size, size)},
         ("image_embeddings",),
         {},
