@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -15,9 +15,9 @@ from glesam.config import EMBEDDING_CHANNELS, EMBEDDING_STRIDE
 from glesam.model import GleSam
 from glesam.sam import decode
 from glesam.sam_modules import LayerNorm2d
-from glesam_export.folds import fold_all
+from glesam_export.folds import FoldReport, fold_all
 from glesam_export.static_encoder import static_encoder
-from glesam_export.static_gle import StaticGle, shared_copy, static_gle
+from glesam_export.static_gle import StaticGle, shared_copy
 
 EXAMPLE_PROMPTS, EXAMPLE_POINTS = 2, 3
 
@@ -31,6 +31,7 @@ class Graph:
     example: dict[str, Tensor]
     outputs: tuple[str, ...]
     dynamic_axes: dict[str, dict[int, str]]
+    folds: Sequence[FoldReport] = ()
 
 
 class ImageEncoderGraph(nn.Module):
@@ -129,13 +130,16 @@ def graphs(model: GleSam) -> Iterator[Graph]:
         ("image_embeddings",),
         {},
     )
+    folded, folds = fold_all(model.gle)
     yield Graph(
         "gle",
-        GleGraph(fold_all(static_gle(model.gle))).eval(),
+        GleGraph(folded).eval(),
         {"image_embeddings": image_embeddings},
         ("image_embeddings_enhanced",),
         {},
+        folds,
     )
+    del folded
     n, p = EXAMPLE_PROMPTS, EXAMPLE_POINTS
     yield Graph(
         "mask_decoder",

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 from glesam.config import GleSamConfig
+from glesam_export.folds import FoldReport
 from glesam_runtime.bundle import sha256_of
 from glesam_runtime.manifest import FORMAT_VERSION
 from glesam_runtime.spec import TensorSpec, bundle_contract
@@ -27,6 +28,7 @@ class GraphRecord:
     file: str
     precision: str
     fp32_islands: Mapping[str, str]
+    folds: Sequence[FoldReport] = ()
 
 
 def write_manifest(
@@ -68,6 +70,7 @@ def _graphs(graphs: Mapping[str, GraphRecord], image_size: int) -> Json:
             "file": graph.file,
             "precision": graph.precision,
             "fp32_islands": dict(graph.fp32_islands),
+            "folds": [asdict(fold) for fold in graph.folds],
             "inputs": [_tensor(tensor) for tensor in contract[name].inputs],
             "outputs": [_tensor(tensor) for tensor in contract[name].outputs],
         }

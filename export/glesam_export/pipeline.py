@@ -57,6 +57,8 @@ def export_bundle(
     with replaced_folder(out) as folder:
         records = {}
         for graph in graphs(model):
+            for fold in graph.folds:
+                report(str(fold))
             report(f"{graph.name}: exporting")
             records[graph.name] = _write_graph(folder, graph, options)
         free_memory()
@@ -91,4 +93,4 @@ def _write_graph(folder: Path, graph: Graph, options: ExportOptions) -> GraphRec
     model = onnx_from_graph(graph, options.opset)
     islands = {} if options.precision == "fp32" else lower_precision(model, options.precision)
     save_onnx(model, folder / file)
-    return GraphRecord(file, options.precision, islands)
+    return GraphRecord(file, options.precision, islands, graph.folds)

@@ -9,7 +9,7 @@ import pytest
 import torch
 from peft import LoraConfig
 from peft.tuners.lora import LoraLayer
-from tiny_model import STYLES, random_model
+from tiny_model import STYLES, Style, random_model
 from torch import Tensor, nn
 
 from glesam.gle import LATENT_CHANNELS, Gle
@@ -95,6 +95,27 @@ def correction_error(found: nn.Module, expected: nn.Module) -> float:
 
 def count(module: nn.Module) -> int:
     return sum(tensor.numel() for tensor in [*module.parameters(), *module.buffers()])
+
+
+@pytest.mark.parametrize("style", STYLES)
+def test_the_report_counts_what_each_fold_removes(style: Style) -> None:
+    gle = random_model(style).gle
+    folded, reports = fold_all(gle)
+    of = {report.fold: report for report in reports}
+    modules = dict(gle.unet.named_modules())
+    projections = [m for name, m in modules.items() if name.endswith("time_emb_proj.base_layer")]
+    assert of["fold_timestep"].layers == {"time_emb_proj": len(projections), "time_embedding": 1}
+    embedding = count(modules["time_embedding"])
+    assert (
+        of["fold_timestep"].removed
+        == sum(map(count, projections)) + gle.unet.config.block_out_channels[0] * 4
+    )
+    assert of["static_gle"].removed == embedding + gle.get_buffer("text_embedding").numel()
+    text = [m for n, m in modules.items() if n.endswith(("attn2.to_k.base_layer", "attn2.to_v.base_layer"))]
+    context = gle.get_buffer("text_embedding").numel()
+    assert of["fold_text_context"].removed == sum(map(count, text)) + context
+    assert of["fold_text_context"].layers["attn2.to_k"] == len(text) // 2
+    assert count(gle) - count(folded) == sum(report.removed - report.added for report in reports)
 
 
 def test_the_static_model_computes_what_gle_computes(gle: Gle, unfolded: StaticGle) -> None:
@@ -211,7 +232,7 @@ def test_factoring_a_convolution_without_lora_keeps_only_four_channels(
 
 
 def test_all_folds_together_are_exact(gle: Gle, unfolded: StaticGle) -> None:
-    folded = fold_all(static_gle(gle))
+    folded, _ = fold_all(gle)
     assert relative_error(folded, gle) <= 1e-12
     assert correction_error(folded, unfolded) <= 1e-12
     assert (folded.input_scale, folded.output_scale) == (1, 1)

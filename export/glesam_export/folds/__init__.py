@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from glesam.gle import Gle
 from glesam_export.folds.channels import factor_conv_in, factor_conv_out
 from glesam_export.folds.lora import merge_lora
+from glesam_export.folds.report import FoldReport, report_fold
 from glesam_export.folds.scales import fold_gamma, fold_noise_scale
 from glesam_export.folds.text_context import fold_text_context
 from glesam_export.folds.timestep import fold_timestep
-from glesam_export.static_gle import StaticGle
+from glesam_export.static_gle import StaticGle, static_gle
 
 FOLDS: tuple[Callable[[StaticGle], StaticGle], ...] = (
     factor_conv_in,
@@ -23,14 +25,19 @@ FOLDS: tuple[Callable[[StaticGle], StaticGle], ...] = (
 """In the order they apply: the factorings read LoRA's factors, the later ones plain weights."""
 
 
-def fold_all(gle: StaticGle) -> StaticGle:
+def fold_all(gle: Gle) -> tuple[StaticGle, list[FoldReport]]:
+    """GLE with its constants in place and every fold applied, and what each of these steps removed."""
+    folded = static_gle(gle)
+    reports = [report_fold("static_gle", gle, folded)]
     for fold in FOLDS:
-        gle = fold(gle)
-    return gle
+        before, folded = folded, fold(folded)
+        reports.append(report_fold(fold.__name__, before, folded))
+    return folded, reports
 
 
 __all__ = [
     "FOLDS",
+    "FoldReport",
     "factor_conv_in",
     "factor_conv_out",
     "fold_all",

@@ -37,7 +37,7 @@ class ConstantContextAttention(nn.Module):
         self.heads: int = attention.heads
         self.scale: float = attention.scale
         self.to_q = attention.to_q
-        self.to_out = attention.to_out[0]
+        self.to_out = attention.to_out[:1]
         with torch.no_grad():
             self.register_buffer("key", self._split_heads(attention.to_k(context)).contiguous())
             self.register_buffer("value", self._split_heads(attention.to_v(context)).contiguous())
@@ -58,5 +58,5 @@ class ConstantContextAttention(nn.Module):
         key = self.get_buffer("key").expand(batch, -1, -1, -1)
         value = self.get_buffer("value").expand(batch, -1, -1, -1)
         attended = scaled_dot_product_attention(query, key, value, scale=self.scale)
-        out: Tensor = self.to_out(attended.transpose(1, 2).flatten(2))
+        out: Tensor = self.to_out[0](attended.transpose(1, 2).flatten(2))
         return out
