@@ -74,7 +74,8 @@ def _measure_graph(
     expect: Engine = getattr(reference, name)
     for case in cases:
         case.expected |= expect(case.feeds(name, case.expected))
-    engine = open_engine(backend, bundle.graph_path(name), bundle.manifest.graphs[name].spec)
+    graph = bundle.manifest.graphs[name]
+    engine = open_engine(backend, bundle.graph_path(name), graph.spec, graph.precision)
     parity = GraphParity()
     try:
         for case in cases:
