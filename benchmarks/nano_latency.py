@@ -1,6 +1,6 @@
 """Milliseconds of each stage: PyTorch eager, unmerged and unfolded, against exported bundles.
 
-    python benchmarks/nano_latency.py BUNDLE... [--rounds 20]
+    python benchmarks/nano_latency.py BUNDLE... [--rounds 20] [--backend onnxruntime --backend openvino]
 
 One interleaved run: every round times every contender once, so that a busy machine slows all of them.
 Prints medians and, in brackets, the ratio to PyTorch (above 1: faster).
@@ -9,6 +9,7 @@ Prints medians and, in brackets, the ratio to PyTorch (above 1: faster).
 from __future__ import annotations
 
 from collections import defaultdict
+from itertools import product
 from pathlib import Path
 from statistics import median
 from typing import Annotated
@@ -25,10 +26,16 @@ STAGES = ("encode", "enhance", "decode")
 
 def main(
     bundles: Annotated[list[Path], typer.Argument(metavar="BUNDLE")],
+    backend: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME", help="Each bundle with each of these. Repeatable. Default: auto."),
+    ] = None,
     rounds: Annotated[int, typer.Option(metavar="N", help="Timed rounds, after one that is not.")] = 20,
 ) -> None:
     eager = reference_predictor(GleSam.from_pretrained(shipped_checkpoint()))
-    contenders = {"PyTorch eager fp32": eager} | {b.name: Predictor.from_bundle(b) for b in bundles}
+    contenders = {"PyTorch eager fp32": eager}
+    for path, name in product(bundles, backend or ["auto"]):
+        contenders[f"{name} {path.name}"] = Predictor.from_bundle(path, name)
     image = np.random.default_rng(0).integers(0, 256, (480, 640, 3)).astype(np.uint8)
     times: dict[tuple[str, str], list[float]] = defaultdict(list)
     for round_number in range(rounds + 1):

@@ -9,7 +9,7 @@ import numpy as np
 
 from glesam_export.progress import track
 from glesam_runtime import BackendError, Bundle, ParityError, Prompt
-from glesam_runtime.engines import open_engine
+from glesam_runtime.engines import open_engine, pick_backend
 from glesam_runtime.engines.base import Array
 from glesam_runtime.manifest import Manifest
 from glesam_runtime.parity import GraphParity, MaskParity, Parity, compare, mask_iou
@@ -58,7 +58,7 @@ def reference_cases(manifest: Manifest, reference: Engines, images: ImageSets) -
     return cases
 
 
-def measure(bundle: Bundle, cases: Sequence[Case], backend: str = "onnxruntime") -> Parity:
+def measure(bundle: Bundle, cases: Sequence[Case], backend: str = "auto") -> Parity:
     """Takes every case through the bundle, one graph after the other.
 
     Each graph is compared on PyTorch's own inputs to it, so that one graph's error is not charged to
@@ -68,6 +68,7 @@ def measure(bundle: Bundle, cases: Sequence[Case], backend: str = "onnxruntime")
         ParityError: the bundle's graphs do not run, or answer with NaN.
     """
     try:
+        backend, _ = pick_backend(backend, bundle.manifest.precision)
         graphs = {name: _measure_graph(name, bundle, cases, backend) for name in GRAPHS}
     except BackendError as error:
         raise ParityError(str(error)) from error
@@ -79,7 +80,8 @@ def measure(bundle: Bundle, cases: Sequence[Case], backend: str = "onnxruntime")
 
 def _measure_graph(name: str, bundle: Bundle, cases: Sequence[Case], backend: str) -> GraphParity:
     """Takes every case one graph further."""
-    engine = open_engine(backend, bundle.graph_path(name), bundle.manifest.graphs[name].spec)
+    graph = bundle.manifest.graphs[name]
+    engine = open_engine(backend, bundle.graph_path(name), graph.spec, graph.precision)
     parity = GraphParity()
     try:
         for case in track(cases, f"pictures through {name}", len(cases)):

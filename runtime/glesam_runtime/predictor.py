@@ -90,8 +90,8 @@ class Predictor:
         resize: "longest-side", SAM's own, or "squash-512", the authors' evaluation.
         Raises BundleError, BackendError, or ImageError for an unknown `resize`.
         """
-        backend, _ = pick_backend(backend)
         bundle = path if isinstance(path, Bundle) else Bundle.open(path)
+        backend, _ = pick_backend(backend, bundle.manifest.precision)
         graphs = open_engines(backend, bundle, enhance)
         engines = Engines(graphs["image_encoder"], graphs.get("gle"), graphs["mask_decoder"])
         return cls(bundle.manifest, engines, resize)

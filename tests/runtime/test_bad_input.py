@@ -150,7 +150,7 @@ def test_a_graph_with_a_missing_tensor(refused: Refusal, photo: Path, own_bundle
     assert "mask_decoder.onnx: inputs must be image_embeddings, point_coords" in line
 
 
-@pytest.mark.parametrize("backend", ["openvino", "tensorrt", "tensorrt-rtx", "cuda"])
+@pytest.mark.parametrize("backend", ["tensorrt", "tensorrt-rtx", "cuda"])
 def test_a_backend_that_this_build_has_not(refused: Refusal, photo: Path, backend: str) -> None:
     assert "choose auto or onnxruntime" in refused(photo, *BOX, "--backend", backend)
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +20,7 @@ from glesam_runtime.engines.fake import FakeEngine
 from glesam_runtime.spec import GraphSpec, TensorSpec, bundle_contract
 
 DECODER = bundle_contract(IMAGE_SIZE)["mask_decoder"]
+GLE = bundle_contract(IMAGE_SIZE)["gle"]
 
 
 def fake_decoder(feeds: Tensors) -> dict[str, Any]:
@@ -132,13 +135,67 @@ def test_a_file_that_is_no_graph_is_refused_in_one_line(tmp_path: Path, backend:
     assert "\n" not in str(caught.value)
 
 
-def test_auto_picks_a_backend_of_this_build_and_says_why() -> None:
-    name, reason = pick_backend("auto")
-    assert name in BACKENDS
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_threads_that_share_an_engine_get_their_own_answers(bundle_path: Path, backend: str) -> None:
+    engine = open_engine(backend, bundle_path / "gle.onnx", GLE)
+
+    def ask(value: int) -> bool:
+        embeddings = np.full((1, 256, 4, 4), value, np.float32)
+        answers = [engine({"image_embeddings": embeddings}) for _ in range(20)]
+        return all((answer["image_embeddings_enhanced"] == 1.5 * value).all() for answer in answers)
+
+    with ThreadPoolExecutor(4) as pool:
+        assert all(pool.map(ask, range(8)))
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_an_answer_owns_its_memory_and_outlives_the_engine(bundle_path: Path, backend: str) -> None:
+    engine = open_engine(backend, bundle_path / "gle.onnx", GLE)
+    answer = engine({"image_embeddings": np.ones((1, 256, 4, 4), np.float32)})["image_embeddings_enhanced"]
+    engine.close()
+    assert answer.flags.owndata
+    assert (answer == 1.5).all()
+
+
+@pytest.mark.parametrize("precision", ["fp32", "fp16"])
+def test_auto_is_onnxruntime_and_says_why(precision: str) -> None:
+    name, reason = pick_backend("auto", precision)
+    assert name == "onnxruntime"
     assert reason.startswith("auto: ")
 
 
 @pytest.mark.parametrize("name", [*sorted(set(KNOWN_BACKENDS) - set(BACKENDS)), "cuda", ""])
 def test_a_backend_that_is_absent_names_those_that_are_there(name: str) -> None:
-    with pytest.raises(BackendError, match="choose auto or onnxruntime"):
-        pick_backend(name)
+    with pytest.raises(BackendError, match="choose auto or onnxruntime or openvino"):
+        pick_backend(name, "fp32")
+
+
+def test_bf16_is_for_openvino() -> None:
+    name, reason = pick_backend("auto", "bf16")
+    assert (name, "bf16" in reason) == ("openvino", True)
+    assert pick_backend("openvino", "bf16") == ("openvino", "as asked")
+
+
+def test_onnxruntime_refuses_bf16_before_it_opens_anything(tmp_path: Path) -> None:
+    with pytest.raises(BackendError, match=r"onnxruntime has no bf16 .* choose openvino"):
+        open_engine("onnxruntime", tmp_path / "absent.onnx", DECODER, "bf16")
+
+
+@pytest.mark.parametrize(
+    ("backend", "cure"),
+    [("onnxruntime", "pip install onnxruntime"), ("openvino", r"pip install 'glesam\[openvino\]'")],
+)
+def test_a_missing_library_is_one_line(
+    bundle_path: Path, monkeypatch: pytest.MonkeyPatch, backend: str, cure: str
+) -> None:
+    monkeypatch.delitem(sys.modules, f"glesam_runtime.engines.{backend}", raising=False)
+    monkeypatch.setitem(sys.modules, backend, None)
+    with pytest.raises(BackendError, match=rf"{backend} cannot be imported \(.*\); {cure}$") as caught:
+        open_engine(backend, bundle_path / "gle.onnx", GLE)
+    assert "\n" not in str(caught.value)
+
+
+def test_auto_without_openvino_says_what_a_bf16_bundle_needs(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "openvino", None)
+    with pytest.raises(BackendError, match=r"openvino is not installed; pip install 'glesam\[openvino\]'"):
+        pick_backend("auto", "bf16")

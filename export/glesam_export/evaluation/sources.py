@@ -132,8 +132,8 @@ def methods_of(source: Source, methods: Sequence[str]) -> list[ModelMethod]:
 
 
 def _open_bundle(spec: SourceSpec, backend: str) -> Source:
-    backend, _ = pick_backend(backend)
     bundle = Bundle.open(spec.path or None)
+    backend, _ = pick_backend(backend, bundle.manifest.precision)
     engines = Engines(**open_engines(backend, bundle))
     precision, folder = bundle.manifest.precision, Path(bundle.root).resolve().name
     name = folder if precision in folder else f"{folder} {precision}"

@@ -85,8 +85,8 @@ def run(
         )
         job = Job(prompts, out, mask_input, multimask)
         check_paths(images, job)
-        chosen, reason = pick_backend(backend)
         opened = Bundle.open(bundle)
+        chosen, reason = pick_backend(backend, opened.manifest.precision)
         with Predictor.from_bundle(opened, chosen, not no_enhance, resize) as predictor:
             typer.echo(model_line(opened, f"{chosen} ({reason})"), err=True)
             results = track(run_job(predictor, images, job), len(images), "pictures")

@@ -39,8 +39,8 @@ def run(
     Needs neither torch nor the checkpoint. Exit status: 1 when parity fails, 2 for any other error.
     """
     with one_line_errors():
-        chosen, reason = pick_backend(backend)
         opened = Bundle.open(bundle)
+        chosen, reason = pick_backend(backend, opened.manifest.precision)
         typer.echo(model_line(opened, f"{chosen} ({reason})"), err=True)
         least = _least(opened) if min_iou is None else min_iou
         parity = verify(opened, open_engines(chosen, opened))

@@ -2,53 +2,86 @@
 
 from __future__ import annotations
 
+from importlib.util import find_spec
 from pathlib import Path
 
 from ..bundle import Bundle
-from ..errors import BackendError
+from ..errors import BackendError, first_line
 from ..spec import GraphSpec
 from .base import Engine
-
-BACKENDS = ("onnxruntime",)
-"""The backends of this build."""
 
 KNOWN_BACKENDS = ("onnxruntime", "openvino", "tensorrt", "tensorrt-rtx")
 """Every backend this project names, whether this build has it or not."""
 
 
-def pick_backend(name: str) -> tuple[str, str]:
-    """The backend that `name` means here, and why: ("onnxruntime", "the only one in this build").
+def _onnxruntime(path: Path, spec: GraphSpec, precision: str) -> Engine:
+    from .onnxruntime import OnnxRuntimeEngine
 
-    Raises BackendError for a name that is unknown or that this build has not.
+    return OnnxRuntimeEngine(path, spec)  # the graph itself says what it computes in
+
+
+def _openvino(path: Path, spec: GraphSpec, precision: str) -> Engine:
+    from .openvino import OpenVinoEngine
+
+    return OpenVinoEngine(path, spec, precision)
+
+
+_OPEN = {"onnxruntime": _onnxruntime, "openvino": _openvino}
+_INSTALL = {"onnxruntime": "pip install onnxruntime", "openvino": "pip install 'glesam[openvino]'"}
+
+BACKENDS = tuple(_OPEN)
+"""The backends of this build."""
+
+
+def pick_backend(name: str, precision: str) -> tuple[str, str]:
+    """The backend that `name` means for a bundle of `precision`, and why: ("onnxruntime", "as asked").
+
+    Raises BackendError for a name that is unknown or that this build has not, and for a backend that
+    cannot compute in `precision`.
     """
     if name == "auto":
-        return BACKENDS[0], "auto: the only backend in this build"
-    if name in BACKENDS:
-        return name, "as asked"
-    problem = "is not in this build" if name in KNOWN_BACKENDS else "is unknown"
-    raise BackendError(f"backend {name!r} {problem}; choose auto or {' or '.join(BACKENDS)}")
+        return _automatic(precision)
+    if name not in BACKENDS:
+        problem = "is not in this build" if name in KNOWN_BACKENDS else "is unknown"
+        raise BackendError(f"backend {name!r} {problem}; choose auto or {' or '.join(BACKENDS)}")
+    if name == "onnxruntime" and precision == "bf16":
+        raise BackendError(
+            "backend onnxruntime has no bf16 arithmetic on a CPU, and the bundle is bf16; "
+            "choose openvino, or export with --precision fp32 or fp16"
+        )
+    return name, "as asked"
 
 
-def open_engine(backend: str, path: Path, spec: GraphSpec) -> Engine:
-    """Compile the ONNX graph at `path` for `backend`.
+def _automatic(precision: str) -> tuple[str, str]:
+    if precision != "bf16":
+        return "onnxruntime", "auto: it is part of every installation"
+    if find_spec("openvino") is None:  # looked for, not loaded
+        raise BackendError(
+            "backend auto: the bundle is bf16, which onnxruntime cannot compute on a CPU, and openvino is "
+            f"not installed; {_INSTALL['openvino']}, or export with --precision fp32 or fp16"
+        )
+    return "openvino", "auto: the bundle is bf16, which onnxruntime cannot compute on a CPU"
+
+
+def open_engine(backend: str, path: Path, spec: GraphSpec, precision: str = "fp32") -> Engine:
+    """Compile the ONNX graph at `path`, which computes in `precision`, for `backend`.
 
     Raises BackendError where the backend is unknown, its library absent, or the graph refused.
     """
-    pick_backend(backend)
+    chosen, _ = pick_backend(backend, precision)
     try:
-        from .onnxruntime import OnnxRuntimeEngine
+        return _OPEN[chosen](path, spec, precision)
     except ImportError as error:
         raise BackendError(
-            f"backend onnxruntime cannot be imported ({error}); pip install onnxruntime"
+            f"backend {chosen} cannot be imported ({first_line(error)}); {_INSTALL[chosen]}"
         ) from error
-    return OnnxRuntimeEngine(path, spec)
 
 
 def open_engines(backend: str, bundle: Bundle, enhance: bool = True) -> dict[str, Engine]:
     """Every graph of a bundle by its name; without `enhance`, all but GLE. Raises as open_engine does."""
     graphs = bundle.manifest.graphs
     return {
-        name: open_engine(backend, bundle.graph_path(name), graph.spec)
+        name: open_engine(backend, bundle.graph_path(name), graph.spec, graph.precision)
         for name, graph in graphs.items()
         if enhance or name != "gle"
     }

@@ -1,8 +1,9 @@
-"""What an engine is, and the checks that every engine makes on every call."""
+"""What an engine is, the checks that every engine makes, and what it says when they fail."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Protocol
 
 import numpy as np
@@ -38,6 +39,49 @@ def run_checked(
     outputs = infer(feeds)
     _check(f"{spec.name} output", spec.outputs, outputs, sizes)
     return outputs
+
+
+def check_graph(
+    path: Path, spec: GraphSpec, inputs: Sequence[TensorSpec], outputs: Sequence[TensorSpec]
+) -> None:
+    """Raises BackendError where the tensors found in the graph at `path` are not those of `spec`."""
+    for side, expected, found in (("inputs", spec.inputs, inputs), ("outputs", spec.outputs, outputs)):
+        actual = {tensor.name: tensor for tensor in found}
+        missing = [tensor.name for tensor in expected if tensor.name not in actual]
+        if missing or len(actual) != len(expected):
+            raise BackendError(
+                f"{path}: {side} must be {', '.join(tensor.name for tensor in expected)}, "
+                f"found {', '.join(actual) or 'none'}; export the bundle again"
+            )
+        for tensor in expected:
+            _check_tensor(path, tensor, actual[tensor.name])
+
+
+def cannot_open(path: Path, library: str, reason: str, package: str) -> BackendError:
+    """`library` refuses the graph at `path`; `package` is its name for pip."""
+    return BackendError(
+        f"{path}: {library} cannot open this graph ({reason}); export the bundle again, or upgrade {package}"
+    )
+
+
+def cannot_run(spec: GraphSpec, library: str, reason: str) -> BackendError:
+    """`library` opened the graph but failed to run it."""
+    return BackendError(
+        f"{spec.name}: {library} failed to run the graph ({reason}); export the bundle again or free memory"
+    )
+
+
+def closed_engine(spec: GraphSpec) -> BackendError:
+    """The engine was called after close()."""
+    return BackendError(f"{spec.name}: this engine is closed; open another Predictor")
+
+
+def _check_tensor(path: Path, expected: TensorSpec, found: TensorSpec) -> None:
+    # Only sizes that the graph states can disagree: exporters leave some outputs' sizes open.
+    stated = zip(expected.shape, found.shape, strict=False)
+    fits = all(not isinstance(size, int) or size == wanted for wanted, size in stated)
+    if len(found.shape) != len(expected.shape) or found.dtype != expected.dtype or not fits:
+        raise BackendError(f"{path}: expected {expected}, found {found}; export the bundle again")
 
 
 def _check(where: str, expected: tuple[TensorSpec, ...], found: Tensors, sizes: dict[str, int]) -> None:

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from ..errors import BackendError
 from ..spec import GraphSpec
-from .base import Array, Tensors, run_checked
+from .base import Array, Tensors, closed_engine, run_checked
 
 
 class FakeEngine:
@@ -30,6 +29,6 @@ class FakeEngine:
 
     def _infer(self, feeds: Tensors) -> dict[str, Array]:
         if self._closed:
-            raise BackendError(f"{self._spec.name}: this engine is closed; open another Predictor")
+            raise closed_engine(self._spec)
         self.calls.append(feeds)
         return self._function(feeds)

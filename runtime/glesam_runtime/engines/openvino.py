@@ -1,0 +1,109 @@
+"""OpenVINO on the CPU: Intel's and AMD's processors, and the only backend here that computes in bf16."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import openvino  # type: ignore[import-untyped]
+from openvino.frontend import FrontEndManager  # type: ignore[import-untyped]
+
+from ..spec import GraphSpec, TensorSpec
+from .base import Array, Tensors, cannot_open, cannot_run, check_graph, closed_engine, run_checked
+
+_DEVICE = "CPU"
+_LIBRARY = f"OpenVINO {openvino.__version__.split('-')[0]}"
+# The capability that OpenVINO reports of a CPU with this arithmetic, and the hint that asks for it.
+_ARITHMETIC = {"fp16": ("FP16", "f16"), "bf16": ("BF16", "bf16")}
+
+
+class OpenVinoEngine:
+    """One ONNX graph compiled for the CPU; the compiled graph is safe to share by threads."""
+
+    def __init__(self, path: Path, spec: GraphSpec, precision: str) -> None:
+        """Open the graph at `path`, whose arithmetic is `precision`: "fp32", "fp16" or "bf16".
+
+        Raises BackendError where OpenVINO refuses it or its tensors are not those of `spec`.
+        """
+        self._spec = spec
+        model = _read(path)
+        check_graph(path, spec, _tensors(model.inputs), _tensors(model.outputs))
+        self._compiled: openvino.CompiledModel | None = _compile(path, model, precision)
+
+    @property
+    def spec(self) -> GraphSpec:
+        return self._spec
+
+    def __call__(self, feeds: Tensors) -> dict[str, Array]:
+        return run_checked(self._spec, feeds, self._infer)
+
+    def close(self) -> None:
+        self._compiled = None
+
+    def _infer(self, feeds: Tensors) -> dict[str, Array]:
+        compiled = self._compiled
+        if compiled is None:
+            raise closed_engine(self._spec)
+        try:
+            # A request of its own for each call, 0.01 ms: two threads may not share one.
+            outputs = compiled.create_infer_request().infer(dict(feeds), share_outputs=False)
+        except Exception as error:  # OpenVINO's own exceptions share no public base
+            raise cannot_run(self._spec, _LIBRARY, _reason(error)) from error
+        # Plain names: OpenVINO's own keys hold the compiled graph. The arrays are copies already.
+        return {tensor.name: outputs[tensor.name] for tensor in self._spec.outputs}
+
+
+def _read(path: Path) -> openvino.Model:
+    try:
+        # Not Core.read_model: given a file that is no ONNX it tries, and prints, every other format.
+        frontend: Any = FrontEndManager().load_by_framework("onnx")
+        model: openvino.Model = frontend.convert(frontend.load(str(path)))
+    except Exception as error:  # OpenVINO's own exceptions share no public base
+        raise cannot_open(path, _LIBRARY, _reason(error), "openvino") from error
+    return model
+
+
+def _compile(path: Path, model: openvino.Model, precision: str) -> openvino.CompiledModel:
+    core = openvino.Core()
+    try:
+        capabilities = core.get_property(_DEVICE, "OPTIMIZATION_CAPABILITIES")
+        return core.compile_model(
+            model,
+            _DEVICE,
+            {
+                "PERFORMANCE_HINT": "LATENCY",
+                "INFERENCE_PRECISION_HINT": arithmetic(precision, capabilities),
+            },
+        )
+    except Exception as error:  # OpenVINO's own exceptions share no public base
+        raise cannot_open(path, _LIBRARY, _reason(error), "openvino") from error
+
+
+def arithmetic(precision: str, capabilities: Sequence[str]) -> str:
+    """The inference precision for a graph's: its own where the CPU has it, else f32.
+
+    Always stated: left alone, OpenVINO computes an fp32 graph in bf16 on a CPU that can. An fp16 graph
+    on a CPU without fp16 arithmetic is computed in f32 from its fp16 weights, as ONNX Runtime does it.
+    """
+    capability, hint = _ARITHMETIC.get(precision, ("FP32", "f32"))
+    return hint if capability in capabilities else "f32"
+
+
+def _tensors(ports: Sequence[Any]) -> list[TensorSpec]:
+    """What a graph says of its tensors; a size that it leaves open is "?"."""
+    return [
+        TensorSpec(
+            port.get_any_name(),
+            port.get_element_type().to_dtype().name,
+            tuple(size.get_length() if size.is_static else "?" for size in port.get_partial_shape()),
+        )
+        for port in ports
+    ]
+
+
+def _reason(error: Exception) -> str:
+    """The line of OpenVINO's message that says what is wrong; those before it name its source files."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    said = [line for line in lines if not line.startswith(("Exception from", "Check '")) and line[-1] != ":"]
+    return (said or lines or [type(error).__name__])[0]
