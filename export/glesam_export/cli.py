@@ -12,7 +12,7 @@ import typer
 from glesam.cli import official_options as files_of
 from glesam_runtime.cli.errors import EXIT_STATUS, PARITY_EXIT_STATUS, complain
 
-PRECISIONS = ("fp32", "fp16")
+PRECISIONS = ("fp32", "fp16", "bf16")
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
 
@@ -26,7 +26,7 @@ def export(
             show_default=False,
         ),
     ] = None,
-    precision: Annotated[str, typer.Option(metavar="NAME", help=f"{' or '.join(PRECISIONS)}.")] = "fp32",
+    precision: Annotated[str, typer.Option(metavar="NAME", help=f"{', '.join(PRECISIONS)}.")] = "fp32",
     out: Annotated[
         Path | None,
         typer.Option(metavar="DIR", help="The bundle's folder. Default: glesam-<name>-<precision>."),
@@ -39,7 +39,7 @@ def export(
         float | None,
         typer.Option(
             metavar="F",
-            help="Least mean mask IoU against PyTorch fp32. Default: .999 (fp32), .99 (fp16).",
+            help="Least mean mask IoU against PyTorch fp32. Default: .999 (fp32), .99 (fp16, bf16).",
         ),
     ] = None,
     opset: Annotated[int, typer.Option(metavar="N", help="ONNX opset, 18 to 20.")] = 18,
@@ -93,7 +93,7 @@ def export(
 
 def _check_options(precision: str, min_iou: float | None, opset: int) -> None:
     if precision not in PRECISIONS:
-        raise typer.BadParameter(f"precision {precision!r}: expected {' or '.join(PRECISIONS)}")
+        raise typer.BadParameter(f"precision {precision!r}: expected one of {', '.join(PRECISIONS)}")
     if min_iou is not None and not 0 <= min_iou <= 1:
         raise typer.BadParameter(f"min-iou {min_iou:g}: expected a number from 0 to 1")
     if not 18 <= opset <= 20:

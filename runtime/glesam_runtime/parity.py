@@ -15,7 +15,7 @@ import numpy as np
 from .engines.base import Array
 from .errors import ParityError
 
-MIN_IOU = {"fp32": 0.999, "fp16": 0.99}
+MIN_IOU = {"fp32": 0.999, "fp16": 0.99, "bf16": 0.99}
 """Least mean mask IoU against PyTorch fp32, by precision."""
 
 

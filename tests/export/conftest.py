@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import shutil
+from collections.abc import Callable
 from importlib.resources import files
 from pathlib import Path
 
@@ -63,23 +64,45 @@ def fp16_bundle(
     fp32_bundle: Path, checkpoints: dict[str, Path], photos: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> Path:
     """Made by glesam-export too, from the fp32 graphs of what both models share; never change it."""
-
-    def convert(graph: Graph, opset: int) -> ir.Model:
-        if graph.name == "gle":
-            return onnx_from_graph(graph, opset)
-        return ir.load(fp32_bundle / f"{graph.name}.onnx")
-
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(pipeline, "onnx_from_graph", convert)
+        patch.setattr(pipeline, "onnx_from_graph", known_graphs(fp32_bundle, "image_encoder", "mask_decoder"))
         return exported("fp16", checkpoints, photos, tmp_path_factory)
 
 
+@pytest.fixture(scope="session")
+def bf16_bundle(
+    fp32_bundle: Path, checkpoints: dict[str, Path], photos: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Path:
+    """Made by glesam-export from the fp32 graphs of the same model; never change it."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(
+            pipeline, "onnx_from_graph", known_graphs(fp32_bundle, "image_encoder", "gle", "mask_decoder")
+        )
+        checkpoints = {"bf16": checkpoints["fp32"]}
+        return exported("bf16", checkpoints, photos, tmp_path_factory, "--min-iou", "0.9")
+
+
+def known_graphs(bundle: Path, *names: str) -> Callable[[Graph, int], ir.Model]:
+    """A conversion that takes the graphs `names` from a bundle that has them already."""
+
+    def convert(graph: Graph, opset: int) -> ir.Model:
+        return (
+            ir.load(bundle / f"{graph.name}.onnx") if graph.name in names else onnx_from_graph(graph, opset)
+        )
+
+    return convert
+
+
 def exported(
-    precision: str, checkpoints: dict[str, Path], photos: Path, tmp_path_factory: pytest.TempPathFactory
+    precision: str,
+    checkpoints: dict[str, Path],
+    photos: Path,
+    tmp_path_factory: pytest.TempPathFactory,
+    *options: str,
 ) -> Path:
     out = tmp_path_factory.mktemp("exports") / precision
     command = [str(checkpoints[precision]), "--precision", precision, "--out", str(out)]
-    result = CliRunner().invoke(app, [*command, "--images", str(photos)])
+    result = CliRunner().invoke(app, [*command, "--images", str(photos), *options])
     assert result.exit_code == 0, result.output
     (out.parent / f"{precision}.log").write_text(result.stdout)
     return out

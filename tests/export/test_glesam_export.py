@@ -52,7 +52,7 @@ def refused(own_checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 
 @pytest.mark.parametrize("precision", ["fp8", "FP16", "", "half"])
 def test_an_unknown_precision(refused: Refusal, precision: str) -> None:
-    assert f"precision {precision!r}: expected fp32 or fp16" in refused("--precision", precision)
+    assert f"precision {precision!r}: expected one of fp32, fp16, bf16" in refused("--precision", precision)
 
 
 @pytest.mark.parametrize("opset", [17, 21, -1])

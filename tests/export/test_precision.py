@@ -14,6 +14,7 @@ from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
 from glesam_export.errors import ConversionError
 from glesam_export.precision import lower_precision
+from glesam_runtime import BackendError, Predictor
 
 FLOAT, HALF = TensorProto.FLOAT, TensorProto.FLOAT16
 NORMS = ("LayerNormalization", "InstanceNormalization")
@@ -112,6 +113,33 @@ def test_the_manifest_names_every_island_with_its_reason(fp16_bundle: Path, fp32
 def manifest(bundle: Path) -> dict:
     content: dict = json.loads((bundle / "bundle.json").read_text())
     return content
+
+
+def test_bf16_is_in_the_weights_with_the_same_islands_and_a_decoder_in_fp32(bf16_bundle: Path) -> None:
+    for name in ("image_encoder", "gle"):
+        model = onnx.load(bf16_bundle / f"{name}.onnx")
+        kinds = {tensor.name: tensor.data_type for tensor in model.graph.initializer}
+        heavy = [node for node in model.graph.node if node.op_type in ("Conv", "MatMul", "Gemm")]
+        stored = {kinds[value] for node in heavy for value in node.input if value in kinds}
+        assert stored == {TensorProto.BFLOAT16}
+        assert {value.type.tensor_type.elem_type for value in [*model.graph.input, *model.graph.output]} == {
+            FLOAT
+        }
+    of = manifest(bf16_bundle)["graphs"]
+    assert {name: graph["precision"] for name, graph in of.items()} == {
+        "image_encoder": "bf16", "gle": "bf16", "mask_decoder": "fp32"
+    }  # fmt: skip
+    assert {"LayerNormalization", "Softmax"} <= of["image_encoder"]["fp32_islands"].keys()
+    assert list(of["mask_decoder"]["fp32_islands"]) == ["mask_decoder"]
+    decoder = onnx.load(bf16_bundle / "mask_decoder.onnx")
+    assert not {TensorProto.BFLOAT16, HALF} & {tensor.data_type for tensor in decoder.graph.initializer}
+
+
+def test_a_bf16_bundle_runs_where_bf16_is_and_onnx_runtime_refuses_it(bf16_bundle: Path) -> None:
+    parity = manifest(bf16_bundle)["parity"]["graphs"]
+    assert 1e-5 < parity["image_encoder"]["relative"] < 0.05
+    with pytest.raises(BackendError, match="onnxruntime has no bf16 arithmetic on a CPU"):
+        Predictor.from_bundle(bf16_bundle, "onnxruntime")
 
 
 def test_fp16_halves_the_files(fp16_bundle: Path) -> None:

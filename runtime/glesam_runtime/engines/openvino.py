@@ -18,6 +18,10 @@ _LIBRARY = f"OpenVINO {openvino.__version__.split('-')[0]}"
 _ARITHMETIC = {"fp16": ("FP16", "f16"), "bf16": ("BF16", "bf16")}
 
 
+# OpenVINO 2026.4 fails to fuse the bf16 graph of a ViT ("Topological order is required, but not set").
+_NO_SNIPPETS = {"SNIPPETS_MODE": "DISABLE"}
+
+
 class OpenVinoEngine:
     """One ONNX graph compiled for the CPU; the compiled graph is safe to share by threads."""
 
@@ -68,14 +72,13 @@ def _compile(path: Path, model: openvino.Model, precision: str) -> openvino.Comp
     core = openvino.Core()
     try:
         capabilities = core.get_property(_DEVICE, "OPTIMIZATION_CAPABILITIES")
-        return core.compile_model(
-            model,
-            _DEVICE,
-            {
-                "PERFORMANCE_HINT": "LATENCY",
-                "INFERENCE_PRECISION_HINT": arithmetic(precision, capabilities),
-            },
-        )
+        options = {
+            "PERFORMANCE_HINT": "LATENCY",
+            "INFERENCE_PRECISION_HINT": arithmetic(precision, capabilities),
+        }
+        if precision == "bf16":
+            options |= _NO_SNIPPETS
+        return core.compile_model(model, _DEVICE, options)
     except Exception as error:  # OpenVINO's own exceptions share no public base
         raise cannot_open(path, _LIBRARY, _reason(error), "openvino") from error
 
