@@ -18,6 +18,14 @@ from glesam_export.graphs import Graph
 
 OPSETS = (18, 19, 20)
 """Native LayerNormalization needs 17, the exporter starts at 18, TensorRT 10.3 ends at 20."""
+OPERATORS = {
+    "Add", "AveragePool", "Cast", "Concat", "Conv", "ConvTranspose", "Cos", "DepthToSpace", "Div", "Equal",
+    "Erf", "Exp", "Expand", "Gather", "Gemm", "InstanceNormalization", "LayerNormalization", "Log",
+    "MatMul", "Max", "Min", "Mul", "Neg", "Pad", "ReduceMax", "ReduceSum", "Relu", "Reshape", "Resize",
+    "Shape", "Sigmoid", "Sin", "Slice", "Softmax", "Split", "Squeeze", "Sub", "Transpose", "Unsqueeze",
+    "Where",
+}  # fmt: skip
+"""All that a bundle's graphs may use: onnx-tensorrt's operator matrix for 10.3 lists every one of them."""
 INLINE_BYTES = 256 << 20
 """Weights beyond this go into a file of their own: a protobuf is read into memory whole and ends at 2 GB."""
 
@@ -48,10 +56,16 @@ def onnx_from_graph(graph: Graph, opset: int = OPSETS[0]) -> ir.Model:
                 verbose=False,
             )
         assert program is not None
-        ClearMetadataAndDocStringPass()(program.model)  # stack traces, with the paths of this machine
-        return program.model
+        model = program.model
+        ClearMetadataAndDocStringPass()(model)  # stack traces, with the paths of this machine
     except Exception as error:  # the exporter raises whatever its parts raise
         raise ConversionError(f"{graph.name}: export to ONNX failed: {error}") from error
+    if unknown := sorted({node.op_type for node in model.graph} - OPERATORS):
+        raise ConversionError(
+            f"{graph.name}: the graph holds {', '.join(unknown)}, which not every runtime has; "
+            "write the module in the operators that docs/bundle.md lists"
+        )
+    return model
 
 
 def save_onnx(model: ir.Model, path: Path) -> None:

@@ -13,7 +13,7 @@ from onnx import TensorProto
 from glesam.model import GleSam
 from glesam_export.errors import ConversionError
 from glesam_export.graphs import Graph, graphs
-from glesam_export.to_onnx import onnx_from_graph
+from glesam_export.to_onnx import OPERATORS, onnx_from_graph
 from glesam_runtime import Bundle
 from glesam_runtime.engines import open_engine
 
@@ -69,6 +69,21 @@ def test_nothing_in_it_tells_where_it_was_made(bundle_path: Path) -> None:
         content = path.read_bytes()
         assert here not in content
         assert b"stack_trace" not in content
+
+
+def test_every_operator_is_one_of_the_documented_list(onnx_graph: onnx.ModelProto) -> None:
+    assert ops(onnx_graph) <= OPERATORS
+    documented = (Path(__file__).parents[2] / "docs" / "bundle.md").read_text()
+    assert f"`{' '.join(sorted(OPERATORS))}`" in documented
+
+
+def test_an_operator_beyond_the_list_is_refused() -> None:
+    class Rounded(torch.nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return x.round()
+
+    with pytest.raises(ConversionError, match="rounded: the graph holds Round, which not every runtime has"):
+        onnx_from_graph(Graph("rounded", Rounded(), {"x": torch.zeros(2)}, ("y",), {}))
 
 
 def test_every_layer_norm_is_native(onnx_graph: onnx.ModelProto) -> None:
