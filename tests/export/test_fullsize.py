@@ -1,0 +1,31 @@
+"""The official models at full size, with random weights: minutes and gigabytes, so run on request.
+
+python -m pytest -m slow tests/export/test_fullsize.py
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+SCRIPT = Path(__file__).parents[2] / "benchmarks" / "fullsize_export.py"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("model", ["vit_b-sd15", "vit_b-sd21"])
+def test_fp32_and_fp16_pass_the_gate_and_tensorrts_parser(model: str, tmp_path: Path) -> None:
+    precisions = ("fp32", "fp16")
+    command = [sys.executable, str(SCRIPT), "--model", model, "--keep", str(tmp_path)]
+    for precision in precisions:
+        command += ["--precision", precision]
+    done = subprocess.run(command, stdout=subprocess.PIPE, text=True)
+    assert done.returncode == 0
+    rows = [line.split(" | ") for line in done.stdout.splitlines() if line.startswith(f"| {model} ")]
+    assert [row[1] for row in rows] == list(precisions)
+    assert all(float(row[4]) < 14 for row in rows), "GiB"
+    bundles = [str(tmp_path / f"{model}-{precision}") for precision in precisions]
+    parse = SCRIPT.with_name("tensorrt_parse.py")
+    assert subprocess.run([sys.executable, str(parse), *bundles]).returncode == 0
