@@ -8,20 +8,16 @@ Prints medians and, in brackets, the ratio to PyTorch (above 1: faster).
 
 from __future__ import annotations
 
-from collections import defaultdict
 from itertools import product
 from pathlib import Path
-from statistics import median
 from typing import Annotated
 
-import numpy as np
 import typer
+from interleaved import STAGES, interleaved
 
 from glesam.model import GleSam, shipped_checkpoint
 from glesam_export.reference import reference_predictor
 from glesam_runtime import Predictor
-
-STAGES = ("encode", "enhance", "decode")
 
 
 def main(
@@ -36,19 +32,12 @@ def main(
     contenders = {"PyTorch eager fp32": eager}
     for path, name in product(bundles, backend or ["auto"]):
         contenders[f"{name} {path.name}"] = Predictor.from_bundle(path, name)
-    image = np.random.default_rng(0).integers(0, 256, (480, 640, 3)).astype(np.uint8)
-    times: dict[tuple[str, str], list[float]] = defaultdict(list)
-    for round_number in range(rounds + 1):
-        for name, predictor in contenders.items():
-            predictor.set_image(image)
-            predictor.predict(box=(100, 100, 500, 400))
-            for stage in STAGES if round_number else ():
-                times[name, stage].append(predictor.timings[stage])
+    times = interleaved(contenders, rounds)
     print(f"| ms, median of {rounds} | {' | '.join(STAGES)} |\n|---|{'---|' * len(STAGES)}")
     for name in contenders:
         cells = []
         for stage in STAGES:
-            own, base = median(times[name, stage]), median(times["PyTorch eager fp32", stage])
+            own, base = times[name, stage], times["PyTorch eager fp32", stage]
             cells.append(f"{own:.1f} ({base / own:.2f}x)")
         print(f"| {name} | {' | '.join(cells)} |")
 
