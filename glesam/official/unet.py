@@ -28,6 +28,8 @@ DEFAULTS = {
 }
 """diffusers' own, for config.json files that leave them out (Stable Diffusion 1.5's does)."""
 PREDICTION = "epsilon"
+V_SAMPLE_SIZE = 96
+"""Of Stable Diffusion 2.1 at 768 px, an eighth of that; 1.5 and 2.1-base have 64."""
 
 
 def load_unet(model: GleSam, folder: str | Path) -> None:
@@ -97,16 +99,24 @@ def check_base(folder: Path, found: UNetConfig, expected: UNetConfig) -> None:
 
 
 def check_prediction(folder: Path) -> None:
-    """GLE's one step is written for U-Nets that predict the noise; only the scheduler's file tells."""
+    """GLE's one step is written for U-Nets that predict the noise.
+
+    The scheduler's file tells, where it lies beside the U-Net. The U-Net's own does not, but Stable
+    Diffusion 2.1 at 768 px, which predicts v, has 2.1-base's sizes and a `sample_size` of 96.
+    """
     path = folder.parent / "scheduler" / "scheduler_config.json"
-    try:
-        found = json.loads(path.read_text()).get("prediction_type", PREDICTION)
-    except FileNotFoundError:
-        return
-    except (OSError, ValueError, AttributeError) as error:
-        raise CheckpointError(f"cannot read {path} ({type(error).__name__}: {error})") from error
+    found = _json(path).get("prediction_type", PREDICTION) if path.is_file() else PREDICTION
+    if found == PREDICTION and _json(folder / "config.json").get("sample_size") == V_SAMPLE_SIZE:
+        path, found = folder / "config.json", f"v_prediction (sample_size {V_SAMPLE_SIZE})"
     if found != PREDICTION:
         raise CheckpointError(
             f"{folder} belongs to a {found} model ({path}); expected {PREDICTION}: "
             "Stable Diffusion 1.5 or 2.1-base, not 2.1 at 768 px"
         )
+
+
+def _json(path: Path) -> dict[str, Any]:
+    try:
+        return dict(json.loads(path.read_text()))
+    except (OSError, ValueError, TypeError) as error:
+        raise CheckpointError(f"cannot read {path} ({type(error).__name__}: {error})") from error

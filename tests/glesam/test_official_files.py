@@ -201,6 +201,19 @@ def test_a_v_prediction_model_is_refused(target: GleSam, tmp_path: Path) -> None
     assert "expected epsilon" in message
 
 
+def test_a_v_prediction_unet_without_its_scheduler_is_told_by_its_sample_size(
+    target: GleSam, tmp_path: Path
+) -> None:
+    save_stable_diffusion(tmp_path)
+    (tmp_path / "scheduler" / "scheduler_config.json").unlink()
+    path = tmp_path / "unet" / "config.json"
+    config = json.loads(path.read_text())
+    path.write_text(json.dumps(config | {"sample_size": 64}))
+    load_unet(target, tmp_path)
+    path.write_text(json.dumps(config | {"sample_size": 96}))
+    assert "v_prediction (sample_size 96)" in refusal(load_unet, target, tmp_path)
+
+
 def change_config(root: Path, **changes: object) -> None:
     path = root / "unet/config.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | changes))
