@@ -1,0 +1,172 @@
+"""What else could make a folded U-Net faster: exact rewrites, measured against the graph as exported.
+
+    python benchmarks/beyond_folds.py --files DIR [--variant NAME]... [--rounds 4]
+
+DIR holds what `fullsize_export.py --keep` writes for a model. Each variant is exported beside the folded graph
+and timed with it in one interleaved run, on ONNX Runtime in fp32 and on OpenVINO in fp32 and bf16. Prints
+ratios to the folded graph (above 1: faster) and the relative error of GLE's correction in fp32.
+docs/fullsize.md has the table and what was concluded from it.
+"""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from statistics import median
+from typing import Annotated, Any
+
+import numpy as np
+import torch
+import typer
+from diffusers.models.attention import BasicTransformerBlock
+from torch import Tensor, nn
+
+from glesam.official.build import build_official
+from glesam_export.folds import fold_all
+from glesam_export.graphs import GleGraph, Graph
+from glesam_export.static_gle import StaticGle, shared_copy
+from glesam_export.to_onnx import onnx_from_graph, save_onnx
+from glesam_runtime.engines import open_engine
+from glesam_runtime.spec import bundle_contract
+
+CHUNK = 512
+RUNS = {"ONNX Runtime fp32": ("onnxruntime", "fp32"), "OpenVINO fp32": ("openvino", "fp32"),
+        "OpenVINO bf16": ("openvino", "bf16")}  # fmt: skip
+SPEC = bundle_contract(1024)["gle"]
+
+
+class SelfAttention(nn.Module):
+    """diffusers' self-attention [B, T, C], its scale in the queries' weights."""
+
+    def __init__(self, attention: Any, merged: bool, chunk: int = 0) -> None:  # noqa: ANN401 - diffusers'
+        super().__init__()
+        self.heads, self.out, self.chunk = attention.heads, attention.to_out[0], chunk
+        weights = [attention.to_q.weight * attention.scale, attention.to_k.weight, attention.to_v.weight]
+        weights = [torch.cat(weights)] if merged else weights
+        self.weights = nn.ParameterList(nn.Parameter(w.T.contiguous()) for w in weights)
+
+    def forward(self, x: Tensor, **_: None) -> Tensor:
+        parts = [x @ weight for weight in self.weights]
+        parts = list(parts[0].chunk(3, dim=-1)) if len(parts) == 1 else parts
+        q, k, v = (part.reshape(*x.shape[:2], self.heads, -1).transpose(1, 2) for part in parts)
+        pieces = q.split(self.chunk, dim=2) if self.chunk else (q,)
+        attended = torch.cat([(piece @ k.transpose(2, 3)).softmax(-1) @ v for piece in pieces], dim=2)
+        out: Tensor = self.out(attended.transpose(1, 2).flatten(2))
+        return out
+
+
+class ProjectedContext(nn.Module):
+    """Attention to a constant context, K multiplied into to_q and V into to_out."""
+
+    def __init__(self, attention: Any) -> None:  # noqa: ANN401 - ConstantContextAttention
+        super().__init__()
+        self.heads, out = attention.heads, attention.to_out[0]
+        width = attention.to_q.weight.shape[0]
+        query = attention.to_q.weight.reshape(self.heads, -1, width) * attention.scale
+        value = out.weight.reshape(width, self.heads, -1)
+        self.to_scores = nn.Parameter(torch.einsum("hdc,hld->chl", query, attention.key[0]).flatten(1))
+        self.to_out = nn.Parameter(torch.einsum("hld,chd->hlc", attention.value[0], value).flatten(0, 1))
+        self.bias = out.bias
+
+    def forward(self, x: Tensor, **_: None) -> Tensor:
+        weights = (x @ self.to_scores).reshape(*x.shape[:2], self.heads, -1).softmax(-1)
+        return weights.flatten(2) @ self.to_out + self.bias
+
+
+class SplitShortcut(nn.Module):
+    """The 1x1 shortcut of a concatenation as a sum of two."""
+
+    def __init__(self, shortcut: nn.Conv2d, first: int) -> None:
+        super().__init__()
+        self.first = first
+        self.convs = nn.ModuleList()
+        for weight, bias in ((shortcut.weight[:, :first], None), (shortcut.weight[:, first:], shortcut.bias)):
+            conv = nn.Conv2d(weight.shape[1], weight.shape[0], 1, bias=bias is not None)
+            conv.weight = nn.Parameter(weight.contiguous())
+            conv.bias = bias
+            self.convs.append(conv)
+
+    def forward(self, x: Tensor) -> Tensor:
+        out: Tensor = self.convs[0](x[:, : self.first]) + self.convs[1](x[:, self.first :])
+        return out
+
+
+def with_self_attention(merged: bool, chunk: int = 0) -> Callable[[StaticGle], None]:
+    def change(gle: StaticGle) -> None:
+        for block in gle.unet.modules():
+            if isinstance(block, BasicTransformerBlock):
+                block.attn1 = SelfAttention(block.attn1, merged, chunk)
+
+    return change
+
+
+def project_context(gle: StaticGle) -> None:
+    """Where it is less work: 8 heads of 77 tokens are fewer columns than a width of 1,280."""
+    for block in gle.unet.modules():
+        if isinstance(block, BasicTransformerBlock) and block.attn2.to_q.weight.shape[0] > 640:
+            block.attn2 = ProjectedContext(block.attn2)
+
+
+def split_shortcuts(gle: StaticGle) -> None:
+    width = gle.unet.mid_block.resnets[-1].out_channels
+    for block in gle.unet.up_blocks:
+        for resnet in block.resnets:
+            resnet.conv_shortcut = SplitShortcut(resnet.conv_shortcut, width)
+            width = resnet.out_channels
+
+
+VARIANTS: dict[str, Callable[[StaticGle], None]] = {
+    "scale": with_self_attention(merged=False),
+    "qkv": with_self_attention(merged=True),
+    "chunks": with_self_attention(merged=True, chunk=CHUNK),
+    "context": project_context,
+    "shortcuts": split_shortcuts,
+}
+
+
+@torch.no_grad()
+def main(
+    files: Annotated[Path, typer.Option(metavar="DIR", exists=True, help="Official files.")],
+    variant: Annotated[list[str] | None, typer.Option(help=f"{', '.join(VARIANTS)}. Default: all.")] = None,
+    rounds: Annotated[int, typer.Option(metavar="N", help="Timed rounds, after one that is not.")] = 4,
+) -> None:
+    parts = ("sam.pth", "unet", "empty_prompt.npy", "pytorch_lora_weights.safetensors", "ft-decoder.pth")
+    folded, _ = fold_all(build_official(*(files / part for part in parts)).gle)
+    z = torch.randn(1, 256, 64, 64)
+    print(f"| | {' | '.join(RUNS)} | error |\n|{'---|' * (len(RUNS) + 2)}")
+    with tempfile.TemporaryDirectory() as folder:
+        usual = exported(folded, z, Path(folder) / "folded.onnx")
+        for name in variant or VARIANTS:
+            changed = shared_copy(folded)
+            VARIANTS[name](changed)
+            path = exported(changed.requires_grad_(False), z, Path(folder) / f"{name}.onnx")
+            ratios = [ratio(usual, path, z.numpy(), *run, rounds) for run in RUNS.values()]
+            a, b = changed(z), folded(z)
+            error = float((a - b).norm() / (b - folded.skip_scale * z).norm())
+            print(f"| {name} | {' | '.join(f'{r:.2f}x' for r in ratios)} | {error:.1e} |", flush=True)
+
+
+def exported(gle: StaticGle, z: Tensor, path: Path) -> Path:
+    feeds, outputs = {"image_embeddings": z}, ("image_embeddings_enhanced",)
+    save_onnx(onnx_from_graph(Graph("gle", GleGraph(gle).eval(), feeds, outputs, {})), path)
+    return path
+
+
+def ratio(usual: Path, changed: Path, z: np.ndarray, backend: str, precision: str, rounds: int) -> float:
+    engines = [open_engine(backend, path, SPEC, precision) for path in (usual, changed)]
+    times: list[list[float]] = [[], []]
+    for round_number in range(rounds + 1):
+        for engine, spent in zip(engines, times, strict=True):
+            start = time.perf_counter()
+            engine({"image_embeddings": z})
+            if round_number:
+                spent.append(time.perf_counter() - start)
+    for engine in engines:
+        engine.close()
+    return median(times[0]) / median(times[1])
+
+
+if __name__ == "__main__":
+    typer.run(main)
