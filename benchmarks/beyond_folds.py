@@ -3,8 +3,8 @@
     python benchmarks/beyond_folds.py --files DIR [--variant NAME]... [--rounds 4]
 
 DIR holds what `fullsize_export.py --keep` writes for a model. Each variant is exported beside the folded
-graph and timed with it in one interleaved run, on ONNX Runtime in fp32 and on OpenVINO in fp32 and bf16. Prints
-ratios to the folded graph (above 1: faster) and the relative error of GLE's correction in fp32.
+graph and timed with it in one interleaved run, on ONNX Runtime in fp32 and on OpenVINO in fp32 and bf16.
+Prints ratios to the folded graph (above 1: faster) and the relative error of GLE's correction in fp32.
 docs/fullsize.md has the table and what was concluded from it.
 """
 
