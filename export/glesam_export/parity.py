@@ -9,7 +9,7 @@ import numpy as np
 
 from glesam_export.progress import track
 from glesam_runtime import BackendError, Bundle, ParityError, Prompt
-from glesam_runtime.engines import open_engine, pick_backend
+from glesam_runtime.engines import open_engine
 from glesam_runtime.engines.base import Array
 from glesam_runtime.manifest import Manifest
 from glesam_runtime.parity import GraphParity, MaskParity, Parity, compare, mask_iou
@@ -68,7 +68,6 @@ def measure(bundle: Bundle, cases: Sequence[Case], backend: str = "auto") -> Par
         ParityError: the bundle's graphs do not run, or answer with NaN.
     """
     try:
-        backend, _ = pick_backend(backend, bundle.manifest.precision)
         graphs = {name: _measure_graph(name, bundle, cases, backend) for name in GRAPHS}
     except BackendError as error:
         raise ParityError(str(error)) from error

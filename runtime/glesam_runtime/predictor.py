@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from .bundle import Bundle
-from .engines import Engine, open_engines, pick_backend
+from .engines import Engine, open_engines
 from .engines.base import Array
 from .errors import BackendError, ImageError, PromptError
 from .manifest import Manifest
@@ -91,7 +91,6 @@ class Predictor:
         Raises BundleError, BackendError, or ImageError for an unknown `resize`.
         """
         bundle = path if isinstance(path, Bundle) else Bundle.open(path)
-        backend, _ = pick_backend(backend, bundle.manifest.precision)
         graphs = open_engines(backend, bundle, enhance)
         engines = Engines(graphs["image_encoder"], graphs.get("gle"), graphs["mask_decoder"])
         return cls(bundle.manifest, engines, resize)

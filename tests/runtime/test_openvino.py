@@ -117,6 +117,6 @@ def test_auto_takes_it_for_a_bf16_bundle(own_bundle: Path, photo: Path, tmp_path
     arguments = [str(photo), "--box", "24", "16", "104", "80", "--bundle", str(own_bundle)]
     result = CliRunner().invoke(run_command.app, [*arguments, "--out", str(tmp_path / "out")])
     assert result.exit_code == 0, result.output
-    assert "backend openvino (auto: the bundle is bf16" in result.stderr
+    assert "backend openvino (auto: for bf16 graphs" in result.stderr
     with pytest.raises(BackendError, match="the bundle is bf16; choose openvino"):
         Predictor.from_bundle(own_bundle, "onnxruntime")

@@ -17,7 +17,7 @@ from glesam.evaluation.methods import Image, RowName, Segmentation
 from glesam.evaluation.prompts import ObjectPrompt
 from glesam_runtime import Bundle, Engines, GlesamError, Predictor, Prompt
 from glesam_runtime.bundle import sha256_of
-from glesam_runtime.engines import Engine, open_engines, pick_backend
+from glesam_runtime.engines import Engine, open_engines
 from glesam_runtime.engines.base import Array, Tensors
 from glesam_runtime.manifest import Manifest
 from glesam_runtime.spec import GraphSpec
@@ -133,7 +133,6 @@ def methods_of(source: Source, methods: Sequence[str]) -> list[ModelMethod]:
 
 def _open_bundle(spec: SourceSpec, backend: str) -> Source:
     bundle = Bundle.open(spec.path or None)
-    backend, _ = pick_backend(backend, bundle.manifest.precision)
     engines = Engines(**open_engines(backend, bundle))
     precision, folder = bundle.manifest.precision, Path(bundle.root).resolve().name
     name = folder if precision in folder else f"{folder} {precision}"

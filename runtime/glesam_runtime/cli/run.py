@@ -87,7 +87,7 @@ def run(
         check_paths(images, job)
         opened = Bundle.open(bundle)
         chosen, reason = pick_backend(backend, opened.manifest.precision)
-        with Predictor.from_bundle(opened, chosen, not no_enhance, resize) as predictor:
+        with Predictor.from_bundle(opened, backend, not no_enhance, resize) as predictor:
             typer.echo(model_line(opened, f"{chosen} ({reason})"), err=True)
             results = track(run_job(predictor, images, job), len(images), "pictures")
             shown = [_show(result, to_stderr=as_json) for result in results]

@@ -43,7 +43,7 @@ def run(
         chosen, reason = pick_backend(backend, opened.manifest.precision)
         typer.echo(model_line(opened, f"{chosen} ({reason})"), err=True)
         least = _least(opened) if min_iou is None else min_iou
-        parity = verify(opened, open_engines(chosen, opened))
+        parity = verify(opened, open_engines(backend, opened))
         typer.echo(table(parity))
         check(parity, least, CURE)
         typer.echo(f"golden parity holds here: mean mask IoU at least {least:g}, as asked")

@@ -60,7 +60,7 @@ def _automatic(precision: str) -> tuple[str, str]:
             "backend auto: the bundle is bf16, which onnxruntime cannot compute on a CPU, and openvino is "
             f"not installed; {_INSTALL['openvino']}, or export with --precision fp32 or fp16"
         )
-    return "openvino", "auto: the bundle is bf16, which onnxruntime cannot compute on a CPU"
+    return "openvino", "auto: for bf16 graphs, which onnxruntime cannot compute on a CPU"
 
 
 def open_engine(backend: str, path: Path, spec: GraphSpec, precision: str = "fp32") -> Engine:
@@ -78,7 +78,10 @@ def open_engine(backend: str, path: Path, spec: GraphSpec, precision: str = "fp3
 
 
 def open_engines(backend: str, bundle: Bundle, enhance: bool = True) -> dict[str, Engine]:
-    """Every graph of a bundle by its name; without `enhance`, all but GLE. Raises as open_engine does."""
+    """Every graph of a bundle by its name; without `enhance`, all but GLE. Raises as open_engine does.
+
+    "auto" picks for each graph: the fp32 decoder of a bf16 bundle runs in onnxruntime, beside openvino.
+    """
     graphs = bundle.manifest.graphs
     return {
         name: open_engine(backend, bundle.graph_path(name), graph.spec, graph.precision)
