@@ -25,18 +25,24 @@ from glesam_export.to_onnx import onnx_from_graph, quiet_exporter
 
 MASSIVE = 1400.0
 """What residual channels of SAM's encoders reach."""
+NECK_SCALE = 40
+"""Brings the neck's first convolution to about 19,000: no norm of the neck changes its answer by it."""
 CELLS = 8
-TOLERANCE = {"fp16": 0.005, "bf16": 0.03}
-"""Of the norm of the answer: some ten of the type's rounding errors (5e-4, 4e-3) on top of each other."""
+TOLERANCE = {"fp16": 0.005, "bf16": 0.015}
+"""Of the norm of the answer: ten of fp16's rounding errors (5e-4), four of bf16's (4e-3).
+
+More would let a bf16 encoder without its LayerNormalization islands pass (0.02).
+"""
 
 
 @pytest.fixture(scope="module")
 def massive() -> GleSam:
-    """Two residual channels of the encoder carry +-1,400 from the first block to the neck."""
+    """Two residual channels of the encoder carry +-1,400 from the first block to a neck that is as loud."""
     model = random_model("sd15")
     with torch.no_grad():
         model.image_encoder.pos_embed[..., 3] += MASSIVE
         model.image_encoder.pos_embed[..., 17] -= MASSIVE
+        model.image_encoder.neck[0].weight *= NECK_SCALE
     return model
 
 
@@ -132,12 +138,18 @@ def test_the_massive_activations_are_there_and_break_a_naive_export(
     massive: GleSam, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seen: list[float] = []
-    block = massive.image_encoder.blocks[-1]
-    handle = block.register_forward_hook(lambda _, __, output: seen.append(float(output.abs().max())))
+    encoder = massive.image_encoder
+    handles = [
+        layer.register_forward_hook(lambda _, __, output: seen.append(float(output.abs().max())))
+        for layer in (encoder.blocks[-1], encoder.neck[0])
+    ]
     with torch.no_grad():
         expected = massive.encode(image())
-    handle.remove()
-    assert 1300 < max(seen) < 1500
+    for handle in handles:
+        handle.remove()
+    residual, neck = seen
+    assert 1300 < residual < 1500
+    assert 15_000 < neck < HALF_MAX
     model = naive(massive.image_encoder, image(), monkeypatch)
     assert error(run(model, image()), expected) > 0.1
 
@@ -159,8 +171,9 @@ def test_the_scores_are_beyond_half_and_break_a_naive_export(
 ) -> None:
     """The naive export scales the scores after their product, as diffusers' first attention does."""
     z = embeddings()
-    largest = [max(record_scores(loud, attention, z)) for attention in self_attentions(loud.gle.unet)]
-    assert min(largest) > HALF_MAX
+    for attention in self_attentions(loud.gle.unet):
+        largest = max(record_scores(loud, attention, z))
+        assert attention.scale * largest < HALF_MAX < largest
     with torch.no_grad():
         expected = loud.enhance(z)
     usual = loud.gle.unet.attn_processors
