@@ -52,9 +52,7 @@ def main(
     names = [AUTHORS, *contenders(bundles)]
     memory = {name: peak_memory(name, bundles, files) for name in names}
     peaks = {"fp32": measured_peak(torch.float32), "bf16": measured_peak(torch.bfloat16)}
-    print(
-        f"matrix product, {THREADS} threads: " + ", ".join(f"{k} {v:.0f} GFLOP/s" for k, v in peaks.items())
-    )
+    print(f"measured peak, {THREADS} threads: " + ", ".join(f"{k} {v:.0f} GFLOP/s" for k, v in peaks.items()))
     sam_type = json.loads((bundles[0] / "bundle.json").read_text())["model"]["sam_type"]
     times = interleaved({name: opened(name, files) for name in names}, rounds, progress=True)
     print(table(names, times, memory, peaks, GFLOP | {"encode": GFLOP[sam_type]}))
