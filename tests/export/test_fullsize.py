@@ -1,6 +1,6 @@
 """The official models at full size, with random weights: minutes and gigabytes, so run on request.
 
-python -m pytest -m slow tests/export/test_fullsize.py
+python -m pytest -m slow -s tests/export/test_fullsize.py      -s shows the rows of docs/fullsize.md
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ def test_fp32_and_fp16_pass_the_gate_and_tensorrts_parser(model: str, tmp_path: 
     for precision in precisions:
         command += ["--precision", precision]
     done = subprocess.run(command, stdout=subprocess.PIPE, text=True)
+    print(done.stdout)
     assert done.returncode == 0
     rows = [line.split(" | ") for line in done.stdout.splitlines() if line.startswith(f"| {model} ")]
     assert [row[1] for row in rows] == list(precisions)

@@ -21,6 +21,7 @@ from glesam.model import GleSam
 from glesam_export import precision
 from glesam_export.graphs import Graph, graphs
 from glesam_export.precision import HALF_MAX, lower_precision
+from glesam_export.static_gle import shared_copy
 from glesam_export.to_onnx import onnx_from_graph, quiet_exporter
 
 MASSIVE = 1400.0
@@ -176,8 +177,7 @@ def test_the_scores_are_beyond_half_and_break_a_naive_export(
         assert attention.scale * largest < HALF_MAX < largest
     with torch.no_grad():
         expected = loud.enhance(z)
-    usual = loud.gle.unet.attn_processors
-    loud.gle.unet.set_attn_processor(AttnProcessor())
-    model = naive(loud.gle, z, monkeypatch)
-    loud.gle.unet.set_attn_processor(usual)
+    usual = shared_copy(loud.gle)
+    usual.unet.set_attn_processor(AttnProcessor())
+    model = naive(usual, z, monkeypatch)
     assert error(run(model, z), expected) == float("inf")
