@@ -24,6 +24,7 @@ from diffusers.models.attention import BasicTransformerBlock
 from torch import Tensor, nn
 
 from glesam.official.build import build_official
+from glesam_export.chunked_attention import chunked_self_attention
 from glesam_export.folds import fold_all
 from glesam_export.graphs import GleGraph, Graph
 from glesam_export.static_gle import StaticGle, shared_copy
@@ -31,7 +32,6 @@ from glesam_export.to_onnx import onnx_from_graph, save_onnx
 from glesam_runtime.engines import open_engine
 from glesam_runtime.spec import bundle_contract
 
-CHUNK = 512
 RUNS = {"ONNX Runtime fp32": ("onnxruntime", "fp32"), "OpenVINO fp32": ("openvino", "fp32"),
         "OpenVINO bf16": ("openvino", "bf16")}  # fmt: skip
 SPEC = bundle_contract(1024)["gle"]
@@ -40,9 +40,9 @@ SPEC = bundle_contract(1024)["gle"]
 class SelfAttention(nn.Module):
     """diffusers' self-attention [B, T, C], its scale in the queries' weights."""
 
-    def __init__(self, attention: Any, merged: bool, chunk: int = 0) -> None:  # noqa: ANN401 - diffusers'
+    def __init__(self, attention: Any, merged: bool) -> None:  # noqa: ANN401 - diffusers'
         super().__init__()
-        self.heads, self.out, self.chunk = attention.heads, attention.to_out[0], chunk
+        self.heads, self.out = attention.heads, attention.to_out[0]
         weights = [attention.to_q.weight * attention.scale, attention.to_k.weight, attention.to_v.weight]
         weights = [torch.cat(weights)] if merged else weights
         self.weights = nn.ParameterList(nn.Parameter(w.T.contiguous()) for w in weights)
@@ -51,8 +51,7 @@ class SelfAttention(nn.Module):
         parts = [x @ weight for weight in self.weights]
         parts = list(parts[0].chunk(3, dim=-1)) if len(parts) == 1 else parts
         q, k, v = (part.reshape(*x.shape[:2], self.heads, -1).transpose(1, 2) for part in parts)
-        pieces = q.split(self.chunk, dim=2) if self.chunk else (q,)
-        attended = torch.cat([(piece @ k.transpose(2, 3)).softmax(-1) @ v for piece in pieces], dim=2)
+        attended = (q @ k.transpose(2, 3)).softmax(-1) @ v
         out: Tensor = self.out(attended.transpose(1, 2).flatten(2))
         return out
 
@@ -93,34 +92,37 @@ class SplitShortcut(nn.Module):
         return out
 
 
-def with_self_attention(merged: bool, chunk: int = 0) -> Callable[[StaticGle], None]:
-    def change(gle: StaticGle) -> None:
+def with_self_attention(merged: bool) -> Callable[[StaticGle], StaticGle]:
+    def change(gle: StaticGle) -> StaticGle:
         for block in gle.unet.modules():
             if isinstance(block, BasicTransformerBlock):
-                block.attn1 = SelfAttention(block.attn1, merged, chunk)
+                block.attn1 = SelfAttention(block.attn1, merged)
+        return gle
 
     return change
 
 
-def project_context(gle: StaticGle) -> None:
+def project_context(gle: StaticGle) -> StaticGle:
     """Where it is less work: 8 heads of 77 tokens are fewer columns than a width of 1,280."""
     for block in gle.unet.modules():
         if isinstance(block, BasicTransformerBlock) and block.attn2.to_q.weight.shape[0] > 640:
             block.attn2 = ProjectedContext(block.attn2)
+    return gle
 
 
-def split_shortcuts(gle: StaticGle) -> None:
+def split_shortcuts(gle: StaticGle) -> StaticGle:
     width = gle.unet.mid_block.resnets[-1].out_channels
     for block in gle.unet.up_blocks:
         for resnet in block.resnets:
             resnet.conv_shortcut = SplitShortcut(resnet.conv_shortcut, width)
             width = resnet.out_channels
+    return gle
 
 
-VARIANTS: dict[str, Callable[[StaticGle], None]] = {
+VARIANTS: dict[str, Callable[[StaticGle], StaticGle]] = {
     "scale": with_self_attention(merged=False),
     "qkv": with_self_attention(merged=True),
-    "chunks": with_self_attention(merged=True, chunk=CHUNK),
+    "chunks": chunked_self_attention,
     "context": project_context,
     "shortcuts": split_shortcuts,
 }
@@ -139,8 +141,7 @@ def main(
     with tempfile.TemporaryDirectory() as folder:
         usual = exported(folded, z, Path(folder) / "folded.onnx")
         for name in variant or VARIANTS:
-            changed = shared_copy(folded)
-            VARIANTS[name](changed)
+            changed = VARIANTS[name](shared_copy(folded))
             path = exported(changed.requires_grad_(False), z, Path(folder) / f"{name}.onnx")
             ratios = [ratio(usual, path, z.numpy(), *run, rounds) for run in RUNS.values()]
             a, b = changed(z), folded(z)

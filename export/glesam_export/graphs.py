@@ -15,6 +15,7 @@ from glesam.config import EMBEDDING_CHANNELS, EMBEDDING_STRIDE
 from glesam.model import GleSam
 from glesam.sam import decode
 from glesam.sam_modules import LayerNorm2d
+from glesam_export.chunked_attention import chunked_self_attention
 from glesam_export.folds import FoldReport, fold_all
 from glesam_export.static_encoder import static_encoder
 from glesam_export.static_gle import StaticGle, shared_copy
@@ -133,7 +134,7 @@ def graphs(model: GleSam) -> Iterator[Graph]:
     folded, folds = fold_all(model.gle)
     yield Graph(
         "gle",
-        GleGraph(folded).eval(),
+        GleGraph(chunked_self_attention(folded)).eval(),
         {"image_embeddings": image_embeddings},
         ("image_embeddings_enhanced",),
         {},
