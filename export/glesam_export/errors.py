@@ -2,7 +2,8 @@
 
 ExportError            every error below; the message says what was expected, found, and what to do
 ├── FoldError          a fold's precondition does not hold for this model
-└── ConversionError    PyTorch -> ONNX failed, or the graph is not what the bundle promises
+├── ConversionError    PyTorch -> ONNX failed, or the graph is not what the bundle promises
+└── NotFasterError     int8 runs no faster here than float
 
 A bundle that does not compute what PyTorch computes is `glesam_runtime.ParityError`.
 """
@@ -16,6 +17,10 @@ class ExportError(Exception):
 
 class FoldError(ExportError):
     """A fold's precondition does not hold for this model."""
+
+
+class NotFasterError(ExportError):
+    """int8 runs no faster here than float: a bundle that only loses."""
 
 
 class ConversionError(ExportError):

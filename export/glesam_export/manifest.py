@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from glesam.config import GleSamConfig
+from glesam_calib import Quantized
 from glesam_export.folds import FoldReport
 from glesam_runtime.bundle import sha256_of
 from glesam_runtime.manifest import FORMAT_VERSION
@@ -29,6 +30,7 @@ class GraphRecord:
     precision: str
     fp32_islands: Mapping[str, str]
     folds: Sequence[FoldReport] = ()
+    int8: Quantized | None = None
 
 
 def write_manifest(
@@ -71,6 +73,7 @@ def _graphs(graphs: Mapping[str, GraphRecord], image_size: int) -> Json:
             "precision": graph.precision,
             "fp32_islands": dict(graph.fp32_islands),
             "folds": [asdict(fold) for fold in graph.folds],
+            **({"int8": asdict(graph.int8)} if graph.int8 else {}),
             "inputs": [_tensor(tensor) for tensor in contract[name].inputs],
             "outputs": [_tensor(tensor) for tensor in contract[name].outputs],
         }

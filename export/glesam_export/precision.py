@@ -25,8 +25,10 @@ FP32_OPS = {
 }
 COORDINATES = "prompt coordinates: fp16 resolves only 1 px beyond 1,024 and the sines amplify it"
 COMBINATION = "the arithmetic that ends a graph: GLE's correction is small beside z"
+QUANTIZED = "Q/DQ and the int8 layer: bf16 holds no scale, and OpenVINO has no fast kernel for it"
 TRIGONOMETRY = ("Sin", "Cos")
 WEIGHTED = ("Conv", "ConvTranspose", "Gemm", "MatMul")
+FP32_DECODER = "logits decide where a mask ends, and bf16 keeps 8 bits of them; it is 1 % of the work"
 ELEMENTWISE = ("Add", "Sub", "Mul", "Div")
 FLOAT_ONLY_INPUTS = {"Resize": (1, 2)}
 """Inputs whose type ONNX fixes to float32: Resize's roi and scales."""
@@ -45,8 +47,15 @@ def lower_precision(model: ir.Model, precision: str) -> dict[str, str]:
         ConversionError: a weight does not fit fp16.
     """
     islands = find_islands(model.graph)
+    if precision == "bf16":
+        islands |= quantized_layers(model.graph)
     _Lowering(model.graph, islands, LOW[precision], precision).run()
     return {part: reason for part, reason in islands.values()}
+
+
+def decoder_precision(precision: str) -> tuple[str, dict[str, str]]:
+    """What the mask decoder computes in where the other graphs do in `precision`, and its islands."""
+    return ("fp32", {"mask_decoder": FP32_DECODER}) if precision == "bf16" else (precision, {})
 
 
 Islands = dict[ir.Node, tuple[str, str]]
@@ -62,6 +71,16 @@ def find_islands(graph: ir.Graph) -> Islands:
     for node in graph:
         if node.op_type in FP32_OPS:
             islands[node] = (node.op_type, FP32_OPS[node.op_type])
+    return islands
+
+
+def quantized_layers(graph: ir.Graph) -> Islands:
+    """Q/DQ pairs and the layers they belong to."""
+    islands: Islands = {}
+    for node in graph:
+        if node.op_type in ("QuantizeLinear", "DequantizeLinear"):
+            islands[node] = ("int8", QUANTIZED)
+            islands |= {use.node: ("int8", QUANTIZED) for use in node.outputs[0].uses()}
     return islands
 
 

@@ -29,6 +29,18 @@ def replaced_folder(target: Path) -> Iterator[Path]:
     """
     target = Path(os.path.realpath(target))  # a link stays, and what it points to is replaced
     check_replaceable(target)
+    with scratch_folder(target) as partial:
+        yield partial
+        check_replaceable(target)  # an export takes minutes: something else may lie there by now
+        if target.exists():
+            exchange(partial, target)
+        else:
+            partial.rename(target)
+
+
+@contextmanager
+def scratch_folder(target: Path) -> Iterator[Path]:
+    """Yields an empty folder beside `target` that is gone after the block; a killed run's, after the next."""
     partial = target.with_name(f".{target.name}.{os.getpid()}.partial")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -40,11 +52,6 @@ def replaced_folder(target: Path) -> Iterator[Path]:
         ) from error
     try:
         yield partial
-        check_replaceable(target)  # an export takes minutes: something else may lie there by now
-        if target.exists():
-            exchange(partial, target)
-        else:
-            partial.rename(target)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
 

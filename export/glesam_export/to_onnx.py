@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import ast
 import logging
 import warnings
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -26,6 +28,8 @@ OPERATORS = {
     "Where",
 }  # fmt: skip
 """All that a bundle's graphs may use: onnx-tensorrt's operator matrix for 10.3 lists every one of them."""
+SCOPES = "pkg.torch.onnx.name_scopes"
+"""Where torch's exporter keeps the modules that a node came from, outermost first, then the node."""
 INLINE_BYTES = 256 << 20
 """Weights beyond this go into a file of their own: a protobuf is read into memory whole and ends at 2 GB."""
 
@@ -57,6 +61,7 @@ def onnx_from_graph(graph: Graph, opset: int = OPSETS[0]) -> ir.Model:
             )
         assert program is not None
         model = program.model
+        _name_nodes(model.graph)
         ClearMetadataAndDocStringPass()(model)  # stack traces, with the paths of this machine
     except Exception as error:  # the exporter raises whatever its parts raise
         raise ConversionError(f"{graph.name}: export to ONNX failed: {error}") from error
@@ -77,6 +82,19 @@ def save_onnx(model: ir.Model, path: Path) -> None:
     external = f"{path.name}.data" if size > INLINE_BYTES else None
     ir.save(model, path, external_data=external)
     onnx.checker.check_model(path)
+
+
+def _name_nodes(graph: ir.Graph) -> None:
+    """Names each node after its module: "gle.unet.mid_block.resnets.0.conv1/Conv", a second one "..._1".
+
+    The exporter's own names count its nodes; patterns, tables and engines' logs need names that last.
+    """
+    seen = Counter[str]()
+    for node in graph:
+        scopes = ast.literal_eval(node.metadata_props.get(SCOPES, "['', '']"))
+        name = f"{scopes[-2]}/{node.op_type}"
+        node.name = f"{name}_{seen[name]}" if seen[name] else name
+        seen[name] += 1
 
 
 def _dynamic_names(graph: Graph) -> set[str]:

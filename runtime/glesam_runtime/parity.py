@@ -15,8 +15,8 @@ import numpy as np
 from .engines.base import Array
 from .errors import ParityError
 
-MIN_IOU = {"fp32": 0.999, "fp16": 0.99, "bf16": 0.99}
-"""Least mean mask IoU against PyTorch fp32, by precision."""
+MIN_IOU = {"fp32": 0.999, "fp16": 0.99, "bf16": 0.99, "int8": 0.97}
+"""Least mean mask IoU against PyTorch fp32, by precision; of "int8+fp16" by what stands before the "+"."""
 
 
 @dataclass(frozen=True)

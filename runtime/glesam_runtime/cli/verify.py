@@ -50,7 +50,7 @@ def run(
 
 
 def _least(bundle: Bundle) -> float:
-    precision = bundle.manifest.precision
+    precision = bundle.manifest.precision.split("+")[0]
     if precision not in MIN_IOU:
         raise BundleError(f"bundle {bundle.root}: precision {precision} has no known limit; give --min-iou")
     return MIN_IOU[precision]

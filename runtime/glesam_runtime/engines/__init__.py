@@ -10,6 +10,8 @@ from ..errors import BackendError, first_line
 from ..spec import GraphSpec
 from .base import Engine
 
+INT8 = "int8"
+"""Begins the precision of a graph with int8 layers; the rest's follows: "int8+fp16"."""
 KNOWN_BACKENDS = ("onnxruntime", "openvino", "tensorrt", "tensorrt-rtx")
 """Every backend this project names, whether this build has it or not."""
 
@@ -17,7 +19,7 @@ KNOWN_BACKENDS = ("onnxruntime", "openvino", "tensorrt", "tensorrt-rtx")
 def _onnxruntime(path: Path, spec: GraphSpec, precision: str) -> Engine:
     from .onnxruntime import OnnxRuntimeEngine
 
-    return OnnxRuntimeEngine(path, spec)  # the graph itself says what it computes in
+    return OnnxRuntimeEngine(path, spec, fuse_bias=not precision.startswith(INT8))
 
 
 def _openvino(path: Path, spec: GraphSpec, precision: str) -> Engine:
@@ -44,23 +46,34 @@ def pick_backend(name: str, precision: str) -> tuple[str, str]:
     if name not in BACKENDS:
         problem = "is not in this build" if name in KNOWN_BACKENDS else "is unknown"
         raise BackendError(f"backend {name!r} {problem}; choose auto or {' or '.join(BACKENDS)}")
-    if name == "onnxruntime" and precision == "bf16":
+    if name == "onnxruntime" and precision.endswith("bf16"):
         raise BackendError(
-            "backend onnxruntime has no bf16 arithmetic on a CPU, and the bundle is bf16; "
+            f"backend onnxruntime has no bf16 arithmetic on a CPU, and the bundle is {precision}; "
             "choose openvino, or export with --precision fp32 or fp16"
         )
     return name, "as asked"
 
 
 def _automatic(precision: str) -> tuple[str, str]:
-    if precision != "bf16":
-        return "onnxruntime", "auto: it is part of every installation"
-    if find_spec("openvino") is None:  # looked for, not loaded
+    has_openvino = find_spec("openvino") is not None  # looked for, not loaded
+    if precision.endswith("bf16"):
+        if has_openvino:
+            return "openvino", "auto: for bf16 graphs, which onnxruntime cannot compute on a CPU"
         raise BackendError(
-            "backend auto: the bundle is bf16, which onnxruntime cannot compute on a CPU, and openvino is "
-            f"not installed; {_INSTALL['openvino']}, or export with --precision fp32 or fp16"
+            f"backend auto: the bundle is {precision}, which onnxruntime cannot compute on a CPU, and "
+            f"openvino is not installed; {_INSTALL['openvino']}, or export with --precision fp32 or fp16"
         )
-    return "openvino", "auto: for bf16 graphs, which onnxruntime cannot compute on a CPU"
+    if precision.startswith(INT8) and has_openvino:
+        return "openvino", "auto: for int8 graphs, whose convolutions onnxruntime computes in float"
+    return "onnxruntime", "auto: it is part of every installation"
+
+
+def computes_int8(backend: str, precision: str) -> bool:
+    """Whether a backend runs the int8 layers of such a graph in int8, rather than in float.
+
+    ONNX Runtime 1.32 does for MatMul, and only where the rest is fp32: behind fp16 it fuses no Q/DQ.
+    """
+    return precision.startswith(INT8) and (backend == "openvino" or precision == "int8+fp32")
 
 
 def open_engine(backend: str, path: Path, spec: GraphSpec, precision: str = "fp32") -> Engine:
@@ -90,4 +103,13 @@ def open_engines(backend: str, bundle: Bundle, enhance: bool = True) -> dict[str
     }
 
 
-__all__ = ["BACKENDS", "KNOWN_BACKENDS", "Engine", "open_engine", "open_engines", "pick_backend"]
+__all__ = [
+    "BACKENDS",
+    "INT8",
+    "KNOWN_BACKENDS",
+    "Engine",
+    "computes_int8",
+    "open_engine",
+    "open_engines",
+    "pick_backend",
+]

@@ -21,13 +21,14 @@ _LIBRARY = f"ONNX Runtime {onnxruntime.__version__}"
 class OnnxRuntimeEngine:
     """One ONNX graph in ONNX Runtime's CPU provider; its sessions are safe to share by threads."""
 
-    def __init__(self, path: Path, spec: GraphSpec, threads: int = 0) -> None:
+    def __init__(self, path: Path, spec: GraphSpec, threads: int = 0, fuse_bias: bool = True) -> None:
         """Open the graph at `path` with `threads` threads (0: one per physical core).
 
+        `fuse_bias` makes a Gemm of a MatMul and its bias; an int8 MatMul would be computed in float then.
         Raises BackendError where ONNX Runtime refuses it or its tensors are not those of `spec`.
         """
         self._spec = spec
-        self._session: onnxruntime.InferenceSession | None = _open(path, threads)
+        self._session: onnxruntime.InferenceSession | None = _open(path, threads, fuse_bias)
         check_graph(path, spec, _tensors(self._session.get_inputs()), _tensors(self._session.get_outputs()))
 
     @property
@@ -53,7 +54,7 @@ class OnnxRuntimeEngine:
         return {name: np.array(output) for name, output in zip(names, outputs, strict=True)}
 
 
-def _open(path: Path, threads: int) -> onnxruntime.InferenceSession:
+def _open(path: Path, threads: int, fuse_bias: bool) -> onnxruntime.InferenceSession:
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     # At full size the second run plans one block for everything: 6.6 instead of 3.6 GiB, and no faster.
@@ -62,7 +63,12 @@ def _open(path: Path, threads: int) -> onnxruntime.InferenceSession:
     # Threads that spin between calls steal time: postprocess took 23 ms with, 15 ms without them.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     try:
-        return onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+        return onnxruntime.InferenceSession(
+            path,
+            options,
+            providers=["CPUExecutionProvider"],
+            disabled_optimizers=[] if fuse_bias else ["MatMulAddFusion"],
+        )
     except Exception as error:  # ONNX Runtime's own exceptions share no public base
         raise cannot_open(path, _LIBRARY, first_line(error), "onnxruntime") from error
 

@@ -1,0 +1,100 @@
+"""The layers of a float graph that could be int8, and the policy that says which of them are."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+
+import onnx_ir as ir
+
+from glesam_calib.errors import CalibrationError
+
+HIGH_PRECISION = ("*.conv_in*", "*.conv_out*", "*.conv_shortcut*")
+"""Left in float by default: what enters and leaves the U-Net (an error there is an error of the answer) and the
+shortcuts, which carry the residual itself. Sums, norms, softmax and products of two activations are never
+quantized, nor is anything of the mask decoder: 1 % of the work, and its logits decide where a mask ends."""
+
+
+@dataclass(frozen=True)
+class Layer:
+    """A Conv, or a MatMul or Gemm by a constant matrix; `channel_axis` is that of the input's channels."""
+
+    node: ir.Node
+    channel_axis: int
+    output_axis: int
+    """Of the weight: each of its slices has a scale of its own."""
+
+    @property
+    def name(self) -> str:
+        return self.node.name or ""
+
+    @property
+    def input(self) -> ir.Value:
+        value = self.node.inputs[0]
+        assert value is not None
+        return value
+
+    @property
+    def weight(self) -> ir.Value:
+        value = self.node.inputs[1]
+        assert value is not None
+        return value
+
+    @property
+    def weight_shape(self) -> tuple[int, ...]:
+        assert self.weight.const_value is not None
+        return self.weight.const_value.numpy().shape
+
+
+@dataclass(frozen=True)
+class Policy:
+    """Which layers become int8, by patterns of their names (fnmatch): "*.attn2.*", "*/Conv"."""
+
+    include: Sequence[str] = ()
+    """Quantized although `HIGH_PRECISION` has them."""
+    exclude: Sequence[str] = ()
+    """Left in float; this outweighs `include`."""
+
+    def takes(self, name: str) -> bool:
+        if _matches(name, self.exclude):
+            return False
+        return _matches(name, self.include) or not _matches(name, HIGH_PRECISION)
+
+    def choose(self, layers: Sequence[Layer]) -> list[Layer]:
+        return [layer for layer in layers if self.takes(layer.name)]
+
+    def check(self, names: Sequence[str]) -> None:
+        """Raises CalibrationError for a pattern that no layer has: a misspelt one would pass unnoticed."""
+        for pattern in (*self.include, *self.exclude):
+            if not any(fnmatchcase(name, pattern) for name in names):
+                raise CalibrationError(
+                    f"no layer is called {pattern!r}; they are called like {', '.join(names[:3])} "
+                    "(bundle.json lists the int8 ones)"
+                )
+
+
+def layers_of(graph: ir.Graph) -> list[Layer]:
+    """Every layer that has a weight, in the graph's order."""
+    return [layer for node in graph if (layer := _layer(node)) is not None]
+
+
+def _layer(node: ir.Node) -> Layer | None:
+    if node.op_type not in ("Conv", "MatMul", "Gemm"):
+        return None
+    value, weight = node.inputs[0], node.inputs[1]
+    if value is None or weight is None or weight.const_value is None or value.const_value is not None:
+        return None
+    if node.op_type == "Conv":
+        return Layer(node, channel_axis=1, output_axis=0)
+    if len(weight.const_value.shape) != 2 or integer_of(node, "transA", 0):
+        return None  # the constant keys of an attention are no weight
+    return Layer(node, channel_axis=-1, output_axis=0 if integer_of(node, "transB", 0) else 1)
+
+
+def integer_of(node: ir.Node, attribute: str, default: int) -> int:
+    return node.attributes[attribute].as_int() if attribute in node.attributes else default
+
+
+def _matches(name: str, patterns: Sequence[str]) -> bool:
+    return any(fnmatchcase(name, pattern) for pattern in patterns)

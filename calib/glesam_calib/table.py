@@ -1,0 +1,122 @@
+"""The calibration table: tensor -> statistics, of which graphs, from which pictures. One JSON file."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import onnx_ir as ir
+
+from glesam_calib.errors import CalibrationError
+from glesam_calib.layers import layers_of
+from glesam_calib.statistics import TensorStatistics
+
+FORMAT_VERSION = 1
+
+Statistics = dict[str, TensorStatistics]
+
+
+@dataclass
+class CalibrationTable:
+    """Statistics of the inputs of every layer that has a weight.
+
+    `graphs`: graph name -> its hash. `checkpoint`: the hashes of what the graphs were made from, as in
+    bundle.json. `samples`: what was observed so far, "name at LQ-3".
+    """
+
+    graphs: Mapping[str, str]
+    checkpoint: Mapping[str, str]
+    tensors: dict[str, Statistics] = field(default_factory=dict)
+    samples: list[str] = field(default_factory=list)
+
+    def of_graph(self, name: str, graph: ir.Graph) -> Statistics:
+        """The statistics of a graph's tensors.
+
+        Raises:
+            CalibrationError: they are another graph's.
+        """
+        found = graph_hash(graph)
+        if self.graphs.get(name) != found:
+            known = self.graphs.get(name, "none")
+            raise CalibrationError(
+                f"calibration table: {name} has hash {found[:12]}, the table is of {known[:12]}, another "
+                "graph; run glesam-calibrate on this model's fp32 bundle, or give --calib-images"
+            )
+        return self.tensors[name]
+
+    def check_checkpoint(self, checkpoint: Mapping[str, str]) -> None:
+        """Raises CalibrationError where the table is of other weights."""
+        for name, sha256 in checkpoint.items():
+            if self.checkpoint.get(name) != sha256:
+                known = self.checkpoint.get(name, "none")
+                raise CalibrationError(
+                    f"calibration table: {name} is {sha256[:12]}, the table is of {known[:12]}, other "
+                    "weights; run glesam-calibrate on this model's fp32 bundle, or give --calib-images"
+                )
+
+    def save(self, path: Path) -> None:
+        """Replaces `path` in one step."""
+        document = {
+            "format_version": FORMAT_VERSION,
+            "checkpoint": dict(self.checkpoint),
+            "samples": self.samples,
+            "graphs": {
+                name: {
+                    "sha256": sha256,
+                    "tensors": {t: s.to_json() for t, s in self.tensors[name].items()},
+                }
+                for name, sha256 in self.graphs.items()
+            },
+        }
+        partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+        try:
+            partial.write_text(json.dumps(document, allow_nan=False, separators=(",", ":")) + "\n")
+            partial.replace(path)
+        finally:
+            partial.unlink(missing_ok=True)
+
+    @classmethod
+    def load(cls, path: Path) -> CalibrationTable:
+        """Raises CalibrationError where the file is missing or is no calibration table."""
+        try:
+            document: dict[str, Any] = json.loads(path.read_text())
+            if document["format_version"] != FORMAT_VERSION:
+                raise ValueError(f"format_version {document['format_version']}, expected {FORMAT_VERSION}")
+            graphs: dict[str, Any] = document["graphs"]
+            return cls(
+                {name: str(graph["sha256"]) for name, graph in graphs.items()},
+                {str(name): str(sha256) for name, sha256 in document["checkpoint"].items()},
+                {name: _statistics(graph["tensors"]) for name, graph in graphs.items()},
+                [str(sample) for sample in document["samples"]],
+            )
+        except OSError as error:
+            raise CalibrationError(
+                f"{path}: cannot be read ({error.strerror}); glesam-calibrate writes one"
+            ) from error
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+            raise CalibrationError(
+                f"{path}: not a calibration table ({type(error).__name__}: {error}); "
+                "glesam-calibrate writes one"
+            ) from error
+
+
+def _statistics(records: Mapping[str, Any]) -> Statistics:
+    return {name: TensorStatistics.from_json(record) for name, record in records.items()}
+
+
+def graph_hash(graph: ir.Graph) -> str:
+    """sha256 of what a table depends on: the layers, the tensors they read, and their weights' shapes.
+
+    Not of the weights: merging LoRA rounds differently on another CPU. `CalibrationTable.checkpoint`
+    tells the files that they came from.
+    """
+    layers = [
+        [layer.name, layer.input.name, layer.channel_axis, list(layer.weight_shape)]
+        for layer in layers_of(graph)
+    ]
+    return hashlib.sha256(json.dumps(layers).encode()).hexdigest()
