@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from glesam_calib.errors import CalibrationError
-from glesam_calib.image_folder import images_in
+from glesam_calib.image_folder import images_in, picture_paths
 from glesam_calib.layers import Policy
 from glesam_calib.observe import Sample, calibrate, empty_table
 from glesam_calib.quantize import Quantization, Quantized, quantize
@@ -21,5 +21,6 @@ __all__ = [
     "calibrate",
     "empty_table",
     "images_in",
+    "picture_paths",
     "quantize",
 ]

@@ -13,6 +13,13 @@ from glesam_runtime import ImageError, read_image
 SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff"}
 
 
+def picture_paths(folder: Path) -> list[Path]:
+    """Files that are called like pictures, by name. Raises ImageError where there is no such folder."""
+    if not folder.is_dir():
+        raise ImageError(f"{folder}: expected a folder of pictures; check the path")
+    return sorted(path for path in folder.iterdir() if path.suffix.lower() in SUFFIXES)
+
+
 def images_in(folder: Path, limit: int, report: Callable[[str], None]) -> dict[str, NDArray[np.uint8]]:
     """The first `limit` readable pictures of `folder`, by name: uint8 [H, W, 3] RGB.
 
@@ -21,10 +28,8 @@ def images_in(folder: Path, limit: int, report: Callable[[str], None]) -> dict[s
     Raises:
         ImageError: the folder is missing, or none of its pictures can be read.
     """
-    if not folder.is_dir():
-        raise ImageError(f"{folder}: expected a folder of pictures; check the path")
     found: dict[str, NDArray[np.uint8]] = {}
-    for path in sorted(p for p in folder.iterdir() if p.suffix.lower() in SUFFIXES):
+    for path in picture_paths(folder):
         if len(found) == limit:
             break
         try:

@@ -11,8 +11,8 @@ import onnx_ir as ir
 from glesam_calib.errors import CalibrationError
 
 HIGH_PRECISION = ("*.conv_in*", "*.conv_out*", "*.conv_shortcut*")
-"""Left in float by default: what enters and leaves the U-Net (an error there is an error of the answer) and the
-shortcuts, which carry the residual itself. Sums, norms, softmax and products of two activations are never
+"""Left in float by default: what enters and leaves the U-Net (an error there is an error of the answer) and
+the shortcuts, which carry the residual itself. Sums, norms, softmax and products of two activations are never
 quantized, nor is anything of the mask decoder: 1 % of the work, and its logits decide where a mask ends."""
 
 

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import os
-import shutil
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 import numpy as np
 import onnx
 import onnx_ir as ir
 
+from glesam_calib.beside_weights import beside_weights
 from glesam_calib.errors import CalibrationError
 from glesam_calib.layers import integer_of, layers_of
 from glesam_calib.statistics import TensorStatistics
@@ -104,24 +102,13 @@ def observed(path: Path, spec: GraphSpec) -> Iterator[Engine]:
     outputs = [output for output in extra if output not in {tensor.name for tensor in spec.outputs}]
     model.graph.output.extend(known[name] for name in outputs)
     wider = GraphSpec(spec.name, spec.inputs, (*spec.outputs, *(_spec(known[name]) for name in outputs)))
-    with TemporaryDirectory(prefix="glesam-") as folder:
-        for data in path.parent.glob(f"{path.name}.data"):
-            _bring(data, Path(folder) / data.name)
-        file = Path(folder) / path.name
-        onnx.save(model, file)
-        engine = open_engine("onnxruntime", file, wider)
+    with beside_weights(path) as variant:
+        onnx.save(model, variant)
+        engine = open_engine("onnxruntime", variant, wider)
         try:
             yield engine
         finally:
             engine.close()
-
-
-def _bring(data: Path, to: Path) -> None:
-    """A second name for gigabytes of weights, or a copy where the file system has none."""
-    try:
-        os.link(data, to)
-    except OSError:
-        shutil.copyfile(data, to)
 
 
 def _spec(value: onnx.ValueInfoProto) -> TensorSpec:

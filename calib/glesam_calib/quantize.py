@@ -9,7 +9,7 @@ import numpy as np
 import onnx_ir as ir
 
 from glesam_calib.bias_correction import correct_biases
-from glesam_calib.layers import Policy, layers_of
+from glesam_calib.layers import Layer, Policy, layers_of
 from glesam_calib.qdq import insert_qdq
 from glesam_calib.smoothquant import Smoothing, smooth
 from glesam_calib.statistics import TensorStatistics
@@ -19,13 +19,21 @@ SCALE_TYPES: dict[str, type[np.floating]] = {"fp16": np.float16, "fp32": np.floa
 """High precision -> the type in which scales are stored. bf16's eight bits are too few for a scale."""
 
 
+TOLERANCE = 0.005
+"""Of a graph's answer: docs/int8.md has what other values cost and gain."""
+
+
 @dataclass(frozen=True)
 class Quantization:
-    """How to quantize; the defaults are those that docs/int8.md finds best."""
+    """How to quantize; the defaults are those that docs/int8.md finds best.
+
+    `tolerance`: a layer that alone costs more of the graph's answer stays in float, where it was measured.
+    """
 
     method: str = "mse"
     policy: Policy = field(default_factory=Policy)
     high_precision: str = "fp16"
+    tolerance: float = TOLERANCE
     smoothing: bool = True
     bias_correction: bool = True
 
@@ -43,24 +51,43 @@ class Quantized:
         return f"{len(self.layers)} layers in int8, {len(self.left)} left{smoothed}"
 
 
-def quantize(graph: ir.Graph, statistics: Mapping[str, TensorStatistics], options: Quantization) -> Quantized:
-    """In place: smoothing, bias correction, Q/DQ. What is left stays fp32."""
+def quantize(
+    graph: ir.Graph,
+    statistics: Mapping[str, TensorStatistics],
+    options: Quantization,
+    sensitivity: Mapping[str, float] | None = None,
+) -> Quantized:
+    """In place: smoothing, bias correction, Q/DQ of the layers that policy and `sensitivity` allow.
+
+    What is left stays fp32.
+    """
     layers = layers_of(graph)
-    chosen = options.policy.choose(layers)
-    taken = [layer.name for layer in chosen]
-    left = [layer.name for layer in layers if layer.name not in set(taken)]
+    errors = sensitivity or {}
+    chosen = [
+        layer for layer in options.policy.choose(layers) if errors.get(layer.name, 0.0) <= options.tolerance
+    ]
+    taken = {layer.name for layer in chosen}
+    smoothed = quantize_layers(graph, chosen, statistics, options)
+    left = [layer.name for layer in layers if layer.name not in taken]
+    return Quantized([layer.name for layer in chosen], left, smoothed)
+
+
+def quantize_layers(
+    graph: ir.Graph,
+    chosen: Sequence[Layer],
+    statistics: Mapping[str, TensorStatistics],
+    options: Quantization,
+) -> list[Smoothing]:
+    """In place, these layers and no others. Returns what was smoothed."""
     if not chosen:
-        return Quantized(taken, left, ())
+        return []
     scale_type = SCALE_TYPES[options.high_precision]
     smoothed, known = smooth(chosen, statistics) if options.smoothing else ([], dict(statistics))
     if options.bias_correction:
         correct_biases(chosen, known, scale_type)
-    unknown = {smoothing.tensor for smoothing in smoothed}
-    amax = {
-        str(layer.input.name): METHODS["absmax" if layer.input.name in unknown else options.method](
-            known[str(layer.input.name)]
-        )
-        for layer in chosen
-    }
+    # A smoothed tensor's histogram is not known.
+    methods = dict.fromkeys((smoothing.tensor for smoothing in smoothed), "absmax")
+    tensors = {str(layer.input.name) for layer in chosen}
+    amax = {name: METHODS[methods.get(name, options.method)](known[name]) for name in tensors}
     insert_qdq(graph, chosen, amax, scale_type)
-    return Quantized(taken, left, smoothed)
+    return smoothed

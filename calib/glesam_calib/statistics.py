@@ -60,14 +60,14 @@ class TensorStatistics:
         self.count = total
 
     def to_json(self) -> dict[str, Any]:
-        """Plain numbers; the zeros that end the histogram are left out."""
+        """Plain numbers, to seven digits; the zeros that end the histogram are left out."""
         return {
             "exponent": self.histogram.exponent,
             "histogram": np.trim_zeros(self.histogram.counts, "b").tolist(),
             "count": self.count,
-            "channel_absmax": self.channel_absmax.tolist(),
-            "channel_mean": self.channel_mean.tolist(),
-            "channel_square": self.channel_square.tolist(),
+            "channel_absmax": _rounded(self.channel_absmax),
+            "channel_mean": _rounded(self.channel_mean),
+            "channel_square": _rounded(self.channel_square),
         }
 
     @classmethod
@@ -86,3 +86,7 @@ class TensorStatistics:
             raise ValueError("negative counts, NaN or infinity")
         histogram = Histogram(counts, None if exponent is None else int(exponent))
         return cls(histogram, largest, mean, square, int(record["count"]))
+
+
+def _rounded(values: Vector) -> list[float]:
+    return [float(f"{value:.7g}") for value in values]

@@ -26,12 +26,14 @@ class CalibrationTable:
     """Statistics of the inputs of every layer that has a weight.
 
     `graphs`: graph name -> its hash. `checkpoint`: the hashes of what the graphs were made from, as in
-    bundle.json. `samples`: what was observed so far, "name at LQ-3".
+    bundle.json. `samples`: what was observed so far, "name at LQ-3". `sensitivity`: of each graph's
+    layers (`glesam_calib.sensitivity`), empty where it was not measured.
     """
 
     graphs: Mapping[str, str]
     checkpoint: Mapping[str, str]
     tensors: dict[str, Statistics] = field(default_factory=dict)
+    sensitivity: dict[str, dict[str, float]] = field(default_factory=dict)
     samples: list[str] = field(default_factory=list)
 
     def of_graph(self, name: str, graph: ir.Graph) -> Statistics:
@@ -59,6 +61,19 @@ class CalibrationTable:
                     "weights; run glesam-calibrate on this model's fp32 bundle, or give --calib-images"
                 )
 
+    def continued(self, empty: CalibrationTable) -> CalibrationTable:
+        """This table, to go on with for the model that `empty` was made for.
+
+        Raises:
+            CalibrationError: it is of other graphs or weights.
+        """
+        if (self.graphs, self.checkpoint) != (empty.graphs, empty.checkpoint):
+            raise CalibrationError(
+                "the calibration table that is there is another model's; "
+                "choose another --out, or move it away"
+            )
+        return self
+
     def save(self, path: Path) -> None:
         """Replaces `path` in one step."""
         document = {
@@ -68,6 +83,7 @@ class CalibrationTable:
             "graphs": {
                 name: {
                     "sha256": sha256,
+                    "sensitivity": self.sensitivity.get(name, {}),
                     "tensors": {t: s.to_json() for t, s in self.tensors[name].items()},
                 }
                 for name, sha256 in self.graphs.items()
@@ -92,6 +108,7 @@ class CalibrationTable:
                 {name: str(graph["sha256"]) for name, graph in graphs.items()},
                 {str(name): str(sha256) for name, sha256 in document["checkpoint"].items()},
                 {name: _statistics(graph["tensors"]) for name, graph in graphs.items()},
+                {name: _errors(graph["sensitivity"]) for name, graph in graphs.items()},
                 [str(sample) for sample in document["samples"]],
             )
         except OSError as error:
@@ -107,6 +124,10 @@ class CalibrationTable:
 
 def _statistics(records: Mapping[str, Any]) -> Statistics:
     return {name: TensorStatistics.from_json(record) for name, record in records.items()}
+
+
+def _errors(record: Mapping[str, Any]) -> dict[str, float]:
+    return {str(layer): float(error) for layer, error in record.items()}
 
 
 def graph_hash(graph: ir.Graph) -> str:

@@ -2,17 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from glesam.cli import official_options as files_of
-from glesam_runtime.cli.errors import EXIT_STATUS, PARITY_EXIT_STATUS, complain
+from glesam_export.cli_errors import one_line_errors
 
-PRECISIONS = ("fp32", "fp16", "bf16")
+if TYPE_CHECKING:
+    from glesam_calib import CalibrationTable
+
+PRECISIONS = ("fp32", "fp16", "bf16", "int8")
+HIGH_PRECISIONS = ("fp16", "bf16", "fp32")
+INT8 = "int8"
+TABLE = "calibration.json"
+
+
+def _int8_option(metavar: str, text: str) -> Any:  # noqa: ANN401 - typer's own type
+    return typer.Option(metavar=metavar, help=text, rich_help_panel=INT8, show_default=False)
+
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
 
@@ -39,10 +49,43 @@ def export(
         float | None,
         typer.Option(
             metavar="F",
-            help="Least mean mask IoU against PyTorch fp32. Default: .999 (fp32), .99 (fp16, bf16).",
+            help="Least mean mask IoU against PyTorch fp32. "
+            "Default: .999 (fp32), .99 (fp16, bf16), .97 (int8).",
         ),
     ] = None,
-    opset: Annotated[int, typer.Option(metavar="N", help="ONNX opset, 18 to 20.")] = 18,
+    opset: Annotated[
+        int | None,
+        typer.Option(metavar="N", help="ONNX opset, 18 to 20. Default: 18 (int8 with fp16: 19)."),
+    ] = None,
+    calib_images: Annotated[
+        Path | None, _int8_option("DIR", "int8: calibrate on these photographs, clean and degraded.")
+    ] = None,
+    calib_table: Annotated[
+        Path | None,
+        _int8_option(
+            "FILE", "int8: what glesam-calibrate wrote. Default: the checkpoint's calibration.json."
+        ),
+    ] = None,
+    samples: Annotated[int, _int8_option("N", "int8: samples of --calib-images. Default: 64.")] = 64,
+    method: Annotated[
+        str, _int8_option("NAME", "int8: absmax, percentile, entropy or mse. Default: mse.")
+    ] = "mse",
+    high_precision: Annotated[
+        str, _int8_option("NAME", "int8: what is left computes in fp16, bf16 or fp32. Default: fp16.")
+    ] = "fp16",
+    include: Annotated[
+        list[str] | None, _int8_option("PATTERN", "int8: layers to quantize although the policy would not.")
+    ] = None,
+    exclude: Annotated[
+        list[str] | None, _int8_option("PATTERN", "int8: layers to leave in float, such as '*/Conv'.")
+    ] = None,
+    search: Annotated[
+        int,
+        _int8_option("N", "int8: try each layer alone on N pictures (minutes); the worst go back to float."),
+    ] = 0,
+    frontier: Annotated[
+        Path | None, _int8_option("DIR", "int8: table and plot of masks against time and bytes go here.")
+    ] = None,
     sam_type: files_of.SamType = None,
     sam_checkpoint: files_of.SamCheckpoint = None,
     unet: files_of.UNet = None,
@@ -60,11 +103,14 @@ def export(
     untouched PyTorch model on photographs, clean and degraded. The bundle replaces an older one
     only when all of that has succeeded. Exit status: 1 when parity fails, 2 for any other error.
     """
-    with _one_line_errors():
-        _check_options(precision, min_iou, opset)
+    with one_line_errors("glesam-export"):
+        _check_options(precision, min_iou, opset, high_precision)
         from glesam.model import GleSam, checkpoint_files, shipped_checkpoint
         from glesam.official.build import OfficialFiles
+        from glesam_calib import Policy, Quantization
+        from glesam_export.calibration import LEVELS, CalibrationPictures
         from glesam_export.images import parity_images
+        from glesam_export.int8_export import Int8
         from glesam_export.pipeline import ExportOptions, export_bundle
 
         official = OfficialFiles(
@@ -82,7 +128,18 @@ def export(
             model, made_from = official.load(), official.files()
             name = model.config.name
         target = out or Path(f"glesam-{name}-{precision}")
-        options = ExportOptions(precision, opset, min_iou)
+        int8 = None
+        if precision == INT8:
+            policy = Policy(tuple(include or ()), tuple(exclude or ()))
+            int8 = Int8(
+                Quantization(method, policy, high_precision),
+                None if calib_images else _table(calib_table, made_from),
+                CalibrationPictures(calib_images, LEVELS, samples, typer.echo) if calib_images else None,
+                search,
+                frontier,
+            )
+        needed = 19 if precision == INT8 and high_precision == "fp16" else 18  # of Q/DQ in fp16
+        options = ExportOptions(precision, opset or needed, min_iou, int8)
         export_bundle(model, made_from, target, parity_images(images, typer.echo), options, typer.echo)
     size = sum(path.stat().st_size for path in target.rglob("*") if path.is_file())
     typer.echo(
@@ -91,36 +148,30 @@ def export(
     )
 
 
-def _check_options(precision: str, min_iou: float | None, opset: int) -> None:
+def _table(given: Path | None, made_from: Mapping[str, Path]) -> CalibrationTable:
+    """The table that was given, or the one that lies in the checkpoint's folder."""
+    from glesam_calib import CalibrationTable
+
+    beside = [path.with_name(TABLE) for path in made_from.values() if path.with_name(TABLE).is_file()]
+    if given is None and not beside:
+        raise typer.BadParameter(
+            "int8 has to know what the layers see: give --calib-images DIR, photographs like those the model "
+            "will see, or --calib-table FILE"
+        )
+    return CalibrationTable.load(given or beside[0])
+
+
+def _check_options(precision: str, min_iou: float | None, opset: int | None, high_precision: str) -> None:
     if precision not in PRECISIONS:
         raise typer.BadParameter(f"precision {precision!r}: expected one of {', '.join(PRECISIONS)}")
     if min_iou is not None and not 0 <= min_iou <= 1:
         raise typer.BadParameter(f"min-iou {min_iou:g}: expected a number from 0 to 1")
-    if not 18 <= opset <= 20:
+    if high_precision not in HIGH_PRECISIONS:
+        raise typer.BadParameter(
+            f"high-precision {high_precision!r}: expected one of {', '.join(HIGH_PRECISIONS)}"
+        )
+    if opset is not None and not 18 <= opset <= 20:
         raise typer.BadParameter(f"opset {opset}: expected 18, 19 or 20")
-
-
-@contextmanager
-def _one_line_errors() -> Iterator[None]:
-    """Every deliberate error as one line: exit status 1 for parity, 2 for the rest."""
-    try:
-        from glesam.model import CheckpointError
-        from glesam_export.errors import ExportError
-        from glesam_runtime import GlesamError, ParityError
-    except ImportError as error:
-        complain(f"glesam-export needs {error.name}: pip install 'glesam[export]'")
-        raise typer.Exit(EXIT_STATUS) from error
-    try:
-        yield
-    except ParityError as error:
-        complain(str(error))
-        raise typer.Exit(PARITY_EXIT_STATUS) from error
-    except (ExportError, CheckpointError, GlesamError, OSError) as error:  # OSError: a full disk
-        complain(str(error))
-        raise typer.Exit(EXIT_STATUS) from error
-    except typer.BadParameter as error:
-        complain(error.message)
-        raise typer.Exit(EXIT_STATUS) from error
 
 
 def main() -> None:

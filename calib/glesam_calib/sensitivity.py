@@ -1,0 +1,60 @@
+"""How much of a graph's answer each layer costs when it alone is int8, measured on real pictures."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import onnx_ir as ir
+from numpy.typing import NDArray
+
+from glesam_calib.beside_weights import beside_weights
+from glesam_calib.layers import layers_of
+from glesam_calib.quantize import Quantization, quantize_layers
+from glesam_calib.table import Statistics
+from glesam_runtime.engines import open_engine
+from glesam_runtime.engines.base import Array
+from glesam_runtime.spec import GraphSpec
+
+Feeds = dict[str, Array]
+
+
+def sensitivity(
+    path: Path,
+    spec: GraphSpec,
+    statistics: Statistics,
+    layers: Iterable[str],
+    feeds: Sequence[Feeds],
+    options: Quantization,
+) -> dict[str, float]:
+    """Layer name -> |answer - float answer| / |float answer|, that layer alone quantized, mean of `feeds`.
+
+    Args:
+        path, spec: an fp32 graph.
+        layers: names of those to measure, each a compilation and a run for each of `feeds`.
+    """
+    output = spec.outputs[0].name
+    alone = replace(options, high_precision="fp32", smoothing=False)
+    expected = _answers(path, spec, feeds, output)
+
+    def error(name: str) -> float:
+        model = ir.load(path)
+        chosen = [layer for layer in layers_of(model.graph) if layer.name == name]
+        quantize_layers(model.graph, chosen, statistics, alone)
+        with beside_weights(path) as variant:
+            ir.save(model, variant)
+            found = _answers(variant, spec, feeds, output)
+        pairs = zip(found, expected, strict=True)
+        return float(np.mean([np.linalg.norm(a - b) / np.linalg.norm(b) for a, b in pairs]))
+
+    return {name: error(name) for name in layers}
+
+
+def _answers(path: Path, spec: GraphSpec, feeds: Sequence[Feeds], output: str) -> list[NDArray[np.float64]]:
+    engine = open_engine("onnxruntime", path, spec, "int8+fp32")
+    try:
+        return [engine(one)[output].astype(np.float64) for one in feeds]
+    finally:
+        engine.close()

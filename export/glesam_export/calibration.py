@@ -1,0 +1,98 @@
+"""What int8 is calibrated with: a folder's pictures, clean and degraded, one at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+import onnx_ir as ir
+
+from glesam.data.degradation import LEVEL_RATES, degrade
+from glesam_calib import CalibrationError, CalibrationTable, Quantization, Sample, picture_paths
+from glesam_calib.layers import layers_of
+from glesam_calib.observe import GRAPHS
+from glesam_calib.sensitivity import Feeds, sensitivity
+from glesam_export.progress import track
+from glesam_runtime import Bundle, ImageError, read_image
+from glesam_runtime.engines import open_engine
+from glesam_runtime.preprocess import preprocess
+
+LEVELS = (0, *LEVEL_RATES)
+"""0 is the picture as it is, then LQ-1 to LQ-3."""
+SAMPLES = 64
+LEAST = 4
+"""Samples: fewer say nothing about the largest value a tensor takes."""
+
+
+class CalibrationPictures:
+    """Up to `samples` of a folder's pictures, evenly spread over its names, at one level each.
+
+    Where there are fewer pictures than samples they come again, at other levels. Iterating reads and
+    degrades one after the other; a degradation depends on the picture's place and level alone.
+    """
+
+    def __init__(
+        self, folder: Path, levels: Sequence[int], samples: int, report: Callable[[str], None]
+    ) -> None:
+        """Raises ImageError where there is no such folder, CalibrationError where it has too few pictures."""
+        paths = picture_paths(folder)
+        wanted = min(samples, len(paths))
+        spread = [paths[i * len(paths) // wanted] for i in range(wanted)]
+        turns = [(path, i + turn) for turn in range(len(levels)) for i, path in enumerate(spread)]
+        self._plan = [(path, levels[shift % len(levels)]) for path, shift in turns[:samples]]
+        self._folder, self._report = folder, report
+        self._check(len(self._plan))
+
+    def __len__(self) -> int:
+        return len(self._plan)
+
+    def __iter__(self) -> Iterator[Sample]:
+        """Raises CalibrationError at the end where too few could be read."""
+        readable = 0
+        for seed, (path, level) in enumerate(self._plan):
+            try:
+                picture = read_image(path)
+            except ImageError as error:
+                self._report(f"skipped {error}")
+                continue
+            readable += 1
+            if level:
+                picture = degrade(picture, LEVEL_RATES[level], np.random.default_rng(seed))
+            yield f"{path.name} at LQ-{level}", picture
+        self._check(readable)
+
+    def _check(self, count: int) -> None:
+        if count < LEAST:
+            raise CalibrationError(
+                f"{self._folder}: {count} samples, expected at least {LEAST}; "
+                "give more photographs like those the model will see, or more levels"
+            )
+
+
+def measure_sensitivity(
+    bundle: Bundle, pictures: CalibrationPictures, count: int, table: CalibrationTable, options: Quantization
+) -> None:
+    """Measures, on the first `count` pictures, what each layer that the policy allows costs, into `table`.
+
+    Layers that the table has already are left out.
+
+    Raises:
+        BackendError: a graph of the fp32 `bundle` does not run.
+    """
+    manifest = bundle.manifest
+    feeds: list[Feeds] = []
+    for _, picture in islice(pictures, count):
+        image, _ = preprocess(picture, manifest.image_size, manifest.pixel_mean, manifest.pixel_std)
+        feeds.append({"image": image})
+    for graph in GRAPHS:
+        path, spec = bundle.graph_path(graph), manifest.graphs[graph].spec
+        names = [layer.name for layer in options.policy.choose(layers_of(ir.load(path).graph))]
+        known = table.sensitivity.setdefault(graph, {})
+        missing = track([n for n in names if n not in known], f"layers of {graph} tried", len(names))
+        known |= sensitivity(path, spec, table.tensors[graph], missing, feeds, options)
+        if graph == GRAPHS[0]:
+            engine = open_engine("onnxruntime", path, spec)
+            feeds = [engine(one) for one in feeds]
+            engine.close()

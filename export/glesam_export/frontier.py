@@ -1,0 +1,81 @@
+"""The search for an int8 bundle that holds: ever more of the worst layers go back to float."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from glesam_calib import CalibrationTable, Quantization
+from glesam_export.int8 import Speed
+from glesam_runtime.parity import Parity
+
+HEADER = (
+    "| layers in float | tolerance | mask IoU, mean | worst | MiB | int8, ms | float, ms | ratio |\n"
+    "|---|---|---|---|---|---|---|---|"
+)
+
+
+@dataclass(frozen=True)
+class Point:
+    """One bundle on the frontier between masks and cost. `left`: layers of encoder and GLE in float."""
+
+    left: int
+    tolerance: float
+    parity: Parity
+    mib: float
+    speed: Speed
+
+    @property
+    def mean_iou(self) -> float:
+        """Of the worst set."""
+        return min(masks.mean for masks in self.parity.mask_iou.values())
+
+    @property
+    def worst_iou(self) -> float:
+        return min(masks.worst for masks in self.parity.mask_iou.values())
+
+    def __str__(self) -> str:
+        masks = f"{self.mean_iou:.4f} | {self.worst_iou:.4f}"
+        times = f"{self.speed.int8_ms:.1f} | {self.speed.float_ms:.1f} | {self.speed.ratio:.2f}x"
+        return f"| {self.left} | {self.tolerance:.2g} | {masks} | {self.mib:.1f} | {times} |"
+
+
+def steps(start: Quantization, table: CalibrationTable) -> list[Quantization]:
+    """`start`, and then with 1, 2, 4, 8 ... more of the layers in float that cost most of the answer.
+
+    `start` alone where the table has no sensitivities.
+    """
+    errors = [error for graph in table.sensitivity.values() for error in graph.values()]
+    rest = sorted((error for error in errors if error <= start.tolerance), reverse=True)
+    powers = [2**i for i in range(len(rest).bit_length()) if 2**i <= len(rest)]
+    return [start, *(replace(start, tolerance=math.nextafter(rest[n - 1], 0)) for n in powers)]
+
+
+def write_frontier(points: Sequence[Point], folder: Path) -> None:
+    """frontier.md and frontier.png in `folder`, which is made where it is missing."""
+    folder.mkdir(parents=True, exist_ok=True)
+    rows = [HEADER, *map(str, points)]
+    (folder / "frontier.md").write_text("\n".join(rows) + "\n")
+    _plot(points, folder / "frontier.png")
+
+
+def _plot(points: Sequence[Point], path: Path) -> None:
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(9, 4), layout="constrained")
+    axes = figure.subplots(1, 2, sharey=True)
+    for axis, label, values in (
+        (axes[0], "encoder and GLE, ms", [point.speed.int8_ms for point in points]),
+        (axes[1], "bundle, MiB", [point.mib for point in points]),
+    ):
+        axis.plot(values, [point.mean_iou for point in points], "o-", label="mean")
+        axis.plot(values, [point.worst_iou for point in points], "x:", label="worst")
+        for value, point in zip(values, points, strict=True):
+            axis.annotate(str(point.left), (value, point.mean_iou), (4, 4), textcoords="offset points")
+        axis.set_xlabel(label)
+        axis.grid(alpha=0.3)
+    axes[0].set_ylabel("mask IoU against PyTorch fp32")
+    axes[0].legend(title="number: layers in float")
+    figure.savefig(path, dpi=110)

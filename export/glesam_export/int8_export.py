@@ -1,0 +1,96 @@
+"""The int8 half of an export: statistics, and the search for a bundle whose masks hold."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from glesam_calib import CalibrationTable, Quantization, calibrate, empty_table
+from glesam_calib.observe import checkpoint_of
+from glesam_export.assembly import Assembly, Records
+from glesam_export.calibration import CalibrationPictures, measure_sensitivity
+from glesam_export.frontier import Point, steps, write_frontier
+from glesam_export.int8 import measure_speed, quantized_graphs
+from glesam_export.parity import Case, measure
+from glesam_export.progress import track
+from glesam_runtime import Bundle
+from glesam_runtime.engines import INT8
+from glesam_runtime.parity import Parity, check, table
+
+
+@dataclass(frozen=True)
+class Int8:
+    """How to quantize, and by whose statistics: `table`, or `pictures` observed now.
+
+    `search`: pictures on which each layer is tried alone, where there are `pictures`. `frontier`: where a
+    table and a plot of all that the search passes are written.
+    """
+
+    quantization: Quantization
+    table: CalibrationTable | None
+    pictures: CalibrationPictures | None
+    search: int = 0
+    frontier: Path | None = None
+
+
+@dataclass(frozen=True)
+class Int8Export:
+    """One fp32 bundle on its way to int8, in `folder`."""
+
+    assembly: Assembly
+    floats: Bundle
+    records: Records
+    folder: Path
+    cases: Sequence[Case]
+    int8: Int8
+    report: Callable[[str], None]
+
+    def run(self, min_iou: float) -> Parity:
+        """Writes the graphs; more and more layers stay in float until the masks hold.
+
+        Raises:
+            CalibrationError: the statistics are another model's, or pictures cannot be used.
+            ParityError: the masks do not hold, whatever stays in float.
+            NotFasterError: int8 is no faster here than float.
+        """
+        start, statistics = self.int8.quantization, self._statistics()
+        if self.int8.frontier is not None:
+            walk = steps(replace(start, tolerance=math.inf), statistics)
+            points = [self._point(one, statistics) for one in walk]
+            write_frontier(points, self.int8.frontier)
+        for quantization in steps(start, statistics):
+            point = self._point(quantization, statistics)
+            if point.mean_iou >= min_iou:
+                break
+        self.report(table(point.parity))
+        cure = "export with --precision fp16, or let --search 4 find the layers that belong into float"
+        check(point.parity, min_iou, cure)
+        point.speed.check(self.report)
+        return point.parity
+
+    def _statistics(self) -> CalibrationTable:
+        found, pictures = self.int8.table, self.int8.pictures
+        if found is None and pictures is not None:
+            found = empty_table(self.floats)
+            calibrate(self.floats, track(pictures, "pictures observed", len(pictures)), found)
+            if self.int8.search:
+                measure_sensitivity(self.floats, pictures, self.int8.search, found, self.int8.quantization)
+        assert found is not None
+        found.check_checkpoint(checkpoint_of(self.floats))
+        return found
+
+    def _point(self, quantization: Quantization, statistics: CalibrationTable) -> Point:
+        written = quantized_graphs(self.floats, statistics, self.folder, self.records, quantization)
+        done = {name: record.int8 for name, record in written.items() if record.int8 is not None}
+        for name, layers in done.items():
+            self.report(f"{name}: {layers}")
+        precision = f"{INT8}+{quantization.high_precision}"
+        bundle = self.assembly.write(self.folder, precision, written, {})
+        parity = measure(bundle, self.cases)
+        self.assembly.write(self.folder, precision, written, parity.to_json())
+        size = sum(self.folder.joinpath(file).stat().st_size for file in bundle.manifest.files)
+        left = sum(len(layers.left) for layers in done.values())
+        speed = measure_speed(self.floats, bundle, self.cases[0])
+        return Point(left, quantization.tolerance, parity, size / 2**20, speed)
