@@ -43,13 +43,18 @@ def insert_qdq(
             scale = np.float32(scale_type(max(amax[str(value.name)] / LEVELS, SMALLEST_SCALE)))
             activations[value] = _quantized(graph, value, scale, zero_point)
         if weight not in weights:
-            weights[weight] = _dequantized_weight(graph, layer, scale_type)
+            weights[weight] = dequantized_weight(graph, weight, layer.output_axis, scale_type)
         layer.node.replace_input_with(0, activations[value])
         layer.node.replace_input_with(1, weights[weight])
+    drop_unused(graph)
+    graph.sort()
+
+
+def drop_unused(graph: ir.Graph) -> None:
+    """Removes the constants that no node reads any more."""
     for name, value in list(graph.initializers.items()):
         if not value.uses():
             del graph.initializers[name]
-    graph.sort()
 
 
 def weight_scales(
@@ -72,7 +77,7 @@ def quantized_weight(
 
 def weight_error(layer: Layer, scale_type: type[np.floating]) -> NDArray[np.float32]:
     """What quantization adds to a layer's weight, in its shape."""
-    weight = _array(layer.weight)
+    weight = weight_array(layer.weight)
     scales = weight_scales(weight, layer.output_axis, scale_type)
     steps = quantized_weight(weight, scales, layer.output_axis)
     error: NDArray[np.float32] = steps * _along(scales, layer.output_axis, weight.ndim) - weight
@@ -92,14 +97,16 @@ def _quantized(graph: ir.Graph, value: ir.Value, scale: np.float32, zero_point: 
     return restored
 
 
-def _dequantized_weight(graph: ir.Graph, layer: Layer, scale_type: type[np.floating]) -> ir.Value:
-    weight, axis = layer.weight, layer.output_axis
-    array = _array(weight)
-    scales = weight_scales(array, axis, scale_type)
+def dequantized_weight(
+    graph: ir.Graph, weight: ir.Value, axis: int, scale_type: type[np.floating]
+) -> ir.Value:
+    """What a layer reads in place of its weight: int8 with a scale for each slice along `axis`."""
+    scales = weight_scales(weight_array(weight), axis, scale_type)
+    array = weight_array(weight)
     shape, name = ir.Shape(array.shape), f"{weight.name}_int8"
 
     def convert() -> ir.TensorProtocol:
-        return ir.Tensor(quantized_weight(_array(weight), scales, axis), name=name)
+        return ir.Tensor(quantized_weight(array, scales, axis), name=name)
 
     lazy = ir.LazyTensor(convert, dtype=ir.DataType.INT8, shape=shape, name=name)
     steps = ir.Value(name=name, shape=shape, type=ir.TensorType(ir.DataType.INT8), const_value=lazy)
@@ -127,7 +134,8 @@ def _value(name: str, shape: ir.Shape | None, dtype: ir.DataType) -> ir.Value:
     return ir.Value(name=name, shape=shape, type=ir.TensorType(dtype))
 
 
-def _array(value: ir.Value) -> NDArray[np.float32]:
+def weight_array(value: ir.Value) -> NDArray[np.float32]:
+    """A constant's values."""
     assert value.const_value is not None
     array: NDArray[np.float32] = value.const_value.numpy()
     return array

@@ -19,7 +19,7 @@ SCALE_TYPES: dict[str, type[np.floating]] = {"fp16": np.float16, "fp32": np.floa
 """High precision -> the type in which scales are stored. bf16's eight bits are too few for a scale."""
 
 
-TOLERANCE = 0.005
+TOLERANCE = 0.003
 """Of a graph's answer: docs/int8.md has what other values cost and gain."""
 
 
@@ -28,12 +28,14 @@ class Quantization:
     """How to quantize; the defaults are those that docs/int8.md finds best.
 
     `tolerance`: a layer that alone costs more of the graph's answer stays in float, where it was measured.
+    `decoder_weights_in_int8`: the mask decoder computes in float all the same.
     """
 
     method: str = "mse"
     policy: Policy = field(default_factory=Policy)
     high_precision: str = "fp16"
     tolerance: float = TOLERANCE
+    decoder_weights_in_int8: bool = True
     smoothing: bool = True
     bias_correction: bool = True
 

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from glesam_calib import CalibrationTable
 
 PRECISIONS = ("fp32", "fp16", "bf16", "int8")
+METHODS = ("absmax", "percentile", "entropy", "mse")
 HIGH_PRECISIONS = ("fp16", "bf16", "fp32")
 INT8 = "int8"
 TABLE = "calibration.json"
@@ -73,6 +74,12 @@ def export(
     high_precision: Annotated[
         str, _int8_option("NAME", "int8: what is left computes in fp16, bf16 or fp32. Default: fp16.")
     ] = "fp16",
+    decoder_weights: Annotated[
+        str,
+        _int8_option(
+            "NAME", "int8: the mask decoder's weights are stored in int8 or float; it computes in float."
+        ),
+    ] = "int8",
     include: Annotated[
         list[str] | None, _int8_option("PATTERN", "int8: layers to quantize although the policy would not.")
     ] = None,
@@ -104,7 +111,8 @@ def export(
     only when all of that has succeeded. Exit status: 1 when parity fails, 2 for any other error.
     """
     with one_line_errors("glesam-export"):
-        _check_options(precision, min_iou, opset, high_precision)
+        _check_options(precision, min_iou, opset)
+        _check_int8_options(method, high_precision, decoder_weights)
         from glesam.model import GleSam, checkpoint_files, shipped_checkpoint
         from glesam.official.build import OfficialFiles
         from glesam_calib import Policy, Quantization
@@ -132,7 +140,7 @@ def export(
         if precision == INT8:
             policy = Policy(tuple(include or ()), tuple(exclude or ()))
             int8 = Int8(
-                Quantization(method, policy, high_precision),
+                Quantization(method, policy, high_precision, decoder_weights_in_int8=decoder_weights == INT8),
                 None if calib_images else _table(calib_table, made_from),
                 CalibrationPictures(calib_images, LEVELS, samples, typer.echo) if calib_images else None,
                 search,
@@ -161,17 +169,23 @@ def _table(given: Path | None, made_from: Mapping[str, Path]) -> CalibrationTabl
     return CalibrationTable.load(given or beside[0])
 
 
-def _check_options(precision: str, min_iou: float | None, opset: int | None, high_precision: str) -> None:
+def _check_options(precision: str, min_iou: float | None, opset: int | None) -> None:
     if precision not in PRECISIONS:
         raise typer.BadParameter(f"precision {precision!r}: expected one of {', '.join(PRECISIONS)}")
     if min_iou is not None and not 0 <= min_iou <= 1:
         raise typer.BadParameter(f"min-iou {min_iou:g}: expected a number from 0 to 1")
-    if high_precision not in HIGH_PRECISIONS:
-        raise typer.BadParameter(
-            f"high-precision {high_precision!r}: expected one of {', '.join(HIGH_PRECISIONS)}"
-        )
     if opset is not None and not 18 <= opset <= 20:
         raise typer.BadParameter(f"opset {opset}: expected 18, 19 or 20")
+
+
+def _check_int8_options(method: str, high_precision: str, decoder_weights: str) -> None:
+    for option, value, known in (
+        ("method", method, METHODS),
+        ("high-precision", high_precision, HIGH_PRECISIONS),
+        ("decoder-weights", decoder_weights, (INT8, "float")),
+    ):
+        if value not in known:
+            raise typer.BadParameter(f"{option} {value!r}: expected one of {', '.join(known)}")
 
 
 def main() -> None:

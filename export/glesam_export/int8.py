@@ -13,6 +13,8 @@ import onnx_ir as ir
 from glesam_calib import CalibrationTable, Quantization, quantize
 from glesam_calib.layers import layers_of
 from glesam_calib.observe import GRAPHS as OBSERVED
+from glesam_calib.quantize import SCALE_TYPES
+from glesam_calib.weight_only import store_weights_in_int8
 from glesam_export.errors import NotFasterError
 from glesam_export.manifest import GraphRecord
 from glesam_export.parity import Case
@@ -50,6 +52,8 @@ def quantized_graphs(
         else:
             done = None
             precision, islands = decoder_precision(precision)
+            if options.decoder_weights_in_int8:
+                store_weights_in_int8(model.graph, SCALE_TYPES[options.high_precision])
         if not precision.endswith("fp32"):
             islands = lower_precision(model, precision.rpartition("+")[2])
         save_onnx(model, folder / records[name].file)
