@@ -65,6 +65,4 @@ def _bias(layer: Layer) -> ir.Value | None:
     bias = candidates[0] if candidates else None
     if bias is None or bias.const_value is None or len(bias.uses()) != 1:
         return None
-    outputs = node.outputs[0].shape
-    width = layer.weight.const_value.shape[layer.output_axis] if layer.weight.const_value else 0
-    return bias if outputs is not None and bias.const_value.size == width else None
+    return bias if bias.const_value.size == layer.weight_shape[layer.output_axis] else None

@@ -4,26 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from glesam.cli import official_options as files_of
+from glesam_export import int8_options
 from glesam_export.cli_errors import one_line_errors
+from glesam_export.int8_options import INT8
 
 if TYPE_CHECKING:
     from glesam_calib import CalibrationTable
 
-PRECISIONS = ("fp32", "fp16", "bf16", "int8")
-METHODS = ("absmax", "percentile", "entropy", "mse")
-HIGH_PRECISIONS = ("fp16", "bf16", "fp32")
-INT8 = "int8"
+PRECISIONS = ("fp32", "fp16", "bf16", INT8)
 TABLE = "calibration.json"
-
-
-def _int8_option(metavar: str, text: str) -> Any:  # noqa: ANN401 - typer's own type
-    return typer.Option(metavar=metavar, help=text, rich_help_panel=INT8, show_default=False)
-
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
 
@@ -58,41 +52,17 @@ def export(
         int | None,
         typer.Option(metavar="N", help="ONNX opset, 18 to 20. Default: 18 (int8 with fp16: 19)."),
     ] = None,
-    calib_images: Annotated[
-        Path | None, _int8_option("DIR", "int8: calibrate on these photographs, clean and degraded.")
-    ] = None,
-    calib_table: Annotated[
-        Path | None,
-        _int8_option(
-            "FILE", "int8: what glesam-calibrate wrote. Default: the checkpoint's calibration.json."
-        ),
-    ] = None,
-    samples: Annotated[int, _int8_option("N", "int8: samples of --calib-images. Default: 64.")] = 64,
-    method: Annotated[
-        str, _int8_option("NAME", "int8: absmax, percentile, entropy or mse. Default: mse.")
-    ] = "mse",
-    high_precision: Annotated[
-        str, _int8_option("NAME", "int8: what is left computes in fp16, bf16 or fp32. Default: fp16.")
-    ] = "fp16",
-    decoder_weights: Annotated[
-        str,
-        _int8_option(
-            "NAME", "int8: the mask decoder's weights are stored in int8 or float; it computes in float."
-        ),
-    ] = "int8",
-    include: Annotated[
-        list[str] | None, _int8_option("PATTERN", "int8: layers to quantize although the policy would not.")
-    ] = None,
-    exclude: Annotated[
-        list[str] | None, _int8_option("PATTERN", "int8: layers to leave in float, such as '*/Conv'.")
-    ] = None,
-    search: Annotated[
-        int,
-        _int8_option("N", "int8: try each layer alone on N pictures (minutes); the worst go back to float."),
-    ] = 0,
-    frontier: Annotated[
-        Path | None, _int8_option("DIR", "int8: table and plot of masks against time and bytes go here.")
-    ] = None,
+    calib_images: int8_options.CalibImages = None,
+    calib_table: int8_options.CalibTable = None,
+    samples: int8_options.Samples = 64,
+    method: int8_options.Method = "mse",
+    high_precision: int8_options.HighPrecision = "fp16",
+    decoder_weights: int8_options.DecoderWeights = INT8,
+    include: int8_options.Include = None,
+    exclude: int8_options.Exclude = None,
+    search: int8_options.Search = 0,
+    frontier: int8_options.Frontier = None,
+    speed_gate: int8_options.SpeedGate = True,
     sam_type: files_of.SamType = None,
     sam_checkpoint: files_of.SamCheckpoint = None,
     unet: files_of.UNet = None,
@@ -112,7 +82,7 @@ def export(
     """
     with one_line_errors("glesam-export"):
         _check_options(precision, min_iou, opset)
-        _check_int8_options(method, high_precision, decoder_weights)
+        int8_options.check(method, high_precision, decoder_weights)
         from glesam.model import GleSam, checkpoint_files, shipped_checkpoint
         from glesam.official.build import OfficialFiles
         from glesam_calib import Policy, Quantization
@@ -145,6 +115,7 @@ def export(
                 CalibrationPictures(calib_images, LEVELS, samples, typer.echo) if calib_images else None,
                 search,
                 frontier,
+                speed_gate,
             )
         needed = 19 if precision == INT8 and high_precision == "fp16" else 18  # of Q/DQ in fp16
         options = ExportOptions(precision, opset or needed, min_iou, int8)
@@ -176,16 +147,6 @@ def _check_options(precision: str, min_iou: float | None, opset: int | None) -> 
         raise typer.BadParameter(f"min-iou {min_iou:g}: expected a number from 0 to 1")
     if opset is not None and not 18 <= opset <= 20:
         raise typer.BadParameter(f"opset {opset}: expected 18, 19 or 20")
-
-
-def _check_int8_options(method: str, high_precision: str, decoder_weights: str) -> None:
-    for option, value, known in (
-        ("method", method, METHODS),
-        ("high-precision", high_precision, HIGH_PRECISIONS),
-        ("decoder-weights", decoder_weights, (INT8, "float")),
-    ):
-        if value not in known:
-            raise typer.BadParameter(f"{option} {value!r}: expected one of {', '.join(known)}")
 
 
 def main() -> None:

@@ -1,0 +1,54 @@
+"""glesam-export's options for --precision int8."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+INT8 = "int8"
+METHODS = ("absmax", "percentile", "entropy", "mse")
+HIGH_PRECISIONS = ("fp16", "bf16", "fp32")
+DECODER_WEIGHTS = (INT8, "float")
+
+
+def _option(metavar: str, text: str) -> Any:  # noqa: ANN401 - typer's own type
+    return typer.Option(metavar=metavar, help=f"int8: {text}", show_default=False)
+
+
+CalibImages = Annotated[Path | None, _option("DIR", "calibrate on these photographs, clean and degraded.")]
+CalibTable = Annotated[
+    Path | None, _option("FILE", "what glesam-calibrate wrote. Default: the checkpoint's calibration.json.")
+]
+Samples = Annotated[int, _option("N", "samples of --calib-images. Default: 64.")]
+Method = Annotated[str, _option("NAME", f"thresholds by {', '.join(METHODS)}. Default: mse.")]
+HighPrecision = Annotated[str, _option("NAME", "what is left computes in fp16, bf16 or fp32. Default: fp16.")]
+DecoderWeights = Annotated[
+    str,
+    _option("NAME", "int8 or float, for the mask decoder, which computes in float. Default: int8."),
+]
+Include = Annotated[list[str] | None, _option("PATTERN", "layers to quantize although the policy would not.")]
+Exclude = Annotated[list[str] | None, _option("PATTERN", "layers to leave in float, such as '*/Conv'.")]
+Search = Annotated[
+    int, _option("N", "try each layer alone on N of --calib-images (minutes); the worst stay in float.")
+]
+Frontier = Annotated[Path | None, _option("DIR", "write a table and a plot of masks against time and bytes.")]
+SpeedGate = Annotated[
+    bool,
+    typer.Option(
+        "--speed-gate/--no-speed-gate",
+        help="int8: fail where it is no faster than float on this machine; off for a target elsewhere.",
+    ),
+]
+
+
+def check(method: str, high_precision: str, decoder_weights: str) -> None:
+    """Raises BadParameter for a name that is none."""
+    for option, value, known in (
+        ("method", method, METHODS),
+        ("high-precision", high_precision, HIGH_PRECISIONS),
+        ("decoder-weights", decoder_weights, DECODER_WEIGHTS),
+    ):
+        if value not in known:
+            raise typer.BadParameter(f"{option} {value!r}: expected one of {', '.join(known)}")

@@ -1,0 +1,46 @@
+"""The histogram that grows with what it sees."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from glesam_calib.histogram import BINS, Histogram
+
+
+def histogram(*parts: np.ndarray) -> Histogram:
+    found = Histogram()
+    for part in parts:
+        found.update(np.abs(part))
+    return found
+
+
+def test_counts_do_not_depend_on_the_order_of_what_it_sees() -> None:
+    rng = np.random.default_rng(0)
+    parts = [scale * rng.normal(size=1000) for scale in (0.01, 50, 1, 3000, 0.2)]
+    one, other = histogram(*parts), histogram(*reversed(parts))
+    assert one.exponent == other.exponent
+    # Doubling merges pairs of bins: a value's last bin is its bin in the last range.
+    assert (one.counts == other.counts).all()
+    assert (one.counts == histogram(np.concatenate(parts)).counts).all()
+
+
+def test_the_range_is_the_power_of_two_above_the_largest_value() -> None:
+    found = histogram(np.array([0.3, 5.0]))
+    assert found.exponent == 3
+    assert found.width == 8 / BINS
+    assert np.flatnonzero(found.counts).tolist() == [int(0.3 / found.width), int(5 / found.width)]
+
+
+def test_a_value_at_the_edge_is_counted() -> None:
+    found = histogram(np.array([4.0]), np.array([np.nextafter(np.float32(4), np.float32(0))]))
+    assert found.counts.sum() == 2
+
+
+@pytest.mark.parametrize("zeros_first", [True, False])
+def test_zeros_are_counted_and_have_no_range(zeros_first: bool) -> None:
+    zeros, ones = np.zeros(7), np.ones(3)
+    assert histogram(zeros).exponent is None
+    found = histogram(zeros, ones) if zeros_first else histogram(ones, zeros)
+    assert found.counts[0] == 7
+    assert found.counts.sum() == 10

@@ -1,0 +1,36 @@
+"""Which layers become int8."""
+
+from __future__ import annotations
+
+import pytest
+from small_graph import NAMES, small_graph
+
+from glesam_calib import CalibrationError, Policy
+from glesam_calib.layers import layers_of
+
+
+def taken(policy: Policy) -> list[str]:
+    return [layer.name for layer in policy.choose(layers_of(small_graph().graph))]
+
+
+def test_layers_are_what_has_a_weight() -> None:
+    """Not the two products of an attention."""
+    assert [layer.name for layer in layers_of(small_graph().graph)] == list(NAMES)
+
+
+def test_what_enters_and_leaves_the_unet_and_its_shortcuts_stay_in_float() -> None:
+    policy = Policy()
+    assert taken(policy) == [name for name in NAMES if "conv_out" not in name]
+    for name in ("gle.unet.conv_in.reduce/Conv", "gle.unet.up_blocks.0.resnets.1.conv_shortcut/Conv"):
+        assert not policy.takes(name)
+
+
+def test_patterns_include_and_exclude() -> None:
+    assert taken(Policy(include=["*.conv_out/*"])) == list(NAMES)
+    assert taken(Policy(exclude=["*/Conv"])) == list(NAMES[:4])
+    assert taken(Policy(include=["*.conv_out/*"], exclude=["*/Conv"])) == list(NAMES[:4])
+
+
+def test_a_pattern_that_fits_no_layer_is_an_error() -> None:
+    with pytest.raises(CalibrationError, match=r"no layer is called '\*.qkv/\*'"):
+        Policy(exclude=["*/Conv", "*.qkv/*"]).check(NAMES)

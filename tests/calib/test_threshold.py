@@ -1,0 +1,77 @@
+"""The magnitude that becomes 127."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from glesam_calib.statistics import TensorStatistics
+from glesam_calib.threshold import LEVELS, METHODS, absmax, entropy, mse, percentile
+
+
+def statistics(values: np.ndarray) -> TensorStatistics:
+    found = TensorStatistics.empty(1)
+    found.update(values.reshape(-1, 1).astype(np.float32), -1, "x")
+    return found
+
+
+def rounding_error(values: np.ndarray, threshold: float) -> float:
+    step = threshold / LEVELS
+    return float(np.mean((np.clip(np.round(values / step), -LEVELS, LEVELS) * step - values) ** 2))
+
+
+@pytest.fixture(scope="module")
+def outliers() -> np.ndarray:
+    """A normal distribution with a few values that are sixty times as large."""
+    values = np.random.default_rng(0).normal(size=100_000)
+    values[:5] = 60
+    return values
+
+
+def test_absmax_clips_nothing(outliers: np.ndarray) -> None:
+    assert absmax(statistics(outliers)) == 60
+
+
+def test_percentile_leaves_out_that_share(outliers: np.ndarray) -> None:
+    found = percentile(statistics(outliers))
+    assert (np.abs(outliers) > found).mean() <= 1e-4 + 1e-5
+    assert found < 5
+
+
+@pytest.mark.parametrize("spread", ["normal", "outliers", "laplace", "uniform"])
+def test_mse_is_close_to_the_best_threshold_there_is(spread: str, outliers: np.ndarray) -> None:
+    rng = np.random.default_rng(1)
+    values = {
+        "normal": rng.normal(size=100_000),
+        "outliers": outliers,
+        "laplace": rng.laplace(size=100_000),
+        "uniform": rng.uniform(-3, 3, size=100_000),
+    }[spread]
+    found = rounding_error(values, mse(statistics(values)))
+    largest = float(np.abs(values).max())
+    best = min(rounding_error(values, largest * i / 400) for i in range(20, 401))
+    assert found <= 1.1 * best
+
+
+def test_entropy_clips_outliers_and_keeps_what_is_even(outliers: np.ndarray) -> None:
+    assert entropy(statistics(outliers)) < 20
+    even = np.random.default_rng(2).uniform(0, 3, size=100_000)
+    assert entropy(statistics(even)) > 2.8
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_zeros_have_a_threshold_of_zero(method: str) -> None:
+    assert METHODS[method](statistics(np.zeros(10))) == 0
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("value", [1e-20, 0.7, 3e4])
+def test_one_value_alone_is_kept(method: str, value: float) -> None:
+    found = METHODS[method](statistics(np.full(100, value)))
+    assert 0.98 * value <= found <= 1.000001 * value
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_no_threshold_is_above_the_largest_value(method: str) -> None:
+    values = np.random.default_rng(3).normal(size=1000)
+    assert METHODS[method](statistics(values)) <= np.abs(values).max() + 1e-6

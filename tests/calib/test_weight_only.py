@@ -1,0 +1,47 @@
+"""Weights kept in int8 for a graph that computes in float."""
+
+from __future__ import annotations
+
+import numpy as np
+import onnx_ir as ir
+import pytest
+from small_graph import constants, relative_error, run, small_graph, tokens
+
+from glesam_calib import weight_only
+from glesam_calib.weight_only import store_weights_in_int8
+
+
+def test_weights_are_int8_and_activations_are_not_touched(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(weight_only, "LEAST_SIZE", 256)
+    model = small_graph()
+    expected = run(model, tokens(1))[0]
+    assert store_weights_in_int8(model.graph, np.float32) == 5
+    kinds = [node.op_type for node in model.graph]
+    assert "QuantizeLinear" not in kinds
+    assert kinds.count("DequantizeLinear") == 5
+    assert constants(model)["to_q_int8"].dtype == np.int8
+    assert "grouped" in constants(model)  # 32 elements are not worth it
+    assert 0 < relative_error(run(model, tokens(1))[0], expected) < 0.01
+
+
+def test_a_linear_layers_transposed_weight_has_a_scale_per_output(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As torch exports a weight that two products read."""
+    monkeypatch.setattr(weight_only, "LEAST_SIZE", 256)
+    model = small_graph()
+    weight = model.graph.initializers["out"]
+    assert weight.const_value is not None
+    array = weight.const_value.numpy()
+    stored = ir.Value(
+        name="out_t",
+        shape=weight.shape,
+        type=weight.type,
+        const_value=ir.Tensor(np.ascontiguousarray(array.T), name="out_t"),
+    )
+    model.graph.register_initializer(stored)
+    turned = ir.Node("", "Transpose", [stored], [ir.AttrInt64s("perm", [1, 0])])
+    turned.outputs[0].name = "out_turned"
+    (use,) = weight.uses()
+    model.graph.insert_before(use.node, turned)
+    use.node.replace_input_with(1, turned.outputs[0])
+    store_weights_in_int8(model.graph, np.float32)
+    np.testing.assert_allclose(constants(model)["out_t_scale"], np.abs(array).max(0) / 127, rtol=1e-6)
