@@ -1,0 +1,225 @@
+"""glesam-export --precision int8, on a tiny model with random weights."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from conftest import known_graphs
+from typer.testing import CliRunner
+
+from glesam_calib import CalibrationTable, Quantization
+from glesam_export import int8_export, pipeline
+from glesam_export.cli import app
+from glesam_export.frontier import steps
+from glesam_export.int8 import Speed
+from glesam_export.parity import ImageSets
+from glesam_runtime import Bundle
+from glesam_runtime.engines import open_engines
+from glesam_runtime.parity import compare
+from glesam_runtime.preprocess import preprocess
+
+
+@pytest.fixture(scope="module")
+def int8_bundle(checkpoints: dict[str, Path], photos: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """With fp16 for the rest: the default. Random masks are all edge, so the gate is low."""
+    out = tmp_path_factory.mktemp("exports") / "int8"
+    status, said, error = run(checkpoints["fp32"], photos, out, "--min-iou", "0.5", "--no-speed-gate")
+    assert status == 0, error
+    assert "encoder and GLE on openvino: int8 " in said
+    return out
+
+
+def run(
+    checkpoint: Path, photos: Path, out: Path, *options: str, calibrated: bool = True
+) -> tuple[int, str, str]:
+    command = [str(checkpoint), "--precision", "int8", "--out", str(out), "--images", str(photos), *options]
+    if calibrated:
+        command += ["--calib-images", str(photos), "--samples", "4"]
+    done = CliRunner().invoke(app, command)
+    return done.exit_code, done.stdout, done.stderr
+
+
+@pytest.fixture
+def quick(fp32_bundle: Path) -> Iterator[None]:
+    """The fp32 graphs are there already; int8 between fp32 needs no newer opset."""
+    with pytest.MonkeyPatch.context() as patch:
+        graphs = known_graphs(fp32_bundle, "image_encoder", "gle", "mask_decoder")
+        patch.setattr(pipeline, "onnx_from_graph", graphs)
+        yield
+
+
+def kinds(bundle: Path, graph: str) -> list[str]:
+    return [node.op_type for node in onnx.load(bundle / f"{graph}.onnx").graph.node]
+
+
+def test_encoder_and_gle_are_int8_and_the_decoder_computes_in_fp16(int8_bundle: Path) -> None:
+    manifest = Bundle.open(int8_bundle).manifest
+    assert manifest.precision == "int8+fp16"
+    found = {name: graph.precision for name, graph in manifest.graphs.items()}
+    assert found == {"image_encoder": "int8+fp16", "gle": "int8+fp16", "mask_decoder": "fp16"}
+    for graph in ("image_encoder", "gle"):
+        assert kinds(int8_bundle, graph).count("QuantizeLinear") > 5
+    assert "QuantizeLinear" not in kinds(int8_bundle, "mask_decoder")
+    assert "DequantizeLinear" in kinds(int8_bundle, "mask_decoder")
+
+
+def test_the_manifest_lists_int8_layers_and_those_left(int8_bundle: Path) -> None:
+    graphs = json.loads((int8_bundle / "bundle.json").read_text())["graphs"]
+    for graph in ("image_encoder", "gle"):
+        listed = graphs[graph]["int8"]
+        named = {node.name for node in onnx.load(int8_bundle / f"{graph}.onnx").graph.node}
+        assert set(listed["layers"]) <= named
+        assert not set(listed["layers"]) & set(listed["left"])
+    assert any("conv_in" in name for name in graphs["gle"]["int8"]["left"])
+    assert "int8" not in graphs["mask_decoder"]
+
+
+def test_scales_are_fp16_and_zero_points_zero(int8_bundle: Path) -> None:
+    model = onnx.load(int8_bundle / "gle.onnx")
+    constants = {i.name: onnx.numpy_helper.to_array(i) for i in model.graph.initializer}
+    pairs = [n for n in model.graph.node if n.op_type in ("QuantizeLinear", "DequantizeLinear")]
+    assert {constants[n.input[1]].dtype for n in pairs} == {np.dtype(np.float16)}
+    assert not any(constants[n.input[2]].any() for n in pairs)
+    assert model.opset_import[0].version == 19
+
+
+@pytest.mark.parametrize("backend", ["onnxruntime", "openvino"])
+def test_every_backend_computes_it(
+    int8_bundle: Path, fp32_bundle: Path, backend: str, image_sets: ImageSets
+) -> None:
+    manifest = Bundle.open(fp32_bundle).manifest
+    image, _ = preprocess(image_sets["clean"][0], 64, manifest.pixel_mean, manifest.pixel_std)
+    answers = []
+    for path in (int8_bundle, fp32_bundle):
+        engines = open_engines(backend, Bundle.open(path))
+        embeddings = engines["image_encoder"]({"image": image})["image_embeddings"]
+        answers.append(engines["gle"]({"image_embeddings": embeddings})["image_embeddings_enhanced"])
+    assert 1e-4 < compare(*answers).relative < 0.05
+
+
+@pytest.mark.usefixtures("quick")
+@pytest.mark.parametrize("high_precision", ["fp32", "bf16"])
+def test_what_is_left_computes_as_asked(
+    checkpoints: dict[str, Path], photos: Path, tmp_path: Path, high_precision: str
+) -> None:
+    options = ("--high-precision", high_precision, "--min-iou", "0", "--no-speed-gate")
+    status, _, error = run(checkpoints["fp32"], photos, tmp_path / "b", *options)
+    assert status == 0, error
+    assert Bundle.open(tmp_path / "b").manifest.precision == f"int8+{high_precision}"
+    model = onnx.load(tmp_path / "b" / "gle.onnx")
+    kind = {"fp32": onnx.TensorProto.FLOAT, "bf16": onnx.TensorProto.BFLOAT16}[high_precision]
+    floats = {
+        i.data_type
+        for i in model.graph.initializer
+        if len(i.dims) > 1 and i.data_type != onnx.TensorProto.INT8
+    }
+    assert kind in floats
+    scales = {n.input[1] for n in model.graph.node if n.op_type == "QuantizeLinear"}
+    assert {i.data_type for i in model.graph.initializer if i.name in scales} == {onnx.TensorProto.FLOAT}
+
+
+@pytest.mark.usefixtures("quick")
+def test_a_gate_that_fails_writes_nothing_and_says_what_to_do(
+    checkpoints: dict[str, Path], photos: Path, tmp_path: Path
+) -> None:
+    options = ("--high-precision", "fp32", "--min-iou", "1", "--no-speed-gate")
+    status, _, error = run(checkpoints["fp32"], photos, tmp_path / "b", *options)
+    assert status == 1
+    assert "--search" in error
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.usefixtures("quick")
+def test_the_search_gives_layers_back_until_the_masks_hold(
+    checkpoints: dict[str, Path], photos: Path, tmp_path: Path
+) -> None:
+    """Down to a single int8 layer if it must; the frontier is walked whole."""
+    options = ("--high-precision", "fp32", "--min-iou", "0.99", "--no-speed-gate", "--search", "1")
+    front = tmp_path / "front"
+    status, said, error = run(checkpoints["fp32"], photos, tmp_path / "b", *options, "--frontier", str(front))
+    assert status == 0, error
+    tried = [int(n) for n in re.findall(r"image_encoder: (\d+) layers in int8", said)]
+    assert len(tried) > 3
+    rows = (front / "frontier.md").read_text().splitlines()[2:]
+    left = [int(row.split(" | ")[0].strip("| ")) for row in rows]
+    assert left == sorted(left)
+    assert (front / "frontier.png").read_bytes().startswith(b"\x89PNG")
+    parity = Bundle.open(tmp_path / "b").manifest.parity["mask_iou"]
+    assert all(masks["mean"] >= 0.99 for masks in parity.values())  # type: ignore[attr-defined]
+
+
+@pytest.mark.usefixtures("quick")
+def test_int8_that_is_no_faster_is_refused_unless_the_target_is_elsewhere(
+    checkpoints: dict[str, Path], photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    slow = Speed("openvino", float_ms=10, int8_ms=11, known=True)
+    monkeypatch.setattr(int8_export, "measure_speed", lambda *_: slow)
+    options = ("--high-precision", "fp32", "--min-iou", "0")
+    status, _, error = run(checkpoints["fp32"], photos, tmp_path / "b", *options)
+    assert status == 1
+    assert "int8 11.0 ms, float 10.0 ms (0.91x): int8 is not faster" in error
+    assert list(tmp_path.iterdir()) == []
+    assert run(checkpoints["fp32"], photos, tmp_path / "b", *options, "--no-speed-gate")[0] == 0
+
+
+def test_a_backend_that_computes_in_float_is_a_warning_with_the_figures() -> None:
+    said: list[str] = []
+    Speed("onnxruntime", float_ms=10, int8_ms=12, known=False).check(said.append)
+    assert said == [
+        "warning: encoder and GLE on onnxruntime: int8 12.0 ms, float 10.0 ms (0.83x); "
+        "onnxruntime computes these int8 layers in float, a target may not"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        (("--high-precision", "fp8"), "high-precision 'fp8': expected one of fp16, bf16, fp32"),
+        (("--method", "best"), "method 'best': expected one of absmax, percentile, entropy, mse"),
+        (("--decoder-weights", "int4"), "decoder-weights 'int4': expected one of int8, float"),
+    ],
+)
+def test_a_name_that_is_none(
+    checkpoints: dict[str, Path], photos: Path, tmp_path: Path, options: tuple[str, ...], expected: str
+) -> None:
+    status, _, error = run(checkpoints["fp32"], photos, tmp_path / "b", *options)
+    assert status == 2
+    assert expected in error
+
+
+@pytest.mark.usefixtures("quick")
+def test_a_pattern_that_fits_no_layer(checkpoints: dict[str, Path], photos: Path, tmp_path: Path) -> None:
+    status, _, error = run(checkpoints["fp32"], photos, tmp_path / "b", "--exclude", "*.nothing.*")
+    assert status == 2
+    assert "no layer is called '*.nothing.*'" in error
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_statistics_are_asked_for(checkpoints: dict[str, Path], photos: Path, tmp_path: Path) -> None:
+    status, _, error = run(checkpoints["fp32"], photos, tmp_path / "b", calibrated=False)
+    assert status == 2
+    assert "give --calib-images DIR" in error
+
+
+@pytest.mark.usefixtures("quick")
+def test_another_models_table_is_refused(checkpoints: dict[str, Path], photos: Path, tmp_path: Path) -> None:
+    path = tmp_path / "table.json"
+    CalibrationTable({"image_encoder": "0" * 64}, {}, {"image_encoder": {}}).save(path)
+    options = ("--calib-table", str(path))
+    status, _, error = run(checkpoints["fp32"], photos, tmp_path / "b", *options, calibrated=False)
+    assert status == 2
+    assert "other weights; run glesam-calibrate" in error
+    assert [p.name for p in tmp_path.iterdir()] == ["table.json"]
+
+
+def test_the_steps_of_a_search_double_what_is_left() -> None:
+    table = CalibrationTable({}, {}, sensitivity={"gle": {str(i): i / 100 for i in range(1, 11)}})
+    found = steps(Quantization(tolerance=0.095), table)
+    left = [sum(error > step.tolerance for error in table.sensitivity["gle"].values()) for step in found]
+    assert left == [1, 2, 3, 5, 9]
