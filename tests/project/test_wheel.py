@@ -37,7 +37,11 @@ def test_the_wheel_brings_the_default_bundle_the_checkpoint_and_the_photographs(
 ) -> None:
     bundle = "glesam_runtime/models/nano"
     assert {f"{bundle}/bundle.json", f"{bundle}/bundle.json.sha256", f"{bundle}/gle.onnx"} <= wheel_names
-    assert {"glesam/models/nano/config.json", "glesam/models/nano/model.safetensors"} <= wheel_names
+    assert {
+        "glesam/models/nano/config.json",
+        "glesam/models/nano/model.safetensors",
+        "glesam/models/nano/calibration.json",
+    } <= wheel_names
     assert (
         sum(name.startswith("glesam_export/photos/") and name.endswith(".jpg") for name in wheel_names) == 4
     )

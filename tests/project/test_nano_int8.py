@@ -1,0 +1,44 @@
+"""nano in int8, with the statistics that are shipped and no other argument."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from glesam.model import checkpoint_files, shipped_checkpoint
+from glesam_calib import CalibrationTable
+from glesam_calib.observe import GRAPHS
+from glesam_export.cli import TABLE, app
+from glesam_runtime import Bundle
+from glesam_runtime.bundle import sha256_of
+
+
+@pytest.fixture(scope="module")
+def bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
+    """The gate on masks is the command's own; how fast it is here is no matter of a test."""
+    out = tmp_path_factory.mktemp("int8") / "nano"
+    done = CliRunner().invoke(app, ["--precision", "int8", "--out", str(out), "--no-speed-gate"])
+    assert done.exit_code == 0, done.output
+    return Bundle.open(out)
+
+
+def test_the_statistics_are_of_the_shipped_weights() -> None:
+    folder = shipped_checkpoint()
+    table = CalibrationTable.load(folder / TABLE)
+    table.check_checkpoint({name: sha256_of(path) for name, path in checkpoint_files(folder).items()})
+    assert len(table.samples) == 64
+    assert set(table.sensitivity) == set(GRAPHS)
+
+
+def test_its_masks_hold(bundle: Bundle) -> None:
+    parity: dict = bundle.manifest.parity["mask_iou"]  # type: ignore[assignment, type-arg]
+    assert all(masks["mean"] >= 0.97 for masks in parity.values())
+
+
+def test_its_graphs_are_at_most_three_tenths_of_fp32(bundle: Bundle) -> None:
+    """The shipped fp16 bundle's graphs are a little more than half of fp32's."""
+    fp16 = Bundle.open()
+    sizes = [sum(path.stat().st_size for path in Path(b.root).glob("*.onnx")) for b in (bundle, fp16)]
+    assert sizes[0] <= 0.3 * 2 * sizes[1]
