@@ -8,6 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 BINS = 2048
+LEAST_EXPONENT = -100
+"""Smaller values count as zero: 1 / width has to fit float32."""
 
 
 class Histogram:
@@ -32,8 +34,9 @@ class Histogram:
         """Adds finite values >= 0 of any shape."""
         largest = float(magnitudes.max(initial=0))
         if largest > 0:
-            self._grow(math.frexp(largest)[1])
-        index = (magnitudes.ravel() * np.float64(1 / self.width)).astype(np.int32)
+            self._grow(max(math.frexp(largest)[1], LEAST_EXPONENT))
+        # A power of two: exact in the values' own type, which is half of the time of float64.
+        index = (magnitudes.ravel() * magnitudes.dtype.type(1 / self.width)).astype(np.int32)
         self.counts += np.bincount(np.minimum(index, BINS - 1), minlength=BINS)
 
     def _grow(self, exponent: int) -> None:

@@ -82,6 +82,16 @@ def bf16_bundle(
         return exported("bf16", checkpoints, photos, tmp_path_factory, "--min-iou", "0.9")
 
 
+@pytest.fixture(scope="session")
+def int8_bundle(checkpoints: dict[str, Path], photos: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """With fp16 for the rest, calibrated on the photographs it is measured on; never change it.
+
+    Random masks are all edge, so the gate is low; how fast it is here is no matter of a test.
+    """
+    options = ("--calib-images", str(photos), "--samples", "4", "--min-iou", "0.5", "--no-speed-gate")
+    return exported("int8", {"int8": checkpoints["fp32"]}, photos, tmp_path_factory, *options)
+
+
 def known_graphs(bundle: Path, *names: str) -> Callable[[Graph, int], ir.Model]:
     """A conversion that takes the graphs `names` from a bundle that has them already."""
 

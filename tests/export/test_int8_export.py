@@ -25,16 +25,6 @@ from glesam_runtime.parity import compare
 from glesam_runtime.preprocess import preprocess
 
 
-@pytest.fixture(scope="module")
-def int8_bundle(checkpoints: dict[str, Path], photos: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """With fp16 for the rest: the default. Random masks are all edge, so the gate is low."""
-    out = tmp_path_factory.mktemp("exports") / "int8"
-    status, said, error = run(checkpoints["fp32"], photos, out, "--min-iou", "0.5", "--no-speed-gate")
-    assert status == 0, error
-    assert "encoder and GLE on openvino: int8 " in said
-    return out
-
-
 def run(
     checkpoint: Path, photos: Path, out: Path, *options: str, calibrated: bool = True
 ) -> tuple[int, str, str]:
