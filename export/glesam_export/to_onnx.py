@@ -80,6 +80,8 @@ def save_onnx(model: ir.Model, path: Path) -> None:
     """
     size = sum(value.const_value.nbytes for value in model.graph.initializers.values() if value.const_value)
     external = f"{path.name}.data" if size > INLINE_BYTES else None
+    if external is None:
+        ir.external_data.load_to_model(model)  # what came from another file's data
     ir.save(model, path, external_data=external)
     onnx.checker.check_model(path)
 

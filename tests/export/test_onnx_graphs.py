@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import onnx
+import onnx_ir as ir
 import pytest
 import torch
 from onnx import TensorProto
@@ -13,7 +14,7 @@ from onnx import TensorProto
 from glesam.model import GleSam
 from glesam_export.errors import ConversionError
 from glesam_export.graphs import Graph, graphs
-from glesam_export.to_onnx import OPERATORS, onnx_from_graph
+from glesam_export.to_onnx import OPERATORS, onnx_from_graph, save_onnx
 from glesam_runtime import Bundle
 from glesam_runtime.engines import open_engine
 
@@ -143,3 +144,22 @@ def test_a_module_that_does_not_export_is_named() -> None:
 
     with pytest.raises(ConversionError, match="broken: export to ONNX failed"):
         onnx_from_graph(Graph("broken", Broken(), {"x": torch.zeros(1)}, ("y",), {}))
+
+
+def test_a_graph_that_was_made_of_one_with_external_weights_stands_alone(
+    fp32_bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As int8 is: a quarter of the bytes, which fit into the file."""
+    source, target = tmp_path / "source" / "gle.onnx", tmp_path / "target" / "gle.onnx"
+    for path in (source, target):
+        path.parent.mkdir()
+    monkeypatch.setattr("glesam_export.to_onnx.INLINE_BYTES", 1000)
+    save_onnx(ir.load(fp32_bundle / "gle.onnx"), source)
+    assert source.with_name("gle.onnx.data").is_file()
+    monkeypatch.undo()
+    save_onnx(ir.load(source), target)
+    source.with_name("gle.onnx.data").unlink()
+    assert [path.name for path in target.parent.iterdir()] == ["gle.onnx"]
+    expected = onnx.load(fp32_bundle / "gle.onnx").graph.initializer
+    found = {i.name: onnx.numpy_helper.to_array(i) for i in onnx.load(target).graph.initializer}
+    assert all((found[i.name] == onnx.numpy_helper.to_array(i)).all() for i in expected)
