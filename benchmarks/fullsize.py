@@ -8,7 +8,7 @@ each call. Every bundle runs on each backend of this build, a bf16 one on what `
 All contenders are timed in one interleaved run on two threads; memory is that of a process of its own.
 
 Roofline: operations of a stage per second, over what torch reaches here in a large matrix product or a
-convolution, in fp32, and for bf16 bundles in bf16.
+convolution, in fp32, and for bundles whose name ends with bf16 in bf16.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ def main(
 def contenders(bundles: Sequence[Path]) -> list[str]:
     """`backend bundle`."""
     pairs = [(path, Bundle.open(path).manifest.precision) for path in bundles]
-    return [f"{b} {path}" for path, kind in pairs for b in (("auto",) if kind == "bf16" else BACKENDS)]
+    return [f"{b} {path}" for path, kind in pairs for b in (("auto",) if kind.endswith("bf16") else BACKENDS)]
 
 
 def opened(name: str, files: Path) -> Predictor:
