@@ -53,6 +53,9 @@ def hint(engine: object) -> str:
         ("fp16", ["FP32", "BF16"], "f32"),
         ("bf16", ["FP32", "BF16"], "bf16"),
         ("bf16", ["FP32"], "f32"),
+        ("int8+bf16", ["FP32", "BF16", "FP16"], "bf16"),
+        ("int8+fp16", ["FP32", "BF16", "FP16"], "f32"),  # f16 would take a reference kernel
+        ("int8+fp32", ["FP32", "BF16", "FP16"], "f32"),
         ("of a later version", ["FP32", "BF16"], "f32"),
     ],
 )

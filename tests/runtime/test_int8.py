@@ -1,0 +1,104 @@
+"""int8 graphs: which backend takes them, and that it computes them in int8."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import onnxruntime  # noqa: TID251 - asked what it makes of a graph
+import pytest
+from onnx import parser
+
+from glesam_runtime import BackendError
+from glesam_runtime.engines import computes_int8, open_engine, pick_backend
+from glesam_runtime.spec import GraphSpec, TensorSpec
+
+ROWS, SIZE = 32, 64
+SPEC = GraphSpec(
+    "product", (TensorSpec("x", "float32", (1, ROWS, SIZE)),), (TensorSpec("y", "float32", (1, ROWS, SIZE)),)
+)
+# As export writes it, with fp32 for the rest: Q/DQ before the product, its bias behind it in float.
+PRODUCT = """
+<ir_version: 8, opset_import: ["" : 18]>
+product (float[1,32,64] x) => (float[1,32,64] y)
+<float scale = {0.02}, int8 zero = {0}, float[64] bias, int8[64,64] weight, float[64] scales, int8[64] zeros>
+{
+  steps = QuantizeLinear (x, scale, zero)
+  restored = DequantizeLinear (steps, scale, zero)
+  w = DequantizeLinear <axis = 1> (weight, scales, zeros)
+  product = MatMul (restored, w)
+  y = Add (product, bias)
+}
+"""
+
+
+@pytest.fixture
+def product(tmp_path: Path) -> Path:
+    rng = np.random.default_rng(0)
+    model = parser.parse_model(PRODUCT)
+    constants: dict[str, np.ndarray[Any, Any]] = {
+        "bias": rng.normal(size=SIZE).astype(np.float32),
+        "weight": rng.integers(-127, 128, size=(SIZE, SIZE)).astype(np.int8),
+        "scales": np.full(SIZE, 0.001, np.float32),
+        "zeros": np.zeros(SIZE, np.int8),
+    }
+    for tensor in list(model.graph.initializer):
+        if tensor.name in constants:
+            model.graph.initializer.remove(tensor)
+    model.graph.initializer.extend(onnx.numpy_helper.from_array(a, name) for name, a in constants.items())
+    onnx.save(model, tmp_path / "product.onnx")
+    return tmp_path / "product.onnx"
+
+
+@pytest.mark.parametrize("backend", ["onnxruntime", "openvino"])
+def test_it_computes_what_qdq_means(product: Path, backend: str) -> None:
+    x = np.random.default_rng(1).normal(size=(1, ROWS, SIZE)).astype(np.float32)
+    constants = {i.name: onnx.numpy_helper.to_array(i) for i in onnx.load(product).graph.initializer}
+    steps = np.clip(np.round(x / np.float32(0.02)), -128, 127)
+    expected = (steps * 0.02) @ (constants["weight"] * 0.001) + constants["bias"]
+    found = open_engine(backend, product, SPEC, "int8+fp32")({"x": x})["y"]
+    np.testing.assert_allclose(found, expected, atol=1e-4)
+
+
+def test_onnxruntime_computes_a_product_with_a_bias_in_int8(
+    product: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It would fuse the bias first, and then has no int8 kernel for what comes out."""
+    fused: dict[str, list[str]] = {}
+    real = onnxruntime.InferenceSession
+
+    def session(path: Path, options: Any, **more: Any) -> Any:  # noqa: ANN401 - a foreign signature
+        options.optimized_model_filepath = str(tmp_path / "optimized.onnx")
+        return real(path, options, **more)
+
+    monkeypatch.setattr(onnxruntime, "InferenceSession", session)
+    for precision in ("int8+fp32", "fp32"):
+        open_engine("onnxruntime", product, SPEC, precision).close()
+        fused[precision] = [n.op_type for n in onnx.load(tmp_path / "optimized.onnx").graph.node]
+    assert "MatMulIntegerToFloat" in fused["int8+fp32"]
+    assert "MatMulIntegerToFloat" not in fused["fp32"]
+
+
+@pytest.mark.parametrize("precision", ["int8+fp16", "int8+fp32", "int8+bf16"])
+def test_auto_takes_openvino_where_it_is(precision: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert pick_backend("auto", precision)[0] == "openvino"
+    monkeypatch.setattr("glesam_runtime.engines.find_spec", lambda _: None)
+    if precision.endswith("bf16"):
+        with pytest.raises(BackendError, match=r"the bundle is int8\+bf16, which onnxruntime cannot compute"):
+            pick_backend("auto", precision)
+    else:
+        assert pick_backend("auto", precision)[0] == "onnxruntime"
+
+
+def test_onnxruntime_has_no_bf16_beside_int8_either() -> None:
+    with pytest.raises(BackendError, match=r"the bundle is int8\+bf16"):
+        pick_backend("onnxruntime", "int8+bf16")
+
+
+def test_who_computes_int8_layers_in_int8() -> None:
+    assert computes_int8("openvino", "int8+fp16")
+    assert computes_int8("onnxruntime", "int8+fp32")
+    assert not computes_int8("onnxruntime", "int8+fp16")
+    assert not computes_int8("openvino", "fp16")
