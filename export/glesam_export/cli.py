@@ -78,11 +78,21 @@ def export(
 
     Merges LoRA, folds every constant, writes three ONNX graphs, and compares them with the
     untouched PyTorch model on photographs, clean and degraded. The bundle replaces an older one
-    only when all of that has succeeded. Exit status: 1 when parity fails, 2 for any other error.
+    only when all of that has succeeded. Exit status: 1 when parity fails or int8 is no faster than
+    float, 2 for any other error.
     """
     with one_line_errors("glesam-export"):
         _check_options(precision, min_iou, opset)
         int8_options.check(method, high_precision, decoder_weights)
+        given = {
+            "calib-images": calib_images,
+            "calib-table": calib_table,
+            "include": include,
+            "exclude": exclude,
+            "search": search,
+            "frontier": frontier,
+        }
+        int8_options.check_together(precision, given, opset, high_precision)
         from glesam.model import GleSam, checkpoint_files, shipped_checkpoint
         from glesam.official.build import OfficialFiles
         from glesam_calib import Policy, Quantization

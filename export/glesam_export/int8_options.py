@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -52,3 +53,24 @@ def check(method: str, high_precision: str, decoder_weights: str) -> None:
     ):
         if value not in known:
             raise typer.BadParameter(f"{option} {value!r}: expected one of {', '.join(known)}")
+
+
+def check_together(
+    precision: str, given: Mapping[str, object], opset: int | None, high_precision: str
+) -> None:
+    """Raises BadParameter for options that have no effect or no way beside the others."""
+    if precision != INT8:
+        for option, value in given.items():
+            if value:
+                raise typer.BadParameter(
+                    f"{option} is for --precision int8, and the precision is {precision}"
+                )
+    elif given["search"] and not given["calib-images"]:
+        raise typer.BadParameter(
+            "search needs pictures: give --calib-images DIR, or a --calib-table that "
+            "glesam-calibrate --sensitivity made"
+        )
+    elif opset == 18 and high_precision == "fp16":
+        raise typer.BadParameter(
+            "opset 18 has no fp16 scales: leave --opset out, or say --high-precision fp32"
+        )

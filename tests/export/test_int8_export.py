@@ -183,6 +183,24 @@ def test_a_name_that_is_none(
     assert expected in error
 
 
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        (("--precision", "fp16", "--exclude", "*/Conv"), "exclude is for --precision int8"),
+        (("--precision", "fp16", "--search", "2"), "search is for --precision int8"),
+        (("--precision", "int8", "--search", "2"), "search needs pictures: give --calib-images DIR"),
+        (("--precision", "int8", "--opset", "18"), "opset 18 has no fp16 scales"),
+    ],
+)
+def test_options_that_do_not_go_together(
+    checkpoints: dict[str, Path], tmp_path: Path, options: tuple[str, ...], expected: str
+) -> None:
+    done = CliRunner().invoke(app, [str(checkpoints["fp32"]), "--out", str(tmp_path / "b"), *options])
+    assert done.exit_code == 2
+    assert expected in done.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
 @pytest.mark.usefixtures("quick")
 def test_a_pattern_that_fits_no_layer(checkpoints: dict[str, Path], photos: Path, tmp_path: Path) -> None:
     status, _, error = run(checkpoints["fp32"], photos, tmp_path / "b", "--exclude", "*.nothing.*")
