@@ -19,7 +19,7 @@ KNOWN_BACKENDS = ("onnxruntime", "openvino", "tensorrt", "tensorrt-rtx")
 def _onnxruntime(path: Path, spec: GraphSpec, precision: str) -> Engine:
     from .onnxruntime import OnnxRuntimeEngine
 
-    return OnnxRuntimeEngine(path, spec, fuse_bias=not precision.startswith(INT8))
+    return OnnxRuntimeEngine(path, spec, int8=precision.startswith(INT8))
 
 
 def _openvino(path: Path, spec: GraphSpec, precision: str) -> Engine:
