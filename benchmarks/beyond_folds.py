@@ -1,4 +1,4 @@
-"""What else could make a folded U-Net faster: exact rewrites, measured against the graph as exported.
+"""What else could make a folded U-Net faster: exact rewrites, measured against the folded graph.
 
     python benchmarks/beyond_folds.py --files DIR [--variant NAME]... [--rounds 4]
 
