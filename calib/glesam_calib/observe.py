@@ -71,7 +71,7 @@ def calibrate(
         for name in GRAPHS:
             path, spec = bundle.graph_path(name), manifest.graphs[name].spec
             axes[name] = _channel_axes(ir.load(path).graph)
-            engines[name] = stack.enter_context(observed(path, spec))
+            engines[name] = stack.enter_context(observed(path, spec, axes[name]))
         for name, picture in samples:
             if name in table.samples:
                 continue
@@ -94,12 +94,12 @@ def calibrate(
 
 
 @contextmanager
-def observed(path: Path, spec: GraphSpec) -> Iterator[Engine]:
-    """The graph at `path`, which also gives what its layers read."""
+def observed(path: Path, spec: GraphSpec, tensors: Iterable[str]) -> Iterator[Engine]:
+    """The graph at `path`, which also gives `tensors`, but for its inputs."""
     model = onnx.load(path, load_external_data=False)
     known = {value.name: value for value in (*model.graph.value_info, *model.graph.output)}
-    extra = [name for name in _channel_axes(ir.load(path).graph) if name in known]
-    outputs = [output for output in extra if output not in {tensor.name for tensor in spec.outputs}]
+    given = {tensor.name for tensor in spec.outputs}
+    outputs = [name for name in tensors if name in known and name not in given]
     model.graph.output.extend(known[name] for name in outputs)
     wider = GraphSpec(spec.name, spec.inputs, (*spec.outputs, *(_spec(known[name]) for name in outputs)))
     with beside_weights(path) as variant:

@@ -101,8 +101,8 @@ def dequantized_weight(
     graph: ir.Graph, weight: ir.Value, axis: int, scale_type: type[np.floating]
 ) -> ir.Value:
     """What a layer reads in place of its weight: int8 with a scale for each slice along `axis`."""
-    scales = weight_scales(weight_array(weight), axis, scale_type)
     array = weight_array(weight)
+    scales = weight_scales(array, axis, scale_type)
     shape, name = ir.Shape(array.shape), f"{weight.name}_int8"
 
     def convert() -> ir.TensorProtocol:

@@ -121,13 +121,12 @@ def _scale(node: ir.Node, parameter: ir.Value, factor: Vector) -> None:
     assert parameter.const_value is not None and node.graph is not None
     array = parameter.const_value.numpy()
     scaled = (array.astype(np.float64) * factor).astype(array.dtype)
-    tensor = ir.Tensor(
-        scaled, name=f"{parameter.name}_of_{node.name}" if len(parameter.uses()) > 1 else parameter.name
-    )
-    if tensor.name == parameter.name:
-        parameter.const_value = tensor
+    if len(parameter.uses()) == 1:
+        parameter.const_value = ir.Tensor(scaled, name=parameter.name)
         return
-    value = ir.Value(name=tensor.name, shape=parameter.shape, type=parameter.type, const_value=tensor)
+    name = f"{parameter.name}_of_{node.name}"
+    tensor = ir.Tensor(scaled, name=name)
+    value = ir.Value(name=name, shape=parameter.shape, type=parameter.type, const_value=tensor)
     node.graph.register_initializer(value)
     node.replace_input_with(list(node.inputs).index(parameter), value)
 

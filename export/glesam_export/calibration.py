@@ -21,7 +21,6 @@ from glesam_runtime.preprocess import preprocess
 
 LEVELS = (0, *LEVEL_RATES)
 """0 is the picture as it is, then LQ-1 to LQ-3."""
-SAMPLES = 64
 LEAST = 4
 """Samples: fewer say nothing about the largest value a tensor takes."""
 

@@ -11,8 +11,9 @@ from typing import Any
 
 import torch
 from diffusers.models.attention import BasicTransformerBlock
-from torch import Tensor, nn
+from torch import Tensor
 
+from glesam_export.static_attention import StaticAttention
 from glesam_export.static_gle import StaticGle, shared_copy
 
 CHUNK = 512
@@ -28,30 +29,15 @@ def chunked_self_attention(gle: StaticGle) -> StaticGle:
     return chunked
 
 
-class ChunkedAttention(nn.Module):
+class ChunkedAttention(StaticAttention):
     """diffusers' self-attention of [B, T, C]; up to `CHUNK` tokens it is one chunk."""
 
     def __init__(self, attention: Any) -> None:  # noqa: ANN401 - diffusers' Attention
-        super().__init__()
-        self.heads: int = attention.heads
-        self.scale: float = attention.scale
-        self.to_q, self.to_k, self.to_v = attention.to_q, attention.to_k, attention.to_v
-        self.to_out = attention.to_out[:1]
+        super().__init__(attention)
+        self.to_k, self.to_v = attention.to_k, attention.to_v
 
-    def forward(
-        self,
-        hidden_states: Tensor,
-        encoder_hidden_states: None = None,
-        attention_mask: None = None,
-    ) -> Tensor:
-        """The signature that diffusers' transformer block calls; the last two are always None."""
-        x = hidden_states
-        query, key, value = (
-            layer(x).reshape(*x.shape[:2], self.heads, -1).transpose(1, 2)
-            for layer in (self.to_q, self.to_k, self.to_v)
-        )
+    def attend(self, x: Tensor) -> Tensor:
+        query, key, value = (self.split_heads(layer(x)) for layer in (self.to_q, self.to_k, self.to_v))
         # The scale before the product: scores beyond fp16's range are scaled in time.
         query, key = query * self.scale, key.transpose(2, 3)
-        attended = [(part @ key).softmax(-1) @ value for part in query.split(CHUNK, dim=2)]
-        out: Tensor = self.to_out[0](torch.cat(attended, dim=2).transpose(1, 2).flatten(2))
-        return out
+        return torch.cat([(part @ key).softmax(-1) @ value for part in torch.split(query, CHUNK, 2)], dim=2)

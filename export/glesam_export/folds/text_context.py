@@ -5,10 +5,11 @@ from __future__ import annotations
 import torch
 from diffusers.models.attention import BasicTransformerBlock
 from diffusers.models.attention_processor import Attention
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn.functional import scaled_dot_product_attention
 
 from glesam_export.errors import FoldError
+from glesam_export.static_attention import StaticAttention
 from glesam_export.static_gle import StaticGle, shared_copy
 
 
@@ -29,34 +30,18 @@ def fold_text_context(gle: StaticGle) -> StaticGle:
     return folded
 
 
-class ConstantContextAttention(nn.Module):
+class ConstantContextAttention(StaticAttention):
     """Cross-attention of [B, T, C] to L constant tokens; `key` and `value` are [1, heads, L, C/heads]."""
 
     def __init__(self, attention: Attention, context: Tensor) -> None:
-        super().__init__()
-        self.heads: int = attention.heads
-        self.scale: float = attention.scale
-        self.to_q = attention.to_q
-        self.to_out = attention.to_out[:1]
+        super().__init__(attention)
         with torch.no_grad():
-            self.register_buffer("key", self._split_heads(attention.to_k(context)).contiguous())
-            self.register_buffer("value", self._split_heads(attention.to_v(context)).contiguous())
+            self.register_buffer("key", self.split_heads(attention.to_k(context)).contiguous())
+            self.register_buffer("value", self.split_heads(attention.to_v(context)).contiguous())
 
-    def _split_heads(self, x: Tensor) -> Tensor:
-        """[B, T, C] -> [B, heads, T, C / heads]."""
-        return x.reshape(*x.shape[:2], self.heads, -1).transpose(1, 2)
-
-    def forward(
-        self,
-        hidden_states: Tensor,
-        encoder_hidden_states: None = None,
-        attention_mask: None = None,
-    ) -> Tensor:
-        """The signature that diffusers' transformer block calls; the last two are always None."""
-        batch = len(hidden_states)
-        query = self._split_heads(self.to_q(hidden_states))
+    def attend(self, x: Tensor) -> Tensor:
+        batch = len(x)
+        query = self.split_heads(self.to_q(x))
         key = self.get_buffer("key").expand(batch, -1, -1, -1)
         value = self.get_buffer("value").expand(batch, -1, -1, -1)
-        attended = scaled_dot_product_attention(query, key, value, scale=self.scale)
-        out: Tensor = self.to_out[0](attended.transpose(1, 2).flatten(2))
-        return out
+        return scaled_dot_product_attention(query, key, value, scale=self.scale)
