@@ -18,10 +18,6 @@ _LIBRARY = f"OpenVINO {openvino.__version__.split('-')[0]}"
 _ARITHMETIC = {"fp16": ("FP16", "f16"), "bf16": ("BF16", "bf16")}
 
 
-# OpenVINO 2026.4 fails to fuse the bf16 graph of a ViT ("Topological order is required, but not set").
-_NO_SNIPPETS = {"SNIPPETS_MODE": "DISABLE"}
-
-
 class OpenVinoEngine:
     """One ONNX graph compiled for the CPU; the compiled graph is safe to share by threads."""
 
@@ -72,12 +68,10 @@ def _compile(path: Path, model: openvino.Model, precision: str) -> openvino.Comp
     core = openvino.Core()
     try:
         capabilities = core.get_property(_DEVICE, "OPTIMIZATION_CAPABILITIES")
-        options = {
-            "PERFORMANCE_HINT": "LATENCY",
-            "INFERENCE_PRECISION_HINT": arithmetic(precision, capabilities),
-        }
-        if precision.endswith("bf16"):
-            options |= _NO_SNIPPETS
+        hint = arithmetic(precision, capabilities)
+        if hint == "bf16":
+            _bypass_softmax_casts(model)
+        options = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": hint}
         return core.compile_model(model, _DEVICE, options)
     except Exception as error:  # OpenVINO's own exceptions share no public base
         raise cannot_open(path, _LIBRARY, _reason(error), "openvino") from error
@@ -94,6 +88,24 @@ def arithmetic(precision: str, capabilities: Sequence[str]) -> str:
     kind = "bf16" if precision == "int8+bf16" else precision
     capability, hint = _ARITHMETIC.get(kind, ("FP32", "f32"))
     return hint if capability in capabilities else "f32"
+
+
+def _bypass_softmax_casts(model: openvino.Model) -> None:
+    """Takes the casts to fp32 and back from around every Softmax of a bf16 graph.
+
+    Asked for bf16, OpenVINO computes a Softmax in bf16 with them and without, to the same bits; but only
+    without them does it see an attention and run it as one kernel (docs/fullsize.md).
+    """
+    for node in model.get_ops():
+        if node.get_type_name() == "Softmax":
+            before = node.input_value(0).get_node()
+            if before.get_type_name() == "Convert":
+                node.input(0).replace_source_output(before.input_value(0))
+            for after in node.output(0).get_target_inputs():
+                if after.get_node().get_type_name() == "Convert":
+                    for use in after.get_node().output(0).get_target_inputs():
+                        use.replace_source_output(node.output(0))
+    model.validate_nodes_and_infer_types()
 
 
 def _tensors(ports: Sequence[Any]) -> list[TensorSpec]:
