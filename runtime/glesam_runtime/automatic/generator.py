@@ -46,6 +46,8 @@ class AutomaticMasks:
         with stopwatch.timed("postprocess"):
             if options.crop_n_layers:
                 found = _from_smallest_crops(found, options.crop_nms_thresh)
+            if options.min_mask_region_area:
+                found = _cleaned(found, options)
             return sorted(found, key=lambda mask: -mask.area)
 
 
@@ -62,6 +64,13 @@ def _search(search: CropSearch, on_points: OnPoints) -> list[AutomaticMask]:
 def _from_smallest_crops(masks: Sequence[AutomaticMask], threshold: float) -> list[AutomaticMask]:
     """Each object once. A smaller crop shows it larger, so its mask is preferred."""
     return _distinct(masks, [-mask.crop_box[2] * mask.crop_box[3] for mask in masks], threshold)
+
+
+def _cleaned(masks: Sequence[AutomaticMask], options: AutomaticOptions) -> list[AutomaticMask]:
+    """Without small islands and holes; of masks that have become duplicates, one that was clean before."""
+    cleaned = [mask.without_small_regions(options.min_mask_region_area) for mask in masks]
+    unchanged = [float(new is old) for new, old in zip(cleaned, masks, strict=True)]
+    return _distinct(cleaned, unchanged, max(options.box_nms_thresh, options.crop_nms_thresh))
 
 
 def _distinct(

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
 
-from ..rle import Rle, mask_from_rle
-from .boxes import Xywh
+from ..rle import Rle, mask_from_rle, rle_from_mask
+from .boxes import Xywh, box_of, xywh
+from .regions import without_small_regions
 
 
 @dataclass(frozen=True)
@@ -31,3 +32,12 @@ class AutomaticMask:
     def mask(self) -> npt.NDArray[np.bool_]:
         """bool [H,W]; not kept, since a hundred masks of a photograph are a gigabyte."""
         return mask_from_rle(self.segmentation)
+
+    def without_small_regions(self, min_area: int) -> AutomaticMask:
+        """Islands and holes of fewer than `min_area` pixels removed; itself where there are none."""
+        old = self.mask()
+        new = without_small_regions(old, min_area)
+        if np.array_equal(old, new):
+            return self
+        area = int(np.count_nonzero(new))
+        return replace(self, segmentation=rle_from_mask(new), area=area, bbox=xywh(box_of(new)))

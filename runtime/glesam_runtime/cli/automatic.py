@@ -42,6 +42,13 @@ CropLayers = Annotated[
         metavar="N", help=f"Search 4 crops too, 16 more, and so on. Default: {_DEFAULT.crop_n_layers}."
     ),
 ]
+MinMaskRegionArea = Annotated[
+    int | None,
+    typer.Option(
+        metavar="N",
+        help=f"Remove islands and holes of fewer pixels. Default: {_DEFAULT.min_mask_region_area}.",
+    ),
+]
 
 
 def automatic_options(auto: bool, prompted: bool, **given: float | None) -> AutomaticOptions | None:

@@ -61,6 +61,7 @@ def run(
     stability_score_thresh: automatic.StabilityScoreThresh = None,
     box_nms_thresh: automatic.BoxNmsThresh = None,
     crop_layers: automatic.CropLayers = None,
+    min_mask_region_area: automatic.MinMaskRegionArea = None,
     bundle: Annotated[
         Path | None,
         typer.Option(metavar="PATH", help="A bundle folder. Default: the shipped model."),
@@ -96,6 +97,7 @@ def run(
             stability_score_thresh=stability_score_thresh,
             box_nms_thresh=box_nms_thresh,
             crop_n_layers=crop_layers,
+            min_mask_region_area=min_mask_region_area,
         )
         prompts = (
             combine_prompts(
