@@ -35,6 +35,7 @@ def rle_from_window(window: npt.NDArray[np.bool_], top: int, left: int, size: tu
 
     height, width = size
     changes = _changes(window, top, left, height)
+    changes = changes[changes < height * width]  # a mask that is set to its very end has no last change
     runs = np.diff(changes, prepend=0, append=height * width)
     counts = coco_mask.frPyObjects({"size": [height, width], "counts": runs.tolist()}, height, width)[
         "counts"
