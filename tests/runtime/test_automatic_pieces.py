@@ -182,6 +182,14 @@ def test_options_out_of_range_are_refused(name: str, value: float) -> None:
         AutomaticOptions(**{name: value})
 
 
+def test_a_models_defaults_are_sams_where_nothing_else_was_measured() -> None:
+    assert AutomaticOptions.for_model("vit_b") == AutomaticOptions()
+    nano = AutomaticOptions.for_model("nano", points_per_side=8)
+    assert nano.points_per_side == 8
+    assert nano.stability_score_thresh < AutomaticOptions().stability_score_thresh
+    assert AutomaticOptions.for_model("nano", stability_score_thresh=0.5).stability_score_thresh == 0.5
+
+
 def test_the_points_of_a_picture_are_counted_with_its_crops() -> None:
     assert AutomaticOptions().points_per_picture() == 1024
     options = AutomaticOptions(points_per_side=8, crop_n_layers=2, crop_n_points_downscale_factor=2)

@@ -24,8 +24,8 @@ class AutomaticMasks:
     """Finds masks all over a picture. For several threads, give each its own."""
 
     def __init__(self, predictor: Predictor, options: AutomaticOptions | None = None) -> None:
-        """Use the engines of `predictor`, which keeps the picture it has. No options: the defaults."""
-        self.options = options or AutomaticOptions()
+        """Use the engines of `predictor`, which keeps the picture it has. No options: its model's."""
+        self.options = options or AutomaticOptions.for_model(predictor.manifest.sam_type)
         self.timings: dict[str, float] = {}
         """Milliseconds of each stage in the last picture, summed over crops and calls of the decoder."""
         self._predictor = predictor

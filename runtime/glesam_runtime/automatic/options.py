@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 from ..errors import PromptError
 
@@ -17,10 +18,17 @@ _SHARES = (
 _MAX_CROP_LAYERS = 4
 _MAX_POINTS_PER_SIDE = 256
 
+# SAM's thresholds expect SAM's logits and SAM's scores: with them nano gives no mask at all. These were
+# measured on development pictures (docs/automatic_masks.md). nano answers its single mask twice.
+MEASURED: dict[str, dict[str, Any]] = {
+    "nano": {"pred_iou_thresh": 0.4, "stability_score_thresh": 0.7, "multimask": False},
+}
+"""By SAM type: where a model's defaults are not SAM's."""
+
 
 @dataclass(frozen=True)
 class AutomaticOptions:
-    """Raises PromptError where a number is out of its range.
+    """SAM's defaults; for_model gives those of another. Raises PromptError for a number out of range.
 
     points_per_side: the grid's, in the picture and in each crop; layer n of the crops has
     points_per_side / crop_n_points_downscale_factor**n. A mask stays whose predicted IoU is above
@@ -30,6 +38,7 @@ class AutomaticOptions:
     crop_n_layers: layer n cuts the picture into 2**n x 2**n crops; the first layer's overlap by
     crop_overlap_ratio of the short side, deeper ones by half of the one before.
     min_mask_region_area: islands and holes below this many pixels are removed; 0 leaves all.
+    multimask: ask each point for three candidates (where the model has them), or for its single mask.
     memory_mib: what one call of the decoder may take; see prompts_per_call.
     """
 
@@ -43,7 +52,14 @@ class AutomaticOptions:
     crop_overlap_ratio: float = 512 / 1500
     crop_n_points_downscale_factor: int = 1
     min_mask_region_area: int = 0
+    multimask: bool = True
     memory_mib: int = 512
+
+    @classmethod
+    def for_model(cls, sam_type: str, **given: float) -> AutomaticOptions:
+        """The defaults of a model of `sam_type`, with `given` in place of some."""
+        values: dict[str, Any] = MEASURED.get(sam_type, {}) | given
+        return cls(**values)
 
     def __post_init__(self) -> None:
         self._check("points_per_side", 1, _MAX_POINTS_PER_SIDE)

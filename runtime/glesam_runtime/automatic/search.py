@@ -57,7 +57,8 @@ class CropSearch:
     def ask(self, points: Doubles) -> list[AutomaticMask]:
         """The sure, stable and whole masks at `points`: one call of the decoder."""
         prompts = [Prompt(points=[(x, y)]) for x, y in points.tolist()]
-        low_res_masks, scores = self.session.decode(prompts, self.session.manifest.multimask)
+        multimask = self.options.multimask and self.session.manifest.multimask
+        low_res_masks, scores = self.session.decode(prompts, multimask)
         self.stopwatch.add({"decode": self.session.timings["decode"]})
         with self.stopwatch.timed("postprocess"):
             # The model's own estimate costs nothing and drops most candidates: nothing of them is resized.

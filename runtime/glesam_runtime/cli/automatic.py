@@ -9,64 +9,60 @@ import typer
 from ..automatic import AutomaticOptions
 from ..errors import PromptError
 
-_DEFAULT = AutomaticOptions()
+
+def _help(text: str, name: str) -> str:
+    """`text` with the default of an option, and the shipped model's where that is another."""
+    own, sams = getattr(AutomaticOptions.for_model("nano"), name), getattr(AutomaticOptions(), name)
+    return f"{text} Default: {sams:g}{f', nano: {own:g}' if own != sams else ''}."
+
 
 PointsPerSide = Annotated[
     int | None,
-    typer.Option(
-        metavar="N", help=f"Points along each side of the grid. Default: {_DEFAULT.points_per_side}."
-    ),
+    typer.Option(metavar="N", help=_help("Points along each side of the grid.", "points_per_side")),
 ]
 PredIouThresh = Annotated[
     float | None,
-    typer.Option(
-        metavar="F", help=f"Least quality by the model's own estimate. Default: {_DEFAULT.pred_iou_thresh:g}."
-    ),
+    typer.Option(metavar="F", help=_help("Least quality by the model's own estimate.", "pred_iou_thresh")),
 ]
 StabilityScoreThresh = Annotated[
     float | None,
     typer.Option(
         metavar="F",
-        help=f"Least stability when the mask threshold moves. Default: {_DEFAULT.stability_score_thresh:g}.",
+        help=_help("Least stability when the mask threshold moves.", "stability_score_thresh"),
     ),
 ]
 BoxNmsThresh = Annotated[
     float | None,
-    typer.Option(
-        metavar="F", help=f"Two boxes of higher IoU are one object. Default: {_DEFAULT.box_nms_thresh:g}."
-    ),
+    typer.Option(metavar="F", help=_help("Two boxes of higher IoU are one object.", "box_nms_thresh")),
 ]
 CropLayers = Annotated[
     int | None,
-    typer.Option(
-        metavar="N", help=f"Search 4 crops too, 16 more, and so on. Default: {_DEFAULT.crop_n_layers}."
-    ),
+    typer.Option(metavar="N", help=_help("Search 4 crops too, 16 more, and so on.", "crop_n_layers")),
 ]
 MinMaskRegionArea = Annotated[
     int | None,
     typer.Option(
         metavar="N",
-        help=f"Remove islands and holes of fewer pixels. Default: {_DEFAULT.min_mask_region_area}.",
+        help=_help("Remove islands and holes of fewer pixels.", "min_mask_region_area"),
     ),
 ]
 
 
-def automatic_options(auto: bool, prompted: bool, **given: float | None) -> AutomaticOptions | None:
-    """What --auto is to do; None without it. `given`: its other options, None where left out.
+def settings(auto: bool, prompted: bool, **given: float | None) -> dict[str, float]:
+    """What was chosen beside --auto, for AutomaticOptions.for_model. `prompted`: so were prompts.
 
     Raises PromptError where --auto comes with prompts, its options without it, or a number is out of range.
     """
     chosen = {name: value for name, value in given.items() if value is not None}
     if not auto and chosen:
         raise PromptError(f"{_flag(next(iter(chosen)))} is an option of --auto; add --auto or leave it out")
-    if not auto:
-        return None
-    if prompted:
+    if auto and prompted:
         raise PromptError(
             "--auto finds every mask by itself, so it takes no --box, --point, --background-point, "
             "--mask-input or --multimask; leave them out, or leave --auto out"
         )
-    return AutomaticOptions(**chosen)  # type: ignore[arg-type]
+    AutomaticOptions.for_model("", **chosen)  # numbers are checked before a model is opened
+    return chosen
 
 
 def _flag(name: str) -> str:

@@ -22,6 +22,8 @@ from . import automatic, coordinates
 from .errors import EXIT_STATUS, complain, one_line_errors
 from .progress import counter, track
 
+_Result = Segmented | SegmentedAll | Failed
+
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
 
 
@@ -89,7 +91,7 @@ def run(
     before it starts; one that turns out bad is reported, the others are kept, the exit status is 2.
     """
     with one_line_errors():
-        options = automatic.automatic_options(
+        settings = automatic.settings(
             auto,
             bool(box or point or background_point or mask_input or multimask),
             points_per_side=points_per_side,
@@ -100,14 +102,14 @@ def run(
             min_mask_region_area=min_mask_region_area,
         )
         prompts = (
-            combine_prompts(
+            []
+            if auto
+            else combine_prompts(
                 coordinates.boxes(box),
                 coordinates.points("--point", point),
                 coordinates.points("--background-point", background_point),
                 mask_input,
             )
-            if options is None
-            else []
         )
         job = Job(prompts, out, mask_input, multimask)
         check_paths(images, job)
@@ -116,9 +118,9 @@ def run(
         with Predictor.from_bundle(opened, backend, not no_enhance, resize) as predictor:
             typer.echo(model_line(opened, f"{chosen} ({reason})"), err=True)
             results = (
-                track(run_job(predictor, images, job), len(images), "pictures")
-                if options is None
-                else _everything(predictor, images, options, out)
+                _everything(predictor, images, settings, out)
+                if auto
+                else track(run_job(predictor, images, job), len(images), "pictures")
             )
             shown = [_show(result, to_stderr=as_json) for result in results]
         written = [result for result in shown if not isinstance(result, Failed)]
@@ -131,15 +133,16 @@ def run(
 
 
 def _everything(
-    predictor: Predictor, images: Sequence[Path], options: AutomaticOptions, out: Path
+    predictor: Predictor, images: Sequence[Path], settings: dict[str, float], out: Path
 ) -> Iterator[SegmentedAll | Failed]:
     """One bar over the points of all pictures: a single picture takes half a minute."""
+    options = AutomaticOptions.for_model(predictor.manifest.sam_type, **settings)
     total = len(images) * options.points_per_picture()
     with counter(total, "points") as on_points:
         yield from run_automatic(predictor, images, options, out, on_points)
 
 
-def _show(result: Segmented | SegmentedAll | Failed, to_stderr: bool) -> Segmented | SegmentedAll | Failed:
+def _show(result: _Result, to_stderr: bool) -> _Result:
     if isinstance(result, Failed):
         complain(result.reason)
     else:
