@@ -16,7 +16,7 @@ from glesam_runtime.automatic.grid import crops_of, point_grid
 from glesam_runtime.automatic.nms import suppress
 from glesam_runtime.automatic.overlay import colour, draw_masks
 from glesam_runtime.automatic.regions import without_small_regions
-from glesam_runtime.automatic.stability import resize_and_rate
+from glesam_runtime.automatic.stability import low_res_stability, resize_and_rate
 from glesam_runtime.postprocess import MaskResizer
 from glesam_runtime.preprocess import Geometry, longest_side, squash
 from glesam_runtime.rle import mask_from_rle, rle_from_mask, rle_from_window
@@ -96,6 +96,16 @@ def test_a_window_changes_neither_mask_nor_stability(seed: int, geometry: Geomet
     whole[found.top : found.top + height, found.left : found.left + width] = found.pixels
     np.testing.assert_array_equal(whole, mask)
     assert stability == (sure.sum() / generous.sum() if generous.any() else 0)
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_stability_at_low_resolution_is_near_the_real_one(seed: int) -> None:
+    low_res_masks = np.stack([blobs(seed, 128), blobs(seed + 99, 128)]) * 4
+    found = low_res_stability(low_res_masks[:, :96], 0.5, 1.0)
+    resizer = MaskResizer.for_geometry(longest_side((384, 512), 512))
+    expected = [resize_and_rate(resizer, each, 0.5, 1.0)[1] for each in low_res_masks]
+    np.testing.assert_allclose(found, expected, atol=0.05)
+    assert low_res_stability(np.full((1, 4, 4), -9, np.float32), 0, 1) == 0
 
 
 def test_the_window_of_a_small_mask_is_small() -> None:

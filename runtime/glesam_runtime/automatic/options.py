@@ -19,9 +19,9 @@ _MAX_CROP_LAYERS = 4
 _MAX_POINTS_PER_SIDE = 256
 
 # SAM's thresholds expect SAM's logits and SAM's scores: with them nano gives no mask at all. These were
-# measured on development pictures (docs/automatic_masks.md). nano answers its single mask twice.
+# measured on development pictures (docs/automatic_masks.md).
 MEASURED: dict[str, dict[str, Any]] = {
-    "nano": {"pred_iou_thresh": 0.4, "stability_score_thresh": 0.7, "multimask": False},
+    "nano": {"pred_iou_thresh": 0.2, "stability_score_thresh": 0.7},
 }
 """By SAM type: where a model's defaults are not SAM's."""
 
@@ -38,7 +38,6 @@ class AutomaticOptions:
     crop_n_layers: layer n cuts the picture into 2**n x 2**n crops; the first layer's overlap by
     crop_overlap_ratio of the short side, deeper ones by half of the one before.
     min_mask_region_area: islands and holes below this many pixels are removed; 0 leaves all.
-    multimask: ask each point for three candidates (where the model has them), or for its single mask.
     memory_mib: what one call of the decoder may take; see prompts_per_call.
     """
 
@@ -52,7 +51,6 @@ class AutomaticOptions:
     crop_overlap_ratio: float = 512 / 1500
     crop_n_points_downscale_factor: int = 1
     min_mask_region_area: int = 0
-    multimask: bool = True
     memory_mib: int = 512
 
     @classmethod

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ..postprocess import MaskResizer
-from ..preprocess import Floats
+from ..preprocess import Doubles, Floats
 
 
 @dataclass(frozen=True, eq=False)
@@ -18,6 +18,18 @@ class WindowMask:
     pixels: npt.NDArray[np.bool_]
     top: int
     left: int
+
+
+def low_res_stability(low_res_masks: Floats, threshold: float, offset: float) -> Doubles:
+    """float32 logits [..., h, w] without their padding -> stability_score [...] before they are resized.
+
+    Cheap, and near: over 11,263 of nano's masks it differs from resize_and_rate's by .009 in the mean and
+    .05 at most for masks of 5,000 pixels or more, .14 for smaller ones.
+    """
+    sure = np.count_nonzero(low_res_masks > threshold + offset, axis=(-2, -1))
+    generous = np.count_nonzero(low_res_masks > threshold - offset, axis=(-2, -1))
+    score: Doubles = sure / np.maximum(generous, 1)
+    return score
 
 
 def resize_and_rate(
