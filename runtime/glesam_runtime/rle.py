@@ -56,9 +56,11 @@ def mask_from_rle(rle: Rle) -> npt.NDArray[np.bool_]:
 
 def _changes(window: npt.NDArray[np.bool_], top: int, left: int, height: int) -> npt.NDArray[np.int64]:
     """Where the mask, read column by column as COCO does, changes between empty and set."""
-    edges = np.diff(window.T.astype(np.int8), axis=1, prepend=0, append=0)
-    column, row = np.nonzero(edges)
-    changes = (left + column) * height + top + row
+    outside = np.zeros((1, window.shape[1]), bool)
+    padded = np.concatenate([outside, window, outside])
+    # Found in the window's own order and sorted: reading it by columns takes several times as long.
+    row, column = np.nonzero(padded[1:] != padded[:-1])
+    changes = np.sort((left + column) * height + top + row)
     # A run that reaches the picture's bottom goes on at the next column's top: no change there.
     meets = np.flatnonzero(changes[1:] == changes[:-1])
     return np.delete(changes, np.concatenate([meets, meets + 1])).astype(np.int64, copy=False)
