@@ -6,6 +6,7 @@ DATA is what glesam-train --data takes; its development pictures are used, clean
 is made once, then each pair of thresholds is applied to them. Objects below 400 px do not count. A line has
 means over pictures: masks, the objects' best IoU, the share of objects with IoU above .5 and .75, and the
 share of masks that have IoU above .5 with some object (of those annotated: a right mask may be of none).
+"""
 
 from __future__ import annotations
 
