@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from .automatic import AutomaticMask, AutomaticMasks, AutomaticOptions
 from .bundle import Bundle
 from .errors import (
     BackendError,
@@ -18,6 +19,9 @@ from .predictor import Engines, Prediction, Predictor
 from .prompts import Prompt, logits_from_mask
 
 __all__ = [
+    "AutomaticMask",
+    "AutomaticMasks",
+    "AutomaticOptions",
     "BackendError",
     "Bundle",
     "BundleError",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -12,7 +11,7 @@ import numpy.typing as npt
 from PIL import Image
 
 from .errors import GlesamError, OutputError, PromptError
-from .image_io import check_exists, read_image, read_mask, write_files
+from .image_io import check_exists, png_bytes, read_image, read_mask, write_files
 from .overlay import draw_overlay
 from .predictor import Predictor
 from .preprocess import Floats
@@ -116,11 +115,11 @@ def _segment(predictor: Predictor, path: Path, job: Job, inputs: set[Path]) -> S
     prediction = predictor.predict(prompts=prompts, multimask=job.multimask)
     masks = prediction.masks.reshape(-1, *image.shape[:2])
     files = {
-        job.out / f"{path.stem}.mask{index}.png": _png(Image.fromarray(mask))
+        job.out / f"{path.stem}.mask{index}.png": png_bytes(Image.fromarray(mask))
         for index, mask in enumerate(masks)
     }
-    files[job.out / f"{path.stem}.overlay.png"] = _png(draw_overlay(image, masks, prompts))
-    _check_not_an_input(files, inputs)
+    files[job.out / f"{path.stem}.overlay.png"] = png_bytes(draw_overlay(image, masks, prompts))
+    check_not_an_input(files, inputs)
     write_files(files)
     sizes = {file: len(content) for file, content in files.items()}
     scores = prediction.iou_predictions.reshape(-1)
@@ -135,14 +134,8 @@ def _with_mask(predictor: Predictor, job: Job) -> Sequence[Prompt]:
     return [replace(prompt, mask_input=logits) for prompt in job.prompts]
 
 
-def _check_not_an_input(files: dict[Path, bytes], inputs: set[Path]) -> None:
+def check_not_an_input(files: dict[Path, bytes], inputs: set[Path]) -> None:
+    """Raise OutputError where one of `files` would be written over one of `inputs`, resolved paths."""
     for file in files:
         if file.resolve() in inputs:
             raise OutputError(f"{file} is one of the inputs; choose another folder with --out")
-
-
-def _png(picture: Image.Image) -> bytes:
-    """Lightly compressed: at PNG's default level a 12-megapixel overlay alone takes 2 s."""
-    buffer = io.BytesIO()
-    picture.save(buffer, "PNG", compress_level=1)
-    return buffer.getvalue()

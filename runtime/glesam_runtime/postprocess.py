@@ -8,6 +8,7 @@ so linear along each axis, and compose into one small matrix per axis:
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -36,13 +37,33 @@ class MaskResizer:
         """float32 logits [..., S/4, S/4] -> bool [..., H, W], true where logits > threshold."""
         height, width = len(self.rows), len(self.columns)
         masks = np.empty((*low_res_masks.shape[:-2], height, width), bool)
-        step = max(1, _BLOCK_PIXELS // width)
         for index in np.ndindex(*low_res_masks.shape[:-2]):
-            stretched = low_res_masks[index] @ self.columns.T
-            for top in range(0, height, step):
-                block = slice(top, top + step)
-                np.greater(self.rows[block] @ stretched, threshold, out=masks[index][block])
+            for block, logits in self.logits(low_res_masks[index], slice(height), slice(width)):
+                np.greater(logits, threshold, out=masks[index][block])
         return masks
+
+    def logits(self, low_res_mask: Floats, rows: slice, columns: slice) -> Iterator[tuple[slice, Floats]]:
+        """The picture's logits in a window of it, some rows at a time: (rows of the window, float32)."""
+        window = self.rows[rows]
+        stretched = low_res_mask @ self.columns[columns].T
+        step = max(1, _BLOCK_PIXELS // max(1, stretched.shape[1]))
+        for top in range(0, len(window), step):
+            block = slice(top, top + step)
+            yield block, window[block] @ stretched
+
+    def window(self, low_res_mask: Floats, threshold: float) -> tuple[slice, slice]:
+        """Rows and columns of the picture outside which no logit exceeds `threshold`.
+
+        Exact: resizing averages, so a logit never exceeds every sample it is made from.
+        """
+        above = low_res_mask > threshold
+        return _span(self.rows, np.any(above, axis=1)), _span(self.columns, np.any(above, axis=0))
+
+
+def _span(axis: Floats, samples: npt.NDArray[np.bool_]) -> slice:
+    """Where along the picture's axis any of `samples` [S/4] has a share."""
+    touched = np.flatnonzero(axis @ samples.astype(np.float32))
+    return slice(int(touched[0]), int(touched[-1]) + 1) if len(touched) else slice(0, 0)
 
 
 def _axis(size: int, resized_size: int, geometry: Geometry) -> Floats:

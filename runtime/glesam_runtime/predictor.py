@@ -101,7 +101,7 @@ class Predictor:
 
     def set_image(self, image: Pixels) -> None:
         """Encode and enhance `image`, uint8 [H,W,3] RGB. Raises ImageError for anything else."""
-        _check_image(image)
+        check_image(image)
         model = self.manifest
         with self._timed("preprocess"):
             tensor, geometry = preprocess(
@@ -120,6 +120,11 @@ class Predictor:
     def geometry(self) -> Geometry:
         """Where the current picture lies in the input. Raises ImageError before set_image."""
         return self._current().geometry
+
+    @property
+    def mask_resizer(self) -> MaskResizer:
+        """Makes masks of the current picture. Raises ImageError before set_image."""
+        return self._current().mask_resizer
 
     def predict(
         self,
@@ -141,6 +146,17 @@ class Predictor:
         single = Prompt(box, points, background_points, mask_input)
         if prompts is not None and not _is_empty(single):
             raise PromptError("give either prompts=[...] or box, points and mask_input, not both")
+        low_res_masks, scores = self.decode([single] if prompts is None else prompts, multimask)
+        with self._timed("postprocess"):
+            masks = self.mask_resizer.masks(low_res_masks, self.manifest.mask_threshold)
+        return Prediction(masks, scores, low_res_masks)
+
+    def decode(self, prompts: Sequence[Prompt], multimask: bool = False) -> tuple[Floats, Floats]:
+        """The decoder alone: low_res_masks and iou_predictions of a Prediction, nothing resized yet.
+
+        For a caller that drops most masks by their score; mask_resizer makes masks of the others.
+        Raises what predict raises.
+        """
         if multimask and not self.manifest.multimask:
             raise PromptError(
                 f"model {self.manifest.name!r} has dead mask heads 1 to 3 (its decoder was trained with one "
@@ -148,7 +164,7 @@ class Predictor:
             )
         picture = self._current()
         with self._timed("decode"):
-            feeds = encode_prompts([single] if prompts is None else prompts, picture.geometry)
+            feeds = encode_prompts(prompts, picture.geometry)
             outputs = self._engines.mask_decoder({"image_embeddings": picture.image_embeddings, **feeds})
         # Output 0 is SAM's single mask, 1 to 3 its candidates.
         candidates = slice(1, 4) if multimask else 0
@@ -159,9 +175,7 @@ class Predictor:
                 f"the {self.manifest.precision} graphs gave NaN or infinite masks here; "
                 "export the bundle with --precision fp32, and report the picture"
             )
-        with self._timed("postprocess"):
-            masks = picture.mask_resizer.masks(low_res_masks, self.manifest.mask_threshold)
-        return Prediction(masks, scores, low_res_masks)
+        return low_res_masks, scores
 
     def close(self) -> None:
         """Free the engines, also those of every session made from this predictor."""
@@ -190,7 +204,8 @@ def _is_empty(prompt: Prompt) -> bool:
     return prompt.box is None and prompt.mask_input is None and given == 0
 
 
-def _check_image(image: object) -> None:
+def check_image(image: object) -> None:
+    """Raises ImageError for anything but uint8 [H,W,3] with at least one pixel."""
     if not isinstance(image, np.ndarray):
         found = type(image).__name__
     elif image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or image.size == 0:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from .automatic.job import SegmentedAll
+from .automatic.report import automatic_json, automatic_lines
 from .bundle import Bundle
 from .job import Failed, Segmented
 from .rle import rle_from_mask
@@ -17,8 +19,10 @@ def model_line(bundle: Bundle, backend: str) -> str:
     return f"{model.name} {model.precision}, bundle {bundle.hash[:12]}, backend {backend}"
 
 
-def picture_lines(result: Segmented) -> list[str]:
+def picture_lines(result: Segmented | SegmentedAll) -> list[str]:
     """Size, one line per mask (score, area, file), the overlay, milliseconds per stage."""
+    if isinstance(result, SegmentedAll):
+        return automatic_lines(result)
     height, width = result.masks.shape[1:]
     *mask_files, overlay = result.files
     lines = [f"{result.path}  {width} x {height} pixels"]
@@ -30,7 +34,7 @@ def picture_lines(result: Segmented) -> list[str]:
     return [*lines, f"  overlay  {overlay}", f"  milliseconds  {stages}"]
 
 
-def closing_line(results: Sequence[Segmented]) -> str:
+def closing_line(results: Sequence[Segmented | SegmentedAll]) -> str:
     """What was written, how large, and the next command."""
     sizes = [size for result in results for size in result.files.values()]
     overlay = list(results[-1].files)[-1]
@@ -39,7 +43,9 @@ def closing_line(results: Sequence[Segmented]) -> str:
     )
 
 
-def json_document(bundle: Bundle, backend: str, enhance: bool, results: Sequence[Segmented | Failed]) -> Json:
+def json_document(
+    bundle: Bundle, backend: str, enhance: bool, results: Sequence[Segmented | SegmentedAll | Failed]
+) -> Json:
     """Everything as one object; masks as COCO RLE. Sizes in pixels, times in milliseconds."""
     return {
         "model": bundle.manifest.name,
@@ -47,7 +53,7 @@ def json_document(bundle: Bundle, backend: str, enhance: bool, results: Sequence
         "bundle_sha256": bundle.hash,
         "backend": backend,
         "enhance": enhance,
-        "images": [_picture(result) for result in results if isinstance(result, Segmented)],
+        "images": [_picture(result) for result in results if not isinstance(result, Failed)],
         "failures": [
             {"image": str(result.path), "error": result.reason}
             for result in results
@@ -56,7 +62,9 @@ def json_document(bundle: Bundle, backend: str, enhance: bool, results: Sequence
     }
 
 
-def _picture(result: Segmented) -> Json:
+def _picture(result: Segmented | SegmentedAll) -> Json:
+    if isinstance(result, SegmentedAll):
+        return automatic_json(result)
     *mask_files, overlay = result.files
     height, width = result.masks.shape[1:]
     masks = [

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import TypedDict
 
 import numpy as np
@@ -23,3 +24,43 @@ def rle_from_mask(mask: npt.NDArray[np.bool_]) -> Rle:
     encoded = coco_mask.encode(np.asfortranarray(mask, np.uint8))
     height, width = mask.shape
     return {"size": [height, width], "counts": encoded["counts"].decode("ascii")}
+
+
+def rle_from_window(window: npt.NDArray[np.bool_], top: int, left: int, size: tuple[int, int]) -> Rle:
+    """The mask of `size` (H, W) that is `window` bool [h,w] at (top, left) and empty elsewhere -> COCO RLE.
+
+    Equal to rle_from_mask of that mask, without making it.
+    """
+    from pycocotools import mask as coco_mask
+
+    height, width = size
+    changes = _changes(window, top, left, height)
+    changes = changes[changes < height * width]  # a mask that is set to its very end has no last change
+    runs = np.diff(changes, prepend=0, append=height * width)
+    counts = coco_mask.frPyObjects({"size": [height, width], "counts": runs.tolist()}, height, width)[
+        "counts"
+    ]
+    return {"size": [height, width], "counts": counts.decode("ascii")}
+
+
+def mask_from_rle(rle: Rle) -> npt.NDArray[np.bool_]:
+    """COCO RLE -> bool [H,W]."""
+    from pycocotools import mask as coco_mask
+
+    with warnings.catch_warnings():
+        # pycocotools 2.0.11 has numpy 2 copy an array in a way that numpy 2 deprecates.
+        warnings.simplefilter("ignore", DeprecationWarning)
+        mask: npt.NDArray[np.bool_] = np.ascontiguousarray(coco_mask.decode(rle), np.bool_)
+    return mask
+
+
+def _changes(window: npt.NDArray[np.bool_], top: int, left: int, height: int) -> npt.NDArray[np.int64]:
+    """Where the mask, read column by column as COCO does, changes between empty and set."""
+    outside = np.zeros((1, window.shape[1]), bool)
+    padded = np.concatenate([outside, window, outside])
+    # Found in the window's own order and sorted: reading it by columns takes several times as long.
+    row, column = np.nonzero(padded[1:] != padded[:-1])
+    changes = np.sort((left + column) * height + top + row)
+    # A run that reaches the picture's bottom goes on at the next column's top: no change there.
+    meets = np.flatnonzero(changes[1:] == changes[:-1])
+    return np.delete(changes, np.concatenate([meets, meets + 1])).astype(np.int64, copy=False)

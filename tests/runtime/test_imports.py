@@ -70,6 +70,9 @@ def test_a_reader_that_goes_away_is_one_line(bundle_path: Path, photo: Path, tmp
 
 def test_the_public_names_are_these() -> None:
     assert glesam_runtime.__all__ == [
+        "AutomaticMask",
+        "AutomaticMasks",
+        "AutomaticOptions",
         "BackendError",
         "Bundle",
         "BundleError",

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Iterator
-from typing import TypeVar
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, TypeVar
+
+if TYPE_CHECKING:
+    from rich.progress import Progress
 
 Item = TypeVar("Item")
 
@@ -14,10 +18,24 @@ def track(items: Iterable[Item], total: int, unit: str) -> Iterator[Item]:
     if total < 2 or not sys.stderr.isatty():
         yield from items
         return
+    with _progress() as progress:
+        yield from progress.track(items, total=total, description=unit)
+
+
+@contextmanager
+def counter(total: int, unit: str) -> Iterator[Callable[[int], None]]:
+    """A bar that is told how many of `total` are done at a time, drawn where track draws its own."""
+    if not sys.stderr.isatty():
+        yield lambda _: None
+        return
+    with _progress() as progress:
+        task = progress.add_task(unit, total=total)
+        yield lambda count: progress.advance(task, count)
+
+
+def _progress() -> Progress:
     from rich.console import Console
     from rich.progress import Progress
 
     # rich sends redirected stdout to its own console: that is stderr here, so only on a terminal.
-    console = Console(stderr=True)
-    with Progress(console=console, transient=True, redirect_stdout=sys.stdout.isatty()) as progress:
-        yield from progress.track(items, total=total, description=unit)
+    return Progress(console=Console(stderr=True), transient=True, redirect_stdout=sys.stdout.isatty())

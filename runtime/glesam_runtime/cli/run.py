@@ -3,21 +3,26 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from ..automatic import AutomaticOptions
+from ..automatic.job import SegmentedAll, run_automatic
 from ..bundle import Bundle
 from ..engines import KNOWN_BACKENDS, pick_backend
 from ..job import Failed, Job, Segmented, check_paths, combine_prompts, run_job
 from ..predictor import Predictor
 from ..preprocess import RESIZES
 from ..report import closing_line, json_document, model_line, picture_lines
-from . import coordinates
+from . import automatic, coordinates
 from .errors import EXIT_STATUS, complain, one_line_errors
-from .progress import track
+from .progress import counter, track
+
+_Result = Segmented | SegmentedAll | Failed
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
 
@@ -50,6 +55,15 @@ def run(
         typer.Option(metavar="PNG", help="A rough mask of the picture's size, white = object."),
     ] = None,
     multimask: Annotated[bool, typer.Option("--multimask", help="Three candidates per prompt.")] = False,
+    auto: Annotated[
+        bool, typer.Option("--auto", help="Every object, without prompts: a grid of points is asked.")
+    ] = False,
+    points_per_side: automatic.PointsPerSide = None,
+    pred_iou_thresh: automatic.PredIouThresh = None,
+    stability_score_thresh: automatic.StabilityScoreThresh = None,
+    box_nms_thresh: automatic.BoxNmsThresh = None,
+    crop_layers: automatic.CropLayers = None,
+    min_mask_region_area: automatic.MinMaskRegionArea = None,
     bundle: Annotated[
         Path | None,
         typer.Option(metavar="PATH", help="A bundle folder. Default: the shipped model."),
@@ -68,7 +82,7 @@ def run(
         typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version."),
     ] = False,
 ) -> None:
-    """Segment what the prompts point at, in one picture or several.
+    """Segment what the prompts point at, or everything (--auto), in one picture or several.
 
     Coordinates are pixels of the picture as a viewer shows it. Each box is one prompt; without a
     box, all points together are one; with exactly one box, points refine it.
@@ -77,11 +91,25 @@ def run(
     before it starts; one that turns out bad is reported, the others are kept, the exit status is 2.
     """
     with one_line_errors():
-        prompts = combine_prompts(
-            coordinates.boxes(box),
-            coordinates.points("--point", point),
-            coordinates.points("--background-point", background_point),
-            mask_input,
+        settings = automatic.settings(
+            auto,
+            bool(box or point or background_point or mask_input or multimask),
+            points_per_side=points_per_side,
+            pred_iou_thresh=pred_iou_thresh,
+            stability_score_thresh=stability_score_thresh,
+            box_nms_thresh=box_nms_thresh,
+            crop_n_layers=crop_layers,
+            min_mask_region_area=min_mask_region_area,
+        )
+        prompts = (
+            []
+            if auto
+            else combine_prompts(
+                coordinates.boxes(box),
+                coordinates.points("--point", point),
+                coordinates.points("--background-point", background_point),
+                mask_input,
+            )
         )
         job = Job(prompts, out, mask_input, multimask)
         check_paths(images, job)
@@ -89,9 +117,13 @@ def run(
         chosen, reason = pick_backend(backend, opened.manifest.precision)
         with Predictor.from_bundle(opened, backend, not no_enhance, resize) as predictor:
             typer.echo(model_line(opened, f"{chosen} ({reason})"), err=True)
-            results = track(run_job(predictor, images, job), len(images), "pictures")
+            results = (
+                _everything(predictor, images, settings, out)
+                if auto
+                else track(run_job(predictor, images, job), len(images), "pictures")
+            )
             shown = [_show(result, to_stderr=as_json) for result in results]
-        written = [result for result in shown if isinstance(result, Segmented)]
+        written = [result for result in shown if not isinstance(result, Failed)]
         if written:
             typer.echo(closing_line(written), err=as_json)
         if written and as_json:
@@ -100,7 +132,17 @@ def run(
         raise typer.Exit(EXIT_STATUS)
 
 
-def _show(result: Segmented | Failed, to_stderr: bool) -> Segmented | Failed:
+def _everything(
+    predictor: Predictor, images: Sequence[Path], settings: dict[str, float], out: Path
+) -> Iterator[SegmentedAll | Failed]:
+    """One bar over the points of all pictures: a single picture takes half a minute."""
+    options = AutomaticOptions.for_model(predictor.manifest.sam_type, **settings)
+    total = len(images) * options.points_per_picture()
+    with counter(total, "points") as on_points:
+        yield from run_automatic(predictor, images, options, out, on_points)
+
+
+def _show(result: _Result, to_stderr: bool) -> _Result:
     if isinstance(result, Failed):
         complain(result.reason)
     else:

@@ -1,0 +1,87 @@
+"""What automatic masks can be asked for, under SAM's names and with its defaults."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from ..errors import PromptError
+
+_SHARES = (
+    "pred_iou_thresh",
+    "stability_score_thresh",
+    "box_nms_thresh",
+    "crop_nms_thresh",
+    "crop_overlap_ratio",
+)
+# One crop layer more is four times as many crops; 4 layers are 341 of them, hours on a CPU.
+_MAX_CROP_LAYERS = 4
+_MAX_POINTS_PER_SIDE = 256
+
+# SAM's thresholds expect SAM's logits and SAM's scores: with them nano gives no mask at all. These were
+# measured on development pictures (docs/automatic_masks.md).
+MEASURED: dict[str, dict[str, Any]] = {
+    "nano": {"pred_iou_thresh": 0.2, "stability_score_thresh": 0.7},
+}
+"""By SAM type: where a model's defaults are not SAM's."""
+
+
+@dataclass(frozen=True)
+class AutomaticOptions:
+    """SAM's defaults; for_model gives those of another. Raises PromptError for a number out of range.
+
+    points_per_side: the grid's, in the picture and in each crop; layer n of the crops has
+    points_per_side / crop_n_points_downscale_factor**n. A mask stays whose predicted IoU is above
+    pred_iou_thresh and whose stability_score is at least stability_score_thresh; of two whose boxes
+    overlap by more than box_nms_thresh (IoU) the better one, or between crops, by more than
+    crop_nms_thresh, that of the smaller crop. stability_score_offset: in logits.
+    crop_n_layers: layer n cuts the picture into 2**n x 2**n crops; the first layer's overlap by
+    crop_overlap_ratio of the short side, deeper ones by half of the one before.
+    min_mask_region_area: islands and holes below this many pixels are removed; 0 leaves all.
+    memory_mib: what one call of the decoder may take; see prompts_per_call.
+    """
+
+    points_per_side: int = 32
+    pred_iou_thresh: float = 0.88
+    stability_score_thresh: float = 0.95
+    stability_score_offset: float = 1.0
+    box_nms_thresh: float = 0.7
+    crop_n_layers: int = 0
+    crop_nms_thresh: float = 0.7
+    crop_overlap_ratio: float = 512 / 1500
+    crop_n_points_downscale_factor: int = 1
+    min_mask_region_area: int = 0
+    memory_mib: int = 512
+
+    @classmethod
+    def for_model(cls, sam_type: str, **given: float) -> AutomaticOptions:
+        """The defaults of a model of `sam_type`, with `given` in place of some."""
+        values: dict[str, Any] = MEASURED.get(sam_type, {}) | given
+        return cls(**values)
+
+    def __post_init__(self) -> None:
+        self._check("points_per_side", 1, _MAX_POINTS_PER_SIDE)
+        self._check("crop_n_layers", 0, _MAX_CROP_LAYERS)
+        self._check("crop_n_points_downscale_factor", 1, _MAX_POINTS_PER_SIDE)
+        self._check("min_mask_region_area", 0)
+        self._check("memory_mib", 1)
+        self._check("stability_score_offset", 0)
+        for name in _SHARES:
+            self._check(name, 0, 1)
+
+    def points_in_layer(self, layer: int) -> int:
+        """Points per side in the crops of `layer`; 0 is the whole picture. At least one."""
+        factor: int = self.crop_n_points_downscale_factor**layer
+        return max(1, self.points_per_side // factor)
+
+    def points_per_picture(self) -> int:
+        """How many points one picture is asked for, its crops included."""
+        layers = range(self.crop_n_layers + 1)
+        return sum((2**layer * self.points_in_layer(layer)) ** 2 for layer in layers)
+
+    def _check(self, name: str, least: float, most: float = float("inf")) -> None:
+        value = getattr(self, name)
+        # Written so that NaN, which compares false with everything, is refused too.
+        if not least <= value <= most:
+            range_ = f"at least {least:g}" if most == float("inf") else f"{least:g} to {most:g}"
+            raise PromptError(f"automatic masks: {name}: expected {range_}, found {value:g}; see --help")
