@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
+from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Annotated
@@ -14,7 +16,7 @@ from ..engines import KNOWN_BACKENDS, pick_backend
 from ..job import Failed, Job, Segmented, check_paths, combine_prompts, run_job
 from ..predictor import Predictor
 from ..preprocess import RESIZES
-from ..report import closing_line, json_document, model_line, picture_lines
+from ..report import Json, closing_line, json_document, model_line, picture_json, picture_lines
 from . import coordinates
 from .errors import EXIT_STATUS, complain, one_line_errors
 from .progress import track
@@ -90,22 +92,32 @@ def run(
         with Predictor.from_bundle(opened, backend, not no_enhance, resize) as predictor:
             typer.echo(model_line(opened, f"{chosen} ({reason})"), err=True)
             results = track(run_job(predictor, images, job), len(images), "pictures")
-            shown = [_show(result, to_stderr=as_json) for result in results]
-        written = [result for result in shown if isinstance(result, Segmented)]
+            shown = [_show(result, as_json) for result in results]
+        failures = [each for each in shown if isinstance(each, Failed)]
+        written = [each for each in shown if isinstance(each, _Written)]
         if written:
-            typer.echo(closing_line(written), err=as_json)
-        if written and as_json:
-            typer.echo(json.dumps(json_document(opened, chosen, not no_enhance, shown)))
-    if len(written) < len(shown):
+            typer.echo(closing_line([each.files for each in written]), err=as_json)
+        if as_json:
+            pictures = [each.document for each in written]
+            typer.echo(json.dumps(json_document(opened, chosen, not no_enhance, pictures, failures)))
+    if failures:
         raise typer.Exit(EXIT_STATUS)
 
 
-def _show(result: Segmented | Failed, to_stderr: bool) -> Segmented | Failed:
+@dataclass(frozen=True)
+class _Written:
+    """What is kept of a picture: the masks of a thousand would not fit into memory."""
+
+    files: Mapping[Path, int]
+    document: Json
+
+
+def _show(result: Segmented | Failed, as_json: bool) -> _Written | Failed:
     if isinstance(result, Failed):
         complain(result.reason)
-    else:
-        typer.echo("\n".join(picture_lines(result)), err=to_stderr)
-    return result
+        return result
+    typer.echo("\n".join(picture_lines(result)), err=as_json)
+    return _Written(result.files, picture_json(result) if as_json else {})
 
 
 def main() -> None:
