@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from .bench import Benchmark, Plan, PromptsResult, pixels_sha256
 from .bundle import Bundle
+from .console import grid, table
 from .machine import Machine
 from .preprocess import Pixels
 from .prompts import Box
@@ -77,12 +78,12 @@ def tables(report: Report) -> Iterator[Table]:
     """Stages; prompts in one call; threads; and what belongs beside them."""
     result = report.result
     rows = [[stage, *map(_ms, asdict(spread).values())] for stage, spread in result.stages_ms.items()]
-    yield _table("one picture, one prompt [ms]", ["stage", "p50", "p90", "p99", "mean"], rows)
+    yield table("one picture, one prompt [ms]", ["stage", "p50", "p90", "p99", "mean"], rows)
     columns = ["prompts", "decode", "postprocess", "p50", "p90", "p99", "prompts/s"]
-    yield _table("prompts in one call [ms]", columns, [_prompts_row(each) for each in result.prompts])
+    yield table("prompts in one call [ms]", columns, [_prompts_row(each) for each in result.prompts])
     rows = [[str(each.threads), str(each.images), f"{each.images_per_s:.2f}"] for each in result.threads]
-    yield _table("pictures with one prompt each", ["threads", "pictures", "pictures/s"], rows)
-    yield _grid([*_about_the_run(report), *_about_the_machine(report.machine)])
+    yield table("pictures with one prompt each", ["threads", "pictures", "pictures/s"], rows)
+    yield grid([*_about_the_run(report), *_about_the_machine(report.machine)])
 
 
 def _about_the_run(report: Report) -> list[tuple[str, str]]:
@@ -115,31 +116,6 @@ def _prompts_row(each: PromptsResult) -> list[str]:
     whole = each.predict_ms
     times = (each.decode_ms.p50, each.postprocess_ms.p50, whole.p50, whole.p90, whole.p99)
     return [str(each.prompts), *map(_ms, times), f"{each.prompts_per_s:.1f}"]
-
-
-def _table(title: str, columns: list[str], rows: list[list[str]]) -> Table:
-    from rich import box
-    from rich.table import Table
-    from rich.text import Text  # unlike a string, it is shown as it is: rich would take [ms] for markup
-
-    table = Table(
-        title=Text(title), title_justify="left", box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False
-    )
-    for index, column in enumerate(columns):
-        table.add_column(Text(column), justify="right" if index else "left", no_wrap=True)
-    for row in rows:
-        table.add_row(*map(Text, row))
-    return table
-
-
-def _grid(rows: list[tuple[str, str]]) -> Table:
-    from rich.table import Table
-    from rich.text import Text
-
-    grid = Table.grid(padding=(0, 2))
-    for name, value in rows:
-        grid.add_row(Text(name), Text(value))
-    return grid
 
 
 def _ms(value: float) -> str:

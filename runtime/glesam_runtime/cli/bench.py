@@ -12,6 +12,7 @@ import typer
 from ..bench import Plan, bench, middle, synthetic_image
 from ..bench_report import Json, Report, json_document, tables
 from ..bundle import Bundle
+from ..console import show
 from ..engines import KNOWN_BACKENDS, pick_backend
 from ..errors import OutputError, PromptError
 from ..image_io import read_image, write_files
@@ -69,7 +70,7 @@ def run(
         result = bench(opened, picture, rectangle, plan, backend, track)
         source = str(image or "synthetic noise")
         report = Report(opened, chosen, reason, source, picture, rectangle, plan, result, this_machine())
-        _show(report, to_stderr=json_file == STDOUT)
+        show(tables(report), to_stderr=json_file == STDOUT)
         _write(json_document(report), json_file)
 
 
@@ -95,15 +96,6 @@ def _check_file(file: Path | None) -> None:
         raise OutputError(
             f"--json {file}: expected a file, found a folder; name a file in it, or - for stdout"
         )
-
-
-def _show(report: Report, to_stderr: bool) -> None:
-    from rich.console import Console
-
-    console = Console(stderr=to_stderr)
-    for table in tables(report):
-        console.print(table)
-        console.print()
 
 
 def _write(document: Json, file: Path | None) -> None:
