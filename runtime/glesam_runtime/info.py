@@ -15,12 +15,8 @@ from .manifest import Graph
 from .parity import GraphParity, MaskParity, Parity
 
 Json = dict[str, object]
-_PACKAGES = {
-    "onnxruntime": ("onnxruntime", "onnxruntime-gpu"),
-    "openvino": ("openvino",),
-    "tensorrt": ("tensorrt",),
-    "tensorrt-rtx": ("tensorrt-rtx",),
-}
+_PACKAGES = {"onnxruntime": ("onnxruntime", "onnxruntime-gpu")}
+"""Names for pip of the backends that are called otherwise there, or have several."""
 
 
 @dataclass(frozen=True)
@@ -113,7 +109,7 @@ def _records(recorded: object) -> list[tuple[str, dict[str, Any]]]:
 
 
 def _backend(name: str, precision: str) -> Backend:
-    version = next(iter(installed(_PACKAGES[name]).values()), None)
+    version = next(iter(installed(_PACKAGES.get(name, (name,))).values()), None)
     if name not in BACKENDS:
         return Backend(name, version, False, "not in this build")
     if version is None:
