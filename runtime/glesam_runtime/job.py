@@ -65,10 +65,11 @@ class Failed:
 
 @dataclass(frozen=True, eq=False)
 class _Read:
-    """A picture, uint8 [H,W,3] RGB, that waits to be segmented."""
+    """A picture, uint8 [H,W,3] RGB, that waits to be segmented, and the job's mask picture, uint8 [H,W]."""
 
     path: Path
     image: Pixels
+    mask: Pixels | None
 
 
 @dataclass(frozen=True, eq=False)
@@ -127,7 +128,7 @@ def run_job(predictor: Predictor, images: Sequence[Path], job: Job) -> Iterator[
     """
     inputs = {path.resolve() for path in _inputs(images, job)}
     with background_thread() as reader, background_thread() as writer:
-        pictures = ahead(_read, images, reader, _READ_AHEAD)
+        pictures = ahead(partial(_read, job.mask_path), images, reader, _READ_AHEAD)
         answers = (_answer(predictor, job, picture) for picture in pictures)
         yield from ahead(partial(_write, job.out, inputs), answers, writer, _WRITTEN_BEHIND)
 
@@ -136,8 +137,9 @@ def _inputs(images: Sequence[Path], job: Job) -> list[Path]:
     return [*images, job.mask_path] if job.mask_path else [*images]
 
 
-def _read(path: Path) -> _Read | Failed:
-    return _attempt(path, lambda: _Read(path, read_image(path)))
+def _read(mask_path: Path | None, path: Path) -> _Read | Failed:
+    # The mask too: reading silences PIL's warnings, which only one thread at a time can do and undo.
+    return _attempt(path, lambda: _Read(path, read_image(path), read_mask(mask_path) if mask_path else None))
 
 
 def _answer(predictor: Predictor, job: Job, picture: _Read | Failed) -> _Answered | Failed:
@@ -161,7 +163,7 @@ def _attempt(path: Path, step: Callable[[], Result]) -> Result | Failed:
 
 def _segment(predictor: Predictor, job: Job, picture: _Read) -> _Answered:
     predictor.set_image(picture.image)
-    prompts = _with_mask(predictor, job)
+    prompts = _with_mask(predictor, job, picture.mask)
     prediction = predictor.predict(prompts=prompts, multimask=job.multimask)
     masks = prediction.masks.reshape(-1, *picture.image.shape[:2])
     scores = prediction.iou_predictions.reshape(-1)
@@ -179,10 +181,10 @@ def _written(out: Path, inputs: set[Path], answer: _Answered) -> Segmented:
     return replace(answer.segmented, files={file: len(content) for file, content in files.items()})
 
 
-def _with_mask(predictor: Predictor, job: Job) -> Sequence[Prompt]:
-    if job.mask_path is None:
+def _with_mask(predictor: Predictor, job: Job, mask: Pixels | None) -> Sequence[Prompt]:
+    if mask is None:
         return job.prompts
-    logits = logits_from_mask(read_mask(job.mask_path), predictor.geometry)
+    logits = logits_from_mask(mask, predictor.geometry)
     return [replace(prompt, mask_input=logits) for prompt in job.prompts]
 
 
