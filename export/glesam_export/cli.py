@@ -24,10 +24,12 @@ app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_mar
 
 @app.command()
 def export(
+    ctx: typer.Context,
     checkpoint: Annotated[
         str | None,
         typer.Argument(
-            help="Folder that GleSam.save_pretrained wrote, or a hub id. Default: the shipped nano.",
+            help="Folder that GleSam.save_pretrained wrote, or a hub id. Default: the shipped nano. "
+            "With --triton also a finished bundle.",
             show_default=False,
         ),
     ] = None,
@@ -51,6 +53,10 @@ def export(
     opset: Annotated[
         int | None,
         typer.Option(metavar="N", help="ONNX opset, 18 to 20. Default: 18 (int8 with fp16: 19)."),
+    ] = None,
+    triton: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="Also a model repository for Triton (docs/triton.md)."),
     ] = None,
     calib_images: int8_options.CalibImages = None,
     calib_table: int8_options.CalibTable = None,
@@ -82,6 +88,10 @@ def export(
     float, 2 for any other error.
     """
     with one_line_errors("glesam-export"):
+        if triton and checkpoint and (Path(checkpoint) / "bundle.json").is_file():
+            _check_alone(ctx)
+            _write_triton(Path(checkpoint), triton)
+            return
         _check_options(precision, min_iou, opset)
         int8_options.check(method, high_precision, decoder_weights)
         given = {
@@ -116,6 +126,8 @@ def export(
             model, made_from = official.load(), official.files()
             name = model.config.name
         target = out or Path(f"glesam-{name}-{precision}")
+        if triton:
+            _check_triton(precision if precision != INT8 else high_precision, triton, target)
         int8 = None
         if precision == INT8:
             policy = Policy(tuple(include or ()), tuple(exclude or ()))
@@ -130,11 +142,48 @@ def export(
         needed = 19 if precision == INT8 and high_precision == "fp16" else 18  # of Q/DQ in fp16
         options = ExportOptions(precision, opset or needed, min_iou, int8)
         export_bundle(model, made_from, target, parity_images(images, typer.echo), options, typer.echo)
-    size = sum(path.stat().st_size for path in target.rglob("*") if path.is_file())
     typer.echo(
-        f"wrote {target}, {size / 2**20:.1f} MiB; "
+        f"wrote {target}, {_size(target) / 2**20:.1f} MiB; "
         f"next: glesam-run photo.jpg --box X0 Y0 X1 Y1 --bundle {target}"
     )
+    if triton:
+        with one_line_errors("glesam-export"):
+            _write_triton(target, triton)
+
+
+def _check_alone(ctx: typer.Context) -> None:
+    """A finished bundle is not exported again: what would change it has no effect."""
+    sources = {name: ctx.get_parameter_source(name) for name in ctx.params}
+    given = [name for name, source in sources.items() if source and source.name == "COMMANDLINE"]
+    others = [f"--{name.replace('_', '-')}" for name in given if name not in ("checkpoint", "triton")]
+    if others:
+        raise typer.BadParameter(
+            f"{ctx.params['checkpoint']} is a finished bundle; leave out {', '.join(others)}, "
+            "or give the checkpoint it was made from"
+        )
+
+
+def _check_triton(precision: str, triton: Path, out: Path) -> None:
+    """Before minutes are spent."""
+    from glesam_export.triton import check_triton
+
+    if triton.resolve() == out.resolve():
+        raise typer.BadParameter(f"--triton {triton} is the bundle's own folder; choose another one")
+    check_triton(precision, triton)
+
+
+def _write_triton(bundle: Path, triton: Path) -> None:
+    from glesam_export.triton import write_triton
+    from glesam_runtime import Bundle
+
+    write_triton(Bundle.open(bundle), triton)
+    typer.echo(
+        f"wrote {triton}, {_size(triton) / 2**20:.1f} MiB; next: tritonserver --model-repository {triton}"
+    )
+
+
+def _size(folder: Path) -> int:
+    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
 
 
 def _table(given: Path | None, made_from: Mapping[str, Path]) -> CalibrationTable:

@@ -9,29 +9,42 @@ import shutil
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 from glesam_export.errors import ExportError
 
 MANIFEST = "bundle.json"
+
+
+@dataclass(frozen=True)
+class FolderKind:
+    """A folder of this kind has the file `marker` in it; `option` of the command names another one."""
+
+    name: str
+    marker: str
+    option: str
+
+
+BUNDLE = FolderKind("a bundle", MANIFEST, "--out")
 _AT_FDCWD, _RENAME_EXCHANGE = -100, 2
 
 
 @contextmanager
-def replaced_folder(target: Path) -> Iterator[Path]:
+def replaced_folder(target: Path, kind: FolderKind = BUNDLE) -> Iterator[Path]:
     """Yields an empty folder beside `target` that takes its place once the block has ended well.
 
     Whenever the process dies, `target` is the old folder or the new one. A killed run's leftovers are
     removed by the next.
 
     Raises:
-        ExportError: `target` is something else than a bundle, or cannot be written beside.
+        ExportError: `target` is something else than `kind`, or cannot be written beside.
     """
     target = Path(os.path.realpath(target))  # a link stays, and what it points to is replaced
-    check_replaceable(target)
-    with scratch_folder(target) as partial:
+    check_replaceable(target, kind)
+    with scratch_folder(target, kind) as partial:
         yield partial
-        check_replaceable(target)  # an export takes minutes: something else may lie there by now
+        check_replaceable(target, kind)  # an export takes minutes: something else may lie there by now
         if target.exists():
             exchange(partial, target)
         else:
@@ -39,7 +52,7 @@ def replaced_folder(target: Path) -> Iterator[Path]:
 
 
 @contextmanager
-def scratch_folder(target: Path) -> Iterator[Path]:
+def scratch_folder(target: Path, kind: FolderKind = BUNDLE) -> Iterator[Path]:
     """Yields an empty folder beside `target` that is gone after the block; a killed run's, after the next."""
     partial = target.with_name(f".{target.name}.{os.getpid()}.partial")
     try:
@@ -48,7 +61,7 @@ def scratch_folder(target: Path) -> Iterator[Path]:
         partial.mkdir()
     except OSError as error:
         raise ExportError(
-            f"cannot write {target} ({error.strerror}); choose another folder with --out"
+            f"cannot write {target} ({error.strerror}); choose another folder with {kind.option}"
         ) from error
     try:
         yield partial
@@ -56,13 +69,14 @@ def scratch_folder(target: Path) -> Iterator[Path]:
         shutil.rmtree(partial, ignore_errors=True)
 
 
-def check_replaceable(target: Path) -> None:
-    """Raises ExportError where `target` holds anything but a bundle: it would be deleted."""
-    if target.is_dir() and ((target / MANIFEST).is_file() or not any(target.iterdir())):
+def check_replaceable(target: Path, kind: FolderKind = BUNDLE) -> None:
+    """Raises ExportError where `target` holds anything but one of its kind: it would be deleted."""
+    if target.is_dir() and ((target / kind.marker).is_file() or not any(target.iterdir())):
         return
     if target.exists():
         raise ExportError(
-            f"{target} exists and is not a bundle; choose another folder with --out, or move it away"
+            f"{target} exists and is not {kind.name}; choose another folder with {kind.option}, "
+            "or move it away"
         )
 
 

@@ -45,11 +45,11 @@ def png_bytes(picture: Image.Image) -> bytes:
     return buffer.getvalue()
 
 
-def write_files(contents: Mapping[Path, bytes]) -> None:
+def write_files(contents: Mapping[Path, bytes], option: str = "--out") -> None:
     """Write all files or none that could be seen half-written; folders are made as needed.
 
     Each is written under a temporary name in its own folder and renamed once all are complete.
-    Raises OutputError where the folder or the disk refuses.
+    Raises OutputError where the folder or the disk refuses; `option` chooses another one.
     """
     temporary = {path: path.with_name(f".{path.name}.{os.getpid()}.tmp") for path in contents}
     try:
@@ -63,7 +63,7 @@ def write_files(contents: Mapping[Path, bytes]) -> None:
     except OSError as error:
         raise OutputError(
             f"cannot write {error.filename or next(iter(contents))} ({error.strerror}); "
-            "choose another folder with --out, or free some space"
+            f"choose another folder with {option}, or free some space"
         ) from error
     finally:
         for leftover in temporary.values():

@@ -18,12 +18,25 @@ _Kind = TypeVar("_Kind", dict[str, object], list[object], str, bool)
 
 
 @dataclass(frozen=True)
+class Int8Layers:
+    """The layers of a graph that compute in int8, by name, and those that could and were left in float."""
+
+    layers: tuple[str, ...]
+    left: tuple[str, ...]
+
+
+@dataclass(frozen=True)
 class Graph:
-    """One ONNX graph of a bundle: its file in the folder, its precision, its tensors."""
+    """One ONNX graph of a bundle: its file in the folder, its precision, its tensors.
+
+    `fp32_islands` maps what is kept in fp32 to the reason; `int8` is there where layers compute in int8.
+    """
 
     file: str
     precision: str
     spec: GraphSpec
+    fp32_islands: Mapping[str, str]
+    int8: Int8Layers | None
 
 
 @dataclass(frozen=True)
@@ -52,6 +65,11 @@ class Manifest:
     files: Mapping[str, FileRecord]
     made_from: Mapping[str, object]
     parity: Mapping[str, object]
+
+    def graph_files(self, name: str) -> list[str]:
+        """The names in `files` of graph `name`: its own and, for large weights, the one beside it."""
+        file = self.graphs[name].file
+        return [each for each in (file, f"{file}.data") if each in self.files]
 
 
 def parse_manifest(text: bytes) -> Manifest:
@@ -122,10 +140,20 @@ def _graph(graph: _Fields, files: Mapping[str, FileRecord], expected: GraphSpec)
     file = graph.get("file", str)
     if file not in files:
         raise _refuse(f"{graph.where}file", "a path listed under files", file)
-    graph.get("fp32_islands", dict)
+    islands = graph.fields("fp32_islands")
     _check_tensors(f"{graph.where}inputs", graph.tensors("inputs"), expected.inputs)
     _check_tensors(f"{graph.where}outputs", graph.tensors("outputs"), expected.outputs)
-    return Graph(file, graph.get("precision", str), expected)
+    return Graph(
+        file,
+        graph.get("precision", str),
+        expected,
+        {island: islands.get(island, str) for island in islands.values},
+        _int8(graph.fields("int8")) if "int8" in graph.values else None,
+    )
+
+
+def _int8(record: _Fields) -> Int8Layers:
+    return Int8Layers(record.strings("layers"), record.strings("left"))
 
 
 def _check_tensors(where: str, found: tuple[TensorSpec, ...], expected: tuple[TensorSpec, ...]) -> None:
@@ -173,6 +201,12 @@ class _Fields:
             raise _refuse(f"{self.where}{name}", "three numbers (R, G, B)", values)
         red, green, blue = (_number(f"{self.where}{name}", value, positive) for value in values)
         return red, green, blue
+
+    def strings(self, name: str) -> tuple[str, ...]:
+        values = self.get(name, list)
+        if not all(isinstance(value, str) for value in values):
+            raise _refuse(f"{self.where}{name}", "a list of strings", values)
+        return tuple(map(str, values))
 
     def tensors(self, name: str) -> tuple[TensorSpec, ...]:
         where = f"{self.where}{name}"

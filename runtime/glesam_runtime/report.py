@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 from .automatic.job import SegmentedAll
 from .automatic.report import automatic_json, automatic_lines
@@ -34,35 +35,32 @@ def picture_lines(result: Segmented | SegmentedAll) -> list[str]:
     return [*lines, f"  overlay  {overlay}", f"  milliseconds  {stages}"]
 
 
-def closing_line(results: Sequence[Segmented | SegmentedAll]) -> str:
-    """What was written, how large, and the next command."""
-    sizes = [size for result in results for size in result.files.values()]
-    overlay = list(results[-1].files)[-1]
+def closing_line(written: Sequence[Mapping[Path, int]]) -> str:
+    """What was written for each picture, how large [bytes], and the next command."""
+    sizes = [size for files in written for size in files.values()]
+    overlay = list(written[-1])[-1]
     return (
         f"wrote {len(sizes)} files to {overlay.parent}, {sum(sizes) / 1000:.1f} kB; next: xdg-open {overlay}"
     )
 
 
 def json_document(
-    bundle: Bundle, backend: str, enhance: bool, results: Sequence[Segmented | SegmentedAll | Failed]
+    bundle: Bundle, backend: str, enhance: bool, pictures: Sequence[Json], failures: Sequence[Failed]
 ) -> Json:
-    """Everything as one object; masks as COCO RLE. Sizes in pixels, times in milliseconds."""
+    """Everything as one object, with a picture_json() of each picture."""
     return {
         "model": bundle.manifest.name,
         "precision": bundle.manifest.precision,
         "bundle_sha256": bundle.hash,
         "backend": backend,
         "enhance": enhance,
-        "images": [_picture(result) for result in results if not isinstance(result, Failed)],
-        "failures": [
-            {"image": str(result.path), "error": result.reason}
-            for result in results
-            if isinstance(result, Failed)
-        ],
+        "images": pictures,
+        "failures": [{"image": str(failed.path), "error": failed.reason} for failed in failures],
     }
 
 
-def _picture(result: Segmented | SegmentedAll) -> Json:
+def picture_json(result: Segmented | SegmentedAll) -> Json:
+    """One picture's results; masks as COCO RLE. Sizes in pixels, times in milliseconds."""
     if isinstance(result, SegmentedAll):
         return automatic_json(result)
     *mask_files, overlay = result.files

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import json
+import os
+import shutil
 import subprocess
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
+import pytest
 from PIL import Image
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
@@ -33,3 +38,23 @@ def test_the_side_by_side_picture_shows_three_panels_that_differ(tmp_path: Path)
     assert panels[0].shape == (512, 512, 3)
     assert not np.array_equal(panels[0], panels[1])
     assert not np.array_equal(panels[1], panels[2])
+
+
+@pytest.mark.skipif(find_spec("ray") is None, reason="ray is not installed: pip install 'glesam[ray]'")
+def test_a_folder_with_ray_answers_every_picture_and_names_a_bad_one(tmp_path: Path) -> None:
+    folder, out = tmp_path / "pictures", tmp_path / "out"
+    folder.mkdir()
+    for name in ("a", "b", "c"):
+        shutil.copy(PHOTO_AND_BOX[0], folder / f"{name}.jpg")
+    (folder / "bad.jpg").write_bytes(b"no picture")
+    command = [sys.executable, str(EXAMPLES / "03_a_folder_with_ray.py"), str(folder), str(out)]
+    # A home of its own, where Ray leaves its files; no usage report.
+    quiet = {"HOME": str(tmp_path), "RAY_USAGE_STATS_ENABLED": "0", "RAY_AUTH_MODE": "disabled"}
+    done = subprocess.run(command, capture_output=True, text=True, env=os.environ | quiet, timeout=300)
+    assert done.returncode == 0, done.stderr
+    rows = [json.loads(line) for path in out.glob("*.json") for line in path.read_text().splitlines()]
+    found = {Path(row["path"]).stem: row for row in rows}
+    assert set(found) == {"a", "b", "c", "bad"}
+    assert "unknown format" in found["bad"]["error"] and found["bad"]["counts"] is None
+    assert found["a"]["counts"] == found["b"]["counts"] == found["c"]["counts"]
+    assert found["a"]["size"] == [512, 512] and found["a"]["error"] is None

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -134,6 +137,68 @@ def test_a_bad_picture_among_several_is_reported_and_the_rest_kept(
     assert [each["image"] for each in document["failures"]] == [str(bad)]
     assert len(document["images"]) == 1
     assert f"error: {bad}: expected a picture" in result.stderr
+
+
+def pictures(folder: Path, count: int) -> list[Path]:
+    """Each with a square of its own size and place."""
+    rng = np.random.default_rng(1)
+    paths = [folder / f"{chr(ord('z') - number)}.png" for number in range(count)]
+    for path in paths:
+        size = tuple(rng.integers(90, 200, 2).tolist())
+        Image.fromarray(rng.integers(0, 256, (*size, 3), np.uint8)).save(path)
+    return paths
+
+
+def test_many_pictures_answer_in_their_order_as_each_does_alone(
+    run: Run, tmp_path: Path, bundle_path: Path
+) -> None:
+    paths = pictures(tmp_path, 6)
+    paths[3].write_bytes(paths[3].read_bytes()[:200])
+    box = ("--box", 10, 10, 80, 70)
+    document = json.loads(run(*paths, *box, "--json").stdout)
+    good = [path for path in paths if path != paths[3]]
+    assert [picture["image"] for picture in document["images"]] == [str(path) for path in good]
+    assert [failure["image"] for failure in document["failures"]] == [str(paths[3])]
+    alone = Run(bundle_path, tmp_path / "alone")
+    for path, picture in zip(good, document["images"], strict=True):
+        (single,) = json.loads(alone(path, *box, "--json").stdout)["images"]
+        assert picture["masks"][0]["segmentation"] == single["masks"][0]["segmentation"]
+        assert picture["masks"][0]["iou_prediction"] == single["masks"][0]["iou_prediction"]
+        assert set(picture["timings_ms"]) == set(single["timings_ms"])
+    for name in run.names():
+        assert (run.out / name).read_bytes() == (alone.out / name).read_bytes()
+
+
+def test_json_is_one_document_though_every_picture_is_bad(run: Run, tmp_path: Path) -> None:
+    paths = [tmp_path / "a.jpg", tmp_path / "b.jpg"]
+    for path in paths:
+        path.write_bytes(b"no picture")
+    result = run(*paths, *BOX, "--json")
+    assert result.exit_code == 2
+    document = json.loads(result.stdout)
+    assert document["images"] == []
+    assert [failure["image"] for failure in document["failures"]] == list(map(str, paths))
+
+
+def test_an_interrupt_leaves_whole_files_and_no_others(bundle_path: Path, tmp_path: Path) -> None:
+    paths, out = [tmp_path / f"{number}.png" for number in range(20)], tmp_path / "out"
+    for path in paths:
+        Image.new("RGB", (1500, 1200), "grey").save(path)
+    arguments = [*map(str, paths), *BOX, "--bundle", str(bundle_path), "--out", str(out)]
+    program = "from glesam_runtime.cli.run import main; main()"
+    command = [sys.executable, "-u", "-c", program, *arguments]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stdout and process.stdout.readline()
+        process.send_signal(signal.SIGINT)
+        _, errors = process.communicate(timeout=60)
+    assert process.returncode != 0
+    assert "Traceback" not in errors
+    found = sorted(path.name for path in out.iterdir())
+    stems = {name.split(".")[0] for name in found}
+    assert 0 < len(stems) < len(paths)
+    assert found == sorted(f"{stem}.{kind}.png" for stem in stems for kind in ("mask0", "overlay"))
+    for name in found:
+        mask_in(out / name)
 
 
 def test_running_twice_replaces_the_results(run: Run, photo: Path) -> None:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Annotated
@@ -17,7 +18,7 @@ from ..engines import KNOWN_BACKENDS, pick_backend
 from ..job import Failed, Job, Segmented, check_paths, combine_prompts, run_job
 from ..predictor import Predictor
 from ..preprocess import RESIZES
-from ..report import closing_line, json_document, model_line, picture_lines
+from ..report import Json, closing_line, json_document, model_line, picture_json, picture_lines
 from . import automatic, coordinates
 from .errors import EXIT_STATUS, complain, one_line_errors
 from .progress import counter, track
@@ -122,13 +123,15 @@ def run(
                 if auto
                 else track(run_job(predictor, images, job), len(images), "pictures")
             )
-            shown = [_show(result, to_stderr=as_json) for result in results]
-        written = [result for result in shown if not isinstance(result, Failed)]
+            shown = [_show(result, as_json) for result in results]
+        failures = [each for each in shown if isinstance(each, Failed)]
+        written = [each for each in shown if isinstance(each, _Written)]
         if written:
-            typer.echo(closing_line(written), err=as_json)
-        if written and as_json:
-            typer.echo(json.dumps(json_document(opened, chosen, not no_enhance, shown)))
-    if len(written) < len(shown):
+            typer.echo(closing_line([each.files for each in written]), err=as_json)
+        if as_json:
+            pictures = [each.document for each in written]
+            typer.echo(json.dumps(json_document(opened, chosen, not no_enhance, pictures, failures)))
+    if failures:
         raise typer.Exit(EXIT_STATUS)
 
 
@@ -142,12 +145,20 @@ def _everything(
         yield from run_automatic(predictor, images, options, out, on_points)
 
 
-def _show(result: _Result, to_stderr: bool) -> _Result:
+@dataclass(frozen=True)
+class _Written:
+    """What is kept of a picture: the masks of a thousand would not fit into memory."""
+
+    files: Mapping[Path, int]
+    document: Json
+
+
+def _show(result: _Result, as_json: bool) -> _Written | Failed:
     if isinstance(result, Failed):
         complain(result.reason)
-    else:
-        typer.echo("\n".join(picture_lines(result)), err=to_stderr)
-    return result
+        return result
+    typer.echo("\n".join(picture_lines(result)), err=as_json)
+    return _Written(result.files, picture_json(result) if as_json else {})
 
 
 def main() -> None:

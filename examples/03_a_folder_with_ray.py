@@ -1,0 +1,51 @@
+"""Every picture of a folder, on all machines of a Ray cluster (or on this one): masks as JSON lines.
+
+pip install 'glesam[ray]'
+python examples/03_a_folder_with_ray.py FOLDER OUT [ACTORS]
+
+The prompt is the middle of each picture. A cluster's machines have to see FOLDER and OUT under the same path.
+"""
+
+import sys
+from pathlib import Path
+
+import ray
+
+from glesam_runtime import GlesamError, Predictor, read_image
+from glesam_runtime.rle import rle_from_mask
+
+folder, out, *actors = sys.argv[1:]
+
+
+class Segment:
+    """One actor: opens the model once, then segments the pictures that Ray sends it."""
+
+    def __init__(self) -> None:
+        self.predictor = Predictor.from_bundle()
+
+    def __call__(self, batch: dict) -> dict:
+        rows = [self.segment(path) for path in batch["path"]]
+        return {name: [row[name] for row in rows] for name in rows[0]}
+
+    def segment(self, path: str) -> dict:
+        row = {"path": path, "score": None, "size": None, "counts": None, "error": None}
+        try:
+            image = read_image(path)
+            self.predictor.set_image(image)
+            height, width = image.shape[:2]
+            prediction = self.predictor.predict(points=[(width // 2, height // 2)])
+        except GlesamError as error:  # a bad picture does not stop the rest
+            return row | {"error": str(error)}
+        score = round(float(prediction.iou_predictions[0]), 6)
+        return row | {"score": score, **rle_from_mask(prediction.masks[0])}
+
+
+paths = sorted(str(path.resolve()) for path in Path(folder).glob("*.jpg"))
+segmented = ray.data.from_items([{"path": path} for path in paths]).map_batches(
+    Segment,
+    batch_size=8,
+    compute=ray.data.ActorPoolStrategy(size=int(actors[0]) if actors else 1),
+    num_cpus=1,  # what Ray counts; for a GPU backend: num_gpus=1
+)
+segmented.write_json(Path(out).resolve().as_uri())
+print(f"wrote {len(paths)} lines to {out}")

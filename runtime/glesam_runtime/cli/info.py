@@ -1,0 +1,45 @@
+"""glesam-info: what is this bundle, and what does this machine have for it?"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ..bundle import Bundle
+from ..console import show
+from ..info import info, json_document
+from ..info_report import tables
+from .errors import one_line_errors
+
+app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
+
+
+@app.command()
+def run(
+    bundle: Annotated[
+        Path | None,
+        typer.Argument(metavar="BUNDLE", help="A folder. Default: the shipped model.", show_default=False),
+    ] = None,
+    verbose: Annotated[
+        bool, typer.Option("--verbose", help="Name every fp32 island with its reason, every int8 layer.")
+    ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Everything as one JSON object on stdout.")] = False,
+) -> None:
+    """Show a bundle: graphs, precisions, parity at export, files, cached engines, and backends here.
+
+    Every file is hashed first; a damaged bundle is refused.
+    """
+    with one_line_errors():
+        found = info(Bundle.open(bundle))
+        if as_json:
+            typer.echo(json.dumps(json_document(found), indent=2))
+        else:
+            show(tables(found, verbose))
+
+
+def main() -> None:
+    """The console script."""
+    app()

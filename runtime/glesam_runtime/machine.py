@@ -1,0 +1,176 @@
+"""What this machine is, as far as it says so itself. A figure of speed means nothing without it."""
+
+from __future__ import annotations
+
+import os
+import platform
+import subprocess
+import sys
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+LIBRARIES = (
+    "glesam",
+    "numpy",
+    "onnxruntime",
+    "onnxruntime-gpu",
+    "openvino",
+    "tensorrt",
+    "tensorrt-rtx",
+    "cuda-bindings",
+)
+"""Names for pip of what a figure depends on."""
+_GPU_FIELDS = "name,driver_version,memory.total,enforced.power.limit"
+_TIMEOUT_S = 10
+
+
+@dataclass(frozen=True)
+class Gpu:
+    """One GPU in nvidia-smi's words; what it does not know is None. Memory in MiB, power in W."""
+
+    name: str
+    driver: str | None
+    memory_mib: float | None
+    power_limit_w: float | None
+
+
+@dataclass(frozen=True)
+class Machine:
+    """`cores` are those that this process may use. `board`, `cpu_governor` and `power_mode` (nvpmodel's,
+    on a Jetson) are None where the machine does not say."""
+
+    system: str
+    python: str
+    cpu: str
+    cores: int
+    cpu_governor: str | None
+    memory_bytes: int | None
+    board: str | None
+    power_mode: str | None
+    gpus: tuple[Gpu, ...]
+    libraries: dict[str, str]
+
+
+@dataclass(frozen=True)
+class HostMemory:
+    """This process's resident memory [bytes], now and at its highest since it began.
+
+    It counts Python, the libraries, and the pages of mapped files, such as weights, that are in memory; not
+    the device's memory, nor other processes. None where the system does not say.
+    """
+
+    now: int | None
+    peak: int | None
+
+
+@dataclass(frozen=True)
+class DeviceMemory:
+    """What this process holds of the GPUs' memory [bytes], or None and the reason why nobody knows."""
+
+    held: int | None
+    reason: str
+
+
+def this_machine() -> Machine:
+    """Reads /proc and /sys, and asks nvidia-smi and nvpmodel where they are."""
+    return Machine(
+        system=f"{platform.system()} {platform.release()} {platform.machine()}",
+        python=platform.python_version(),
+        cpu=_field(Path("/proc/cpuinfo"), "model name") or platform.processor() or platform.machine(),
+        cores=len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1,
+        cpu_governor=_text(Path("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor")),
+        memory_bytes=_kib(Path("/proc/meminfo"), "MemTotal"),
+        board=_text(Path("/proc/device-tree/model")),
+        power_mode=_power_mode(_ask("nvpmodel", "-q")),
+        gpus=_gpus(_ask("nvidia-smi", f"--query-gpu={_GPU_FIELDS}", "--format=csv,noheader,nounits")),
+        libraries=installed(LIBRARIES),
+    )
+
+
+def host_memory() -> HostMemory:
+    """From /proc: getrusage's peak would be the parent's where that was larger before it started us."""
+    status = Path("/proc/self/status")
+    return HostMemory(_kib(status, "VmRSS"), _kib(status, "VmHWM"))
+
+
+def device_memory() -> DeviceMemory:
+    """As nvidia-smi counts it for this process, over all GPUs."""
+    answer = _ask("nvidia-smi", "--query-compute-apps=pid,used_memory", "--format=csv,noheader,nounits")
+    if answer is None:
+        return DeviceMemory(None, "there is no nvidia-smi to ask, or it failed")
+    rows = [[word.strip() for word in line.split(",")] for line in answer.splitlines()]
+    own = [_number(row[1]) for row in rows if len(row) == 2 and row[0] == str(os.getpid())]
+    known = [mib for mib in own if mib is not None]
+    if not own:
+        return DeviceMemory(None, "nvidia-smi lists no memory of this process: no GPU used, or a container")
+    if len(known) < len(own):
+        return DeviceMemory(None, "nvidia-smi does not know the memory of a process on this GPU")
+    return DeviceMemory(int(sum(known) * 2**20), "as nvidia-smi counts it")
+
+
+def installed(names: tuple[str, ...]) -> dict[str, str]:
+    """The versions of those packages that are here, by their names for pip."""
+    found = {}
+    for name in names:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+def _gpus(answer: str | None) -> tuple[Gpu, ...]:
+    rows = [[word.strip() for word in line.split(",")] for line in (answer or "").splitlines()]
+    return tuple(
+        Gpu(row[0], row[1] if row[1][:1].isdigit() else None, _number(row[2]), _number(row[3]))
+        for row in rows
+        if len(row) == 4
+    )
+
+
+def _power_mode(answer: str | None) -> str | None:
+    """ "NV Power Mode: MAXN", then its number on a line of its own."""
+    for line in (answer or "").splitlines():
+        name, colon, mode = line.partition(":")
+        if colon and name.strip().lower().endswith("power mode"):
+            return mode.strip() or None
+    return None
+
+
+def _ask(*command: str) -> str | None:
+    """What a command answers; None where it is absent, fails, or does not come to an end."""
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=_TIMEOUT_S)
+    except (OSError, ValueError, subprocess.TimeoutExpired):
+        return None
+    return done.stdout if done.returncode == 0 else None
+
+
+def _kib(path: Path, name: str) -> int | None:
+    words = (_field(path, name) or "").split()
+    return int(words[0]) * 1024 if words and words[0].isdigit() else None
+
+
+def _field(path: Path, name: str) -> str | None:
+    """The first "name: value" of a file in /proc."""
+    for line in (_text(path) or "").splitlines():
+        key, _, value = line.partition(":")
+        if key.strip() == name:
+            return value.strip()
+    return None
+
+
+def _text(path: Path) -> str | None:
+    try:
+        return path.read_text(errors="replace").strip("\0\n ") or None
+    except OSError:
+        return None
+
+
+def _number(word: str) -> float | None:
+    """None for "[N/A]" and "[Not Supported]"."""
+    try:
+        return float(word)
+    except ValueError:
+        return None

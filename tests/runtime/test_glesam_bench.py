@@ -1,0 +1,137 @@
+"""glesam-bench from the outside: what it measures, what it says, what it refuses."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+from typer.testing import CliRunner, Result
+
+from glesam_runtime import Bundle, predictor
+from glesam_runtime.bench import Plan, bench, synthetic_image
+from glesam_runtime.cli.bench import app
+from glesam_runtime.engines import open_engines
+from glesam_runtime.engines.base import Engine
+from glesam_runtime.engines.fake import FakeEngine
+from glesam_runtime.preprocess import Pixels
+
+SHORT = ("--rounds", 4, "--warmup", 1, "--prompts", "1,3", "--threads", "1,2")
+
+
+def run(*arguments: object) -> Result:
+    return CliRunner().invoke(app, [*map(str, arguments)])
+
+
+def document(*arguments: object) -> dict[str, Any]:
+    result = run(*arguments, *SHORT, "--json", "-")
+    assert result.exit_code == 0, result.output
+    found: dict[str, Any] = json.loads(result.stdout)
+    return found
+
+
+def test_every_stage_has_its_percentiles(bundle_path: Path) -> None:
+    stages = document(bundle_path)["stages_ms"]
+    assert list(stages) == ["preprocess", "encode", "enhance", "decode", "postprocess", "image to mask"]
+    for spread in stages.values():
+        assert 0 < spread["p50"] <= spread["p90"] <= spread["p99"]
+    parts = sum(spread["mean"] for stage, spread in stages.items() if stage != "image to mask")
+    assert parts < stages["image to mask"]["mean"]
+
+
+def test_the_document_says_what_was_measured_on_what(bundle_path: Path) -> None:
+    found = document(bundle_path)
+    assert found["format_version"] == 1
+    assert found["bundle_sha256"] == Bundle.open(bundle_path).hash
+    assert (found["backend"], found["warmup"], found["rounds"]) == ("onnxruntime", 1, 4)
+    assert found["image"]["source"] == "synthetic noise"
+    assert found["image"]["box"] == [160, 120, 480, 360]
+    assert [each["prompts"] for each in found["prompts"]] == [1, 3]
+    assert [(each["threads"], each["images"]) for each in found["threads"]] == [(1, 4), (2, 8)]
+    assert set(found["first_run"]) == {"load_ms", "set_image_ms", "predict_ms"}
+    assert found["memory"]["peak_bytes"] >= found["memory"]["before_bytes"] > 0
+    assert found["memory"]["device_bytes"] is None and found["memory"]["device_reason"]
+    assert found["machine"]["libraries"]["onnxruntime"]
+
+
+def test_a_picture_of_ones_own_is_known_by_its_pixels(
+    bundle_path: Path, image: Pixels, tmp_path: Path
+) -> None:
+    for name in ("one.png", "two.bmp"):
+        Image.fromarray(image).save(tmp_path / name)
+    box = ("--box", 1, 2, 30, 40)
+    first, second = (document(bundle_path, "--image", tmp_path / n, *box) for n in ("one.png", "two.bmp"))
+    assert first["image"] | {"source": ""} == second["image"] | {"source": ""}
+    assert (first["image"]["width"], first["image"]["height"]) == (128, 96)
+    assert first["image"]["box"] == [1, 2, 30, 40]
+
+
+def test_the_synthetic_picture_is_always_the_same() -> None:
+    np.testing.assert_array_equal(synthetic_image(), synthetic_image())
+
+
+def test_people_get_tables_that_fit_80_columns(
+    bundle_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    file = tmp_path / "new/bench.json"
+    result = run(bundle_path, *SHORT, "--json", file)
+    assert result.exit_code == 0, result.output
+    for word in ("one picture, one prompt [ms]", "p99", "prompts/s", "pictures/s", "at the peak", "noise"):
+        assert word in result.stdout
+    assert "…" not in result.stdout
+    last = result.stdout.splitlines()[-1]
+    assert last.startswith(f"wrote {file}, ")
+    assert max(map(len, result.stdout.splitlines()[:-1])) <= 80
+    assert json.loads(file.read_text())["rounds"] == 4
+    assert list(file.parent.iterdir()) == [file]
+
+
+def test_rounds_and_warm_up_are_what_was_asked(bundle_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    fakes: dict[str, FakeEngine] = {}
+
+    def counted(backend: str, bundle: Bundle, enhance: bool) -> dict[str, Engine]:
+        engines = open_engines(backend, bundle, enhance)
+        fakes.update({name: FakeEngine(engine.spec, engine) for name, engine in engines.items()})
+        return dict(fakes)
+
+    monkeypatch.setattr(predictor, "open_engines", counted)
+    bench(Bundle.open(bundle_path), synthetic_image(), plan=Plan(2, 3, (1, 7), (1, 4)))
+    pictures = 1 + 5 + 5 * (1 + 4)
+    assert [len(fakes[name].calls) for name in ("image_encoder", "gle")] == [pictures, pictures]
+    prompts = [len(feeds["point_labels"]) for feeds in fakes["mask_decoder"].calls]
+    assert prompts.count(7) == 5
+    assert prompts.count(1) == pictures + 5
+
+
+def refusal(result: Result) -> str:
+    assert result.exit_code == 2, result.output
+    line = result.stderr.splitlines()[-1]
+    assert line.startswith("error: ")
+    return line
+
+
+@pytest.mark.parametrize("numbers", ["", "0", "1,,2", "1 2", "-1", "1.5", "many", "²", "99999"])
+@pytest.mark.parametrize("option", ["--prompts", "--threads"])
+def test_a_list_that_is_none_is_refused(bundle_path: Path, option: str, numbers: str) -> None:
+    message = refusal(run(bundle_path, option, numbers))
+    assert f"{option}: expected numbers from 1 to 9999 with commas, found {numbers!r}" in message
+
+
+def test_what_cannot_be_measured_is_refused_in_one_line(bundle_path: Path, tmp_path: Path) -> None:
+    assert "unknown" in refusal(run(bundle_path, "--backend", "abacus"))
+    assert "expected a folder with bundle.json" in refusal(run(tmp_path / "none"))
+    assert "expected a picture, found nothing" in refusal(run(bundle_path, "--image", tmp_path / "none.jpg"))
+    assert "expected 0 <= X0 < X1 <= 640" in refusal(run(bundle_path, "--box", 0, 0, 641, 9))
+    assert "expected one --box, found 2" in refusal(run(bundle_path, *("--box", 0, 0, 9, 9) * 2))
+    assert "expected a file, found a folder" in refusal(run(bundle_path, "--json", tmp_path))
+
+
+def test_figures_that_cannot_be_written_are_shown_all_the_same(bundle_path: Path, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    result = run(bundle_path, *SHORT, "--json", tmp_path / "file/bench.json")
+    assert "choose another folder with --json" in refusal(result)
+    assert "pictures/s" in result.stdout
