@@ -58,9 +58,7 @@ def run(
         library = load_library(backend)
         gpus = choose_gpus(library, target)
         options = BuildOptions(workspace, timing_cache, Profile(num_prompts=(1, 1, max_prompts)))
-        typer.echo(
-            f"{opened.manifest.name} {opened.manifest.precision}, {backend} {library.version}", err=True
-        )
+        typer.echo(model_line(opened, f"{backend} {library.version}"), err=True)
         records = []
         for gpu in gpus:
             for name in opened.manifest.graphs:

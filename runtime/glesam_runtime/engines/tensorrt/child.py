@@ -2,7 +2,7 @@
 
     python -m glesam_runtime.engines.tensorrt.child REQUEST      REQUEST is a Request as JSON
 
-On stdout one JSON object a line: {"progress": ...}, {"note": ...}, and last {"done": ...} or {"refused": ...}.
+On stdout an object of JSON a line: {"progress": ...}, {"note": ...}; last {"done": ...} or {"refused": ...}.
 """
 
 from __future__ import annotations
@@ -108,7 +108,7 @@ def parse(parser: Any, path: str) -> None:  # noqa: ANN401
 
 
 def _complaint(error: Any) -> str:  # noqa: ANN401
-    where = f"node {error.node_name()} ({error.node_operator()}): " if error.node_name() else ""
+    where = f"node {error.node_name()} ({error.node_operator()}): " if error.node_operator() else ""
     return where + " ".join(error.desc().split())
 
 
@@ -178,11 +178,12 @@ def save_timing_cache(config: Any, path: Path) -> None:  # noqa: ANN401
 
 def inspected(trt: Any, log: Any, plan: Any) -> str:  # noqa: ANN401
     """The table of layers as the engine itself tells it; the same lines as in the build's log."""
-    engine = trt.Runtime(log).deserialize_cuda_engine(plan)
+    runtime = trt.Runtime(log)
+    engine = runtime.deserialize_cuda_engine(plan)
     if engine is None:
         raise Refused(f"the engine cannot be opened here: {(log.errors or ['no reason given'])[-1]}")
-    table: str = engine.create_engine_inspector().get_engine_information(trt.LayerInformationFormat.ONELINE)
-    return table
+    inspector = engine.create_engine_inspector()
+    return str(inspector.get_engine_information(trt.LayerInformationFormat.ONELINE))
 
 
 if __name__ == "__main__":

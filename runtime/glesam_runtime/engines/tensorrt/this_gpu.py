@@ -8,11 +8,11 @@ from ...engine_cache import Gpu
 def this_gpu() -> Gpu | None:
     """The first GPU; None where there is none, no driver, or no cuda-python to ask with."""
     try:
-        from cuda.bindings import runtime  # type: ignore[import-untyped]
+        from cuda.bindings import runtime as cudart  # type: ignore[import-untyped]
     except ImportError:
         return None
-    error, properties = runtime.cudaGetDeviceProperties(0)
-    if error != runtime.cudaError_t.cudaSuccess:
+    error, properties = cudart.cudaGetDeviceProperties(0)
+    if error != cudart.cudaError_t.cudaSuccess:
         return None
     name = properties.name.decode() if isinstance(properties.name, bytes) else str(properties.name)
     return Gpu(name.rstrip("\0"), 10 * properties.major + properties.minor)
