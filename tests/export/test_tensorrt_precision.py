@@ -1,4 +1,4 @@
-"""TensorRT for RTX builds what glesam-export writes, in the precision that bundle.json says, without a GPU."""
+"""TensorRT for RTX builds what glesam-export writes, in the precision of bundle.json, without a GPU."""
 
 from __future__ import annotations
 
