@@ -34,7 +34,7 @@ def insert_qdq(
         scale_type: scales are rounded to it before anything is divided by them, so that the conversion
             to it changes nothing: np.float16 or np.float32.
     """
-    zero_point = _initializer(graph, "int8_zero_point", np.array(0, np.int8))
+    zero_point = initializer(graph, "int8_zero_point", np.array(0, np.int8))
     activations: dict[ir.Value, ir.Value] = {}
     weights: dict[ir.Value, ir.Value] = {}
     for layer in layers:
@@ -85,7 +85,7 @@ def weight_error(layer: Layer, scale_type: type[np.floating]) -> NDArray[np.floa
 
 
 def _quantized(graph: ir.Graph, value: ir.Value, scale: np.float32, zero_point: ir.Value) -> ir.Value:
-    scale_value = _initializer(graph, f"{value.name}_scale", np.array(scale))
+    scale_value = initializer(graph, f"{value.name}_scale", np.array(scale))
     steps = _value(f"{value.name}_int8", value.shape, ir.DataType.INT8)
     restored = _value(f"{value.name}_dequantized", value.shape, ir.DataType.FLOAT)
     graph.extend(
@@ -111,8 +111,8 @@ def dequantized_weight(
     lazy = ir.LazyTensor(convert, dtype=ir.DataType.INT8, shape=shape, name=name)
     steps = ir.Value(name=name, shape=shape, type=ir.TensorType(ir.DataType.INT8), const_value=lazy)
     graph.register_initializer(steps)
-    scale_value = _initializer(graph, f"{weight.name}_scale", scales)
-    zero_points = _initializer(graph, f"{weight.name}_zero_point", np.zeros(len(scales), np.int8))
+    scale_value = initializer(graph, f"{weight.name}_scale", scales)
+    zero_points = initializer(graph, f"{weight.name}_zero_point", np.zeros(len(scales), np.int8))
     restored = _value(f"{weight.name}_dequantized", shape, ir.DataType.FLOAT)
     attributes = [ir.AttrInt64("axis", axis)]
     graph.append(
@@ -121,7 +121,7 @@ def dequantized_weight(
     return restored
 
 
-def _initializer(graph: ir.Graph, name: str, array: NDArray[np.generic]) -> ir.Value:
+def initializer(graph: ir.Graph, name: str, array: NDArray[np.generic]) -> ir.Value:
     tensor = ir.Tensor(array, name=name)
     value = ir.Value(
         name=name, shape=ir.Shape(array.shape), type=ir.TensorType(tensor.dtype), const_value=tensor

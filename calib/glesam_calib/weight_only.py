@@ -1,9 +1,11 @@
 """Weights kept in int8 for a graph that computes in float: a quarter of the bytes, the same arithmetic.
 
-    int8 weight -> DequantizeLinear -> (Transpose) -> Conv | ConvTranspose | MatMul | Gemm
+    int8 weight -> DequantizeLinear (scale 1) -> Mul (scales) -> Conv | ConvTranspose | MatMul | Gemm
 
 For the mask decoder: its activations and sums stay in high precision, but in a small bundle its weights are
-half of all bytes.
+half of all bytes. The scales are applied by Mul, and a weight that a Transpose turns is stored turned: the
+builder of TensorRT for RTX 1.7.1 ends in a segmentation fault on DequantizeLinear (scales) -> MatMul and on
+DequantizeLinear -> Transpose -> MatMul where a decoder has many of them.
 """
 
 from __future__ import annotations
@@ -12,7 +14,7 @@ import numpy as np
 import onnx_ir as ir
 
 from glesam_calib.layers import integer_of
-from glesam_calib.qdq import dequantized_weight, drop_unused, weight_array
+from glesam_calib.qdq import drop_unused, initializer, quantized_weight, weight_array, weight_scales
 
 LEAST_SIZE = 1024
 """Elements: smaller weights are not worth their scales."""
@@ -20,6 +22,7 @@ LEAST_SIZE = 1024
 
 def store_weights_in_int8(graph: ir.Graph, scale_type: type[np.floating]) -> int:
     """In place, one scale per output channel, as `insert_qdq` does it. Returns how many weights."""
+    _turn_weights(graph)
     stored = 0
     for weight in list(graph.initializers.values()):
         axes = {_output_axis(use.node, use.idx) for use in weight.uses()}
@@ -29,7 +32,7 @@ def store_weights_in_int8(graph: ir.Graph, scale_type: type[np.floating]) -> int
         if axis is None or weight.dtype != ir.DataType.FLOAT or weight_array(weight).ndim < 2:
             continue
         uses = list(weight.uses())
-        restored = dequantized_weight(graph, weight, axis, scale_type)
+        restored = _restored(graph, weight, axis, scale_type)
         for use in uses:
             use.node.replace_input_with(use.idx, restored)
         stored += 1
@@ -38,11 +41,44 @@ def store_weights_in_int8(graph: ir.Graph, scale_type: type[np.floating]) -> int
     return stored
 
 
+def _restored(graph: ir.Graph, weight: ir.Value, axis: int, scale_type: type[np.floating]) -> ir.Value:
+    """What a layer reads in place of its weight."""
+    array = weight_array(weight)
+    scales = weight_scales(array, axis, scale_type)
+    name, along = weight.name, [-1 if i == axis else 1 for i in range(array.ndim)]
+    inputs = [
+        initializer(graph, f"{name}_int8", quantized_weight(array, scales, axis)),
+        initializer(graph, f"{name}_one", np.array(1, np.float32)),
+        initializer(graph, f"{name}_zero_point", np.array(0, np.int8)),
+    ]
+    steps = _float(f"{name}_steps", array.shape)
+    restored = _float(f"{name}_dequantized", array.shape)
+    graph.append(ir.Node("", "DequantizeLinear", inputs, outputs=[steps]))
+    scale = initializer(graph, f"{name}_scale", scales.reshape(along))
+    graph.append(ir.Node("", "Mul", [steps, scale], outputs=[restored]))
+    return restored
+
+
+def _float(name: str, shape: tuple[int, ...]) -> ir.Value:
+    return ir.Value(name=name, shape=ir.Shape(shape), type=ir.TensorType(ir.DataType.FLOAT))
+
+
+def _turn_weights(graph: ir.Graph) -> None:
+    """Transpose weights here, where a Transpose of theirs feeds products: Linear's are [outputs, inputs]."""
+    for node in list(graph):
+        weight = node.inputs[0] if node.op_type == "Transpose" else None
+        if weight is None or weight.const_value is None or not weight.is_initializer():
+            continue
+        uses = list(node.outputs[0].uses())
+        if {use.node.op_type for use in uses} == {"MatMul"} and weight_array(weight).ndim == 2:
+            turned = initializer(graph, f"{node.outputs[0].name}_turned", weight_array(weight).T)
+            for use in uses:
+                use.node.replace_input_with(use.idx, turned)
+            graph.remove(node, safe=True)
+
+
 def _output_axis(node: ir.Node, position: int) -> int | None:
     """The axis of a node's input that is the layer's output; None where it is no layer's weight."""
-    if node.op_type == "Transpose":
-        layers = [use.node.op_type for use in node.outputs[0].uses()]
-        return 0 if layers and set(layers) == {"MatMul"} else None  # Linear's [outputs, inputs]
     if position != 1:
         return None
     if node.op_type == "Gemm":

@@ -5,6 +5,7 @@ python -m pytest -m slow -s tests/export/test_fullsize.py      -s shows the rows
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -16,7 +17,7 @@ SCRIPT = Path(__file__).parents[2] / "benchmarks" / "fullsize_export.py"
 
 @pytest.mark.slow
 @pytest.mark.parametrize("model", ["vit_b-sd15", "vit_b-sd21"])
-def test_fp32_and_fp16_pass_the_gate_and_tensorrts_parser(model: str, tmp_path: Path) -> None:
+def test_fp32_and_fp16_pass_the_gate_and_tensorrts_builder(model: str, tmp_path: Path) -> None:
     precisions = ("fp32", "fp16")
     command = [sys.executable, str(SCRIPT), "--model", model, "--keep", str(tmp_path)]
     for precision in precisions:
@@ -27,6 +28,8 @@ def test_fp32_and_fp16_pass_the_gate_and_tensorrts_parser(model: str, tmp_path: 
     rows = [line.split(" | ") for line in done.stdout.splitlines() if line.startswith(f"| {model} ")]
     assert [row[1] for row in rows] == list(precisions)
     assert all(float(row[4]) < 14 for row in rows), "GiB"
-    bundles = [str(tmp_path / f"{model}-{precision}") for precision in precisions]
-    parse = SCRIPT.with_name("tensorrt_parse.py")
-    assert subprocess.run([sys.executable, str(parse), *bundles]).returncode == 0
+    code = "from glesam_runtime.cli.build import main; main()"
+    environment = {**os.environ, "GLESAM_CACHE": str(tmp_path / "cache")}
+    for precision in precisions:
+        build = [sys.executable, "-c", code, str(tmp_path / f"{model}-{precision}"), "--target", "sm86"]
+        assert subprocess.run(build, env=environment).returncode == 0

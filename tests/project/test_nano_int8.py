@@ -13,6 +13,7 @@ from glesam_calib.observe import GRAPHS
 from glesam_export.cli import TABLE, app
 from glesam_runtime import Bundle
 from glesam_runtime.bundle import sha256_of
+from glesam_runtime.cli.build import app as build_app
 
 
 @pytest.fixture(scope="module")
@@ -35,6 +36,17 @@ def test_the_statistics_are_of_the_shipped_weights() -> None:
 def test_its_masks_hold(bundle: Bundle) -> None:
     parity: dict = bundle.manifest.parity["mask_iou"]  # type: ignore[assignment, type-arg]
     assert all(masks["mean"] >= 0.97 for masks in parity.values())
+
+
+def test_tensorrt_rtx_builds_it_on_three_generations(
+    bundle: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its decoder too: 63 weights in int8 beside fp16 arithmetic, on which the builder once crashed."""
+    pytest.importorskip("tensorrt_rtx", reason="TensorRT for RTX is not installed: pip install tensorrt-rtx")
+    monkeypatch.setenv("GLESAM_CACHE", str(tmp_path))
+    done = CliRunner().invoke(build_app, [str(bundle.root), "--target", "sm86,sm89,sm120"])
+    assert done.exit_code == 0, done.output
+    assert done.stdout.count(" int8") == 6
 
 
 def test_its_graphs_are_at_most_three_tenths_of_fp32(bundle: Bundle) -> None:

@@ -39,3 +39,15 @@ def _progress() -> Progress:
 
     # rich sends redirected stdout to its own console: that is stderr here, so only on a terminal.
     return Progress(console=Console(stderr=True), transient=True, redirect_stdout=sys.stdout.isatty())
+
+
+@contextmanager
+def status(what: str) -> Iterator[Callable[[str], None]]:
+    """Tells how far `what` is: in place on a terminal, in plain lines elsewhere; on stderr."""
+    if not sys.stderr.isatty():
+        yield lambda text: print(f"{what}: {text}", file=sys.stderr, flush=True)
+        return
+    from rich.console import Console
+
+    with Console(stderr=True).status(what) as spinner:
+        yield lambda text: spinner.update(f"{what}: {text}")

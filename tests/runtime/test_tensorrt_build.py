@@ -1,0 +1,258 @@
+"""Engines really built by TensorRT for RTX, without a GPU; what cannot be built leaves nothing behind."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import onnx
+import pytest
+from onnx import parser
+from tiny_bundle import ENCODER, GRAPHS, manifest, write_bundle, write_manifest
+from typer.testing import CliRunner
+
+from glesam_runtime import Bundle
+from glesam_runtime.cli.build import app
+from glesam_runtime.engine_cache import EngineRecord, Gpu, bundle_folder, cached_engines, part_path
+from glesam_runtime.engines.tensorrt import build as build_module
+from glesam_runtime.engines.tensorrt.build import BuildOptions, build_engine, engine_key, engine_plan
+from glesam_runtime.engines.tensorrt.layers import check_layers, heavy_layers
+from glesam_runtime.engines.tensorrt.library import Library, load_library
+from glesam_runtime.engines.tensorrt.profile import Profile
+from glesam_runtime.errors import BackendError
+
+pytest.importorskip("tensorrt_rtx", reason="TensorRT for RTX is not installed: pip install tensorrt-rtx")
+
+SM86 = Gpu("any", 86)
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("GLESAM_CACHE", str(tmp_path / "cache"))
+    return tmp_path / "cache"
+
+
+@pytest.fixture(scope="module")
+def library() -> Library:
+    return load_library("tensorrt-rtx")
+
+
+def made(
+    path: Path, library: Library, graph: str, tell: list[str] | None = None
+) -> tuple[EngineRecord, bool]:
+    bundle = Bundle.open(path)
+    key = engine_key(library, bundle, graph, SM86)
+    return build_engine(key, bundle, BuildOptions(), [].append if tell is None else tell.append)
+
+
+def files(bundle: Path) -> list[str]:
+    """What is left in the cache, but for locks."""
+    folder = bundle_folder(Bundle.open(bundle).hash)
+    return sorted(path.name for path in folder.iterdir() if path.suffix != ".lock")
+
+
+def test_the_shipped_bundle_is_half_precision_on_three_generations() -> None:
+    done = CliRunner().invoke(app, ["--target", "sm86,SM89, sm120"])  # a second per engine, alone
+    assert done.exit_code == 0, done.output
+    lines = [line for line in done.stdout.splitlines() if "heavy layers: " in line]
+    assert len(lines) == 9
+    kinds = [line.split("heavy layers: ")[1].split() for line in lines]
+    assert all(kind == "fp16" and int(count) > 50 for count, kind in kinds)
+    assert "next, on the GPU: glesam-verify" in done.stdout
+
+
+def test_fp32_and_dynamic_sizes(bundle_path: Path, library: Library) -> None:
+    bundle = Bundle.open(bundle_path)
+    for graph in GRAPHS:
+        record, is_new = made(bundle_path, library, graph)
+        assert is_new
+        assert set(record.layers) <= {"fp32"}
+        assert engine_plan(library, bundle, graph, Gpu("NVIDIA RTX A2000", 86)) == record.path.read_bytes()
+    assert made(bundle_path, library, "image_encoder")[0].layers == {"fp32": 1}
+    assert record.profile == {"num_prompts": [1, 1, 64], "num_points": [1, 2, 16]}
+    assert cached_engines(bundle.hash)[0].profile == {}
+
+
+def test_a_sound_engine_is_kept_and_other_sizes_are_built(bundle_path: Path) -> None:
+    command = [str(bundle_path), "--target", "sm86"]
+    first = CliRunner().invoke(app, command)
+    assert first.stdout.count("MiB of memory") == 3
+    assert CliRunner().invoke(app, command).stdout.count("cached and sound") == 3
+    wider = CliRunner().invoke(app, [*command, "--max-prompts", "128"])
+    assert (wider.stdout.count("cached and sound"), wider.stdout.count("MiB of memory")) == (2, 1)
+    record = next(x for x in cached_engines(Bundle.open(bundle_path).hash) if x.key.graph == "gle")
+    record.path.write_bytes(b"damaged")
+    mended = CliRunner().invoke(app, [*command, "--max-prompts", "128"])
+    assert (mended.stdout.count("cached and sound"), mended.stdout.count("MiB of memory")) == (2, 1)
+
+
+def test_no_engine_names_the_command(bundle_path: Path, library: Library) -> None:
+    with pytest.raises(
+        BackendError, match=r"found none of this graph; run glesam-build .*tensorrt-rtx --force"
+    ):
+        engine_plan(library, Bundle.open(bundle_path), "gle", Gpu("NVIDIA RTX A2000", 86))
+
+
+@pytest.mark.parametrize("precision", ["fp16", "bf16"])
+def test_a_silently_fp32_engine_is_refused(tmp_path: Path, library: Library, precision: str) -> None:
+    root = write_bundle(tmp_path / "liar")
+    document = manifest(root)
+    document["graphs"]["image_encoder"]["precision"] = precision
+    write_manifest(root, document)
+    with pytest.raises(
+        BackendError, match=f"expected an engine in {precision} .* is fp32; nothing was cached"
+    ):
+        made(root, library, "image_encoder")
+    assert files(root) == []
+
+
+def test_an_int8_layer_that_is_none_is_refused(tmp_path: Path, library: Library) -> None:
+    root = write_bundle(tmp_path / "liar")
+    document = manifest(root)
+    document["graphs"]["image_encoder"] |= {"precision": "int8+fp32", "int8": {"layers": ["absent_one"]}}
+    write_manifest(root, document)
+    with pytest.raises(BackendError, match="absent_one is absent; nothing was cached"):
+        made(root, library, "image_encoder")
+
+
+def test_what_the_parser_says_is_told(tmp_path: Path, library: Library) -> None:
+    root = write_bundle(tmp_path / "odd")
+    model = parser.parse_model(ENCODER)
+    next(node for node in model.graph.node if node.op_type == "AveragePool").op_type = "NoSuchOperator"
+    onnx.save(model, root / "image_encoder.onnx")
+    write_manifest(root, manifest(root))
+    with pytest.raises(BackendError, match=r"does not build this graph: .*NoSuchOperator") as told:
+        made(root, library, "image_encoder")
+    assert "\n" not in str(told.value)
+    assert files(root) == []
+
+
+def dying(code: str) -> list[str]:
+    return [sys.executable, "-c", code]
+
+
+@pytest.mark.parametrize(
+    ("code", "said"),
+    [
+        (
+            "import os, signal; print('last words', flush=True); os.kill(os.getpid(), signal.SIGSEGV)",
+            "SIGSEGV",
+        ),
+        ("import os, signal; os.kill(os.getpid(), signal.SIGKILL)", "SIGKILL (out of memory, most likely"),
+        ("raise ValueError('last words')", "ended with status 1 and no engine; ValueError: last words"),
+        ("print('{}')", "ended with status 0 and no engine"),
+    ],
+)
+def test_the_end_of_the_builder_is_one_line(
+    bundle_path: Path, library: Library, monkeypatch: pytest.MonkeyPatch, code: str, said: str
+) -> None:
+    start = subprocess.Popen
+    monkeypatch.setattr(
+        build_module.subprocess, "Popen", lambda command, **options: start(dying(code), **options)
+    )
+    with pytest.raises(BackendError) as caught:
+        made(bundle_path, library, "gle")
+    assert said in str(caught.value)
+    assert "\n" not in str(caught.value)
+    assert files(bundle_path) == []
+
+
+def test_a_killed_builder_leaves_nothing(bundle_path: Path, library: Library) -> None:
+    """The real builder, killed while it works, as the kernel does where memory ends."""
+    bundle = Bundle.open()
+    key = engine_key(library, bundle, "mask_decoder", SM86)
+
+    def kill() -> None:
+        while not (children := find_children()):
+            time.sleep(0.01)
+        time.sleep(0.3)
+        os.kill(children[0], signal.SIGKILL)
+
+    killer = threading.Thread(target=kill)
+    killer.start()
+    with pytest.raises(BackendError, match="SIGKILL"):
+        build_engine(key, bundle, BuildOptions(), print)
+    killer.join()
+    assert not part_path(key).exists()
+    assert cached_engines(bundle.hash) == []
+
+
+def find_children() -> list[int]:
+    """Processes that this one started."""
+    found = Path(f"/proc/self/task/{os.getpid()}/children").read_text().split()
+    return [int(pid) for pid in found if b"tensorrt.child" in Path(f"/proc/{pid}/cmdline").read_bytes()]
+
+
+def test_two_processes_build_once(bundle_path: Path) -> None:
+    command = [
+        sys.executable, "-c", "from glesam_runtime.cli.build import main; main()",
+        str(bundle_path), "--target", "sm86",
+    ]  # fmt: skip
+    both = [
+        subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) for _ in range(2)
+    ]
+    outputs = [process.communicate(timeout=120) for process in both]
+    assert [process.returncode for process in both] == [0, 0], outputs
+    said = "".join(out for out, _ in outputs)
+    assert (said.count("MiB of memory"), said.count("cached and sound")) == (3, 3)
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (["--target", "sm87"], "which builds for sm75, sm80, sm86, sm89, sm120, sm121; give one of them"),
+        (["--target", ","], "unknown to tensorrt-rtx"),
+        (["--backend", "openvino"], "builds no engines; choose tensorrt or tensorrt-rtx"),
+        (["--target", "sm86", "--timing-cache", "x"], "leave --timing-cache out"),
+        ([], "give --target with the GPU's compute capability: sm75"),
+    ],
+)
+def test_bad_options_are_one_line(
+    bundle_path: Path, options: list[str], said: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("glesam_runtime.engines.tensorrt.targets.this_gpu", lambda: None)
+    done = CliRunner().invoke(app, [str(bundle_path), *options])
+    assert done.exit_code == 2
+    assert said in done.stderr
+    assert len(done.stderr.splitlines()) == 1 or "bundle" in done.stderr
+
+
+FULL = (
+    "Layers:\n"
+    "Name: stem/Conv + stem/Relu, LayerType: CaskConvolution, Inputs: [ { Name: x, Location: Device, "
+    "Dimensions: [1,3,64,64], Format/Datatype: Half }], Outputs: [ { Name: y, Location: Device, Dimensions: "
+    "[1,8,64,64], Format/Datatype: Half }], ParameterType: Convolution, "
+    "Metadata: [ONNX Layer: stem/Conv]\x1f[ONNX Layer: act]\n"
+    "Name: __myl_FcAdd_myl0_3, LayerType: fusion, Inputs: [ { Name: y, Dimensions: [1,2], "
+    "Format/Datatype: Float }], Outputs: [], Metadata: [ONNX Layer: coords/MatMul]\n"
+    "Name: __myl_CastMulAdd_myl0_4, LayerType: kgen, Inputs: [ { Name: y, Dimensions: [9], Datatype: Float }]"
+)
+"""A table as full TensorRT 10 prints it."""
+
+
+def test_the_table_of_full_tensorrt_is_read(bundle_path: Path) -> None:
+    convolution, product = heavy_layers(FULL)
+    assert (convolution.computes_in, product.computes_in, product.inner) == ("fp16", "fp32", 2)
+    assert {"stem/Conv", "stem/Relu", "act"} <= set(convolution.nodes)
+    graph = replace(Bundle.open(bundle_path).manifest.graphs["gle"], precision="fp16")
+    with pytest.raises(BackendError, match="__myl_FcAdd is fp32"):
+        check_layers(graph, [convolution, product])
+    island = replace(graph, fp32_islands={"coordinates": "why"})
+    assert check_layers(island, [convolution, product]) == {"fp16": 1, "fp32": 1}
+    with pytest.raises(BackendError, match="told no layers"):
+        heavy_layers("Layers:\n")
+
+
+def test_a_profile_holds_every_dynamic_input(bundle_path: Path) -> None:
+    graphs = Bundle.open(bundle_path).manifest.graphs
+    shapes = Profile().shapes(graphs["mask_decoder"].spec)
+    assert shapes["point_coords"] == [[1, 1, 2], [1, 2, 2], [64, 16, 2]]
+    assert shapes["has_mask_input"] == [[1], [1], [64]]
+    assert "image_embeddings" not in shapes
+    assert Profile().shapes(graphs["gle"].spec) == {}
