@@ -18,6 +18,7 @@ from cuda.bindings import runtime
 
 from ..engine_cache import Gpu
 from ..errors import BackendError
+from .device_array import LEGACY_STREAM, DeviceArray
 
 _LOG = logging.getLogger(__name__)
 _NO_GPU = ("cudaErrorNoDevice", "cudaErrorInsufficientDriver")
@@ -130,7 +131,7 @@ class Stream:
             created = checked("create a stream", runtime.cudaStreamCreateWithFlags(flags))
             self._free = weakref.finalize(self, _freed, "a stream", runtime.cudaStreamDestroy, created)
             handle = int(created)
-        self.handle = handle
+        self.handle = handle or LEGACY_STREAM
 
     def to_device(self, target: int, source: int, size: int) -> None:
         """Queue a copy of `size` bytes of pinned memory."""
@@ -183,6 +184,19 @@ def follow(stream: int, other: int) -> None:
         event.hold_back(stream)
     finally:
         event.close()
+
+
+def to_host(array: DeviceArray) -> npt.NDArray[Any]:
+    """A copy of `array`, which is in C order, when what is queued for it is done."""
+    stream = Stream()
+    try:
+        follow(stream.handle, LEGACY_STREAM if array.stream is None else array.stream)
+        host = np.empty(array.shape, array.dtype)
+        stream.to_host(host.ctypes.data, array.address, host.nbytes)
+        stream.synchronize()
+    finally:
+        stream.close()
+    return host
 
 
 def _record(stream: Stream, enqueue: Callable[[], None]) -> Any:  # noqa: ANN401

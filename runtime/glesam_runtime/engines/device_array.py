@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from ..errors import BackendError, first_line
 from . import dlpack
@@ -132,6 +133,18 @@ def device_array(name: str, value: Any, stream: int) -> DeviceArray:  # noqa: AN
             f"for {list(array.shape)}; make it contiguous"
         )
     return array
+
+
+def to_host(name: str, value: Any) -> npt.NDArray[Any]:  # noqa: ANN401
+    """A copy of a device array on the host. Raises BackendError as device_array does."""
+    try:
+        from . import cuda
+    except ImportError as error:
+        raise BackendError(
+            f"{name}: cuda-bindings, which copies a device array, cannot be imported ({first_line(error)}); "
+            "pip install 'glesam[tensorrt]', or give a numpy array"
+        ) from error
+    return cuda.to_host(device_array(name, value, LEGACY_STREAM))
 
 
 def _from_interface(name: str, value: Any) -> DeviceArray:  # noqa: ANN401
