@@ -33,7 +33,8 @@ class Gpu:
     compute_capability: int
 
     def __str__(self) -> str:
-        return f"{self.name} sm{self.compute_capability}"
+        name = "any GPU of" if self.name == ANY_GPU else self.name
+        return f"{name} sm{self.compute_capability}"
 
 
 @dataclass(frozen=True)

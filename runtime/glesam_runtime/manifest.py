@@ -19,11 +19,16 @@ _Kind = TypeVar("_Kind", dict[str, object], list[object], str, bool)
 
 @dataclass(frozen=True)
 class Graph:
-    """One ONNX graph of a bundle: its file in the folder, its precision, its tensors."""
+    """One ONNX graph of a bundle: its file in the folder, its precision, its tensors.
+
+    `fp32_islands`: part that stays in fp32 -> reason; `int8_layers`: names of the nodes in int8.
+    """
 
     file: str
     precision: str
     spec: GraphSpec
+    fp32_islands: Mapping[str, object]
+    int8_layers: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -122,10 +127,22 @@ def _graph(graph: _Fields, files: Mapping[str, FileRecord], expected: GraphSpec)
     file = graph.get("file", str)
     if file not in files:
         raise _refuse(f"{graph.where}file", "a path listed under files", file)
-    graph.get("fp32_islands", dict)
     _check_tensors(f"{graph.where}inputs", graph.tensors("inputs"), expected.inputs)
     _check_tensors(f"{graph.where}outputs", graph.tensors("outputs"), expected.outputs)
-    return Graph(file, graph.get("precision", str), expected)
+    return Graph(
+        file, graph.get("precision", str), expected, graph.get("fp32_islands", dict), _int8_layers(graph)
+    )
+
+
+def _int8_layers(graph: _Fields) -> tuple[str, ...]:
+    """Absent where a graph has none."""
+    if "int8" not in graph.values:
+        return ()
+    int8 = graph.fields("int8")
+    layers = int8.get("layers", list)
+    if not all(isinstance(name, str) for name in layers):
+        raise _refuse(f"{int8.where}layers", "a list of names", layers)
+    return tuple(map(str, layers))
 
 
 def _check_tensors(where: str, found: tuple[TensorSpec, ...], expected: tuple[TensorSpec, ...]) -> None:

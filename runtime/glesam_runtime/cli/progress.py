@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from typing import TypeVar
 
 Item = TypeVar("Item")
@@ -21,3 +22,15 @@ def track(items: Iterable[Item], total: int, unit: str) -> Iterator[Item]:
     console = Console(stderr=True)
     with Progress(console=console, transient=True, redirect_stdout=sys.stdout.isatty()) as progress:
         yield from progress.track(items, total=total, description=unit)
+
+
+@contextmanager
+def status(what: str) -> Iterator[Callable[[str], None]]:
+    """Tells how far `what` is: in place on a terminal, in plain lines elsewhere; on stderr."""
+    if not sys.stderr.isatty():
+        yield lambda text: print(f"{what}: {text}", file=sys.stderr, flush=True)
+        return
+    from rich.console import Console
+
+    with Console(stderr=True).status(what) as spinner:
+        yield lambda text: spinner.update(f"{what}: {text}")

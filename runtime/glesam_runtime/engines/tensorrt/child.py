@@ -1,0 +1,189 @@
+"""The builder's process: one ONNX graph -> one plan. A crash of TensorRT ends it, and not who asked.
+
+    python -m glesam_runtime.engines.tensorrt.child REQUEST      REQUEST is a Request as JSON
+
+On stdout one JSON object a line: {"progress": ...}, {"note": ...}, and last {"done": ...} or {"refused": ...}.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import resource
+import sys
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ...errors import BackendError
+from .library import Library, load_library
+
+RTX = "tensorrt-rtx"
+PROGRESS_SECONDS = 1.0
+"""At most one line of progress in this time: a builder passes through hundreds of phases."""
+
+
+@dataclass(frozen=True)
+class Request:
+    """One engine to build. Paths are absolute.
+
+    `target` is a compute capability, None for the GPU of this machine; `shapes` the least, usual and
+    largest shape of each dynamic input.
+    """
+
+    backend: str
+    graph: str
+    plan: str
+    target: int | None
+    workspace_mib: int | None
+    timing_cache: str | None
+    shapes: Mapping[str, list[list[int]]]
+
+
+class Refused(Exception):
+    """TensorRT does not build this graph; the message is why."""
+
+
+def tell(kind: str, content: object) -> None:
+    """One message to the parent."""
+    print(json.dumps({kind: content}), flush=True)
+
+
+def main() -> None:
+    request = Request(**json.loads(sys.argv[1]))
+    start = time.monotonic()
+    try:
+        table = build(load_library(request.backend), request)
+    except (Refused, BackendError, OSError) as error:
+        tell("refused", str(error))
+        return
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024  # KiB on Linux
+    tell("done", {"table": table, "seconds": time.monotonic() - start, "peak_memory_mib": peak})
+
+
+def build(library: Library, request: Request) -> str:
+    """Writes the plan; returns the engine's table of layers. Raises Refused."""
+    trt = library.module
+    log = make_log(trt)
+    builder = trt.Builder(log)
+    network = builder.create_network(1 << int(trt.NetworkDefinitionCreationFlag.STRONGLY_TYPED))
+    parse(trt.OnnxParser(network, log), request.graph)
+    config = configure(trt, builder, request)
+    plan = builder.build_serialized_network(network, config)
+    if plan is None:
+        raise Refused(log.errors[0] if log.errors else "the builder gave no reason")
+    Path(request.plan).write_bytes(plan)
+    if request.timing_cache is not None:
+        save_timing_cache(config, Path(request.timing_cache))
+    if request.target is None:  # the GPU is here: its runtime opens the engine and says what is in it
+        return inspected(trt, log, plan)
+    return str(log.table)
+
+
+def make_log(trt: Any) -> Any:  # noqa: ANN401
+    """A logger that keeps errors and the table of layers, of some hundred thousand lines."""
+
+    class Log(trt.ILogger):  # type: ignore[misc]
+        def __init__(self) -> None:
+            super().__init__()
+            self.errors: list[str] = []
+            self.table = ""
+
+        def log(self, severity: object, message: str) -> None:
+            if message.startswith("Layers:"):
+                self.table = message
+            elif severity in (trt.ILogger.ERROR, trt.ILogger.INTERNAL_ERROR):
+                self.errors.append(" ".join(message.split()))
+
+    return Log()
+
+
+def parse(parser: Any, path: str) -> None:  # noqa: ANN401
+    """Read the graph, with the files beside it. Raises Refused with what the parser said."""
+    if not parser.parse_from_file(path):
+        said = [_complaint(parser.get_error(i)) for i in range(parser.num_errors)]
+        raise Refused("; ".join(said) or "the parser gave no reason")
+
+
+def _complaint(error: Any) -> str:  # noqa: ANN401
+    where = f"node {error.node_name()} ({error.node_operator()}): " if error.node_name() else ""
+    return where + " ".join(error.desc().split())
+
+
+def configure(trt: Any, builder: Any, request: Request) -> Any:  # noqa: ANN401
+    """No precision flag: the precision is in the graph, and TensorRT 11 has none any more."""
+    config = builder.create_builder_config()
+    config.profiling_verbosity = trt.ProfilingVerbosity.DETAILED
+    config.progress_monitor = make_monitor(trt)
+    if request.workspace_mib is not None:
+        config.set_memory_pool_limit(trt.MemoryPoolType.WORKSPACE, request.workspace_mib << 20)
+    if request.target is not None:
+        config.num_compute_capabilities = 1
+        config.set_compute_capability(trt.ComputeCapability(request.target), 0)
+    if request.timing_cache is not None:
+        load_timing_cache(config, Path(request.timing_cache))
+    if request.shapes:
+        profile = builder.create_optimization_profile()
+        for name, shapes in request.shapes.items():
+            profile.set_shape(name, *shapes)
+        if config.add_optimization_profile(profile) < 0:
+            raise Refused(f"an optimization profile of {dict(request.shapes)} is not accepted")
+    return config
+
+
+def make_monitor(trt: Any) -> Any:  # noqa: ANN401
+    """Tells phases and steps, from whichever thread TensorRT calls it."""
+
+    class Monitor(trt.IProgressMonitor):  # type: ignore[misc]
+        def __init__(self) -> None:
+            super().__init__()
+            self.steps: dict[str, int] = {}
+            self.told = time.monotonic()
+
+        def phase_start(self, phase_name: str, parent_phase: str | None, num_steps: int) -> None:
+            self.steps[phase_name] = num_steps
+            self._tell(phase_name)
+
+        def step_complete(self, phase_name: str, step: int) -> bool:
+            self._tell(f"{phase_name}, {step + 1} of {self.steps.get(phase_name, step + 1)}")
+            return True
+
+        def phase_finish(self, phase_name: str) -> None:
+            self.steps.pop(phase_name, None)
+
+        def _tell(self, text: str) -> None:
+            if time.monotonic() - self.told >= PROGRESS_SECONDS:
+                self.told = time.monotonic()
+                tell("progress", text)
+
+    return Monitor()
+
+
+def load_timing_cache(config: Any, path: Path) -> None:  # noqa: ANN401
+    """Attach the cache at `path`, or an empty one where it is absent or of another version or GPU."""
+    saved = path.read_bytes() if path.is_file() else b""
+    cache = config.create_timing_cache(saved)
+    if cache is None or not config.set_timing_cache(cache, False):
+        tell("note", f"timing cache {path}: of another version or GPU, or damaged; it starts anew")
+        config.set_timing_cache(config.create_timing_cache(b""), False)
+
+
+def save_timing_cache(config: Any, path: Path) -> None:  # noqa: ANN401
+    temporary = path.with_name(f"{path.name}.part-{os.getpid()}")
+    temporary.write_bytes(config.get_timing_cache().serialize())
+    temporary.replace(path)
+
+
+def inspected(trt: Any, log: Any, plan: Any) -> str:  # noqa: ANN401
+    """The table of layers as the engine itself tells it; the same lines as in the build's log."""
+    engine = trt.Runtime(log).deserialize_cuda_engine(plan)
+    if engine is None:
+        raise Refused(f"the engine cannot be opened here: {(log.errors or ['no reason given'])[-1]}")
+    table: str = engine.create_engine_inspector().get_engine_information(trt.LayerInformationFormat.ONELINE)
+    return table
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,116 @@
+"""What an engine computes in, read off its own table of layers, and whether that is what was asked for.
+
+TensorRT prints one line per layer, in its verbose build log and from its inspector alike:
+
+    Name: conv_in/Conv_myl0_1, LayerType: correlation, Inputs: [ { Name: x, ..., Datatype: Half, ... }], ...
+
+A layer's type is that of its first operand. Full TensorRT 10 writes "Format/Datatype: Half" and names its
+kernels' kinds CaskConvolution, MatrixMultiply, gemm; these were read off published logs, not off a build.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from ...errors import BackendError
+from ...manifest import Graph
+
+_LINE = re.compile(
+    r"^(?:\[\d+\]:? )?Name: (?P<name>.+?), LayerType: (?P<kind>\w+), (?P<rest>.*)$", re.MULTILINE
+)
+_SUFFIX = re.compile(r"_myl\d+_\d+$")
+_ONNX_NODE = re.compile(r"\[ONNX Layer: ([^\]\x1f]+)\]")
+_OPERAND = re.compile(r"Dimensions: \[(?P<shape>[-\d,]*)\].*?(?:Format/)?Datatype: (?P<type>[^,}\]]+)")
+# Convolutions and matrix products, alone (by kind) or first in a fusion of several operations (by name).
+_HEAVY_KIND = re.compile("corr|conv|gemm|matrixmultiply|matmul", re.IGNORECASE)
+_HEAVY_FUSION = re.compile("^(__myl_|_).*(Corr|Deco|Fc|gemm|mha)")
+# In this order: "BFloat16" has "float" in it too.
+_TYPES = {"int8": "int8", "bf": "bf16", "half": "fp16", "fp16": "fp16", "fp32": "fp32", "float": "fp32"}
+COORDINATES = "coordinates"
+"""The fp32 island of prompt coordinates: its products are over (x, y)."""
+
+
+@dataclass(frozen=True)
+class Layer:
+    """A convolution or a matrix product of an engine.
+
+    `nodes` are the ONNX nodes it was made of, `computes_in` is "fp32", "fp16", "bf16", "int8" or the name of
+    another type, `inner` the last dimension of its first operand, -1 where that is dynamic.
+    """
+
+    name: str
+    nodes: tuple[str, ...]
+    computes_in: str
+    inner: int
+
+
+def heavy_layers(table: str) -> list[Layer]:
+    """The convolutions and matrix products in a table of layers.
+
+    Raises BackendError where the text is no such table: nothing could be said of the engine.
+    """
+    lines = list(_LINE.finditer(table))
+    if not lines:
+        raise BackendError(
+            "TensorRT told no layers of the engine that it built, so its precision cannot be checked; "
+            "nothing was cached: use a version of docs/tensorrt.md"
+        )
+    return [_layer(line) for line in lines if _is_heavy(line)]
+
+
+def _is_heavy(line: re.Match[str]) -> bool:
+    heavy = _HEAVY_KIND.search(line["kind"]) or _HEAVY_FUSION.search(line["name"])
+    return bool(heavy and _OPERAND.search(line["rest"]))
+
+
+def _layer(line: re.Match[str]) -> Layer:
+    name = _SUFFIX.sub("", line["name"])
+    nodes = {*re.split(r" ?\+ ?", name), *_ONNX_NODE.findall(line["rest"])}
+    operand = _OPERAND.search(line["rest"])
+    assert operand is not None
+    inner = operand["shape"].split(",")[-1]
+    return Layer(name, tuple(sorted(nodes)), _precision(operand["type"]), int(inner or 1))
+
+
+def _precision(datatype: str) -> str:
+    text = datatype.lower()
+    return next((ours for theirs, ours in _TYPES.items() if theirs in text), text)
+
+
+def check_layers(graph: Graph, layers: Sequence[Layer]) -> dict[str, int]:
+    """How many heavy layers compute in what, where that is what the bundle says of `graph`.
+
+    Layers that bundle.json lists under int8 must be int8. Every other one computes in the graph's precision,
+    but for the products over coordinates where those are an fp32 island. A layer that TensorRT computes
+    in int8 beyond the listed ones was merged with a listed one.
+
+    Raises BackendError that names the layers which compute in something else.
+    """
+    wrong = [*_not_int8(graph, layers), *_other(graph, layers)]
+    if wrong:
+        more = f" and {len(wrong) - 3} more" if len(wrong) > 3 else ""
+        raise BackendError(
+            f"{graph.spec.name}: expected an engine in {graph.precision} as bundle.json says, found "
+            f"{'; '.join(wrong[:3])}{more}; nothing was cached: export the bundle again, or upgrade TensorRT"
+        )
+    return dict(sorted(Counter(layer.computes_in for layer in layers).items()))
+
+
+def _not_int8(graph: Graph, layers: Iterable[Layer]) -> list[str]:
+    found = {node: layer.computes_in for layer in layers for node in layer.nodes}
+    types = {name: found.get(name, "absent") for name in graph.int8_layers}
+    return [f"{name} is {kind}" for name, kind in types.items() if kind != "int8"]
+
+
+def _other(graph: Graph, layers: Iterable[Layer]) -> list[str]:
+    allowed = set(graph.precision.split("+"))
+    island = COORDINATES in graph.fp32_islands
+    return [
+        f"{layer.name} is {layer.computes_in}"
+        for layer in layers
+        if layer.computes_in not in allowed
+        and not (island and layer.computes_in == "fp32" and layer.inner == 2)
+    ]
