@@ -15,7 +15,6 @@ from ..engines.tensorrt.library import load_library
 from ..engines.tensorrt.profile import Profile
 from ..engines.tensorrt.targets import choose_gpus
 from ..errors import BackendError
-from ..report import model_line
 from .errors import one_line_errors
 from .progress import status
 

@@ -58,7 +58,7 @@ def pick_backend(name: str, precision: str) -> tuple[str, str]:
 
 
 def pick_for_bundle(name: str, bundle: Bundle) -> tuple[str, str]:
-    """As pick_backend, but "auto" is a TensorRT where a GPU answers and its engines of the bundle are cached."""
+    """As pick_backend, but "auto" is a TensorRT where a GPU answers and the bundle's engines are cached."""
     if name == "auto" and cached_engines(bundle.hash):  # else nothing of a GPU is even loaded
         from .tensorrt.choice import cached_tensorrt
 

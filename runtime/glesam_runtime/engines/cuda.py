@@ -44,7 +44,7 @@ def current_device() -> int:
 def current_gpu() -> Gpu:
     """The GPU of this thread. Raises BackendError in one line where there is none."""
     found = checked("describe its device", runtime.cudaGetDeviceProperties(current_device()))
-    return Gpu(found.name.decode(), 10 * found.major + found.minor)
+    return Gpu(found.name.decode().rstrip("\0"), 10 * found.major + found.minor)
 
 
 def use_device(device: int) -> None:

@@ -6,15 +6,13 @@ from ...bundle import Bundle
 from ...engine_cache import ANY_GPU, Gpu, cached_engines
 from ...errors import BackendError
 from .library import Library, load_library
+from .this_gpu import this_gpu
 
 
 def cached_tensorrt(bundle: Bundle) -> tuple[str, str] | None:
     """The backend and why; None where no GPU answers, or not all graphs have an engine for it."""
-    try:
-        from ..cuda import current_gpu
-
-        gpu = current_gpu()
-    except (ImportError, BackendError):
+    gpu = this_gpu()
+    if gpu is None:
         return None
     for backend in sorted({record.key.library for record in cached_engines(bundle.hash)}):
         try:
