@@ -19,6 +19,8 @@ import numpy as np
 from cuda.bindings import runtime as real
 
 SUCCESS = real.cudaError_t.cudaSuccess
+DEFAULT_STREAMS = (1, 2)
+"""CUDA's handles of the legacy and the per-thread default stream, which are always there."""
 _GARBAGE = 0xFF  # NaN, in float32
 
 
@@ -51,7 +53,9 @@ class FakeGpu:
         self.lock = threading.RLock()
         self.memory: dict[int, np.ndarray] = {}
         self.pinned: dict[int, np.ndarray] = {}
-        self.streams: dict[int, FakeStream] = {1: FakeStream()}  # 1: the legacy default stream
+        self.others: dict[int, np.ndarray] = {}
+        """Device memory of other libraries in the process, which is not ours to free."""
+        self.streams: dict[int, FakeStream] = {stream: FakeStream() for stream in DEFAULT_STREAMS}
         self.events: dict[int, FakeEvent] = {}
         self.recordings: dict[int, list[Work]] = {}
         self.graphs: dict[int, list[Work]] = {}
@@ -60,7 +64,7 @@ class FakeGpu:
         self.calls: Counter[str] = Counter()
         """How often each function of the API was called."""
         self.violations: list[str] = []
-        self.devices = 1
+        self.device_of_memory = 0
         self._failures: dict[str, tuple[int, Any]] = {}
         self._next = 0x7000_0000_0000
 
@@ -83,11 +87,13 @@ class FakeGpu:
     def live(self) -> dict[str, int]:
         """What is allocated now."""
         kinds = ("memory", "pinned", "events", "recordings", "graphs")
-        return {kind: len(getattr(self, kind)) for kind in kinds} | {"streams": len(self.streams) - 1}
+        return {kind: len(getattr(self, kind)) for kind in kinds} | {
+            "streams": len(self.streams) - len(DEFAULT_STREAMS)
+        }
 
     def bytes_at(self, address: int, size: int) -> np.ndarray:
         """A view of `size` bytes of device or pinned memory."""
-        for start, block in [*self.memory.items(), *self.pinned.items()]:
+        for start, block in [*self.memory.items(), *self.pinned.items(), *self.others.items()]:
             if start <= address and address + size <= start + block.size:
                 return block[address - start : address - start + size]
         self.violations.append(f"{size} bytes at {address:#x} are not allocated")
@@ -112,7 +118,7 @@ class FakeGpu:
     def upload(self, array: np.ndarray) -> int:
         """Another library's allocation with `array` in it; returns its address."""
         address = self.handle(array.nbytes)
-        self.memory[address] = np.frombuffer(array.tobytes(), np.uint8).copy()
+        self.others[address] = np.frombuffer(array.tobytes(), np.uint8).copy()
         return address
 
 
@@ -123,6 +129,8 @@ def _api(function: Callable[..., Any]) -> Callable[..., Any]:
         with self._gpu.lock:
             error = self._gpu.called(function.__name__)
             if error != SUCCESS:
+                if function.__name__ == "cudaStreamEndCapture":
+                    self._gpu.streams[arguments[0]].recording = None  # it ends the recording all the same
                 return (error, None) if function.__name__ in _WITH_VALUE else (error,)
             try:
                 values = function(self, *arguments)
@@ -171,7 +179,7 @@ class FakeRuntime:
 
     @_api
     def cudaGetDeviceCount(self) -> int:
-        return self._gpu.devices
+        return 1
 
     @_api
     def cudaGetDevice(self) -> int:
@@ -188,9 +196,11 @@ class FakeRuntime:
     @_api
     def cudaPointerGetAttributes(self, ptr: int) -> SimpleNamespace:
         kinds = real.cudaMemoryType
-        for blocks, kind in ((self._gpu.memory, "Device"), (self._gpu.pinned, "Host")):
+        on_device = self._gpu.memory | self._gpu.others
+        for blocks, kind in ((on_device, "Device"), (self._gpu.pinned, "Host")):
             if any(start <= ptr < start + block.size for start, block in blocks.items()):
-                return SimpleNamespace(type=kinds[f"cudaMemoryType{kind}"], device=0)
+                found = getattr(kinds, f"cudaMemoryType{kind}")
+                return SimpleNamespace(type=found, device=self._gpu.device_of_memory)
         return SimpleNamespace(type=kinds.cudaMemoryTypeUnregistered, device=0)
 
     @_api
@@ -222,9 +232,11 @@ class FakeRuntime:
     def cudaMemcpyAsync(self, dst: int, src: int, count: int, kind: Any, stream: int) -> None:  # noqa: ANN401
         gpu = self._gpu
         name = kind.name.removeprefix("cudaMemcpy")
-        host = {"HostToDevice": src, "DeviceToHost": dst}.get(name)
-        if host is not None and not any(a <= host < a + b.size for a, b in gpu.pinned.items()):
-            gpu.violations.append(f"{name} of memory that is not pinned")
+        if name == "DeviceToHost" and not any(a <= dst < a + b.size for a, b in gpu.pinned.items()):
+            gpu.finish(gpu.streams[stream])  # to memory that is not pinned CUDA copies at once
+            ctypes.memmove(dst, gpu.bytes_at(src, count).ctypes.data, count)
+            gpu.done.append(f"{name} at once")
+            return
 
         def copy() -> None:
             gpu.bytes_at(dst, count)[:] = gpu.bytes_at(src, count)
@@ -310,7 +322,7 @@ class FakeRuntime:
         if block is None:
             self._gpu.violations.append(f"{handle:#x} was freed twice, or never allocated")
         elif isinstance(block, np.ndarray):
-            ctypes.memset(block.ctypes.data, _GARBAGE, block.size)
+            block[:] = _GARBAGE
 
 
 @dataclass(frozen=True, eq=False)
@@ -345,5 +357,5 @@ def download(gpu: FakeGpu, value: Any) -> np.ndarray:  # noqa: ANN401
     interface = value.__cuda_array_interface__
     shape, dtype = interface["shape"], np.dtype(interface["typestr"])
     address, _ = interface["data"]
-    start, block = next((a, b) for a, b in gpu.memory.items() if a <= address < a + b.size)
+    start, block = next((a, b) for a, b in (gpu.memory | gpu.others).items() if a <= address < a + b.size)
     return np.ndarray(shape, dtype, block.data, address - start, interface["strides"]).copy()
