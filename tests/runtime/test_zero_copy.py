@@ -6,7 +6,9 @@ import hashlib
 import logging
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -270,15 +272,30 @@ def test_work_on_the_callers_stream_is_not_waited_for(
     np.testing.assert_array_equal(download(gpu, logits), expected.low_res_masks)
 
 
-def test_many_calls_on_the_callers_stream_each_read_their_own_prompts(
+def test_many_calls_queued_on_the_callers_stream_each_have_their_own_numbers(
     cached: Bundle, on_cpu: Predictor, gpu: FakeGpu, image: Pixels
 ) -> None:
     predictor = Predictor.from_bundle(cached, "tensorrt", stream=OTHERS_STREAM)
+    seen: list[np.ndarray] = []
+    expected = []
     for picture in (image, image[::-1], image[:, ::-1]):
         predictor.set_image(picture)
-        predictor.predict_on_device([Prompt((0, 0, 9, 9))])  # queued, and its prompts with it
         on_cpu.set_image(picture)
-        assert_same(predictor.predict(box=BOX), on_cpu.predict(box=BOX))
+        for prompts in (PROMPTS, PROMPTS[1:], PROMPTS[:1]):
+            scores = predictor.predict_on_device(prompts).iou_predictions
+            logits = predictor.predict_on_device(prompts).low_res_masks.__cuda_array_interface__
+            gpu.enqueue(OTHERS_STREAM, Work("reader", partial(read_later, gpu, logits, seen)))
+            expected.append(on_cpu.predict(prompts=prompts).low_res_masks)
+            with pytest.raises(BackendError, match="overwritten"):
+                _ = scores.address
+    gpu.finish(gpu.streams[OTHERS_STREAM])
+    for found, wanted in zip(seen, expected, strict=True):
+        np.testing.assert_array_equal(found, wanted)
+
+
+def read_later(gpu: FakeGpu, interface: dict[str, Any], seen: list[np.ndarray]) -> None:
+    """The caller's own kernel."""
+    seen.append(download(gpu, SimpleNamespace(__cuda_array_interface__=interface)))
 
 
 def test_a_stream_of_zero_is_the_default_one(cached: Bundle, gpu: FakeGpu, image: Pixels) -> None:
