@@ -255,6 +255,8 @@ class FakeRuntime:
 
     @_api
     def cudaStreamDestroy(self, stream: int) -> None:
+        if self._gpu.streams[stream].recording is not None:
+            self._gpu.violations.append("a stream was destroyed while it records")
         self._gpu.finish(self._gpu.streams[stream])
         self._release(self._gpu.streams, stream)
 

@@ -184,8 +184,11 @@ class IExecutionContext(_Refusing):
             return False
         if self._shapes.keys() != engine._inputs.keys() or self._addresses.keys() != engine._nodes.keys():
             return self._refuse("a shape or an address is missing")
-        if gpu.streams[stream_handle].recording is not None and not self._has_run:
-            return self._refuse("kernels are loaded in the first run, which a capture forbids")
+        if gpu.streams[stream_handle].recording is not None:
+            if not self._has_run:
+                return self._refuse("kernels are loaded in the first run, which a recording forbids")
+            if self._is_refused("execute_async_v3 while recording"):
+                return False
         self._has_run = True
         run = _Run(gpu, engine, weakref.ref(self), dict(self._addresses), dict(self._shapes))
         gpu.enqueue(stream_handle, Work(f"run {'+'.join(engine._outputs)}", run))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
@@ -80,7 +80,7 @@ def assert_same(a: Any, b: Any) -> None:  # noqa: ANN401
 def test_masks_are_those_of_the_cpu(
     predictor: Predictor, on_cpu: Predictor, image: Pixels, multimask: bool
 ) -> None:
-    for picture in (image, image[::-1], image):  # plainly, recorded, replayed
+    for picture in (image, image // 2, image):  # plainly, recorded, replayed
         predictor.set_image(picture)
         on_cpu.set_image(picture)
         found, expected = (each.predict(prompts=PROMPTS, multimask=multimask) for each in (predictor, on_cpu))
@@ -111,25 +111,29 @@ def test_static_graphs_are_recorded_once_and_replayed(
 
 
 @pytest.mark.parametrize(
-    "function", ["cudaStreamBeginCapture", "cudaStreamEndCapture", "cudaGraphInstantiate"]
+    "function", ["cudaStreamBeginCapture", "execute_async_v3", "cudaStreamEndCapture", "cudaGraphInstantiate"]
 )
 def test_a_refused_recording_is_said_once_and_changes_nothing(
     predictor: Predictor,
     on_cpu: Predictor,
     gpu: FakeGpu,
+    tensorrt: FakeTensorRt,
     image: Pixels,
     function: str,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    gpu.fail(function, error="cudaErrorStreamCaptureUnsupported")
-    with caplog.at_level(logging.WARNING):
+    if function == "execute_async_v3":
+        tensorrt._refused.add("execute_async_v3 while recording")
+    else:
+        gpu.fail(function, error="cudaErrorStreamCaptureUnsupported")
+    with caplog.at_level(logging.WARNING, "glesam_runtime.engines"):
         for _ in range(4):
             predictor.set_image(image)
     on_cpu.set_image(image)
     assert_same(predictor.predict(box=BOX), on_cpu.predict(box=BOX))
-    (record,) = caplog.records
-    assert "image_encoder runs without a CUDA graph: " in record.getMessage()
-    assert "cudaErrorStreamCaptureUnsupported" in record.getMessage()
+    said = [record.getMessage() for record in caplog.records if record.name.endswith("launch")]
+    assert said[0].startswith("image_encoder runs without a CUDA graph: ")
+    assert len(said) == (2 if function == "execute_async_v3" else 1)  # it refuses GLE's too
 
 
 def test_a_thousand_images_allocate_nothing_more(predictor: Predictor, gpu: FakeGpu, image: Pixels) -> None:
@@ -168,13 +172,15 @@ def test_a_preprocessed_device_tensor_is_not_copied(
 def test_tensors_that_change_places_are_each_read_where_they_are(
     predictor: Predictor, on_cpu: Predictor, gpu: FakeGpu, image: Pixels
 ) -> None:
-    pictures = [image, image[::-1], image[:, ::-1]]
+    pictures = [image, image // 2, image // 3]
     tensors = [tensor_of(predictor, picture) for picture in pictures]
     foreign = [ForeignArray.of(gpu, tensor) for tensor, _ in tensors]
     for turn in (0, 1, 2, 2, 2, 0, 0, 1, 0):
         predictor.set_tensor(foreign[turn], tensors[turn][1])
         on_cpu.set_image(pictures[turn])
         assert_same(predictor.predict(box=BOX), on_cpu.predict(box=BOX))
+    assert gpu.calls["cudaStreamBeginCapture"] == 1 + 2  # GLE; the encoder for pictures 2 and 0
+    assert gpu.live()["graphs"] == 2
 
 
 def test_the_stream_of_a_device_tensor_is_waited_for(
@@ -278,7 +284,7 @@ def test_many_calls_queued_on_the_callers_stream_each_have_their_own_numbers(
     predictor = Predictor.from_bundle(cached, "tensorrt", stream=OTHERS_STREAM)
     seen: list[np.ndarray] = []
     expected = []
-    for picture in (image, image[::-1], image[:, ::-1]):
+    for picture in (image, image // 2, image // 3):
         predictor.set_image(picture)
         on_cpu.set_image(picture)
         for prompts in (PROMPTS, PROMPTS[1:], PROMPTS[:1]):
@@ -349,13 +355,17 @@ def test_a_session_of_a_cpu_leaves_its_predictor_open(on_cpu: Predictor, image: 
     assert on_cpu.predict(box=BOX).masks.any()
 
 
-def test_a_predictor_dropped_under_its_work_frees_in_order(
-    cached: Bundle, gpu: FakeGpu, image: Pixels
+@pytest.mark.parametrize("end", [lambda predictor: predictor.close(), lambda predictor: None])
+def test_a_predictor_that_ends_under_its_work_waits_for_it(
+    cached: Bundle, gpu: FakeGpu, image: Pixels, end: Callable[[Predictor], None]
 ) -> None:
     predictor = Predictor.from_bundle(cached, "tensorrt", stream=OTHERS_STREAM)
     predictor.set_image(image)
     predictor.predict_on_device(PROMPTS)
-    del predictor  # the fixtures look for violations and leaks
+    assert work(gpu) == []
+    end(predictor)
+    del predictor
+    assert work(gpu)[-1] == "run low_res_masks+iou_predictions"
 
 
 def test_an_image_that_fails_leaves_no_picture(
@@ -364,7 +374,7 @@ def test_an_image_that_fails_leaves_no_picture(
     predictor.set_image(image)
     tensorrt._refused.add("execute_async_v3")
     with pytest.raises(BackendError, match=r"image_encoder: tensorrt 10.3.0 failed to run .*a test"):
-        predictor.set_tensor(*tensor_of(predictor, image[::-1]))
+        predictor.set_tensor(*tensor_of(predictor, image // 2))
     tensorrt._refused.clear()
     with pytest.raises(ImageError, match="no picture yet"):
         predictor.predict(box=BOX)

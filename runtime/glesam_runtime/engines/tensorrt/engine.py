@@ -31,7 +31,7 @@ class TensorRtEngine:
         self._compiled: Compiled | None = compiled
         self._session: Session | None = Session(compiled, stream)
         self._lock = threading.Lock()
-        self._opener = opener or self
+        self._opener = opener
         self._sessions: weakref.WeakSet[TensorRtEngine] = weakref.WeakSet()
 
     @classmethod
@@ -59,7 +59,7 @@ class TensorRtEngine:
             )
 
     def new_session(self, stream: int | None = None) -> TensorRtEngine:
-        opener = self._opener
+        opener = self._opener or self
         with opener._lock:
             if opener._compiled is None:
                 raise closed_engine(self._spec)
