@@ -28,8 +28,11 @@ class TorchEngine:
     def spec(self) -> GraphSpec:
         return self._spec
 
-    def __call__(self, feeds: Tensors) -> dict[str, Array]:
+    def __call__(self, feeds: Tensors, on_device: bool = False) -> dict[str, Array]:
         return run_checked(self._spec, feeds, self._infer)
+
+    def new_session(self, stream: int | None = None) -> TorchEngine:
+        return self
 
     def close(self) -> None:
         """Nothing to free: the model belongs to the caller."""

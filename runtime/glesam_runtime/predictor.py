@@ -9,20 +9,21 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from .bundle import Bundle
 from .engines import Engine, open_engines
-from .engines.base import Array
+from .engines.device_array import is_on_device, to_host
 from .errors import BackendError, ImageError, PromptError
 from .manifest import Manifest
 from .postprocess import MaskResizer
-from .preprocess import RESIZES, Floats, Geometry, Pixels, preprocess
+from .preprocess import RESIZES, Floats, Geometry, Pixels, Size, preprocess
 from .prompts import Box, Points, Prompt, encode_prompts
 
 
@@ -39,6 +40,18 @@ class Prediction:
     low_res_masks: Floats
 
 
+@dataclass(frozen=True, eq=False)
+class DevicePrediction:
+    """N prompts' logits and scores, left where the backend computed them: see Predictor.predict_on_device.
+
+    Shapes and meaning are Prediction's. On a GPU both are arrays with `__cuda_array_interface__` and DLPack,
+    low_res_masks a view with strides; on a CPU they are numpy arrays.
+    """
+
+    low_res_masks: Any
+    iou_predictions: Any
+
+
 @dataclass(frozen=True)
 class Engines:
     """The compiled graphs of one bundle. Without `gle` the model is plain SAM."""
@@ -47,18 +60,27 @@ class Engines:
     gle: Engine | None
     mask_decoder: Engine
 
-    def close(self) -> None:
-        """Free all of them."""
-        for engine in (self.image_encoder, self.gle, self.mask_decoder):
-            if engine is not None:
+    def new_session(self, stream: int | None = None) -> Engines:
+        """Engines for another thread, on the same compiled graphs; `stream`: a CUDA stream to run on."""
+        gle = None if self.gle is None else self.gle.new_session(stream)
+        return Engines(self.image_encoder.new_session(stream), gle, self.mask_decoder.new_session(stream))
+
+    def close(self, shared: Engines | None = None) -> None:
+        """Free all of them, except those that are `shared`'s too."""
+        kept = [] if shared is None else shared._opened()
+        for engine in self._opened():
+            if not any(engine is other for other in kept):
                 engine.close()
+
+    def _opened(self) -> list[Engine]:
+        return [x for x in (self.image_encoder, self.gle, self.mask_decoder) if x is not None]
 
 
 @dataclass(frozen=True, eq=False)
 class _Picture:
-    """What set_image leaves for predict."""
+    """What set_image leaves for predict; the embedding lies where the engines compute."""
 
-    image_embeddings: Array
+    image_embeddings: Any
     geometry: Geometry
     mask_resizer: MaskResizer
 
@@ -76,6 +98,7 @@ class Predictor:
         self._engines = engines
         self._resize = resize
         self._picture: _Picture | None = None
+        self._shared: Engines | None = None  # a session's: the engines of the predictor that it came from
 
     @classmethod
     def from_bundle(
@@ -84,37 +107,73 @@ class Predictor:
         backend: str = "auto",
         enhance: bool = True,
         resize: str = "longest-side",
+        stream: int | None = None,
     ) -> Predictor:
         """Open a bundle; no path: the shipped default. enhance=False: plain SAM, no GLE.
 
         resize: "longest-side", SAM's own, or "squash-512", the authors' evaluation.
+        stream: a CUDA stream's handle, for a backend on a GPU to queue its work on; docs/zero_copy.md.
         Raises BundleError, BackendError, or ImageError for an unknown `resize`.
         """
         bundle = path if isinstance(path, Bundle) else Bundle.open(path)
-        graphs = open_engines(backend, bundle, enhance)
+        graphs = open_engines(backend, bundle, enhance, stream)
         engines = Engines(graphs["image_encoder"], graphs.get("gle"), graphs["mask_decoder"])
         return cls(bundle.manifest, engines, resize)
 
-    def new_session(self) -> Predictor:
-        """Another predictor on the same engines, with a picture of its own."""
-        return Predictor(self.manifest, self._engines, self._resize)
+    def new_session(self, stream: int | None = None) -> Predictor:
+        """Another predictor on the same compiled graphs, with a picture of its own.
+
+        On a GPU it has buffers and a stream of its own, or the caller's `stream`, as in from_bundle.
+        """
+        session = Predictor(self.manifest, self._engines.new_session(stream), self._resize)
+        session._shared = self._engines
+        return session
 
     def set_image(self, image: Pixels) -> None:
-        """Encode and enhance `image`, uint8 [H,W,3] RGB. Raises ImageError for anything else."""
-        check_image(image)
+        """Encode and enhance `image`, uint8 [H,W,3] RGB. Raises ImageError for anything else.
+
+        A device array is copied to the host, where pictures are resized; see set_tensor for one that is not.
+        """
         model = self.manifest
         with self._timed("preprocess"):
+            if is_on_device(image):
+                image = to_host("image", image)
+            check_image(image)
             tensor, geometry = preprocess(
                 image, model.image_size, model.pixel_mean, model.pixel_std, self._resize
             )
-            mask_resizer = MaskResizer.for_geometry(geometry)
+        self._encode(tensor, geometry)
+
+    def set_tensor(self, image: Any, geometry: Geometry) -> None:  # noqa: ANN401
+        """Encode and enhance a picture that is preprocessed: float32 [1,3,S,S], in C order.
+
+        geometry: geometry_of the picture's size. The picture is resized to `geometry.resized_size`,
+        normalised with the manifest's pixel_mean and pixel_std, at the top left, and zeros fill the rest.
+        A backend on a GPU takes a device array without a copy. Raises ImageError for a geometry of another
+        model, BackendError for a tensor that does not fit.
+        """
+        if geometry.image_size != self.manifest.image_size:
+            raise ImageError(
+                f"geometry: expected one for {self.manifest.image_size} pixels, found {geometry.image_size}; "
+                "take this predictor's geometry_of(size)"
+            )
+        self._encode(image, geometry)
+
+    def geometry_of(self, original_size: Size) -> Geometry:
+        """Where a picture of `original_size`, (height, width) [pixels], must lie in set_tensor's input."""
+        return RESIZES[self._resize].geometry(original_size, self.manifest.image_size)
+
+    def _encode(self, tensor: Any, geometry: Geometry) -> None:  # noqa: ANN401
+        # From here on the former picture's embedding may be overwritten, also where this one fails.
+        self._picture = None
         with self._timed("encode"):
-            embeddings = self._engines.image_encoder({"image": tensor})["image_embeddings"]
+            encoded = self._engines.image_encoder({"image": tensor}, on_device=True)
+            embeddings = encoded["image_embeddings"]
         if self._engines.gle is not None:
             with self._timed("enhance"):
-                enhanced = self._engines.gle({"image_embeddings": embeddings})
+                enhanced = self._engines.gle({"image_embeddings": embeddings}, on_device=True)
                 embeddings = enhanced["image_embeddings_enhanced"]
-        self._picture = _Picture(embeddings, geometry, mask_resizer)
+        self._picture = _Picture(embeddings, geometry, MaskResizer.for_geometry(geometry))
 
     @property
     def geometry(self) -> Geometry:
@@ -157,17 +216,8 @@ class Predictor:
         For a caller that drops most masks by their score; mask_resizer makes masks of the others.
         Raises what predict raises.
         """
-        if multimask and not self.manifest.multimask:
-            raise PromptError(
-                f"model {self.manifest.name!r} has dead mask heads 1 to 3 (its decoder was trained with one "
-                "mask output), so it has no multimask; leave --multimask out"
-            )
-        picture = self._current()
-        with self._timed("decode"):
-            feeds = encode_prompts(prompts, picture.geometry)
-            outputs = self._engines.mask_decoder({"image_embeddings": picture.image_embeddings, **feeds})
-        # Output 0 is SAM's single mask, 1 to 3 its candidates.
-        candidates = slice(1, 4) if multimask else 0
+        outputs = self._decode(prompts, multimask, on_device=False)
+        candidates = _candidates(multimask)
         low_res_masks = outputs["low_res_masks"][:, candidates].astype(np.float32, copy=False)
         scores = outputs["iou_predictions"][:, candidates].astype(np.float32, copy=False)
         if not (np.isfinite(low_res_masks).all() and np.isfinite(scores).all()):
@@ -177,15 +227,42 @@ class Predictor:
             )
         return low_res_masks, scores
 
+    def predict_on_device(self, prompts: Sequence[Prompt], multimask: bool = False) -> DevicePrediction:
+        """The logits of `prompts`, in one call of the decoder, not brought to the host on a GPU.
+
+        So nothing is resized to the picture, and NaN is not looked for. Valid until this session's next call;
+        on the caller's own stream it may not be computed yet when this returns. Raises as predict does.
+        """
+        outputs = self._decode(prompts, multimask, on_device=True)
+        candidates = _candidates(multimask)
+        return DevicePrediction(
+            outputs["low_res_masks"][:, candidates], outputs["iou_predictions"][:, candidates]
+        )
+
     def close(self) -> None:
-        """Free the engines, also those of every session made from this predictor."""
-        self._engines.close()
+        """Free the engines, also those of every session made from this predictor.
+
+        A session frees what is its own alone.
+        """
+        self._engines.close(self._shared)
 
     def __enter__(self) -> Predictor:
         return self
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+    def _decode(self, prompts: Sequence[Prompt], multimask: bool, on_device: bool) -> Mapping[str, Any]:
+        if multimask and not self.manifest.multimask:
+            raise PromptError(
+                f"model {self.manifest.name!r} has dead mask heads 1 to 3 (its decoder was trained with one "
+                "mask output), so it has no multimask; leave --multimask out"
+            )
+        picture = self._current()
+        with self._timed("decode"):
+            feeds = encode_prompts(prompts, picture.geometry)
+            asked = {"image_embeddings": picture.image_embeddings, **feeds}
+            return self._engines.mask_decoder(asked, on_device)
 
     def _current(self) -> _Picture:
         if self._picture is None:
@@ -197,6 +274,11 @@ class Predictor:
         start = time.perf_counter()
         yield
         self.timings[stage] = (time.perf_counter() - start) * 1000
+
+
+def _candidates(multimask: bool) -> int | slice:
+    """Output 0 is SAM's single mask, 1 to 3 its candidates."""
+    return slice(1, 4) if multimask else 0
 
 
 def _is_empty(prompt: Prompt) -> bool:

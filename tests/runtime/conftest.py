@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import gc
 import importlib.util
 import shutil
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
 import torch
+from fake_cuda import FakeGpu, FakeRuntime
+from fake_tensorrt import FakeTensorRt
 from PIL import Image
 from tiny_bundle import IMAGE_SIZE, write_bundle
 
+from glesam_runtime.engines import cuda
 from glesam_runtime.preprocess import Pixels
 
 if TYPE_CHECKING:
@@ -60,3 +65,21 @@ def sam() -> Sam:
     encoder = torch.nn.Module()
     encoder.img_size = IMAGE_SIZE
     return modeling.Sam(encoder, torch.nn.Module(), torch.nn.Module())
+
+
+@pytest.fixture
+def gpu(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeGpu]:
+    """A GPU that must be left empty, and never used wrongly."""
+    gpu = FakeGpu()
+    monkeypatch.setattr(cuda, "runtime", FakeRuntime(gpu))
+    yield gpu
+    if any(gpu.live().values()):
+        gc.collect()  # an error's traceback may hold an engine; half a second with torch loaded
+    assert gpu.violations == []
+    assert not any(gpu.live().values()), gpu.live()
+
+
+@pytest.fixture
+def tensorrt(gpu: FakeGpu) -> FakeTensorRt:
+    """A TensorRT on that GPU."""
+    return FakeTensorRt(gpu)

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
+from fake_cuda import FakeGpu
+from fake_tensorrt import FakeTensorRt
 from PIL import Image
 from test_glesam_run import BOX
 from tiny_bundle import record, write_manifest
 from typer.testing import CliRunner
 
 from glesam_runtime.cli.run import app
+from glesam_runtime.engines.tensorrt import open as opening
 
 Refusal = Callable[..., str]
 
@@ -150,9 +154,35 @@ def test_a_graph_with_a_missing_tensor(refused: Refusal, photo: Path, own_bundle
     assert "mask_decoder.onnx: inputs must be image_embeddings, point_coords" in line
 
 
-@pytest.mark.parametrize("backend", ["tensorrt", "tensorrt-rtx", "cuda"])
-def test_a_backend_that_this_build_has_not(refused: Refusal, photo: Path, backend: str) -> None:
-    assert "choose auto or onnxruntime" in refused(photo, *BOX, "--backend", backend)
+def test_a_backend_that_this_build_has_not(refused: Refusal, photo: Path) -> None:
+    assert "choose auto or onnxruntime" in refused(photo, *BOX, "--backend", "cuda")
+
+
+def test_tensorrt_without_its_library(refused: Refusal, photo: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "tensorrt", None)
+    assert "backend tensorrt cannot be imported" in refused(photo, *BOX, "--backend", "tensorrt")
+
+
+def test_tensorrt_without_cuda_bindings(
+    refused: Refusal, photo: Path, tensorrt: FakeTensorRt, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(opening, "load_library", lambda backend: tensorrt._library)
+    for module in ("cuda", "tensorrt.engine"):
+        monkeypatch.delitem(sys.modules, f"glesam_runtime.engines.{module}", raising=False)
+    monkeypatch.delattr("glesam_runtime.engines.cuda")
+    monkeypatch.setitem(sys.modules, "cuda.bindings", None)
+    line = refused(photo, *BOX, "--backend", "tensorrt-rtx")
+    assert "cuda-bindings cannot be imported" in line
+    assert line.endswith("pip install 'glesam[tensorrt-rtx]'")
+
+
+def test_tensorrt_without_a_gpu(
+    refused: Refusal, photo: Path, gpu: FakeGpu, tensorrt: FakeTensorRt, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(opening, "load_library", lambda backend: tensorrt._library)
+    gpu.fail("cudaGetDeviceCount", error="cudaErrorInsufficientDriver")
+    line = refused(photo, *BOX, "--backend", "tensorrt")
+    assert "no GPU here (cudaErrorInsufficientDriver" in line
 
 
 def test_an_unknown_resize(refused: Refusal, photo: Path) -> None:

@@ -3,24 +3,30 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import onnx
 import pytest
+from fake_tensorrt import plan_of
 from tiny_bundle import IMAGE_SIZE
 
 from glesam_runtime import BackendError
-from glesam_runtime.engines import BACKENDS, KNOWN_BACKENDS, Engine, open_engine, pick_backend
+from glesam_runtime.engines import BACKENDS, KNOWN_BACKENDS, TENSORRT, Engine, open_engine, pick_backend
 from glesam_runtime.engines.base import Tensors
 from glesam_runtime.engines.fake import FakeEngine
+from glesam_runtime.engines.tensorrt.engine import TensorRtEngine
 from glesam_runtime.spec import GraphSpec, TensorSpec, bundle_contract
 
 DECODER = bundle_contract(IMAGE_SIZE)["mask_decoder"]
 GLE = bundle_contract(IMAGE_SIZE)["gle"]
+ONNX_BACKENDS = [name for name in BACKENDS if name not in TENSORRT]
+"""Those that open a lone graph."""
 
 
 def fake_decoder(feeds: Tensors) -> dict[str, Any]:
@@ -31,11 +37,29 @@ def fake_decoder(feeds: Tensors) -> dict[str, Any]:
     }
 
 
-@pytest.fixture(params=["fake", *BACKENDS])
-def engine(request: pytest.FixtureRequest, bundle_path: Path) -> Engine:
+OpenGraph = Callable[[Path, GraphSpec], Engine]
+
+
+def opener(backend: str, request: pytest.FixtureRequest) -> OpenGraph:
+    """How a backend opens a graph; TensorRT through the fakes of it and of CUDA."""
+    if backend != "tensorrt":
+        return partial(open_engine, backend)
+    library = request.getfixturevalue("tensorrt")._library
+    return lambda path, spec: TensorRtEngine.from_plan(library, plan_of(path), spec, path)
+
+
+@pytest.fixture(params=[*ONNX_BACKENDS, "tensorrt"])
+def open_graph(request: pytest.FixtureRequest) -> OpenGraph:
+    return opener(request.param, request)
+
+
+@pytest.fixture(params=["fake", *ONNX_BACKENDS, "tensorrt"])
+def engine(request: pytest.FixtureRequest, bundle_path: Path) -> Iterator[Engine]:
     if request.param == "fake":
-        return FakeEngine(DECODER, fake_decoder)
-    return open_engine(request.param, bundle_path / "mask_decoder.onnx", DECODER)
+        yield FakeEngine(DECODER, fake_decoder)
+    else:
+        with closing(opener(request.param, request)(bundle_path / "mask_decoder.onnx", DECODER)) as opened:
+            yield opened
 
 
 def feeds(prompts: int = 2, points: int = 3) -> dict[str, Any]:
@@ -82,6 +106,22 @@ def test_a_closed_engine_says_so_and_closes_twice(engine: Engine) -> None:
         engine(feeds())
 
 
+def test_a_session_answers_as_the_engine_does_and_ends_with_it(engine: Engine) -> None:
+    session = engine.new_session()
+    answers = [each(feeds()) for each in (engine, session)]
+    for name in answers[0]:
+        np.testing.assert_array_equal(answers[0][name], answers[1][name])
+    engine.close()
+    with pytest.raises(BackendError, match="closed"):
+        session(feeds())
+
+
+@pytest.mark.parametrize("backend", TENSORRT)
+def test_tensorrt_runs_whole_bundles(bundle_path: Path, backend: str) -> None:
+    with pytest.raises(BackendError, match="the engines of a bundle, not a single graph"):
+        open_engine(backend, bundle_path / "gle.onnx", GLE)
+
+
 def test_the_fake_is_held_to_its_outputs_and_records_its_calls() -> None:
     fake = FakeEngine(DECODER, lambda feeds: {"low_res_masks": np.zeros(1, np.float32)})
     with pytest.raises(BackendError, match="mask_decoder output: expected low_res_masks, iou_"):
@@ -89,7 +129,6 @@ def test_the_fake_is_held_to_its_outputs_and_records_its_calls() -> None:
     assert len(fake.calls) == 1
 
 
-@pytest.mark.parametrize("backend", BACKENDS)
 @pytest.mark.parametrize(
     "change",
     [
@@ -101,7 +140,7 @@ def test_the_fake_is_held_to_its_outputs_and_records_its_calls() -> None:
     ],
 )
 def test_a_graph_with_a_missing_tensor_is_refused(
-    bundle_path: Path, tmp_path: Path, backend: str, change: Callable[[Any], object]
+    bundle_path: Path, tmp_path: Path, open_graph: OpenGraph, change: Callable[[Any], object]
 ) -> None:
     model = onnx.load(bundle_path / "mask_decoder.onnx")
     change(model.graph)
@@ -109,35 +148,32 @@ def test_a_graph_with_a_missing_tensor_is_refused(
         node.input[:] = [n.replace("image_embeddings", model.graph.input[0].name) for n in node.input]
     onnx.save(model, tmp_path / "changed.onnx")
     with pytest.raises(BackendError, match=r"changed\.onnx: (in|out)puts must be") as caught:
-        open_engine(backend, tmp_path / "changed.onnx", DECODER)
+        open_graph(tmp_path / "changed.onnx", DECODER)
     assert "\n" not in str(caught.value)
 
 
-@pytest.mark.parametrize("backend", BACKENDS)
-def test_a_graph_of_another_size_or_dtype_is_refused(bundle_path: Path, backend: str) -> None:
+def test_a_graph_of_another_size_or_dtype_is_refused(bundle_path: Path, open_graph: OpenGraph) -> None:
     larger = bundle_contract(128)["mask_decoder"]
     with pytest.raises(BackendError, match=r"expected image_embeddings float32 \[1,256,8,8\], fou"):
-        open_engine(backend, bundle_path / "mask_decoder.onnx", larger)
+        open_graph(bundle_path / "mask_decoder.onnx", larger)
     doubles = GraphSpec(
         "mask_decoder",
         (TensorSpec("image_embeddings", "float64", (1, 256, 4, 4)), *DECODER.inputs[1:]),
         DECODER.outputs,
     )
     with pytest.raises(BackendError, match="expected image_embeddings float64"):
-        open_engine(backend, bundle_path / "mask_decoder.onnx", doubles)
+        open_graph(bundle_path / "mask_decoder.onnx", doubles)
 
 
-@pytest.mark.parametrize("backend", BACKENDS)
-def test_a_file_that_is_no_graph_is_refused_in_one_line(tmp_path: Path, backend: str) -> None:
+def test_a_file_that_is_no_graph_is_refused_in_one_line(tmp_path: Path, open_graph: OpenGraph) -> None:
     (tmp_path / "broken.onnx").write_bytes(b"not a graph")
     with pytest.raises(BackendError, match="cannot open this graph") as caught:
-        open_engine(backend, tmp_path / "broken.onnx", DECODER)
+        open_graph(tmp_path / "broken.onnx", DECODER)
     assert "\n" not in str(caught.value)
 
 
-@pytest.mark.parametrize("backend", BACKENDS)
-def test_threads_that_share_an_engine_get_their_own_answers(bundle_path: Path, backend: str) -> None:
-    engine = open_engine(backend, bundle_path / "gle.onnx", GLE)
+def test_threads_that_share_an_engine_get_their_own_answers(bundle_path: Path, open_graph: OpenGraph) -> None:
+    engine = open_graph(bundle_path / "gle.onnx", GLE)
 
     def ask(value: int) -> bool:
         embeddings = np.full((1, 256, 4, 4), value, np.float32)
@@ -148,9 +184,8 @@ def test_threads_that_share_an_engine_get_their_own_answers(bundle_path: Path, b
         assert all(pool.map(ask, range(8)))
 
 
-@pytest.mark.parametrize("backend", BACKENDS)
-def test_an_answer_owns_its_memory_and_outlives_the_engine(bundle_path: Path, backend: str) -> None:
-    engine = open_engine(backend, bundle_path / "gle.onnx", GLE)
+def test_an_answer_owns_its_memory_and_outlives_the_engine(bundle_path: Path, open_graph: OpenGraph) -> None:
+    engine = open_graph(bundle_path / "gle.onnx", GLE)
     answer = engine({"image_embeddings": np.ones((1, 256, 4, 4), np.float32)})["image_embeddings_enhanced"]
     engine.close()
     assert answer.flags.owndata

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import onnx
-import onnxruntime  # noqa: TID251 - asked what it makes of a graph
+import onnxruntime
 import pytest
 from onnx import parser
 

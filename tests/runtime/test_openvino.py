@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import onnx
-import openvino  # noqa: TID251 - asks the compiled graph what it computes in
+import openvino
 import pytest
 from onnx import parser
 from PIL import Image

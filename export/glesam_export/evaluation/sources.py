@@ -77,13 +77,17 @@ class LastAnswer:
     def spec(self) -> GraphSpec:
         return self._engine.spec
 
-    def __call__(self, feeds: Tensors) -> dict[str, Array]:
+    def __call__(self, feeds: Tensors, on_device: bool = False) -> dict[str, Array]:
+        """On the host in any case: what stays on a device is gone with the next call."""
         asked: Tensors | None = getattr(self._last, "feeds", None)
         if asked is None or not all(np.array_equal(asked[name], feeds[name]) for name in feeds):
             self._last.answer = self._engine(feeds)
             self._last.feeds = feeds
         answer: dict[str, Array] = self._last.answer
         return answer
+
+    def new_session(self, stream: int | None = None) -> LastAnswer:
+        return self
 
     def close(self) -> None:
         self._engine.close()

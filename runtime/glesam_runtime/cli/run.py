@@ -14,7 +14,7 @@ import typer
 from ..automatic import AutomaticOptions
 from ..automatic.job import SegmentedAll, run_automatic
 from ..bundle import Bundle
-from ..engines import KNOWN_BACKENDS, pick_backend
+from ..engines import KNOWN_BACKENDS, pick_for_bundle
 from ..job import Failed, Job, Segmented, check_paths, combine_prompts, run_job
 from ..predictor import Predictor
 from ..preprocess import RESIZES
@@ -115,7 +115,7 @@ def run(
         job = Job(prompts, out, mask_input, multimask)
         check_paths(images, job)
         opened = Bundle.open(bundle)
-        chosen, reason = pick_backend(backend, opened.manifest.precision)
+        chosen, reason = pick_for_bundle(backend, opened)
         with Predictor.from_bundle(opened, backend, not no_enhance, resize) as predictor:
             typer.echo(model_line(opened, f"{chosen} ({reason})"), err=True)
             results = (

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from ..bundle import Bundle
-from ..engines import KNOWN_BACKENDS, open_engines, pick_backend
+from ..engines import KNOWN_BACKENDS, open_engines, pick_for_bundle
 from ..errors import BundleError
 from ..parity import MIN_IOU, check, table
 from ..report import model_line
@@ -40,7 +40,7 @@ def run(
     """
     with one_line_errors():
         opened = Bundle.open(bundle)
-        chosen, reason = pick_backend(backend, opened.manifest.precision)
+        chosen, reason = pick_for_bundle(backend, opened)
         typer.echo(model_line(opened, f"{chosen} ({reason})"), err=True)
         least = _least(opened) if min_iou is None else min_iou
         parity = verify(opened, open_engines(backend, opened))

@@ -6,6 +6,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from ..bundle import Bundle
+from ..engine_cache import cached_engines
 from ..errors import BackendError, first_line
 from ..spec import GraphSpec
 from .base import Engine
@@ -28,10 +29,12 @@ def _openvino(path: Path, spec: GraphSpec, precision: str) -> Engine:
     return OpenVinoEngine(path, spec, precision)
 
 
+TENSORRT = ("tensorrt", "tensorrt-rtx")
+"""The backends that run engines which glesam-build has made from a whole bundle."""
 _OPEN = {"onnxruntime": _onnxruntime, "openvino": _openvino}
 _INSTALL = {"onnxruntime": "pip install onnxruntime", "openvino": "pip install 'glesam[openvino]'"}
 
-BACKENDS = tuple(_OPEN)
+BACKENDS = (*_OPEN, *TENSORRT)
 """The backends of this build."""
 
 
@@ -52,6 +55,17 @@ def pick_backend(name: str, precision: str) -> tuple[str, str]:
             "choose openvino, or export with --precision fp32 or fp16"
         )
     return name, "as asked"
+
+
+def pick_for_bundle(name: str, bundle: Bundle) -> tuple[str, str]:
+    """As pick_backend, but "auto" is a TensorRT where a GPU answers and the bundle's engines are cached."""
+    if name == "auto" and cached_engines(bundle.hash):  # else nothing of a GPU is even loaded
+        from .tensorrt.choice import cached_tensorrt
+
+        found = cached_tensorrt(bundle)
+        if found is not None:
+            return found
+    return pick_backend(name, bundle.manifest.precision)
 
 
 def _automatic(precision: str) -> tuple[str, str]:
@@ -82,6 +96,8 @@ def open_engine(backend: str, path: Path, spec: GraphSpec, precision: str = "fp3
     Raises BackendError where the backend is unknown, its library absent, or the graph refused.
     """
     chosen, _ = pick_backend(backend, precision)
+    if chosen in TENSORRT:
+        raise BackendError(f"{path}: backend {chosen} runs the engines of a bundle, not a single graph")
     try:
         return _OPEN[chosen](path, spec, precision)
     except ImportError as error:
@@ -90,16 +106,23 @@ def open_engine(backend: str, path: Path, spec: GraphSpec, precision: str = "fp3
         ) from error
 
 
-def open_engines(backend: str, bundle: Bundle, enhance: bool = True) -> dict[str, Engine]:
+def open_engines(
+    backend: str, bundle: Bundle, enhance: bool = True, stream: int | None = None
+) -> dict[str, Engine]:
     """Every graph of a bundle by its name; without `enhance`, all but GLE. Raises as open_engine does.
 
-    "auto" picks for each graph: the fp32 decoder of a bf16 bundle runs in onnxruntime, beside openvino.
+    "auto" without engines for a GPU picks for each graph: the fp32 decoder of a bf16 bundle runs in
+    onnxruntime, beside openvino. `stream`: the CUDA stream that a backend on a GPU shall run on.
     """
-    graphs = bundle.manifest.graphs
+    graphs = {name: graph for name, graph in bundle.manifest.graphs.items() if enhance or name != "gle"}
+    chosen, _ = pick_for_bundle(backend, bundle)
+    if chosen in TENSORRT:
+        from .tensorrt.open import open_tensorrt
+
+        return open_tensorrt(chosen, bundle, list(graphs), stream)
     return {
         name: open_engine(backend, bundle.graph_path(name), graph.spec, graph.precision)
         for name, graph in graphs.items()
-        if enhance or name != "gle"
     }
 
 
@@ -107,9 +130,11 @@ __all__ = [
     "BACKENDS",
     "INT8",
     "KNOWN_BACKENDS",
+    "TENSORRT",
     "Engine",
     "computes_int8",
     "open_engine",
     "open_engines",
     "pick_backend",
+    "pick_for_bundle",
 ]

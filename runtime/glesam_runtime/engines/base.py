@@ -4,16 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol, overload
 
 import numpy as np
 import numpy.typing as npt
 
 from ..errors import BackendError
 from ..spec import GraphSpec, TensorSpec
+from .device_array import DeviceArray
 
 Array = npt.NDArray[np.generic]
 Tensors = Mapping[str, Array]
+AnyTensors = Mapping[str, Any]
+"""Arrays of numpy; for a backend on a GPU also any library's with `__cuda_array_interface__` or DLPack."""
 
 
 class Engine(Protocol):
@@ -23,21 +26,39 @@ class Engine(Protocol):
     def spec(self) -> GraphSpec:
         """The tensors it takes and gives."""
 
-    def __call__(self, feeds: Tensors) -> dict[str, Array]:
-        """Run once. Raises BackendError where feeds or outputs are not those of `spec`."""
+    @overload
+    def __call__(self, feeds: AnyTensors) -> dict[str, Array]: ...
+
+    @overload
+    def __call__(self, feeds: AnyTensors, on_device: bool) -> Mapping[str, Any]:
+        """Run once. Raises BackendError where feeds or outputs are not those of `spec`.
+
+        on_device: leave the outputs where this backend computes. On a GPU they are DeviceArrays, valid until
+        the next call; on a CPU numpy arrays as ever.
+        """
+
+    def new_session(self, stream: int | None = None) -> Engine:
+        """An engine for another thread: it shares the compiled graph, and its calls wait for nobody's.
+
+        Where calls share nothing else it is this engine itself. `stream`: a CUDA stream's handle to run on;
+        a CPU has none. It ends when the engine it came from is closed.
+        """
 
     def close(self) -> None:
         """Free the compiled graph. Closing twice is allowed."""
 
 
 def run_checked(
-    spec: GraphSpec, feeds: Tensors, infer: Callable[[Tensors], dict[str, Array]]
-) -> dict[str, Array]:
-    """infer(feeds) between two checks; a dynamic dimension has one size in both."""
+    spec: GraphSpec,
+    feeds: AnyTensors,
+    infer: Callable[[Any], dict[str, Any]],
+    kinds: tuple[type, ...] = (np.ndarray,),
+) -> dict[str, Any]:
+    """infer(feeds) between two checks; a dynamic dimension has one size in both. `kinds`: types of arrays."""
     sizes: dict[str, int] = {}
-    _check(f"{spec.name} input", spec.inputs, feeds, sizes)
+    _check(f"{spec.name} input", spec.inputs, feeds, sizes, kinds)
     outputs = infer(feeds)
-    _check(f"{spec.name} output", spec.outputs, outputs, sizes)
+    _check(f"{spec.name} output", spec.outputs, outputs, sizes, kinds)
     return outputs
 
 
@@ -84,7 +105,13 @@ def _check_tensor(path: Path, expected: TensorSpec, found: TensorSpec) -> None:
         raise BackendError(f"{path}: expected {expected}, found {found}; export the bundle again")
 
 
-def _check(where: str, expected: tuple[TensorSpec, ...], found: Tensors, sizes: dict[str, int]) -> None:
+def _check(
+    where: str,
+    expected: tuple[TensorSpec, ...],
+    found: AnyTensors,
+    sizes: dict[str, int],
+    kinds: tuple[type, ...],
+) -> None:
     names = [tensor.name for tensor in expected]
     if set(names) != set(found):
         raise BackendError(
@@ -93,6 +120,7 @@ def _check(where: str, expected: tuple[TensorSpec, ...], found: Tensors, sizes: 
         )
     for tensor in expected:
         array = found[tensor.name]
+        _check_kind(where, tensor, array, kinds)
         if array.dtype.name != tensor.dtype or not _fits(tensor, array.shape, sizes):
             known = "".join(f", {name} = {size}" for name, size in sizes.items())
             raise BackendError(
@@ -100,6 +128,13 @@ def _check(where: str, expected: tuple[TensorSpec, ...], found: Tensors, sizes: 
                 f"found {TensorSpec(tensor.name, array.dtype.name, array.shape)}; "
                 "convert or reshape it"
             )
+
+
+def _check_kind(where: str, expected: TensorSpec, array: object, kinds: tuple[type, ...]) -> None:
+    if not isinstance(array, kinds):
+        wanted = "a numpy or device array" if DeviceArray in kinds else "a numpy array, for a CPU"
+        found = f"{type(array).__module__}.{type(array).__name__}"
+        raise BackendError(f"{where}: expected {expected} as {wanted}, found {found}; convert it")
 
 
 def _fits(tensor: TensorSpec, shape: tuple[int, ...], sizes: dict[str, int]) -> bool:

@@ -21,8 +21,11 @@ class FakeEngine:
     def spec(self) -> GraphSpec:
         return self._spec
 
-    def __call__(self, feeds: Tensors) -> dict[str, Array]:
+    def __call__(self, feeds: Tensors, on_device: bool = False) -> dict[str, Array]:
         return run_checked(self._spec, feeds, self._infer)
+
+    def new_session(self, stream: int | None = None) -> FakeEngine:
+        return self
 
     def close(self) -> None:
         self._closed = True

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 from ...engine_cache import Gpu
+from ...errors import BackendError
 
 
 def this_gpu() -> Gpu | None:
-    """The first GPU; None where there is none, no driver, or no cuda-python to ask with."""
+    """This thread's GPU; None where there is none, no driver, or no cuda-bindings to ask with."""
     try:
-        from cuda.bindings import runtime as cudart  # type: ignore[import-untyped]
-    except ImportError:
+        from ..cuda import current_gpu
+
+        return current_gpu()
+    except (ImportError, BackendError):
         return None
-    error, properties = cudart.cudaGetDeviceProperties(0)
-    if error != cudart.cudaError_t.cudaSuccess:
-        return None
-    name = properties.name.decode() if isinstance(properties.name, bytes) else str(properties.name)
-    return Gpu(name.rstrip("\0"), 10 * properties.major + properties.minor)
