@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from ..bundle import Bundle
-from ..engines import KNOWN_BACKENDS, pick_backend
+from ..engines import BACKEND_HELP, pick_backend
 from ..job import Failed, Job, Segmented, check_paths, combine_prompts, run_job
 from ..predictor import Predictor
 from ..preprocess import RESIZES
@@ -54,9 +54,7 @@ def run(
         Path | None,
         typer.Option(metavar="PATH", help="A bundle folder. Default: the shipped model."),
     ] = None,
-    backend: Annotated[
-        str, typer.Option(metavar="NAME", help=f"auto, {', '.join(KNOWN_BACKENDS)}.")
-    ] = "auto",
+    backend: Annotated[str, typer.Option(metavar="NAME[:DEVICE[:HINT]]", help=BACKEND_HELP)] = "auto",
     no_enhance: Annotated[bool, typer.Option("--no-enhance", help="Plain SAM, without GLE.")] = False,
     resize: Annotated[str, typer.Option(metavar="NAME", help=f"{' or '.join(RESIZES)}.")] = ("longest-side"),
     out: Annotated[Path, typer.Option(metavar="DIR", help="Where results go.")] = Path("out"),
