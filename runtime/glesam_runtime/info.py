@@ -8,14 +8,14 @@ from typing import Any
 
 from .bundle import Bundle
 from .engine_cache import EngineRecord, cached_engines
-from .engines import BACKENDS, KNOWN_BACKENDS, pick_backend
+from .engines import BACKENDS, pick_backend
 from .errors import BackendError, BundleError
 from .machine import installed
 from .manifest import Graph
 from .parity import GraphParity, MaskParity, Parity
 
 Json = dict[str, object]
-_PACKAGES = {"onnxruntime": ("onnxruntime", "onnxruntime-gpu")}
+_PACKAGES = {"onnxruntime": ("onnxruntime", "onnxruntime-gpu"), "tensorrt-rtx": ("tensorrt_rtx",)}
 """Names for pip of the backends that are called otherwise there, or have several."""
 
 
@@ -44,13 +44,13 @@ def info(bundle: Bundle) -> Info:
     """Loads no backend. Raises BundleError where the recorded parity is not what docs/bundle.md says."""
     precision = bundle.manifest.precision
     try:
-        automatic = "{} ({})".format(*pick_backend("auto", precision))
+        automatic = "{} ({})".format(*pick_for_bundle("auto", bundle))
     except BackendError as error:
         automatic = str(error)
     return Info(
         bundle,
         parity_of(bundle),
-        tuple(_backend(name, precision) for name in KNOWN_BACKENDS),
+        tuple(_backend(name, precision) for name in BACKENDS),
         automatic,
         tuple(cached_engines(bundle.hash)),
     )
@@ -110,8 +110,6 @@ def _records(recorded: object) -> list[tuple[str, dict[str, Any]]]:
 
 def _backend(name: str, precision: str) -> Backend:
     version = next(iter(installed(_PACKAGES.get(name, (name,))).values()), None)
-    if name not in BACKENDS:
-        return Backend(name, version, False, "not in this build")
     if version is None:
         return Backend(name, None, False, "not installed")
     try:

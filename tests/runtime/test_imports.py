@@ -7,6 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 from test_glesam_run import BOX
 
 import glesam_runtime
@@ -42,6 +43,40 @@ def test_every_module_imports_without_torch_and_onnx() -> None:
     assert status == 0, stderr
     assert "glesam_runtime.engines.onnxruntime" in names.split()
     assert "glesam_runtime.cli.run" in names.split()
+
+
+def test_importing_the_package_loads_numpy_pillow_and_nothing_else_of_others() -> None:
+    """What keeps `import glesam_runtime` fast: 60 ms beyond numpy (docs/tested.md)."""
+    status, names, stderr = python(
+        "import sys\n"
+        "before = set(sys.modules)\n"
+        "import glesam_runtime\n"
+        "loaded = {name.split('.')[0] for name in set(sys.modules) - before}\n"
+        "print(*loaded - set(sys.stdlib_module_names))\n"
+    )
+    assert status == 0, stderr
+    assert set(names.split()) == {"glesam_runtime", "numpy", "PIL"}
+
+
+@pytest.mark.parametrize("backend", ["onnxruntime", "openvino"])
+def test_a_vendor_library_loads_with_the_first_engine_and_no_other_does(
+    bundle_path: Path, backend: str
+) -> None:
+    status, loaded, stderr = python(
+        "import sys\n"
+        "from glesam_runtime import Bundle, Predictor\n"
+        "from glesam_runtime.engines import candidates, pick_backend\n"
+        "vendors = {'onnxruntime', 'openvino', 'tensorrt', 'tensorrt_rtx', 'cuda', 'torch'}\n"
+        "bundle = Bundle.open(sys.argv[1])\n"
+        "pick_backend('auto', bundle.manifest.precision), candidates('bf16')\n"
+        "assert not vendors & set(sys.modules)\n"
+        "Predictor.from_bundle(bundle, sys.argv[2])\n"
+        "print(*vendors & set(sys.modules))\n",
+        str(bundle_path),
+        backend,
+    )
+    assert status == 0, stderr
+    assert loaded.split() == [backend]
 
 
 def test_help_loads_no_backend() -> None:

@@ -84,9 +84,9 @@ def test_onnxruntime_computes_a_product_with_a_bias_in_int8(
 @pytest.mark.parametrize("precision", ["int8+fp16", "int8+fp32", "int8+bf16"])
 def test_auto_takes_openvino_where_it_is(precision: str, monkeypatch: pytest.MonkeyPatch) -> None:
     assert pick_backend("auto", precision)[0] == "openvino"
-    monkeypatch.setattr("glesam_runtime.engines.find_spec", lambda _: None)
+    monkeypatch.setattr("glesam_runtime.engines.choice.find_spec", lambda _: None)
     if precision.endswith("bf16"):
-        with pytest.raises(BackendError, match=r"the bundle is int8\+bf16, which onnxruntime cannot compute"):
+        with pytest.raises(BackendError, match=r"runs a int8\+bf16 bundle .*onnxruntime: it cannot"):
             pick_backend("auto", precision)
     else:
         assert pick_backend("auto", precision)[0] == "onnxruntime"

@@ -13,7 +13,7 @@ from ..bench import Plan, bench, middle, synthetic_image
 from ..bench_report import Json, Report, json_document, tables
 from ..bundle import Bundle
 from ..console import show
-from ..engines import KNOWN_BACKENDS, pick_backend
+from ..engines import BACKEND_HELP, pick_for_bundle
 from ..errors import OutputError, PromptError
 from ..image_io import read_image, write_files
 from ..machine import this_machine
@@ -35,9 +35,7 @@ def run(
         Path | None,
         typer.Argument(metavar="BUNDLE", help="A folder. Default: the shipped model.", show_default=False),
     ] = None,
-    backend: Annotated[
-        str, typer.Option(metavar="NAME", help=f"auto, {', '.join(KNOWN_BACKENDS)}.")
-    ] = "auto",
+    backend: Annotated[str, typer.Option(metavar="NAME", help=BACKEND_HELP)] = "auto",
     image: Annotated[
         Path | None,
         typer.Option(metavar="PATH", help="A picture. Default: noise, 640 x 480, always the same."),
@@ -65,7 +63,7 @@ def run(
         picture = synthetic_image() if image is None else read_image(image)
         rectangle = _one_box(coordinates.boxes(box), picture)
         opened = Bundle.open(bundle)
-        chosen, reason = pick_backend(backend, opened.manifest.precision)
+        chosen, reason = pick_for_bundle(backend, opened)
         typer.echo(model_line(opened, f"{chosen} ({reason})"), err=True)
         result = bench(opened, picture, rectangle, plan, backend, track)
         source = str(image or "synthetic noise")

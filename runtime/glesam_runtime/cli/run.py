@@ -14,7 +14,7 @@ import typer
 from ..automatic import AutomaticOptions
 from ..automatic.job import SegmentedAll, run_automatic
 from ..bundle import Bundle
-from ..engines import KNOWN_BACKENDS, pick_for_bundle
+from ..engines import BACKEND_HELP, pick_for_bundle
 from ..job import Failed, Job, Segmented, check_paths, combine_prompts, run_job
 from ..predictor import Predictor
 from ..preprocess import RESIZES
@@ -69,9 +69,7 @@ def run(
         Path | None,
         typer.Option(metavar="PATH", help="A bundle folder. Default: the shipped model."),
     ] = None,
-    backend: Annotated[
-        str, typer.Option(metavar="NAME", help=f"auto, {', '.join(KNOWN_BACKENDS)}.")
-    ] = "auto",
+    backend: Annotated[str, typer.Option(metavar="NAME[:DEVICE[:HINT]]", help=BACKEND_HELP)] = "auto",
     no_enhance: Annotated[bool, typer.Option("--no-enhance", help="Plain SAM, without GLE.")] = False,
     resize: Annotated[str, typer.Option(metavar="NAME", help=f"{' or '.join(RESIZES)}.")] = ("longest-side"),
     out: Annotated[Path, typer.Option(metavar="DIR", help="Where results go.")] = Path("out"),

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from ..bundle import Bundle
-from ..engines import KNOWN_BACKENDS, open_engines, pick_for_bundle
+from ..engines import BACKEND_HELP, open_engines, pick_for_bundle
 from ..errors import BundleError
 from ..parity import MIN_IOU, check, table
 from ..report import model_line
@@ -24,9 +24,7 @@ def run(
         Path | None,
         typer.Argument(metavar="BUNDLE", help="A folder. Default: the shipped model.", show_default=False),
     ] = None,
-    backend: Annotated[
-        str, typer.Option(metavar="NAME", help=f"auto, {', '.join(KNOWN_BACKENDS)}.")
-    ] = "auto",
+    backend: Annotated[str, typer.Option(metavar="NAME[:DEVICE[:HINT]]", help=BACKEND_HELP)] = "auto",
     min_iou: Annotated[
         float | None,
         typer.Option(

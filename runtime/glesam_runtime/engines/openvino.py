@@ -1,4 +1,4 @@
-"""OpenVINO on the CPU: Intel's and AMD's processors, and the only backend here that computes in bf16."""
+"""OpenVINO: processors, Intel's GPUs and NPUs, and the only backend here that computes in bf16."""
 
 from __future__ import annotations
 
@@ -9,27 +9,37 @@ from typing import Any
 import openvino  # type: ignore[import-untyped]
 from openvino.frontend import FrontEndManager  # type: ignore[import-untyped]
 
+from ..errors import BackendError
 from ..spec import GraphSpec, TensorSpec
 from .base import Array, Tensors, cannot_open, cannot_run, check_graph, closed_engine, run_checked
 
-_DEVICE = "CPU"
+_HINTS = ("latency", "throughput")
 _LIBRARY = f"OpenVINO {openvino.__version__.split('-')[0]}"
-# The capability that OpenVINO reports of a CPU with this arithmetic, and the hint that asks for it.
+# The capability that OpenVINO reports of a device with this arithmetic, and the hint that asks for it.
 _ARITHMETIC = {"fp16": ("FP16", "f16"), "bf16": ("BF16", "bf16")}
 
 
 class OpenVinoEngine:
-    """One ONNX graph compiled for the CPU; the compiled graph is safe to share by threads."""
+    """One ONNX graph compiled for one device; the compiled graph is safe to share by threads."""
 
-    def __init__(self, path: Path, spec: GraphSpec, precision: str) -> None:
+    def __init__(self, path: Path, spec: GraphSpec, precision: str, device: str = "", hint: str = "") -> None:
         """Open the graph at `path`, whose arithmetic is `precision`: "fp32", "fp16", "bf16" or "int8+...".
 
-        Raises BackendError where OpenVINO refuses it or its tensors are not those of `spec`.
+        `device`: "cpu" (or ""), "gpu", "gpu.1" or "npu". `hint`: "latency" (or ""), the shortest answer to
+        one call, or "throughput", more answers a second to several threads.
+        Raises BackendError where the device is absent or cannot compute in `precision`, or where OpenVINO
+        refuses the graph or its tensors are not those of `spec`.
         """
+        core = openvino.Core()
+        device = _present(core, device or "cpu")
+        options = {
+            "PERFORMANCE_HINT": _checked_hint(hint or "latency"),
+            "INFERENCE_PRECISION_HINT": arithmetic(precision, _capabilities(core, device), device),
+        }
         self._spec = spec
         model = _read(path)
         check_graph(path, spec, _tensors(model.inputs), _tensors(model.outputs))
-        self._compiled: openvino.CompiledModel | None = _compile(path, model, precision)
+        self._compiled: openvino.CompiledModel | None = _compile(path, core, model, device, options)
 
     @property
     def spec(self) -> GraphSpec:
@@ -67,30 +77,61 @@ def _read(path: Path) -> openvino.Model:
     return model
 
 
-def _compile(path: Path, model: openvino.Model, precision: str) -> openvino.CompiledModel:
-    core = openvino.Core()
+def _present(core: openvino.Core, device: str) -> str:
+    """`device` as OpenVINO names it. Raises BackendError where this machine has none."""
+    wanted = device.upper()
+    found: list[str] = core.available_devices
+    # Of several GPUs, GPU.0 and GPU.1, "GPU" is the first.
+    if not any(wanted in (name, name.split(".")[0]) for name in found):
+        raise BackendError(
+            f"backend openvino:{device}: {_LIBRARY} finds no such device here, only "
+            f"{', '.join(name.lower() for name in found)}; choose one of these, or install the driver"
+        )
+    return wanted
+
+
+def _checked_hint(hint: str) -> str:
+    if hint not in _HINTS:
+        raise BackendError(f"backend openvino: hint {hint!r} is unknown; choose {' or '.join(_HINTS)}")
+    return hint.upper()
+
+
+def _capabilities(core: openvino.Core, device: str) -> Sequence[str]:
+    found: Sequence[str] = core.get_property(device, "OPTIMIZATION_CAPABILITIES")
+    return found
+
+
+def _compile(
+    path: Path, core: openvino.Core, model: openvino.Model, device: str, options: dict[str, str]
+) -> openvino.CompiledModel:
     try:
-        capabilities = core.get_property(_DEVICE, "OPTIMIZATION_CAPABILITIES")
-        hint = arithmetic(precision, capabilities)
-        if hint == "bf16":
+        if options["INFERENCE_PRECISION_HINT"] == "bf16":
             _bypass_softmax_casts(model)
-        options = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": hint}
-        return core.compile_model(model, _DEVICE, options)
+        return core.compile_model(model, device, options)
     except Exception as error:  # OpenVINO's own exceptions share no public base
-        raise cannot_open(path, _LIBRARY, _reason(error), "openvino") from error
+        raise cannot_open(path, f"{_LIBRARY} on {device}", _reason(error), "openvino") from error
 
 
-def arithmetic(precision: str, capabilities: Sequence[str]) -> str:
-    """The inference precision for a graph's: its own where the CPU has it, else f32.
+def arithmetic(precision: str, capabilities: Sequence[str], device: str = "CPU") -> str:
+    """The inference precision for a graph's: its own where the device has it, else f32.
 
     Always stated: left alone, OpenVINO computes an fp32 graph in bf16 on a CPU that can. An fp16 graph
     on a CPU without fp16 arithmetic is computed in f32 from its fp16 weights, as ONNX Runtime does it.
-    Beside int8 layers f16 is never asked for: OpenVINO 2026.4 then takes its reference kernel for an int8
-    MatMul, 7,000 times slower.
+    Beside int8 layers f16 is never asked of a CPU: OpenVINO 2026.4 then takes its reference kernel for an
+    int8 MatMul, 7,000 times slower. Raises BackendError where the device, an NPU, has neither.
     """
-    kind = "bf16" if precision == "int8+bf16" else precision
+    kind = precision.removeprefix("int8+")
+    if kind == "fp16" and kind != precision and device == "CPU":
+        kind = "fp32"
     capability, hint = _ARITHMETIC.get(kind, ("FP32", "f32"))
-    return hint if capability in capabilities else "f32"
+    if capability in capabilities:
+        return hint
+    if "FP32" in capabilities:
+        return "f32"
+    raise BackendError(
+        f"backend openvino:{device.lower()} computes in {', '.join(capabilities)}, "
+        f"and the graph is {precision}; export with --precision fp16"
+    )
 
 
 def _bypass_softmax_casts(model: openvino.Model) -> None:

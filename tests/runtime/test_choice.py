@@ -1,0 +1,259 @@
+"""Which backend, device and hint are taken, and what is said where they cannot be."""
+
+from __future__ import annotations
+
+import ctypes
+from pathlib import Path
+from typing import Any
+
+import onnxruntime
+import openvino
+import pytest
+from tiny_bundle import IMAGE_SIZE
+from typer.testing import CliRunner
+
+from glesam_runtime import BackendError
+from glesam_runtime.cli import run as run_command
+from glesam_runtime.cli import verify as verify_command
+from glesam_runtime.engines import candidates, choice, computes_int8, open_engine, pick_backend
+from glesam_runtime.engines.openvino import OpenVinoEngine, arithmetic
+from glesam_runtime.spec import bundle_contract
+
+SPECS = bundle_contract(IMAGE_SIZE)
+CUDA = ["TensorrtExecutionProvider", "CUDAExecutionProvider", "CPUExecutionProvider"]
+
+
+class Driver:
+    """libcuda with `gpus` of them; None: it answers with an error, as without a device."""
+
+    def __init__(self, gpus: int | None) -> None:
+        self.gpus = gpus
+
+    def cuInit(self, _flags: int) -> int:
+        return 100 if self.gpus is None else 0
+
+    def cuDeviceGetCount(self, count: Any) -> int:  # noqa: ANN401 - a pointer of ctypes
+        count._obj.value = self.gpus
+        return 0
+
+
+@pytest.fixture
+def nvidia(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A GPU, and an ONNX Runtime that has its providers."""
+    monkeypatch.setattr(ctypes, "CDLL", lambda _: Driver(1))
+    monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: CUDA)
+
+
+class Session:
+    """An ONNX Runtime session that got `providers`; the rest is the real one's."""
+
+    def __init__(self, real: Any, providers: list[str]) -> None:  # noqa: ANN401
+        self._real, self._providers = real, providers
+
+    def get_providers(self) -> list[str]:
+        return self._providers
+
+    def __getattr__(self, name: str) -> Any:  # noqa: ANN401
+        return getattr(self._real, name)
+
+
+def sessions_get(monkeypatch: pytest.MonkeyPatch, *providers: str) -> list[dict[str, Any]]:
+    """Let ONNX Runtime make sessions of the CPU that say they have `providers`; what was asked for."""
+    asked: list[dict[str, Any]] = []
+    real = onnxruntime.InferenceSession
+
+    def session(path: Path, options: Any, **more: Any) -> Session:  # noqa: ANN401
+        asked.append(more)
+        return Session(real(path, options, **more | {"providers": CUDA[-1:]}), list(providers))
+
+    monkeypatch.setattr(onnxruntime, "InferenceSession", session)
+    return asked
+
+
+class Core(openvino.Core):
+    """OpenVINO of a machine with a CPU, two GPUs and an NPU, each of which compiles for the CPU instead."""
+
+    compiled: list[tuple[str, dict[str, str]]]
+
+    available_devices = ["CPU", "GPU.0", "GPU.1", "NPU"]  # noqa: RUF012 - a property there
+
+    def get_property(self, device: str, name: str) -> Any:  # noqa: ANN401
+        of_device = {"CPU": ["FP32", "BF16", "INT8"], "NPU": ["FP16", "INT8"]}
+        return of_device.get(device, ["FP32", "FP16", "INT8"])
+
+    def compile_model(self, model: Any, device: str, options: dict[str, str]) -> Any:  # noqa: ANN401
+        self.compiled.append((device, options))
+        return super().compile_model(model, "CPU", {})
+
+
+@pytest.fixture
+def compiled(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, dict[str, str]]]:
+    monkeypatch.setattr(Core, "compiled", [], raising=False)
+    monkeypatch.setattr(openvino, "Core", Core)
+    return Core.compiled
+
+
+@pytest.mark.usefixtures("nvidia")
+@pytest.mark.parametrize("precision", ["fp32", "fp16", "int8+fp16"])
+def test_auto_prefers_a_gpu(precision: str) -> None:
+    assert pick_backend("auto", precision) == (
+        "onnxruntime:cuda",
+        "auto: an NVIDIA GPU is here, and onnxruntime has CUDA",
+    )
+
+
+@pytest.mark.usefixtures("nvidia")
+def test_auto_computes_bf16_on_the_cpu_even_beside_a_gpu() -> None:
+    assert pick_backend("auto", "bf16")[0] == "openvino"
+
+
+@pytest.mark.parametrize(
+    ("gpus", "reason"), [(None, "no NVIDIA GPU here"), (0, "no NVIDIA GPU here"), (1, "onnxruntime-gpu")]
+)
+def test_every_candidate_says_why_it_is_not_taken(
+    gpus: int | None, reason: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ctypes, "CDLL", lambda _: Driver(gpus))
+    monkeypatch.setattr(choice, "find_spec", lambda _: None)
+    cuda, vino, ort = candidates("int8+fp16")
+    assert not cuda.fits
+    assert reason in cuda.reason
+    assert (vino.fits, "pip install 'glesam[openvino]'" in vino.reason) == (False, True)
+    assert (ort.backend, ort.fits) == ("onnxruntime", True)
+
+
+def test_where_nothing_fits_every_reason_is_in_the_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(choice, "find_spec", lambda _: None)
+    with pytest.raises(BackendError) as caught:
+        pick_backend("auto", "bf16")
+    message = str(caught.value)
+    assert "\n" not in message
+    assert all(f"{candidate.backend}: {candidate.reason}" in message for candidate in candidates("bf16"))
+    assert message.endswith("or export with --precision fp32 or fp16")
+
+
+@pytest.mark.usefixtures("nvidia")
+@pytest.mark.parametrize(("device", "providers"), [("cuda", CUDA[1:]), ("tensorrt", CUDA)])
+def test_onnxruntime_is_asked_for_the_devices_providers_in_order(
+    bundle_path: Path, monkeypatch: pytest.MonkeyPatch, device: str, providers: list[str]
+) -> None:
+    asked = sessions_get(monkeypatch, *providers)
+    open_engine(f"onnxruntime:{device}", bundle_path / "gle.onnx", SPECS["gle"])
+    assert (asked[0]["providers"], asked[0]["enable_fallback"]) == (providers, 0)
+
+
+@pytest.mark.usefixtures("nvidia")
+def test_a_session_that_fell_back_to_the_cpu_is_refused(
+    bundle_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sessions_get(monkeypatch, "CPUExecutionProvider")
+    with pytest.raises(BackendError, match="cannot use its CUDAExecutionProvider here, only CPU") as caught:
+        open_engine("onnxruntime:cuda", bundle_path / "gle.onnx", SPECS["gle"])
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("device", ["cuda", "tensorrt"])
+def test_an_onnxruntime_without_the_provider_says_what_it_has_and_what_to_install(
+    bundle_path: Path, device: str
+) -> None:
+    with pytest.raises(BackendError, match=r"ExecutionProvider, only cpu; .*pip install onnxruntime-gpu$"):
+        open_engine(f"onnxruntime:{device}", bundle_path / "gle.onnx", SPECS["gle"])
+
+
+@pytest.mark.parametrize("rest", ["gpu", "cuda.1", "cpu:throughput", "latency"])
+def test_a_device_or_hint_that_onnxruntime_has_not_names_those_it_has(bundle_path: Path, rest: str) -> None:
+    with pytest.raises(BackendError, match=rf"onnxruntime:{rest} is unknown; choose onnxruntime:cpu or"):
+        open_engine(f"onnxruntime:{rest}", bundle_path / "gle.onnx", SPECS["gle"])
+
+
+@pytest.mark.parametrize(
+    ("device", "expected", "arithmetic"),
+    [("cpu", "CPU", "f32"), ("GPU", "GPU", "f16"), ("gpu.1", "GPU.1", "f16"), ("npu", "NPU", "f16")],
+)
+def test_openvino_compiles_for_the_device_in_its_arithmetic(
+    bundle_path: Path,
+    compiled: list[tuple[str, dict[str, str]]],
+    device: str,
+    expected: str,
+    arithmetic: str,
+) -> None:
+    open_engine(f"openvino:{device}:throughput", bundle_path / "gle.onnx", SPECS["gle"], "fp16")
+    options = {"PERFORMANCE_HINT": "THROUGHPUT", "INFERENCE_PRECISION_HINT": arithmetic}
+    assert compiled == [(expected, options)]
+
+
+def test_beside_an_npu_the_decoder_stays_on_the_cpu(
+    bundle_path: Path, compiled: list[tuple[str, dict[str, str]]]
+) -> None:
+    for name in ("image_encoder", "gle", "mask_decoder"):
+        open_engine("openvino:npu", bundle_path / f"{name}.onnx", SPECS[name], "fp16")
+    assert [device for device, _ in compiled] == ["NPU", "NPU", "CPU"]
+    assert pick_backend("openvino:npu", "fp16")[1] == "as asked, but the mask decoder on the CPU"
+    assert pick_backend("openvino:gpu", "fp16")[1] == "as asked"
+
+
+@pytest.mark.usefixtures("compiled")
+@pytest.mark.parametrize("precision", ["fp32", "bf16", "int8+fp32"])
+def test_an_npu_does_not_silently_compute_in_less_than_was_exported(
+    bundle_path: Path, precision: str
+) -> None:
+    with pytest.raises(BackendError, match="computes in FP16, INT8, and the graph is") as caught:
+        open_engine("openvino:npu", bundle_path / "gle.onnx", SPECS["gle"], precision)
+    assert f"is {precision}; export with --precision fp16" in str(caught.value)
+
+
+def test_beside_int8_only_a_cpu_is_not_asked_for_f16() -> None:
+    assert arithmetic("int8+fp16", ["FP32", "FP16"], "GPU") == "f16"
+    assert arithmetic("int8+fp16", ["FP32", "FP16"], "CPU") == "f32"
+
+
+def test_a_device_that_openvino_does_not_find_names_those_it_does(bundle_path: Path) -> None:
+    with pytest.raises(BackendError, match=r"openvino:npu: .* finds no such device here, only cpu; choose"):
+        open_engine("openvino:npu", bundle_path / "gle.onnx", SPECS["gle"], "fp16")
+
+
+def test_an_unknown_hint_names_those_there_are(bundle_path: Path) -> None:
+    with pytest.raises(BackendError, match="hint 'fast' is unknown; choose latency or throughput"):
+        open_engine("openvino:cpu:fast", bundle_path / "gle.onnx", SPECS["gle"])
+
+
+def test_the_throughput_hint_reaches_the_compiled_graph(bundle_path: Path) -> None:
+    found = {}
+    for hint in ("", ":latency", ":throughput"):
+        engine = open_engine(f"openvino:cpu{hint}", bundle_path / "gle.onnx", SPECS["gle"])
+        assert isinstance(engine, OpenVinoEngine)
+        assert engine._compiled is not None
+        found[hint] = engine._compiled.get_property("PERFORMANCE_HINT")
+    assert found == {"": "LATENCY", ":latency": "LATENCY", ":throughput": "THROUGHPUT"}
+
+
+def test_int8_is_computed_in_float_on_a_gpu_of_onnxruntime() -> None:
+    assert computes_int8("onnxruntime:cpu", "int8+fp32")
+    assert not computes_int8("onnxruntime:cuda", "int8+fp32")
+    assert computes_int8("openvino:gpu", "int8+fp16")
+
+
+def test_a_command_takes_a_device_and_says_so(bundle_path: Path, photo: Path, tmp_path: Path) -> None:
+    arguments = [str(photo), "--box", "24", "16", "104", "80", "--bundle", str(bundle_path), "--json"]
+    for asked, shown in [("openvino:CPU", "openvino:cpu"), ("openvino::throughput", "openvino::throughput")]:
+        result = CliRunner().invoke(
+            run_command.app, [*arguments, "--backend", asked, "--out", str(tmp_path / "out")]
+        )
+        assert result.exit_code == 0, result.output
+        assert f"backend {shown} (as asked)" in result.stderr
+        assert f'"backend": "{shown}"' in result.stdout
+
+
+@pytest.mark.parametrize("command", ["run", "verify"])
+def test_a_device_that_is_not_here_is_one_line_and_status_2(
+    command: str, bundle_path: Path, photo: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    app, arguments = {
+        "run": (run_command.app, [photo, "--point", 9, 9, "--bundle", bundle_path, "--out", out]),
+        "verify": (verify_command.app, [bundle_path]),
+    }[command]
+    result = CliRunner().invoke(app, [*map(str, arguments), "--backend", "onnxruntime:cuda"])
+    assert result.exit_code == 2
+    assert "has no CUDAExecutionProvider, only cpu" in result.stderr.splitlines()[-1]
+    assert not out.exists()
