@@ -8,7 +8,7 @@ from typing import Any
 
 from .bundle import Bundle
 from .engine_cache import EngineRecord, cached_engines
-from .engines import BACKENDS, pick_backend
+from .engines import BACKENDS, pick_backend, pick_for_bundle
 from .errors import BackendError, BundleError
 from .machine import installed
 from .manifest import Graph
@@ -41,7 +41,7 @@ class Info:
 
 
 def info(bundle: Bundle) -> Info:
-    """Loads no backend. Raises BundleError where the recorded parity is not what docs/bundle.md says."""
+    """Opens no graph. Raises BundleError where the recorded parity is not what docs/bundle.md says."""
     precision = bundle.manifest.precision
     try:
         automatic = "{} ({})".format(*pick_for_bundle("auto", bundle))
