@@ -93,8 +93,8 @@ def test_people_get_tables_that_fit_80_columns(
 def test_rounds_and_warm_up_are_what_was_asked(bundle_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     fakes: dict[str, FakeEngine] = {}
 
-    def counted(backend: str, bundle: Bundle, enhance: bool) -> dict[str, Engine]:
-        engines = open_engines(backend, bundle, enhance)
+    def counted(backend: str, bundle: Bundle, enhance: bool, stream: None) -> dict[str, Engine]:
+        engines = open_engines(backend, bundle, enhance, stream)
         fakes.update({name: FakeEngine(engine.spec, engine) for name, engine in engines.items()})
         return dict(fakes)
 
