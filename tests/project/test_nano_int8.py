@@ -13,6 +13,9 @@ from glesam_calib.observe import GRAPHS
 from glesam_export.cli import TABLE, app
 from glesam_runtime import Bundle
 from glesam_runtime.bundle import sha256_of
+from glesam_runtime.engines import BACKENDS, open_engines
+from glesam_runtime.parity import MIN_IOU, check
+from glesam_runtime.verify import verify
 
 
 @pytest.fixture(scope="module")
@@ -35,6 +38,11 @@ def test_the_statistics_are_of_the_shipped_weights() -> None:
 def test_its_masks_hold(bundle: Bundle) -> None:
     parity: dict = bundle.manifest.parity["mask_iou"]  # type: ignore[assignment, type-arg]
     assert all(masks["mean"] >= 0.97 for masks in parity.values())
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_its_golden_vectors_hold_on_every_backend(bundle: Bundle, backend: str) -> None:
+    check(verify(bundle, open_engines(backend, bundle)), MIN_IOU["int8"])
 
 
 def test_its_graphs_are_at_most_three_tenths_of_fp32(bundle: Bundle) -> None:

@@ -26,7 +26,8 @@ from .choice import (
 def _onnxruntime(path: Path, spec: GraphSpec, precision: str, device: str, hint: str) -> Engine:
     from .onnxruntime import OnnxRuntimeEngine
 
-    return OnnxRuntimeEngine(path, spec, int8=precision.startswith(INT8), device=device, hint=hint)
+    int8 = computes_int8(f"onnxruntime:{device}", precision)
+    return OnnxRuntimeEngine(path, spec, int8=int8, device=device, hint=hint)
 
 
 def _openvino(path: Path, spec: GraphSpec, precision: str, device: str, hint: str) -> Engine:
