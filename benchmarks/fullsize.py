@@ -29,10 +29,10 @@ from interleaved import SECOND, STAGES, WHOLE, Times, interleaved
 from glesam.official.build import build_official
 from glesam_export.reference import reference_predictor
 from glesam_runtime import Bundle, Predictor
+from glesam_runtime.engines import ONNX_BACKENDS
 
 AUTHORS = "authors' way"
 THREADS = 2
-ON_A_CPU = ("onnxruntime", "openvino")
 GFLOP = {"enhance": 815, "vit_b": 972, "vit_l": 2986, "vit_h": 5961}
 """Multiply-adds times two: the U-Net on 64 x 64 cells, SAM's encoders on 1,024 px."""
 MATRIX, CHANNELS = 4096, 512
@@ -61,7 +61,9 @@ def main(
 def contenders(bundles: Sequence[Path]) -> list[str]:
     """`backend bundle`."""
     pairs = [(path, Bundle.open(path).manifest.precision) for path in bundles]
-    return [f"{b} {path}" for path, kind in pairs for b in (("auto",) if kind.endswith("bf16") else ON_A_CPU)]
+    return [
+        f"{b} {path}" for path, kind in pairs for b in (("auto",) if kind.endswith("bf16") else ONNX_BACKENDS)
+    ]
 
 
 def opened(name: str, files: Path) -> Predictor:

@@ -1,4 +1,4 @@
-"""Milliseconds of each stage: PyTorch eager, unmerged and unfolded, against exported bundles.
+"""Milliseconds of each stage: PyTorch eager, unmerged and unfolded, against exported bundles on backends.
 
     python benchmarks/nano_latency.py BUNDLE... [--rounds 20] [--backend onnxruntime --backend openvino]
 
@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from interleaved import STAGES, interleaved
+from interleaved import STAGES, WHOLE, interleaved
 
 from glesam.model import GleSam, shipped_checkpoint
 from glesam_export.reference import reference_predictor
@@ -33,10 +33,11 @@ def main(
     for path, name in product(bundles, backend or ["auto"]):
         contenders[f"{name} {path.name}"] = Predictor.from_bundle(path, name)
     times = interleaved(contenders, rounds)
-    print(f"| ms, median of {rounds} | {' | '.join(STAGES)} |\n|---|{'---|' * len(STAGES)}")
+    columns = (*STAGES, WHOLE)
+    print(f"| ms, median of {rounds} | {' | '.join(columns)} |\n|---|{'---|' * len(columns)}")
     for name in contenders:
         cells = []
-        for stage in STAGES:
+        for stage in columns:
             own, base = times[name, stage], times["PyTorch eager fp32", stage]
             cells.append(f"{own:.1f} ({base / own:.2f}x)")
         print(f"| {name} | {' | '.join(cells)} |")

@@ -14,6 +14,9 @@ from glesam_export.cli import TABLE, app
 from glesam_runtime import Bundle
 from glesam_runtime.bundle import sha256_of
 from glesam_runtime.cli.build import app as build_app
+from glesam_runtime.engines import ONNX_BACKENDS, open_engines
+from glesam_runtime.parity import MIN_IOU, check
+from glesam_runtime.verify import verify
 
 
 @pytest.fixture(scope="module")
@@ -47,6 +50,11 @@ def test_tensorrt_rtx_builds_it_on_three_generations(
     done = CliRunner().invoke(build_app, [str(bundle.root), "--target", "sm86,sm89,sm120"])
     assert done.exit_code == 0, done.output
     assert done.stdout.count(" int8") == 6
+
+
+@pytest.mark.parametrize("backend", ONNX_BACKENDS)
+def test_its_golden_vectors_hold_on_every_backend(bundle: Bundle, backend: str) -> None:
+    check(verify(bundle, open_engines(backend, bundle)), MIN_IOU["int8"])
 
 
 def test_its_graphs_are_at_most_three_tenths_of_fp32(bundle: Bundle) -> None:

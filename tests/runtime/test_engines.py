@@ -17,7 +17,7 @@ from fake_tensorrt import plan_of
 from tiny_bundle import IMAGE_SIZE
 
 from glesam_runtime import BackendError
-from glesam_runtime.engines import BACKENDS, TENSORRT, Engine, open_engine, pick_backend
+from glesam_runtime.engines import ONNX_BACKENDS, TENSORRT, Engine, open_engine, pick_backend
 from glesam_runtime.engines.base import Tensors
 from glesam_runtime.engines.fake import FakeEngine
 from glesam_runtime.engines.tensorrt.engine import TensorRtEngine
@@ -25,7 +25,6 @@ from glesam_runtime.spec import GraphSpec, TensorSpec, bundle_contract
 
 DECODER = bundle_contract(IMAGE_SIZE)["mask_decoder"]
 GLE = bundle_contract(IMAGE_SIZE)["gle"]
-ONNX_BACKENDS = [name for name in BACKENDS if name not in TENSORRT]
 """Those that open a lone graph."""
 
 

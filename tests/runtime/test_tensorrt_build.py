@@ -115,7 +115,10 @@ def test_a_silently_fp32_engine_is_refused(tmp_path: Path, library: Library, pre
 def test_an_int8_layer_that_is_none_is_refused(tmp_path: Path, library: Library) -> None:
     root = write_bundle(tmp_path / "liar")
     document = manifest(root)
-    document["graphs"]["image_encoder"] |= {"precision": "int8+fp32", "int8": {"layers": ["absent_one"]}}
+    document["graphs"]["image_encoder"] |= {
+        "precision": "int8+fp32",
+        "int8": {"layers": ["absent_one"], "left": []},
+    }
     write_manifest(root, document)
     with pytest.raises(BackendError, match="absent_one is absent; nothing was cached"):
         made(root, library, "image_encoder")

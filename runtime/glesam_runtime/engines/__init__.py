@@ -14,6 +14,7 @@ from .choice import (
     BACKENDS,
     INSTALL,
     INT8,
+    ONNX_BACKENDS,
     TENSORRT,
     Candidate,
     candidates,
@@ -27,7 +28,8 @@ from .choice import (
 def _onnxruntime(path: Path, spec: GraphSpec, precision: str, device: str, hint: str) -> Engine:
     from .onnxruntime import OnnxRuntimeEngine
 
-    return OnnxRuntimeEngine(path, spec, int8=precision.startswith(INT8), device=device, hint=hint)
+    int8 = computes_int8(f"onnxruntime:{device}", precision)
+    return OnnxRuntimeEngine(path, spec, int8=int8, device=device, hint=hint)
 
 
 def _openvino(path: Path, spec: GraphSpec, precision: str, device: str, hint: str) -> Engine:
@@ -91,6 +93,7 @@ __all__ = [
     "BACKENDS",
     "BACKEND_HELP",
     "INT8",
+    "ONNX_BACKENDS",
     "TENSORRT",
     "Candidate",
     "Engine",

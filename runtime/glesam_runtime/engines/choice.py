@@ -17,7 +17,9 @@ INT8 = "int8"
 """Begins the precision of a graph with int8 layers; the rest's follows: "int8+fp16"."""
 TENSORRT = ("tensorrt", "tensorrt-rtx")
 """The backends that run engines which glesam-build has made from a whole bundle."""
-BACKENDS = ("onnxruntime", "openvino", *TENSORRT)
+ONNX_BACKENDS = ("onnxruntime", "openvino")
+"""The backends that open an ONNX graph as it is."""
+BACKENDS = (*ONNX_BACKENDS, *TENSORRT)
 """The backends that there are."""
 INSTALL = {"onnxruntime": "pip install onnxruntime", "openvino": "pip install 'glesam[openvino]'"}
 BACKEND_HELP = f"auto, {', '.join(BACKENDS)}; with a device as onnxruntime:cuda or openvino:gpu."

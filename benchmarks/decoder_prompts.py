@@ -1,0 +1,70 @@
+"""Milliseconds of one box on a cached embedding, and of many boxes in one call against as many calls.
+
+    python benchmarks/decoder_prompts.py [BUNDLE] [--backend NAME]... [--prompts 64] [--rounds 20]
+
+One interleaved run: every round asks every backend in turn, so that a busy machine slows all of them.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import defaultdict
+from itertools import product
+from pathlib import Path
+from statistics import median
+from typing import Annotated
+
+import numpy as np
+import typer
+
+from glesam_runtime import Bundle
+from glesam_runtime.engines import BACKEND_HELP, open_engine
+from glesam_runtime.engines.base import Tensors
+from glesam_runtime.prompts import no_masks
+
+CORNERS, BOX = 2, (2, 3)
+
+
+def main(
+    bundle: Annotated[Path | None, typer.Argument(metavar="BUNDLE", show_default=False)] = None,
+    backend: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME[:DEVICE[:HINT]]", help=f"Repeatable. {BACKEND_HELP}"),
+    ] = None,
+    prompts: Annotated[int, typer.Option(metavar="N", min=2, help="Boxes in one call.")] = 64,
+    rounds: Annotated[int, typer.Option(metavar="N", min=1, help="Timed, after one that is not.")] = 20,
+) -> None:
+    opened = Bundle.open(bundle)
+    graph = opened.manifest.graphs["mask_decoder"]
+    path, names = opened.graph_path("mask_decoder"), backend or ["onnxruntime", "openvino"]
+    engines = {name: open_engine(name, path, graph.spec, graph.precision) for name in names}
+    asked = {count: boxes(count, opened.manifest.image_size) for count in (1, prompts)}
+    spent: dict[tuple[str, int], list[float]] = defaultdict(list)
+    for round_number in range(rounds + 1):
+        for (name, engine), (count, feeds) in product(engines.items(), asked.items()):
+            start = time.perf_counter()
+            engine(feeds)
+            if round_number:
+                spent[name, count].append(1000 * (time.perf_counter() - start))
+    print(f"| ms, median of {rounds} | one box | {prompts} boxes, one call | {prompts} calls |")
+    print("|---|---|---|---|")
+    for name in names:
+        one, many = median(spent[name, 1]), median(spent[name, prompts])
+        print(f"| {name} | {one:.1f} | {many:.0f} | {prompts * one:.0f} ({prompts * one / many:.2f}x) |")
+
+
+def boxes(count: int, image_size: int) -> Tensors:
+    """The decoder's feeds for `count` random boxes on a random embedding."""
+    rng = np.random.default_rng(0)
+    side = image_size // 16
+    corners = rng.uniform(0, image_size, (count, CORNERS, 2)).astype(np.float32)
+    return {
+        "image_embeddings": (0.1 * rng.normal(size=(1, 256, side, side))).astype(np.float32),
+        "point_coords": np.sort(corners, axis=1),
+        "point_labels": np.tile(np.array(BOX, np.int32), (count, 1)),
+        **no_masks(count, image_size),
+    }
+
+
+if __name__ == "__main__":
+    typer.run(main)
