@@ -17,8 +17,6 @@ _HINTS = ("latency", "throughput")
 _LIBRARY = f"OpenVINO {openvino.__version__.split('-')[0]}"
 # The capability that OpenVINO reports of a device with this arithmetic, and the hint that asks for it.
 _ARITHMETIC = {"fp16": ("FP16", "f16"), "bf16": ("BF16", "bf16")}
-
-
 # OpenVINO 2026.4 fails to fuse the bf16 graph of a ViT ("Topological order is required, but not set").
 _NO_SNIPPETS = {"SNIPPETS_MODE": "DISABLE"}
 
@@ -40,7 +38,7 @@ class OpenVinoEngine:
             "PERFORMANCE_HINT": _checked_hint(hint or "latency"),
             "INFERENCE_PRECISION_HINT": arithmetic(precision, _capabilities(core, device), device),
         }
-        if precision.endswith("bf16"):
+        if device == "CPU" and precision.endswith("bf16"):
             options |= _NO_SNIPPETS
         self._spec = spec
         model = _read(path)
