@@ -86,7 +86,7 @@ def test_auto_takes_openvino_where_it_is(precision: str, monkeypatch: pytest.Mon
     assert pick_backend("auto", precision)[0] == "openvino"
     monkeypatch.setattr("glesam_runtime.engines.choice.find_spec", lambda _: None)
     if precision.endswith("bf16"):
-        with pytest.raises(BackendError, match=r"runs a int8\+bf16 bundle .*onnxruntime: it cannot"):
+        with pytest.raises(BackendError, match=r"computes in int8\+bf16 .*onnxruntime: it cannot"):
             pick_backend("auto", precision)
     else:
         assert pick_backend("auto", precision)[0] == "onnxruntime"

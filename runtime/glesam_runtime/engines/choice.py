@@ -97,7 +97,7 @@ def _automatic(precision: str) -> tuple[str, str]:
             return candidate.backend, f"auto: {candidate.reason}"
     why = "; ".join(f"{candidate.backend}: {candidate.reason}" for candidate in weighed)
     raise BackendError(
-        f"backend auto: nothing here runs a {precision} bundle ({why}); "
+        f"backend auto: nothing here computes in {precision} ({why}); "
         "install what is missing, or export with --precision fp32 or fp16"
     )
 

@@ -105,7 +105,7 @@ def _compile(
     path: Path, core: openvino.Core, model: openvino.Model, device: str, options: dict[str, str]
 ) -> openvino.CompiledModel:
     try:
-        if options["INFERENCE_PRECISION_HINT"] == "bf16":
+        if device == "CPU" and options["INFERENCE_PRECISION_HINT"] == "bf16":
             _bypass_softmax_casts(model)
         return core.compile_model(model, device, options)
     except Exception as error:  # OpenVINO's own exceptions share no public base
