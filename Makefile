@@ -20,9 +20,9 @@ $(DEMO)/glesam-run: pyproject.toml
 	$(DEMO)/pip install $(PIP_QUIET) .
 	touch $@
 
-## Installs everything, then lint, types, the C++ configuration and all tests.
+## Installs everything, then lint, types, the C++ library with its tests, and all other tests.
 test: check cpp
-	$(DEV)/python -m pytest
+	GLESAM_LIBRARY=build/release/runtime/libglesam.so $(DEV)/python -m pytest
 
 $(DEV)/.installed: pyproject.toml
 	$(PYTHON) -m venv .venv
@@ -41,9 +41,11 @@ style: $(DEV)/.installed
 	$(DEV)/ruff check --fix .
 	$(DEV)/ruff format .
 
-## Configures the C++ side.
+## Builds the C++ library and runs its tests.
 cpp: $(DEV)/.installed
-	$(DEV)/cmake -S . -B build
+	$(DEV)/cmake --preset release -DPython3_EXECUTABLE=$(CURDIR)/$(DEV)/python
+	$(DEV)/cmake --build --preset release
+	$(DEV)/ctest --preset release
 
 clean:
 	rm -rf .venv .venv-demo build dist out .mypy_cache .pytest_cache .ruff_cache
