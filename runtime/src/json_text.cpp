@@ -1,6 +1,5 @@
 // Reading bundle.json's text, and quoting a piece of it in a message.
-#include <array>
-#include <cstdio>
+#include <algorithm>
 #include <string>
 
 #include "json_fields.hpp"
@@ -16,6 +15,12 @@ constexpr int deepest = 900;
 bool refuse_depth(int depth, Json::parse_event_t, Json&) {
     if (depth > deepest) throw bundle_error("nested deeper than " + std::to_string(deepest) + " levels");
     return true;
+}
+
+/// The parser's reason quotes bytes of the text as they are, and numbers of any length.
+std::string printable(std::string reason) {
+    std::replace_if(reason.begin(), reason.end(), [](char letter) { return letter < ' ' || letter > '~'; }, '?');
+    return reason.size() > 200 ? reason.substr(0, 197) + "..." : reason;
 }
 
 std::string array_text(const Json& values) {
@@ -41,8 +46,7 @@ Json parse_json(std::string_view text) {
     } catch (const Error& error) {
         reason = error.what();
     }
-    if (reason.size() > 200) reason = reason.substr(0, 197) + "...";  // it quotes a number of any length
-    throw bundle_error("bundle.json is not JSON (" + reason.substr(0, reason.find('\n')) + "); export the bundle again");
+    throw bundle_error("bundle.json is not JSON (" + printable(reason) + "); export the bundle again");
 }
 
 std::string json_text(const Json& value) {

@@ -42,16 +42,21 @@ void check_box(const glesam_box& box, const glesam_geometry& geometry) {
                        "; give the top left corner, then the bottom right");
 }
 
+Error unfit_logits(int side, const std::string& found) {
+    const std::string size = std::to_string(side);
+    return prompt_error("mask_input: expected finite float32 logits [" + size + ", " + size + "], found " + found +
+                        "; give one of a prediction's low_res_masks");
+}
+
 void check_logits(const glesam_prompt& prompt, int side) {
-    std::string found = "NaN or infinite values";
     if (prompt.mask_input_height != side || prompt.mask_input_width != side) {
-        found = "[" + std::to_string(prompt.mask_input_height) + ", " + std::to_string(prompt.mask_input_width) + "]";
-    } else if (std::all_of(prompt.mask_input, prompt.mask_input + std::ptrdiff_t{side} * side,
-                           [](float logit) { return std::isfinite(logit); })) {
-        return;
+        throw unfit_logits(side, "[" + std::to_string(prompt.mask_input_height) + ", " +
+                                     std::to_string(prompt.mask_input_width) + "]");
     }
-    throw prompt_error("mask_input: expected finite float32 logits [" + std::to_string(side) + ", " +
-                       std::to_string(side) + "], found " + found + "; give one of a prediction's low_res_masks");
+    const auto is_finite = [](float logit) { return std::isfinite(logit); };
+    if (!std::all_of(prompt.mask_input, prompt.mask_input + std::ptrdiff_t{side} * side, is_finite)) {
+        throw unfit_logits(side, "NaN or infinite values");
+    }
 }
 
 void check_prompt(const glesam_prompt& prompt, const glesam_geometry& geometry) {
