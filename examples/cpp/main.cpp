@@ -26,9 +26,10 @@ void segment(const CommandLine& line) {
 
     const auto area = std::count(mask, mask + std::ptrdiff_t{prediction.width} * prediction.height, 1);
     const glesam::Timings ms = predictor.timings();
-    std::printf("%s: score %.3f, %td pixels; preprocess %.1f, encode %.1f, enhance %.1f, decode %.1f, postprocess %.1f ms\n",
-                line.out.c_str(), static_cast<double>(prediction.score(0, candidate)), area, ms.preprocess_ms,
-                ms.encode_ms, ms.enhance_ms, ms.decode_ms, ms.postprocess_ms);
+    std::printf(
+        "%s: score %.3f, %td pixels; preprocess %.1f, encode %.1f, enhance %.1f, decode %.1f, postprocess %.1f ms\n",
+        line.out.c_str(), static_cast<double>(prediction.score(0, candidate)), area, ms.preprocess_ms, ms.encode_ms,
+        ms.enhance_ms, ms.decode_ms, ms.postprocess_ms);
 }
 
 }  // namespace

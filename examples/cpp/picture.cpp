@@ -26,7 +26,7 @@ File opened(const std::string& path) {
 bool is_png(std::FILE* file) {
     std::array<unsigned char, 8> signature{};
     const std::size_t size = std::fread(signature.data(), 1, signature.size(), file);
-    std::rewind(file);
+    std::fseek(file, 0, SEEK_SET);
     return size == signature.size() && png_sig_cmp(signature.data(), 0, signature.size()) == 0;
 }
 

@@ -96,9 +96,7 @@ glesam_model_info describe(const Manifest& manifest, const std::string& hash) {
     return info;
 }
 
-glesam_predictor* wrapped(std::unique_ptr<Predictor> predictor) {
-    return new glesam_predictor{std::move(predictor)};
-}
+glesam_predictor* wrapped(std::unique_ptr<Predictor> predictor) { return new glesam_predictor{std::move(predictor)}; }
 
 }  // namespace
 

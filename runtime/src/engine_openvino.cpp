@@ -119,19 +119,20 @@ class OpenVinoRequest : public Request {
    private:
     void give(const TensorSpec& spec, const Tensor& tensor) {
         const auto* sizes = tensor.shape.sizes.data();
+        const auto* end = sizes + static_cast<std::ptrdiff_t>(tensor.shape.rank);
         // OpenVINO takes inputs without const, and only reads them.
-        request_.set_tensor(spec.name, ov::Tensor(type_of(spec), ov::Shape(sizes, sizes + tensor.shape.rank),
-                                                  const_cast<void*>(tensor.data)));
+        request_.set_tensor(spec.name,
+                            ov::Tensor(type_of(spec), ov::Shape(sizes, end), const_cast<void*>(tensor.data)));
     }
 
     Tensor taken(const TensorSpec& spec) {
         const ov::Tensor tensor = request_.get_tensor(spec.name);
-        const ov::Shape shape = tensor.get_shape();
         Tensor result;
         result.data = tensor.data();
-        result.shape.rank = shape.size();
-        for (std::size_t i = 0; i < std::min<std::size_t>(shape.size(), 4); ++i) {
-            result.shape.sizes[i] = static_cast<std::int64_t>(shape[i]);
+        // A rank beyond four would be refused by the checks of what a graph answers.
+        result.shape.rank = tensor.get_shape().size();
+        for (std::size_t i = 0; i < std::min<std::size_t>(result.shape.rank, 4); ++i) {
+            result.shape.sizes[i] = static_cast<std::int64_t>(tensor.get_shape()[i]);
         }
         return result;
     }

@@ -16,9 +16,8 @@ using Files = std::vector<std::pair<std::string, FileRecord>>;
 void check_format_version(const Fields& root) {
     const std::int64_t found = root.integer("format_version", 1);
     if (found != format_version) {
-        throw bundle_error("bundle.json has format_version " + std::to_string(found) +
-                           ", this glesam_runtime reads " + std::to_string(format_version) +
-                           "; upgrade glesam, or export the bundle with this version");
+        throw bundle_error("bundle.json has format_version " + std::to_string(found) + ", this glesam_runtime reads " +
+                           std::to_string(format_version) + "; upgrade glesam, or export the bundle with this version");
     }
 }
 

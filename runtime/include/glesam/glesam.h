@@ -8,7 +8,8 @@
  * - Objects are opaque and freed by their own *_free. Freeing NULL is allowed.
  * - Many threads may use one glesam_bundle. A glesam_predictor belongs to one thread at a time;
  *   glesam_predictor_new_session() gives another thread its own on the same compiled graphs.
- * - Images, coordinates and tensors are those of docs/bundle.md. S is the model's image_size. Arrays are dense, C order.
+ * - Images, coordinates and tensors are those of docs/bundle.md. S is the model's image_size. Arrays are dense, C
+ * order.
  */
 #ifndef GLESAM_GLESAM_H
 #define GLESAM_GLESAM_H
