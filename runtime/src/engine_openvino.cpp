@@ -129,10 +129,10 @@ class OpenVinoRequest : public Request {
         const ov::Tensor tensor = request_.get_tensor(spec.name);
         Tensor result;
         result.data = tensor.data();
-        // A rank beyond four would be refused by the checks of what a graph answers.
-        result.shape.rank = tensor.get_shape().size();
-        for (std::size_t i = 0; i < std::min<std::size_t>(result.shape.rank, 4); ++i) {
-            result.shape.sizes[i] = static_cast<std::int64_t>(tensor.get_shape()[i]);
+        for (const std::size_t size : tensor.get_shape()) {
+            // A rank beyond four is counted only: the check of what a graph answers refuses it.
+            if (result.shape.rank < 4) result.shape.sizes[result.shape.rank] = static_cast<std::int64_t>(size);
+            ++result.shape.rank;
         }
         return result;
     }
