@@ -1,4 +1,5 @@
-// What predict costs beside the decoder itself: prompts, candidates, the check for NaN, and masks of the picture's size.
+// What predict costs beside the decoder itself: prompts, candidates, the check for NaN, and masks of the picture's
+// size.
 //
 // make cpp && build/release/benchmarks/native_overhead runtime/glesam_runtime/models/nano
 //

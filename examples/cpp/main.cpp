@@ -4,6 +4,9 @@
 #include <algorithm>
 #include <cstdio>
 #include <exception>
+#include <filesystem>
+#include <stdexcept>
+#include <system_error>
 
 #include "options.hpp"
 #include "picture.hpp"
@@ -15,7 +18,14 @@ int best_candidate(const glesam::Prediction& prediction) {
     return static_cast<int>(std::max_element(scores, scores + prediction.num_candidates) - scores);
 }
 
+void check_not_the_picture(const CommandLine& line) {
+    std::error_code missing;  // the mask is usually not there yet
+    if (!std::filesystem::equivalent(line.image, line.out, missing)) return;
+    throw std::runtime_error(line.out + " is the picture; choose another file with --out");
+}
+
 void segment(const CommandLine& line) {
+    check_not_the_picture(line);
     const Picture picture = read_picture(line.image);
     auto predictor = glesam::Predictor::from_bundle(line.bundle, line.options);
     predictor.set_image({picture.pixels.data(), picture.width, picture.height});

@@ -153,7 +153,7 @@ class OpenVinoEngine : public Engine {
             // create_infer_request() is not const, and safe to call from many threads.
             auto compiled = compiled_;
             return std::make_unique<OpenVinoRequest>(compiled.create_infer_request(), spec_);
-        } catch (const ov::Exception& error) {
+        } catch (const std::exception& error) {
             throw cannot_run(spec_, library(), reason(error));
         }
     }

@@ -10,6 +10,8 @@ namespace glesam::core {
 namespace {
 
 constexpr std::int64_t format_version = 1;
+// Python's integers have no end; here sizes of pictures are ints, and S * S * 3 floats must be a size.
+constexpr std::int64_t largest_image_size = 32768;
 
 using Files = std::vector<std::pair<std::string, FileRecord>>;
 
@@ -24,6 +26,7 @@ void check_format_version(const Fields& root) {
 std::int64_t checked_image_size(const Fields& root) {
     const std::int64_t image_size = root.integer("image_size", 16);
     if (image_size % 16 != 0) throw refusal("image_size", "a multiple of 16", image_size);
+    if (image_size > largest_image_size) throw refusal("image_size", "at most 32768", image_size);
     return image_size;
 }
 

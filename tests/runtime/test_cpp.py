@@ -277,6 +277,7 @@ def test_the_command_reads_png_files_of_every_kind(tmp_path: Path, bundle_path: 
             "cannot write /nonexistent",
         ),
         ([PHOTO, PHOTO, "--bundle", "B"], "expected one picture"),
+        ([PHOTO, "--bundle", "B", "--point", 1, 1, "--out", PHOTO], "is the picture; choose another file"),
         (["/nonexistent.png", "--bundle", "B", "--point", 1, 1], "/nonexistent.png: expected a picture"),
         ([__file__, "--bundle", "B", "--point", 1, 1], "cannot read the picture to its end"),
         ([PHOTO, "--frobnicate"], "option --frobnicate is unknown"),

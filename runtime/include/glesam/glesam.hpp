@@ -26,7 +26,7 @@
 ///
 /// Other pictures: a view names its stride and format, and nothing is copied or kept:
 ///
-///     predictor.set_image({frame.data, frame.width, frame.height, frame.step, GLESAM_BGR});
+///     predictor.set_image({frame.data, frame.cols, frame.rows, std::int64_t(frame.step), GLESAM_BGR});
 ///
 /// Several objects in one call of the decoder, three candidates each, refined by a former answer:
 ///
