@@ -20,9 +20,10 @@ Layout layout_of(std::int32_t format) {
         case GLESAM_RGBA: return {4, {0, 1, 2}};
         case GLESAM_BGRA: return {4, {2, 1, 0}};
         case GLESAM_MONO8: return {1, {0, 0, 0}};
+        default:
+            throw image_error("image: expected a glesam_pixel_format, found " + std::to_string(format) +
+                              "; convert the picture to RGB, BGR, RGBA, BGRA or mono8");
     }
-    throw image_error("image: expected a glesam_pixel_format, found " + std::to_string(format) +
-                      "; convert the picture to RGB, BGR, RGBA, BGRA or mono8");
 }
 
 }  // namespace
