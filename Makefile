@@ -64,7 +64,7 @@ preset-%: $(DEV)/.installed
 
 ## clang-tidy over the C++ library: a minute or two, so not part of `make check`.
 cpp-tidy: cpp
-	$(DEV)/run-clang-tidy.py -quiet -p build/release '/(runtime|examples)/'
+	$(DEV)/run-clang-tidy.py -quiet -clang-tidy-binary $(CURDIR)/$(DEV)/clang-tidy -p build/release '/(runtime|examples)/'
 
 clean:
 	rm -rf .venv .venv-demo build dist out .mypy_cache .pytest_cache .ruff_cache
