@@ -10,7 +10,7 @@ import numpy.typing as npt
 from PIL import Image
 
 from .errors import PromptError
-from .preprocess import Doubles, Floats, Geometry, Pixels, Size
+from .preprocess import Doubles, Floats, Geometry, Pixels, Size, resampled
 
 PADDING, BACKGROUND, FOREGROUND, BOX_TOP_LEFT, BOX_BOTTOM_RIGHT = -1, 0, 1, 2, 3
 """SAM's point labels."""
@@ -64,8 +64,7 @@ def logits_from_mask(mask: Pixels, geometry: Geometry) -> Floats:
             f"mask input: expected {_size(geometry.original_size)} like the picture, "
             f"found {' x '.join(map(str, mask.shape[::-1]))}; draw it on the picture itself"
         )
-    height, width = geometry.resized_size
-    resized = Image.fromarray(mask).resize((width, height), Image.Resampling.BILINEAR)
+    resized = resampled(Image.fromarray(mask), geometry.resized_size, Image.Resampling.BILINEAR)
     frame = Image.new("L", (geometry.image_size, geometry.image_size))
     frame.paste(resized)
     share = np.asarray(frame.reduce(4), np.float32) / 255

@@ -23,10 +23,11 @@ def test_longest_side_equals_sams_own_steps(sam: Sam, size: tuple[int, int]) -> 
     image = np.random.default_rng(1).integers(0, 256, (*size, 3), np.uint8)
     tensor, geometry = preprocess(image, IMAGE_SIZE, MEAN, STD)
 
-    # ResizeLongestSide: PIL's bilinear resize to the size of get_preprocess_shape.
+    # ResizeLongestSide: PIL's bilinear resize to the size of get_preprocess_shape. SAM's PIL took rows first.
     scale = IMAGE_SIZE / max(size)
     height, width = (int(side * scale + 0.5) for side in size)
-    resized = np.array(Image.fromarray(image).resize((width, height), Image.Resampling.BILINEAR))
+    rows = Image.fromarray(image).resize((width, size[0]), Image.Resampling.BILINEAR)
+    resized = np.array(rows.resize((width, height), Image.Resampling.BILINEAR))
     expected = sam.preprocess(torch.from_numpy(resized).permute(2, 0, 1)[None].float())
 
     assert geometry.resized_size == (height, width)

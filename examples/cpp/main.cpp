@@ -1,0 +1,60 @@
+// glesam: picture and prompts in, mask out. The library's use is all in segment().
+#include <glesam/glesam.hpp>
+
+#include <algorithm>
+#include <cstdio>
+#include <exception>
+#include <filesystem>
+#include <stdexcept>
+#include <system_error>
+
+#include "options.hpp"
+#include "picture.hpp"
+
+namespace {
+
+int best_candidate(const glesam::Prediction& prediction) {
+    const float* scores = prediction.iou_predictions;
+    return static_cast<int>(std::max_element(scores, scores + prediction.num_candidates) - scores);
+}
+
+void check_not_the_picture(const CommandLine& line) {
+    std::error_code missing;  // the mask is usually not there yet
+    if (!std::filesystem::equivalent(line.image, line.out, missing)) return;
+    throw std::runtime_error(line.out + " is the picture; choose another file with --out");
+}
+
+void segment(const CommandLine& line) {
+    check_not_the_picture(line);
+    const Picture picture = read_picture(line.image);
+    auto predictor = glesam::Predictor::from_bundle(line.bundle, line.options);
+    predictor.set_image({picture.pixels.data(), picture.width, picture.height});
+    const glesam::Prediction prediction = predictor.predict(line.prompt, line.multimask);
+    const int candidate = best_candidate(prediction);
+    const std::uint8_t* mask = prediction.mask(0, candidate);
+    write_mask(line.out, mask, prediction.width, prediction.height);
+
+    const auto area = std::count(mask, mask + std::ptrdiff_t{prediction.width} * prediction.height, 1);
+    const glesam::Timings ms = predictor.timings();
+    std::printf(
+        "%s: score %.3f, %td pixels; preprocess %.1f, encode %.1f, enhance %.1f, decode %.1f, postprocess %.1f ms\n",
+        line.out.c_str(), static_cast<double>(prediction.score(0, candidate)), area, ms.preprocess_ms, ms.encode_ms,
+        ms.enhance_ms, ms.decode_ms, ms.postprocess_ms);
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+    try {
+        const CommandLine line = parse(argc, argv);
+        if (line.help) {
+            std::fputs(usage, stdout);
+        } else {
+            segment(line);
+        }
+        return 0;
+    } catch (const std::exception& error) {
+        std::fprintf(stderr, "error: %s\n", error.what());
+        return 2;
+    }
+}

@@ -1,0 +1,21 @@
+// What the glesam command was asked for.
+#pragma once
+
+#include <glesam/glesam.hpp>
+
+#include <string>
+
+extern const char* const usage;
+
+struct CommandLine {
+    std::string image;
+    std::string bundle;
+    std::string out = "mask.png";
+    glesam::Options options;
+    glesam::Prompt prompt;
+    bool multimask = false;
+    bool help = false;
+};
+
+/// Throws std::runtime_error in one line.
+CommandLine parse(int argc, char** argv);

@@ -1,0 +1,20 @@
+// Pictures in, by libpng and libjpeg; masks out.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+/// 8-bit RGB, rows without a gap.
+struct Picture {
+    int width = 0;
+    int height = 0;
+    std::vector<std::uint8_t> pixels;
+};
+
+/// Reads a PNG or JPEG file as it is stored: EXIF orientation is not applied. Transparency is laid on white.
+/// Throws std::runtime_error.
+Picture read_picture(const std::string& path);
+
+/// Writes a mask of 0 and 1 as a black and white PNG, whole or not at all. Throws std::runtime_error.
+void write_mask(const std::string& path, const std::uint8_t* mask, int width, int height);

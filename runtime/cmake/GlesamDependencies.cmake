@@ -1,0 +1,48 @@
+# What the library is built from, and where pip puts it. None of it is seen by those who link against glesam.
+
+find_package(Python3 QUIET COMPONENTS Interpreter)
+
+# What a line of Python prints, or an empty string.
+function(glesam_ask_python code result)
+  set(answer "")
+  if(Python3_Interpreter_FOUND)
+    execute_process(COMMAND "${Python3_EXECUTABLE}" -c "${code}" OUTPUT_VARIABLE answer
+                    OUTPUT_STRIP_TRAILING_WHITESPACE ERROR_QUIET)
+  endif()
+  set(${result} "${answer}" PARENT_SCOPE)
+endfunction()
+
+# nlohmann_json: the system's, or the headers that `pip install nlohmann-json` brings.
+find_package(nlohmann_json 3.10 QUIET)
+if(NOT TARGET nlohmann_json::nlohmann_json)
+  glesam_ask_python("import sysconfig; print(sysconfig.get_path('purelib'))" site_packages)
+  find_path(NLOHMANN_JSON_INCLUDE_DIR nlohmann/json.hpp HINTS "${site_packages}/nlohmann_json/include")
+  if(NOT NLOHMANN_JSON_INCLUDE_DIR)
+    message(FATAL_ERROR "nlohmann_json is missing: apt-get install nlohmann-json3-dev, or pip install nlohmann-json")
+  endif()
+  add_library(nlohmann_json::nlohmann_json INTERFACE IMPORTED)
+  target_include_directories(nlohmann_json::nlohmann_json INTERFACE "${NLOHMANN_JSON_INCLUDE_DIR}")
+endif()
+
+find_package(OpenSSL QUIET COMPONENTS Crypto)
+if(NOT OPENSSL_FOUND)
+  message(FATAL_ERROR "OpenSSL is missing: apt-get install libssl-dev")
+endif()
+
+# OpenVINO: an installed one, or the pip package, which carries headers and CMake files.
+if(NOT GLESAM_WITH_OPENVINO STREQUAL "OFF")
+  find_package(OpenVINO QUIET COMPONENTS Runtime)
+  if(NOT OpenVINO_FOUND)
+    glesam_ask_python("import openvino.utils; print(openvino.utils.get_cmake_path())" openvino_cmake)
+    find_package(OpenVINO QUIET COMPONENTS Runtime HINTS "${openvino_cmake}")
+  endif()
+  if(NOT OpenVINO_FOUND)
+    set(cure "pip install openvino (and -DPython3_EXECUTABLE=... for another Python than ${Python3_EXECUTABLE})")
+    if(GLESAM_WITH_OPENVINO STREQUAL "AUTO")
+      message(WARNING "OpenVINO was not found, so this build has no backend: it reads and checks bundles and segments "
+                      "nothing. ${cure}")
+    else()
+      message(FATAL_ERROR "OpenVINO was not found: ${cure}")
+    endif()
+  endif()
+endif()

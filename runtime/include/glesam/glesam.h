@@ -1,0 +1,223 @@
+/*
+ * The C interface of glesam: what crosses the library's border, and nothing else does.
+ *
+ * Most C++ programs include glesam.hpp instead, a thin layer over this file.
+ *
+ * - No function throws, aborts or prints. Each that can fail returns a glesam_status; glesam_last_error() says in
+ *   one line what was expected, what was found and what to do. It is kept per thread.
+ * - Objects are opaque and freed by their own *_free. Freeing NULL is allowed.
+ * - Many threads may use one glesam_bundle. A glesam_predictor belongs to one thread at a time;
+ *   glesam_predictor_new_session() gives another thread its own on the same compiled graphs.
+ * - Images, coordinates and tensors are those of docs/bundle.md. S is the model's image_size. Arrays are dense, C
+ * order.
+ */
+#ifndef GLESAM_GLESAM_H
+#define GLESAM_GLESAM_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#if defined(__GNUC__)
+#define GLESAM_API __attribute__((visibility("default")))
+#else
+#define GLESAM_API
+#endif
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* ---- errors ---------------------------------------------------------------------------------------------------- */
+
+/* What went wrong; 1 to 4 are the Python package's exceptions of the same name. Later versions may add codes. */
+typedef enum glesam_status {
+    GLESAM_OK = 0,
+    GLESAM_BUNDLE_ERROR = 1,   /* the bundle is missing, tampered with, or not what docs/bundle.md says */
+    GLESAM_BACKEND_ERROR = 2,  /* a backend is unknown, absent, or refuses a graph or its feeds */
+    GLESAM_IMAGE_ERROR = 3,    /* a picture is none, is missing, or cannot be resized as asked */
+    GLESAM_PROMPT_ERROR = 4,   /* a prompt does not fit the picture or the model */
+    GLESAM_ARGUMENT_ERROR = 5, /* a null pointer, or a value that the types allow and this header does not */
+    GLESAM_INTERNAL_ERROR = 6  /* out of memory, or a bug in glesam */
+} glesam_status;
+
+/* This thread's latest error, or "". Valid until this thread's next failing call. */
+GLESAM_API const char* glesam_last_error(void);
+
+/* The library's version, "0.1.0". */
+GLESAM_API const char* glesam_version(void);
+
+/* ---- the bundle ------------------------------------------------------------------------------------------------ */
+
+typedef struct glesam_bundle glesam_bundle;
+
+/* What bundle.json says of the model. Strings live as long as the object that was asked. */
+typedef struct glesam_model_info {
+    const char* name;
+    const char* sam_type;
+    const char* precision;
+    const char* hash; /* sha256 of bundle.json, lower-case hex: the bundle's identity */
+    int32_t multimask;
+    int32_t image_size; /* S, pixels */
+    double pixel_mean[3];
+    double pixel_std[3];
+    double mask_threshold;
+    double gamma;
+    int64_t timestep;
+} glesam_model_info;
+
+/* Read and verify the bundle in folder `path` (UTF-8). Every file is hashed once. */
+GLESAM_API glesam_status glesam_bundle_open(const char* path, glesam_bundle** bundle);
+GLESAM_API glesam_status glesam_bundle_describe(const glesam_bundle* bundle, glesam_model_info* info);
+GLESAM_API void glesam_bundle_free(glesam_bundle* bundle);
+
+/* ---- the predictor --------------------------------------------------------------------------------------------- */
+
+typedef struct glesam_predictor glesam_predictor;
+
+/*
+ * Compile the bundle's graphs. backend: "auto" or "openvino"; enhance 0: plain SAM, without GLE;
+ * resize: "longest-side", SAM's own, or "squash-512", the authors' evaluation. The bundle may be freed afterwards.
+ */
+GLESAM_API glesam_status glesam_predictor_open(const glesam_bundle* bundle, const char* backend, int enhance,
+                                               const char* resize, glesam_predictor** predictor);
+
+/*
+ * Another predictor on the same compiled graphs, with a picture of its own. Any thread may ask, also while
+ * `predictor` works in another. The graphs live until the last session is freed.
+ */
+GLESAM_API glesam_status glesam_predictor_new_session(const glesam_predictor* predictor, glesam_predictor** session);
+GLESAM_API glesam_status glesam_predictor_describe(const glesam_predictor* predictor, glesam_model_info* info);
+GLESAM_API void glesam_predictor_free(glesam_predictor* predictor);
+
+typedef enum glesam_pixel_format {
+    GLESAM_RGB = 0,
+    GLESAM_BGR = 1,
+    GLESAM_RGBA = 2, /* alpha is ignored */
+    GLESAM_BGRA = 3,
+    GLESAM_MONO8 = 4
+} glesam_pixel_format;
+
+/* A picture in the caller's memory, 8 bits per channel. It is read during the call and never kept. */
+typedef struct glesam_image_view {
+    const uint8_t* data;
+    int32_t width;
+    int32_t height;
+    int64_t stride; /* bytes from one row to the next; 0: rows without a gap */
+    int32_t format; /* a glesam_pixel_format */
+} glesam_image_view;
+
+/* Encode and enhance a picture: dear, once. A picture that is refused leaves the former one in place. */
+GLESAM_API glesam_status glesam_set_image(glesam_predictor* predictor, const glesam_image_view* image);
+
+/* Pixels of the picture given to glesam_set_image; (0, 0) is the outer corner of the top left pixel. */
+typedef struct glesam_point {
+    double x;
+    double y;
+} glesam_point;
+
+typedef struct glesam_box {
+    double x0; /* left */
+    double y0; /* top */
+    double x1;
+    double y1;
+} glesam_box;
+
+/* One object to segment: a box, points, a former answer, or any of them together. All zero is no prompt. */
+typedef struct glesam_prompt {
+    const glesam_box* box; /* NULL: none */
+    const glesam_point* points;
+    size_t num_points;
+    const glesam_point* background_points;
+    size_t num_background_points;
+    const float* mask_input; /* logits [S/4, S/4] of a former glesam_prediction; NULL: none */
+    int32_t mask_input_height;
+    int32_t mask_input_width;
+} glesam_prompt;
+
+/*
+ * N prompts' masks, C candidates each: C is 3 with multimask (part, object, whole), else 1.
+ * The memory is the predictor's, valid until its next call of glesam_predict, glesam_set_image or *_free.
+ */
+typedef struct glesam_prediction {
+    const uint8_t* masks;         /* [N, C, height, width] of the picture: 1 inside, 0 outside */
+    const float* iou_predictions; /* [N, C], the model's own estimate of each mask's quality */
+    const float* low_res_masks;   /* [N, C, S/4, S/4], logits, fit as mask_input */
+    int32_t num_prompts;
+    int32_t num_candidates;
+    int32_t height;
+    int32_t width;
+    int32_t low_res_size; /* S/4 */
+} glesam_prediction;
+
+/* Masks of all prompts in one call of the decoder: cheap, often. After warm-up it allocates nothing of its own. */
+GLESAM_API glesam_status glesam_predict(glesam_predictor* predictor, const glesam_prompt* prompts, size_t num_prompts,
+                                        int multimask, glesam_prediction* prediction);
+
+/* Milliseconds of each stage the last time it ran; 0 where it did not. */
+typedef struct glesam_timings {
+    double preprocess_ms;
+    double encode_ms;
+    double enhance_ms;
+    double decode_ms; /* prompts included */
+    double postprocess_ms;
+} glesam_timings;
+
+GLESAM_API glesam_status glesam_get_timings(const glesam_predictor* predictor, glesam_timings* timings);
+
+/* ---- the steps, one by one ------------------------------------------------------------------------------------- */
+
+/* Where the original picture lies in the S x S input: at the top left, resized_* large. Sizes in pixels. */
+typedef struct glesam_geometry {
+    int32_t original_height;
+    int32_t original_width;
+    int32_t resized_height;
+    int32_t resized_width;
+    int32_t image_size;
+    int32_t direct_masks; /* masks go from S/4 straight to the original size, not through S as SAM does */
+} glesam_geometry;
+
+/* The decoder's inputs beside the embeddings; memory of the predictor or of the caller. */
+typedef struct glesam_prompt_feeds {
+    const float* point_coords;   /* [N, P, 2], (x, y) in pixels of the input */
+    const int32_t* point_labels; /* [N, P]: -1 padding, 0 background, 1 foreground, 2 and 3 box corners */
+    const float* mask_input;     /* [N, 1, S/4, S/4] */
+    const float* has_mask_input; /* [N] */
+    int32_t num_prompts;
+    int32_t num_points;
+} glesam_prompt_feeds;
+
+/* The decoder's outputs: output 0 is SAM's single mask, 1 to 3 its candidates. Valid until the next decode. */
+typedef struct glesam_decoded {
+    const float* low_res_masks;   /* [N, 4, S/4, S/4] */
+    const float* iou_predictions; /* [N, 4] */
+    int32_t num_prompts;
+} glesam_decoded;
+
+/* Picture -> input [3, S, S], resized, normalised, padded with zeros. Touches no picture that was set. */
+GLESAM_API glesam_status glesam_preprocess(glesam_predictor* predictor, const glesam_image_view* image, float* input,
+                                           glesam_geometry* geometry);
+
+/* Input [3, S, S] -> image_embeddings [256, S/16, S/16]. */
+GLESAM_API glesam_status glesam_encode(glesam_predictor* predictor, const float* input, float* image_embeddings);
+
+/* image_embeddings -> enhanced ones, both [256, S/16, S/16]. An error where the predictor was opened without GLE. */
+GLESAM_API glesam_status glesam_enhance(glesam_predictor* predictor, const float* image_embeddings, float* enhanced);
+
+/* Check and encode prompts. `feeds` is valid until the predictor's next glesam_encode_prompts or glesam_predict. */
+GLESAM_API glesam_status glesam_encode_prompts(glesam_predictor* predictor, const glesam_geometry* geometry,
+                                               const glesam_prompt* prompts, size_t num_prompts,
+                                               glesam_prompt_feeds* feeds);
+
+/* Embeddings and prompts -> logits. `decoded` is valid until the predictor's next glesam_decode or glesam_predict. */
+GLESAM_API glesam_status glesam_decode(glesam_predictor* predictor, const float* image_embeddings,
+                                       const glesam_prompt_feeds* feeds, glesam_decoded* decoded);
+
+/* Logits [count, S/4, S/4] -> masks [count, original_height, original_width], 1 where logits > mask_threshold. */
+GLESAM_API glesam_status glesam_postprocess(glesam_predictor* predictor, const glesam_geometry* geometry,
+                                            const float* low_res_masks, size_t count, uint8_t* masks);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif

@@ -1,0 +1,331 @@
+/// GleSAM in C++17: a bundle, a picture and prompts in, masks out.
+///
+/// OVERVIEW
+///
+/// SAM segments what a box or a point marks. On bad pictures (noise, blur, compression, low light) GLE first repairs
+/// its image embedding. `glesam-export` wrote both, with hashes, into a folder: the bundle. This library opens it,
+/// compiles its graphs with a backend, and gives the masks that the Python package gives.
+///
+///     Bundle      verified files. Refused with one clear line where a byte is not what the exporter wrote
+///     Predictor   compiled graphs and one picture. set_image is dear (encoder and GLE), predict cheap (decoder)
+///     Prediction  masks, scores and logits, in the predictor's memory
+///
+/// BASIC USE
+///
+///     #include <glesam/glesam.hpp>
+///
+///     auto predictor = glesam::Predictor::from_bundle("glesam-nano-fp16");
+///     predictor.set_image({pixels, width, height});                       // 8-bit RGB, rows without a gap
+///     auto prediction = predictor.predict(glesam::Prompt::from_box({20, 5, 470, 510}));
+///     const std::uint8_t* mask = prediction.mask();                       // [height, width], 1 inside, 0 outside
+///
+/// Coordinates are pixels of that picture. Errors are exceptions of type glesam::Error; what() is one line that says
+/// what was expected, what was found and what to do, status() says which kind.
+///
+/// ADVANCED USE
+///
+/// Other pictures: a view names its stride and format, and nothing is copied or kept:
+///
+///     predictor.set_image({frame.data, frame.cols, frame.rows, std::int64_t(frame.step), GLESAM_BGR});
+///
+/// Several objects in one call of the decoder, three candidates each, refined by a former answer:
+///
+///     glesam::Prompt cup = glesam::Prompt::from_points({{250, 350}, {260, 300}});
+///     cup.background_points = {{40, 40}};
+///     cup.mask_input = prediction.logits();
+///     auto both = predictor.predict({cup, glesam::Prompt::from_box({0, 0, 90, 90})}, /*multimask=*/true);
+///
+/// Several threads: each takes its own session on the same compiled graphs.
+///
+///     std::thread worker([session = predictor.new_session()]() mutable { session.set_image(...); });
+///
+/// Memory: a Prediction points into its predictor and is overwritten by the next predict; copy what must stay.
+/// predict allocates nothing once it has seen its largest request (docs/embedding.md says how that is measured).
+///
+/// The steps one by one, for pipelines of your own and for checking: preprocess, encode, enhance, encode_prompts,
+/// decode, postprocess. They compute what set_image and predict compute, and leave the picture that was set alone.
+///
+/// This header is all inline over the C functions of glesam.h. So no type of the C++ library, no exception and no
+/// object layout crosses the border of the shared library: your compiler, standard library and settings need not be
+/// those it was built with.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <stdexcept>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "glesam.h"
+
+namespace glesam {
+
+using Point = glesam_point;               ///< x, y
+using Box = glesam_box;                   ///< x0, y0, x1, y1: left, top, right, bottom
+using Geometry = glesam_geometry;         ///< where a picture lies in the model's input
+using Timings = glesam_timings;           ///< milliseconds of each stage the last time it ran
+using PromptFeeds = glesam_prompt_feeds;  ///< the decoder's inputs beside the embeddings
+using Decoded = glesam_decoded;           ///< the decoder's outputs
+using ModelInfo = glesam_model_info;      ///< what bundle.json says; strings live as long as what was asked
+
+/// Every error of this library; see glesam_status for the kinds.
+class Error : public std::runtime_error {
+   public:
+    Error(glesam_status status, const char* message) : std::runtime_error(message), status_(status) {}
+
+    glesam_status status() const noexcept { return status_; }
+
+   private:
+    glesam_status status_;
+};
+
+/// Throws the error of a C function that failed.
+inline void check(glesam_status status) {
+    if (status != GLESAM_OK) throw Error(status, glesam_last_error());
+}
+
+/// A picture in your memory: 8 bits per channel, read during the call and never kept.
+struct ImageView {
+    const std::uint8_t* data = nullptr;
+    int width = 0;
+    int height = 0;
+    std::int64_t stride = 0;  ///< bytes from one row to the next; 0: rows without a gap
+    glesam_pixel_format format = GLESAM_RGB;
+};
+
+/// Logits [height, width] in somebody's memory.
+struct LogitsView {
+    const float* data = nullptr;
+    int height = 0;
+    int width = 0;
+};
+
+/// One object to segment: a box, points on it and beside it, a former answer's logits, or any of them together.
+struct Prompt {
+    std::optional<Box> box;
+    std::vector<Point> points;
+    std::vector<Point> background_points;
+    LogitsView mask_input;
+
+    static Prompt from_box(Box box) {
+        Prompt prompt;
+        prompt.box = box;
+        return prompt;
+    }
+
+    static Prompt from_points(std::vector<Point> points) {
+        Prompt prompt;
+        prompt.points = std::move(points);
+        return prompt;
+    }
+};
+
+/// N prompts' masks, C candidates each (3 with multimask, else 1), in the predictor's memory.
+struct Prediction : glesam_prediction {
+    /// [height, width], 1 inside, 0 outside.
+    const std::uint8_t* mask(int prompt = 0, int candidate = 0) const {
+        return masks + index(prompt, candidate) * static_cast<std::size_t>(height) * static_cast<std::size_t>(width);
+    }
+
+    /// The model's own estimate of a mask's quality.
+    float score(int prompt = 0, int candidate = 0) const { return iou_predictions[index(prompt, candidate)]; }
+
+    /// [S/4, S/4], fit as mask_input of the next prompt.
+    LogitsView logits(int prompt = 0, int candidate = 0) const {
+        const auto side = static_cast<std::size_t>(low_res_size);
+        return {low_res_masks + index(prompt, candidate) * side * side, low_res_size, low_res_size};
+    }
+
+   private:
+    std::size_t index(int prompt, int candidate) const {
+        return static_cast<std::size_t>(prompt) * static_cast<std::size_t>(num_candidates) +
+               static_cast<std::size_t>(candidate);
+    }
+};
+
+/// Verified files. Many threads may use one.
+class Bundle {
+   public:
+    /// Reads and verifies the bundle in folder `path`. Throws Error with GLESAM_BUNDLE_ERROR.
+    static Bundle open(const std::string& path) {
+        glesam_bundle* bundle = nullptr;
+        check(glesam_bundle_open(path.c_str(), &bundle));
+        return Bundle(bundle);
+    }
+
+    ModelInfo info() const {
+        ModelInfo info{};
+        check(glesam_bundle_describe(handle_.get(), &info));
+        return info;
+    }
+
+    const glesam_bundle* handle() const noexcept { return handle_.get(); }
+
+   private:
+    struct Free {
+        void operator()(glesam_bundle* bundle) const { glesam_bundle_free(bundle); }
+    };
+    explicit Bundle(glesam_bundle* bundle) : handle_(bundle) {}
+
+    std::unique_ptr<glesam_bundle, Free> handle_;
+};
+
+/// How a bundle is run.
+struct Options {
+    std::string backend = "auto";         ///< or "openvino"
+    bool enhance = true;                  ///< false: plain SAM, without GLE
+    std::string resize = "longest-side";  ///< SAM's own; or "squash-512", the authors' evaluation
+};
+
+/// Segments one picture at a time. For several threads, give each its new_session().
+class Predictor {
+   public:
+    static Predictor from_bundle(const Bundle& bundle, const Options& options = {}) {
+        glesam_predictor* predictor = nullptr;
+        check(glesam_predictor_open(bundle.handle(), options.backend.c_str(), options.enhance ? 1 : 0,
+                                    options.resize.c_str(), &predictor));
+        return Predictor(predictor);
+    }
+
+    static Predictor from_bundle(const std::string& path, const Options& options = {}) {
+        return from_bundle(Bundle::open(path), options);
+    }
+
+    /// Another predictor on the same compiled graphs, with a picture of its own. Any thread may ask.
+    Predictor new_session() const {
+        glesam_predictor* session = nullptr;
+        check(glesam_predictor_new_session(handle_.get(), &session));
+        return Predictor(session);
+    }
+
+    ModelInfo info() const {
+        ModelInfo info{};
+        check(glesam_predictor_describe(handle_.get(), &info));
+        return info;
+    }
+
+    Timings timings() const {
+        Timings timings{};
+        check(glesam_get_timings(handle_.get(), &timings));
+        return timings;
+    }
+
+    /// Encodes and enhances a picture. One that is refused leaves the former one in place.
+    void set_image(const ImageView& image) {
+        const glesam_image_view view = c_view(image);
+        check(glesam_set_image(handle_.get(), &view));
+    }
+
+    /// The mask of one prompt. multimask: three candidates (part, object, whole) instead of the best one.
+    Prediction predict(const Prompt& prompt, bool multimask = false) { return predict(&prompt, 1, multimask); }
+
+    /// The masks of all prompts in one call of the decoder.
+    Prediction predict(const std::vector<Prompt>& prompts, bool multimask = false) {
+        return predict(prompts.data(), prompts.size(), multimask);
+    }
+
+    Prediction predict(const Prompt* prompts, std::size_t count, bool multimask) {
+        const std::vector<glesam_prompt>& raw = c_prompts(prompts, count);
+        Prediction prediction{};
+        check(glesam_predict(handle_.get(), raw.data(), raw.size(), multimask ? 1 : 0, &prediction));
+        return prediction;
+    }
+
+    // ---- the steps, one by one; shapes and lifetimes are those of glesam.h ----
+
+    struct Preprocessed {
+        std::vector<float> input;  ///< [3, S, S]
+        Geometry geometry;
+    };
+
+    Preprocessed preprocess(const ImageView& image) {
+        const auto side = static_cast<std::size_t>(info().image_size);
+        Preprocessed result{std::vector<float>(3 * side * side), {}};
+        const glesam_image_view view = c_view(image);
+        check(glesam_preprocess(handle_.get(), &view, result.input.data(), &result.geometry));
+        return result;
+    }
+
+    std::vector<float> encode(const std::vector<float>& input) {
+        const auto side = static_cast<std::size_t>(info().image_size);
+        expect_size("input", input, 3 * side * side);
+        std::vector<float> image_embeddings(embeddings_size());
+        check(glesam_encode(handle_.get(), input.data(), image_embeddings.data()));
+        return image_embeddings;
+    }
+
+    std::vector<float> enhance(const std::vector<float>& image_embeddings) {
+        expect_size("image_embeddings", image_embeddings, embeddings_size());
+        std::vector<float> enhanced(embeddings_size());
+        check(glesam_enhance(handle_.get(), image_embeddings.data(), enhanced.data()));
+        return enhanced;
+    }
+
+    PromptFeeds encode_prompts(const Geometry& geometry, const std::vector<Prompt>& prompts) {
+        const std::vector<glesam_prompt>& raw = c_prompts(prompts.data(), prompts.size());
+        PromptFeeds feeds{};
+        check(glesam_encode_prompts(handle_.get(), &geometry, raw.data(), raw.size(), &feeds));
+        return feeds;
+    }
+
+    Decoded decode(const std::vector<float>& image_embeddings, const PromptFeeds& feeds) {
+        expect_size("image_embeddings", image_embeddings, embeddings_size());
+        Decoded decoded{};
+        check(glesam_decode(handle_.get(), image_embeddings.data(), &feeds, &decoded));
+        return decoded;
+    }
+
+    std::vector<std::uint8_t> postprocess(const Geometry& geometry, const float* low_res_masks, std::size_t count) {
+        std::vector<std::uint8_t> masks(count * static_cast<std::size_t>(geometry.original_height) *
+                                        static_cast<std::size_t>(geometry.original_width));
+        check(glesam_postprocess(handle_.get(), &geometry, low_res_masks, count, masks.data()));
+        return masks;
+    }
+
+   private:
+    struct Free {
+        void operator()(glesam_predictor* predictor) const { glesam_predictor_free(predictor); }
+    };
+    explicit Predictor(glesam_predictor* predictor) : handle_(predictor) {}
+
+    static glesam_image_view c_view(const ImageView& image) {
+        return {image.data, image.width, image.height, image.stride, image.format};
+    }
+
+    static glesam_prompt c_prompt(const Prompt& prompt) {
+        return {prompt.box ? &*prompt.box : nullptr,
+                prompt.points.data(),
+                prompt.points.size(),
+                prompt.background_points.data(),
+                prompt.background_points.size(),
+                prompt.mask_input.data,
+                prompt.mask_input.height,
+                prompt.mask_input.width};
+    }
+
+    const std::vector<glesam_prompt>& c_prompts(const Prompt* prompts, std::size_t count) {
+        c_prompts_.clear();
+        for (std::size_t i = 0; i < count; ++i) c_prompts_.push_back(c_prompt(prompts[i]));
+        return c_prompts_;
+    }
+
+    static void expect_size(const char* name, const std::vector<float>& values, std::size_t expected) {
+        if (values.size() == expected) return;
+        const std::string message = std::string(name) + ": expected " + std::to_string(expected) + " floats, found " +
+                                    std::to_string(values.size()) + "; give what the step before answered";
+        throw Error(GLESAM_ARGUMENT_ERROR, message.c_str());
+    }
+
+    std::size_t embeddings_size() const {
+        const auto side = static_cast<std::size_t>(info().image_size / 16);
+        return 256 * side * side;
+    }
+
+    std::unique_ptr<glesam_predictor, Free> handle_;
+    std::vector<glesam_prompt> c_prompts_;  // kept, so that predict need not allocate
+};
+
+}  // namespace glesam

@@ -1,0 +1,39 @@
+// What a graph takes and gives: names, dtypes, shapes.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <variant>
+#include <vector>
+
+namespace glesam::core {
+
+/// A fixed size, or the name of a dynamic one.
+using Dimension = std::variant<std::int64_t, std::string>;
+
+/// One input or output of a graph; `dtype` is numpy's name, such as "float32".
+struct TensorSpec {
+    std::string name;
+    std::string dtype;
+    std::vector<Dimension> shape;
+
+    /// "point_coords float32 [num_prompts,num_points,2]"
+    std::string text() const;
+
+    bool operator==(const TensorSpec& other) const;
+};
+
+/// The inputs and outputs of one graph, in the graph's own order.
+struct GraphSpec {
+    std::string name;
+    std::vector<TensorSpec> inputs;
+    std::vector<TensorSpec> outputs;
+};
+
+/// The three graphs of docs/bundle.md for a square input of `image_size` = S pixels.
+std::vector<GraphSpec> bundle_contract(std::int64_t image_size);
+
+/// What TensorSpec::text() says of each, joined.
+std::string specs_text(const std::vector<TensorSpec>& specs, const std::string& separator);
+
+}  // namespace glesam::core

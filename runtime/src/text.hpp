@@ -1,0 +1,21 @@
+// Values in messages, written as the Python package writes them and never as the program's locale would.
+#pragma once
+
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace glesam::core {
+
+/// Python's repr of a string: 'a', "it's", 'tab\t'. UTF-8 beyond ASCII stays as it is.
+std::string repr(std::string_view text);
+
+/// %g: six significant digits.
+std::string general(double value);
+
+/// Python's repr of a float: the shortest digits that read back as the same double, 1.0 and 1e+16.
+std::string shortest(double value);
+
+std::string joined(const std::vector<std::string>& parts, std::string_view separator);
+
+}  // namespace glesam::core

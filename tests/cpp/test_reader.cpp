@@ -1,0 +1,84 @@
+// The bundle reader under hostile input. What it says is held against Python's words in tests/runtime.
+#include <string>
+
+#include "bundle.hpp"
+#include "check.hpp"
+#include "error.hpp"
+#include "file.hpp"
+#include "manifest.hpp"
+
+using glesam::core::Error;
+using glesam_tests::contains;
+using glesam_tests::thrown_by;
+
+namespace {
+
+std::string manifest_text() { return glesam::core::read_file(std::string(GLESAM_NANO) + "/bundle.json"); }
+
+/// Parses, or throws the one error that is meant to be thrown. Anything else ends the test.
+bool is_read_or_refused(const std::string& text) {
+    try {
+        glesam::core::parse_manifest(text);
+        return true;
+    } catch (const Error& error) {
+        const std::string message = error.what();
+        return error.status() == GLESAM_BUNDLE_ERROR && !contains(message, "\n") && contains(message, "bundle.json");
+    }
+}
+
+void an_honest_bundle_opens() {
+    const auto bundle = glesam::core::open_bundle(GLESAM_NANO);
+    CHECK(bundle.manifest.name == "nano");
+    CHECK(bundle.manifest.image_size == 512);
+    CHECK(bundle.hash.size() == 64);
+    CHECK(bundle.graph_path("gle").filename() == "gle.onnx");
+}
+
+void a_cut_manifest_is_refused_wherever_it_is_cut() {
+    const std::string text = manifest_text();
+    for (std::size_t size = 0; size + 1 < text.size(); size += 7) {
+        const auto cut = text.substr(0, size);
+        CHECK(contains(thrown_by<Error>([&] { glesam::core::parse_manifest(cut); }), "is not JSON"));
+    }
+}
+
+void a_changed_byte_is_read_or_refused_and_nothing_else() {
+    const std::string text = manifest_text();
+    for (std::size_t i = 0; i < text.size(); i += 7) {
+        for (const char byte : {'\0', '"', '{', ']', '9', '-', '\xff', '\n'}) {
+            std::string changed = text;
+            changed[i] = byte;
+            CHECK(is_read_or_refused(changed));
+        }
+    }
+}
+
+void deep_nesting_is_refused_before_the_stack_ends() {
+    for (const std::size_t depth : {800U, 1000U, 100000U}) {
+        CHECK(is_read_or_refused(std::string(depth, '[') + std::string(depth, ']')));
+        CHECK(is_read_or_refused("{\"format_version\":" + std::string(depth, '[') + std::string(depth, ']') + "}"));
+    }
+}
+
+void a_number_beyond_every_type_is_refused() {
+    CHECK(is_read_or_refused("{\"format_version\": 1" + std::string(5000, '0') + "}"));
+    CHECK(is_read_or_refused("{\"format_version\": 18446744073709551615}"));
+    CHECK(is_read_or_refused("{\"format_version\": -9223372036854775809}"));
+    for (const char* size : {"8589934592", "9223372036854775808", "65536"}) {
+        std::string text = manifest_text();
+        text.replace(text.find("512"), 3, size);  // image_size is the first of them
+        CHECK(contains(thrown_by<Error>([&] { glesam::core::parse_manifest(text); }), "image_size must be"));
+    }
+}
+
+}  // namespace
+
+int main() {
+    return glesam_tests::run_all({
+        {"an honest bundle opens", an_honest_bundle_opens},
+        {"a cut manifest is refused wherever it is cut", a_cut_manifest_is_refused_wherever_it_is_cut},
+        {"a changed byte is read or refused and nothing else", a_changed_byte_is_read_or_refused_and_nothing_else},
+        {"deep nesting is refused before the stack ends", deep_nesting_is_refused_before_the_stack_ends},
+        {"a number beyond every type is refused", a_number_beyond_every_type_is_refused},
+    });
+}

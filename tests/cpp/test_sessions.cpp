@@ -1,0 +1,82 @@
+// Many threads on one model give the single-threaded results. With fake engines, so that ThreadSanitizer sees all code.
+#include <atomic>
+#include <thread>
+#include <vector>
+
+#include "check.hpp"
+#include "fake_engine.hpp"
+
+using glesam::core::Predictor;
+using glesam_tests::Picture;
+
+namespace {
+
+struct Answer {
+    std::vector<std::uint8_t> masks;
+    std::vector<float> scores;
+    bool operator==(const Answer& other) const { return masks == other.masks && scores == other.scores; }
+};
+
+Answer segmented(Predictor& predictor, unsigned seed) {
+    const Picture picture(90 + static_cast<int>(seed), 60, seed);
+    predictor.set_image(picture.view());
+    const glesam_box box{1, 2, 50, 40};
+    const glesam_point points[2] = {{3, 4}, {20.5, 30.25}};
+    const glesam_prompt prompts[2] = {{&box, nullptr, 0, nullptr, 0, nullptr, 0, 0},
+                                      {nullptr, points, 2, points, 1, nullptr, 0, 0}};
+    const auto found = predictor.predict(prompts, 2, true);
+    const auto count = static_cast<std::size_t>(found.num_prompts) * static_cast<std::size_t>(found.num_candidates);
+    const auto pixels = static_cast<std::size_t>(found.height) * static_cast<std::size_t>(found.width);
+    return {{found.masks, found.masks + count * pixels}, {found.iou_predictions, found.iou_predictions + count}};
+}
+
+void eight_threads_share_a_model() {
+    const Predictor shared(glesam_tests::fake_model());
+    std::vector<Answer> expected;
+    const auto alone = shared.new_session();
+    for (unsigned seed = 0; seed < 8; ++seed) expected.push_back(segmented(*alone, seed));
+    CHECK(!(expected[0] == expected[1]));
+
+    std::atomic<int> wrong{0};
+    std::vector<std::thread> threads;
+    for (unsigned thread = 0; thread < 8; ++thread) {
+        threads.emplace_back([&, thread] {
+            const auto session = shared.new_session();
+            for (unsigned round = 0; round < 20; ++round) {
+                const unsigned seed = (thread + round) % 8;
+                if (!(segmented(*session, seed) == expected[seed])) ++wrong;
+            }
+        });
+    }
+    for (auto& thread : threads) thread.join();
+    CHECK(wrong == 0);
+}
+
+void the_steps_give_what_predict_gives() {
+    Predictor predictor(glesam_tests::fake_model());
+    const Answer expected = segmented(predictor, 3);
+    const Picture picture(93, 60, 3);
+    std::vector<float> input(predictor.input_size());
+    const auto geometry = predictor.preprocess(picture.view(), input.data());
+    const float* embeddings = predictor.enhance(predictor.encode(input.data()));
+    const glesam_box box{1, 2, 50, 40};
+    const glesam_point points[2] = {{3, 4}, {20.5, 30.25}};
+    const glesam_prompt prompts[2] = {{&box, nullptr, 0, nullptr, 0, nullptr, 0, 0},
+                                      {nullptr, points, 2, points, 1, nullptr, 0, 0}};
+    const auto feeds = predictor.encode_prompts(geometry, prompts, 2);
+    CHECK(feeds.num_points == 4);  // two points, one background point, one padding
+    const auto decoded = predictor.decode(embeddings, feeds);
+    std::vector<std::uint8_t> masks(std::size_t{93} * 60);
+    predictor.postprocess(geometry, decoded.low_res_masks + 16 * 16, 1, masks.data());
+    CHECK(std::equal(masks.begin(), masks.end(), expected.masks.begin()));
+    CHECK(decoded.iou_predictions[1] == expected.scores[0]);
+}
+
+}  // namespace
+
+int main() {
+    return glesam_tests::run_all({
+        {"eight threads share a model", eight_threads_share_a_model},
+        {"the steps give what predict gives", the_steps_give_what_predict_gives},
+    });
+}

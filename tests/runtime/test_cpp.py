@@ -1,0 +1,302 @@
+"""The C++ library computes, and refuses, what the Python package does. `make cpp` builds it."""
+
+from __future__ import annotations
+
+import io
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from native import LIBRARY, NativePredictor
+from PIL import Image
+from tiny_bundle import IMAGE_SIZE, write_bundle
+
+from glesam_runtime import Bundle, GlesamError, Predictor, Prompt, read_image
+from glesam_runtime.bundle import default_bundle_path
+from glesam_runtime.parity import mask_iou
+from glesam_runtime.postprocess import MaskResizer
+from glesam_runtime.preprocess import RESIZES, Pixels, longest_side, preprocess
+from glesam_runtime.prompts import encode_prompts, no_masks
+
+pytestmark = pytest.mark.skipif(not LIBRARY.exists(), reason=f"{LIBRARY} is not built: make cpp")
+ROOT = Path(__file__).parents[2]
+COMMAND = LIBRARY.parents[1] / "examples/cpp/glesam"
+PHOTO = ROOT / "examples/photos/astronaut_lq3.jpg"
+MEAN, STD = (123.675, 116.28, 103.53), (58.395, 57.12, 57.375)
+SIZES = [
+    (96, 128),
+    (128, 96),
+    (64, 64),
+    (1, 1),
+    (1, 700),
+    (700, 1),
+    (17, 31),
+    (63, 65),
+    (480, 641),
+    (641, 480),
+]
+SIZES += [tuple(size) for size in np.random.default_rng(3).integers(1, 300, (30, 2)).tolist()]
+
+
+@pytest.fixture
+def native(bundle_path: Path) -> NativePredictor:
+    return NativePredictor(bundle_path)
+
+
+@pytest.mark.parametrize("resize", list(RESIZES))
+def test_pictures_of_any_size_are_preprocessed_to_the_bit(bundle_path: Path, resize: str) -> None:
+    predictor = NativePredictor(bundle_path, resize=resize)
+    for seed, size in enumerate(SIZES):
+        image = np.random.default_rng(seed).integers(0, 256, (*size, 3), np.uint8)
+        tensor, geometry = predictor.preprocess(image, IMAGE_SIZE)
+        expected, python = preprocess(image, IMAGE_SIZE, MEAN, STD, resize)
+        np.testing.assert_array_equal(tensor, expected, err_msg=str(size))
+        assert (geometry.resized_height, geometry.resized_width) == python.resized_size
+
+
+@pytest.mark.parametrize("layout", ["bgr", "rgba", "bgra", "mono8"])
+def test_every_pixel_format_gives_what_its_rgb_gives(
+    native: NativePredictor, layout: str, image: Pixels
+) -> None:
+    if layout == "mono8":
+        given, rgb = np.ascontiguousarray(image[..., 0]), np.repeat(image[..., :1], 3, axis=2)
+    else:
+        alpha = np.zeros((*image.shape[:2], 1), np.uint8)
+        ordered = image if layout.startswith("rgb") else image[..., ::-1]
+        given = np.ascontiguousarray(np.concatenate([ordered, alpha], 2) if "a" in layout else ordered)
+        rgb = image
+    found, _ = native.preprocess(given, IMAGE_SIZE, layout)
+    np.testing.assert_array_equal(found, native.preprocess(rgb, IMAGE_SIZE)[0])
+
+
+def test_rows_with_gaps_are_read_without_them(native: NativePredictor, image: Pixels) -> None:
+    part = image[10:70, 5:100]
+    found, _ = native.preprocess(part, IMAGE_SIZE)
+    np.testing.assert_array_equal(found, preprocess(part, IMAGE_SIZE, MEAN, STD)[0])
+
+
+@pytest.mark.parametrize("resize", list(RESIZES))
+def test_masks_of_any_size_are_the_same_bits(native: NativePredictor, resize: str) -> None:
+    for seed, size in enumerate(SIZES):
+        geometry = RESIZES[resize].geometry(size, IMAGE_SIZE)
+        logits = np.random.default_rng(seed).normal(size=(2, 16, 16)).astype(np.float32) * 10
+        expected = MaskResizer.for_geometry(geometry).masks(logits, threshold=0.0)
+        np.testing.assert_array_equal(native.postprocess(logits, geometry), expected, err_msg=str(size))
+
+
+PROMPTS = [
+    [Prompt(box=(20, 10, 60, 50))],
+    [Prompt(points=[(20.3, 10.7)], background_points=[(40, 80), (2, 2)])],
+    [Prompt((0, 0, 128, 96), [(64, 48)])],
+    [Prompt(box=(0, 0, 9, 9)), Prompt(points=[(1, 1), (2, 2), (3, 3)])],
+    [Prompt(mask_input=np.full((16, 16), 3, np.float32)), Prompt(points=[(5, 5)])],
+]
+
+
+@pytest.mark.parametrize("prompts", PROMPTS)
+def test_prompts_are_encoded_to_the_bit(native: NativePredictor, prompts: list[Prompt]) -> None:
+    geometry = longest_side((96, 128), IMAGE_SIZE)
+    found, expected = native.encode_prompts(prompts, geometry), encode_prompts(prompts, geometry)
+    assert list(found) == list(expected)
+    for name, array in expected.items():
+        np.testing.assert_array_equal(found[name], array)
+        assert found[name].dtype == array.dtype
+
+
+REFUSED_PROMPTS = [
+    *([Prompt(box=box)] for box in [(-1, 0, 10, 10), (0, 0, 129, 10), (0, 0, 10, 96.5), (10, 10, 5, 20)]),
+    *([Prompt(box=box)] for box in [(0, 0, float("nan"), 10), (0, 0, float("inf"), 10), (0, 0, 1e39, 1e-7)]),
+    *([Prompt(points=[point])] for point in [(128, 0), (0, -0.1), (float("nan"), 0), (1234567.8, 0)]),
+    [Prompt(background_points=[(0, 96)])],
+    [Prompt(mask_input=np.zeros((15, 16), np.float32))],
+    [Prompt(mask_input=np.full((16, 16), np.nan, np.float32))],
+    [Prompt()],
+    [Prompt(box=(0, 0, 9, 9)), Prompt()],
+    [],
+]
+
+
+@pytest.mark.parametrize("prompts", REFUSED_PROMPTS)
+def test_a_prompt_is_refused_in_the_same_words(native: NativePredictor, prompts: list[Prompt]) -> None:
+    geometry = longest_side((96, 128), IMAGE_SIZE)
+    with pytest.raises(GlesamError) as expected:
+        encode_prompts(prompts, geometry)
+    with pytest.raises(GlesamError) as found:
+        native.encode_prompts(prompts, geometry)
+    assert (type(found.value), str(found.value)) == (type(expected.value), str(expected.value))
+
+
+def test_a_predictor_refuses_in_the_same_words(bundle_path: Path, tmp_path: Path, image: Pixels) -> None:
+    single = write_bundle(tmp_path / "single", model={"name": "it's", "sam_type": "tiny", "multimask": False})
+    native, python = NativePredictor(single), Predictor.from_bundle(single, "openvino")
+    box = Prompt(box=(0, 0, 9, 9))
+
+    def refusals(*calls: Any) -> list[str]:  # noqa: ANN401
+        messages = []
+        for call in calls:
+            with pytest.raises(GlesamError) as caught:
+                call()
+            messages.append(str(caught.value))
+        return messages
+
+    assert refusals(lambda: native.predict([box]), lambda: native.predict([box], multimask=True)) == refusals(
+        lambda: python.predict(prompts=[box]), lambda: python.predict(prompts=[box], multimask=True)
+    )
+    assert refusals(lambda: NativePredictor(bundle_path, resize="crop")) == refusals(
+        lambda: Predictor.from_bundle(bundle_path, resize="crop")
+    )
+    assert (
+        "is unknown; choose auto or openvino" in refusals(lambda: NativePredictor(bundle_path, "abacus"))[0]
+    )
+    assert "is not in this build" in refusals(lambda: NativePredictor(bundle_path, "tensorrt"))[0]
+
+
+def test_the_same_masks_as_python_with_openvino_on_photographs() -> None:
+    path = default_bundle_path()
+    native, python = NativePredictor(path, "openvino"), Predictor.from_bundle(path, "openvino")
+    photos = sorted([*(ROOT / "examples/photos").glob("*.jpg"), *(ROOT / "export").rglob("photos/*.jpg")])
+    assert len(photos) >= 5
+    for photo in photos:
+        image = read_image(photo)
+        height, width = image.shape[:2]
+        prompts = [
+            Prompt((width * 0.1, height * 0.1, width * 0.9, height * 0.9)),
+            Prompt(points=[(width / 2, 9)]),
+        ]
+        native.set_image(image)
+        python.set_image(image)
+        for multimask in (False, True):
+            found = native.predict(prompts, multimask)
+            expected = python.predict(prompts=prompts, multimask=multimask)
+            masks = found["masks"].reshape(expected.masks.shape)
+            ious = [mask_iou(a, b) for a, b in zip(masks, expected.masks, strict=True)]
+            assert min(ious) >= 0.999, photo
+            np.testing.assert_allclose(
+                found["iou_predictions"].ravel(), expected.iou_predictions.ravel(), atol=1e-4
+            )
+
+
+def test_a_former_answer_refines_the_next_as_in_python(bundle_path: Path, image: Pixels) -> None:
+    native, python = NativePredictor(bundle_path), Predictor.from_bundle(bundle_path, "openvino")
+    native.set_image(np.ascontiguousarray(image[..., ::-1]), "bgr")
+    python.set_image(image)
+    first = native.predict([Prompt(box=(24, 16, 104, 80))])["low_res_masks"][0, 0]
+    again = Prompt(box=(24, 16, 104, 80), mask_input=first)
+    np.testing.assert_array_equal(
+        native.predict([again])["masks"][:, 0], python.predict(prompts=[again]).masks
+    )
+
+
+def test_the_steps_on_golden_vectors_are_python_s_exactly() -> None:
+    bundle = Bundle.open(default_bundle_path())
+    native, python = NativePredictor(bundle.root, "openvino"), Predictor.from_bundle(bundle, "openvino")
+    size = bundle.manifest.image_size
+    for name in sorted(name for name in bundle.manifest.files if name.startswith("golden/")):
+        golden = np.load(io.BytesIO((bundle.root / name).read_bytes()), allow_pickle=False)
+        tensor, _ = native.preprocess(np.ascontiguousarray(golden["image"]), size)
+        embeddings = native.enhance(native.encode(tensor, golden["image_embeddings"].shape))
+        feeds = {key: np.ascontiguousarray(golden[key]) for key in ("point_coords", "point_labels")}
+        feeds |= no_masks(len(golden["point_labels"]), size)
+        found = native.decode(embeddings, feeds)
+        python.set_image(golden["image"])
+        picture = python._current()
+        expected = python._engines.mask_decoder({"image_embeddings": picture.image_embeddings, **feeds})
+        geometry = picture.geometry
+        for output in range(4):
+            np.testing.assert_array_equal(
+                native.postprocess(np.ascontiguousarray(found["low_res_masks"][:, output]), geometry),
+                picture.mask_resizer.masks(
+                    expected["low_res_masks"][:, output], bundle.manifest.mask_threshold
+                ),
+            )
+
+
+def test_without_enhancement_gle_is_left_out(bundle_path: Path, photo: Path) -> None:
+    image = np.array(Image.open(photo))
+    plain, python = (
+        NativePredictor(bundle_path, enhance=False),
+        Predictor.from_bundle(bundle_path, enhance=False),
+    )
+    plain.set_image(image)
+    python.set_image(image)
+    box = Prompt(box=(24, 16, 104, 80))
+    found, expected = plain.predict([box]), python.predict(prompts=[box])
+    np.testing.assert_allclose(found["iou_predictions"][:, 0], expected.iou_predictions, atol=1e-6)
+    with pytest.raises(GlesamError, match="opened without GLE"):
+        plain.enhance(np.zeros((1, 256, 4, 4), np.float32))
+
+
+def glesam(*arguments: object) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([COMMAND, *map(str, arguments)], capture_output=True, text=True)
+
+
+def test_the_command_writes_the_mask_that_python_computes(tmp_path: Path) -> None:
+    bundle = default_bundle_path()
+    box = (20, 5, 470, 510)
+    done = glesam(PHOTO, "--bundle", bundle, "--box", *box, "--out", tmp_path / "mask.png")
+    assert done.returncode == 0, done.stderr
+    assert "score 0." in done.stdout
+    with Image.open(tmp_path / "mask.png") as picture:
+        found = np.array(picture)
+    assert set(np.unique(found)) == {0, 255}
+    with Predictor.from_bundle(bundle, "openvino") as python:
+        python.set_image(read_image(PHOTO))
+        expected = python.predict(box=box).masks[0]
+    # The system's libjpeg may round otherwise than Pillow's.
+    assert mask_iou(found == 255, expected) >= 0.999
+    assert [path.name for path in tmp_path.iterdir()] == ["mask.png"]
+
+
+def test_the_command_reads_png_files_of_every_kind(tmp_path: Path, bundle_path: Path, image: Pixels) -> None:
+    picture = Image.fromarray(image)
+    for mode in ("RGB", "L", "P", "RGBA", "LA", "1"):
+        picture.convert(mode).save(tmp_path / f"{mode}.png")
+        out = tmp_path / f"{mode}.mask.png"
+        done = glesam(tmp_path / f"{mode}.png", "--bundle", bundle_path, "--point", 64, 48, "--out", out)
+        assert done.returncode == 0, done.stderr
+        with Image.open(out) as mask:
+            assert mask.size == (128, 96)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ([], "expected a picture, found none"),
+        ([PHOTO], "expected --bundle DIR, found none"),
+        ([PHOTO, "--bundle"], "--bundle: expected a value, found the end"),
+        ([PHOTO, "--bundle", "/nonexistent", "--box", 1, 2, 3, 4], "expected a folder with bundle.json"),
+        ([PHOTO, "--bundle", "B", "--box", 1, 2, 3], "--box: expected a value, found the end"),
+        ([PHOTO, "--bundle", "B", "--point", 1, "2px"], "--point: expected numbers, found '2px'"),
+        ([PHOTO, "--bundle", "B", "--point", 600, 2], "point 600 2: expected 0 <= X < 512"),
+        ([PHOTO, "--bundle", "B"], "no prompt: give a box, a point or a mask"),
+        ([PHOTO, "--bundle", "B", "--point", 1, 1, "--backend", "abacus"], "backend 'abacus' is unknown"),
+        (
+            [PHOTO, "--bundle", "B", "--point", 1, 1, "--out", "/nonexistent/mask.png"],
+            "cannot write /nonexistent",
+        ),
+        ([PHOTO, PHOTO, "--bundle", "B"], "expected one picture"),
+        ([PHOTO, "--bundle", "B", "--point", 1, 1, "--out", PHOTO], "is the picture; choose another file"),
+        (["/nonexistent.png", "--bundle", "B", "--point", 1, 1], "/nonexistent.png: expected a picture"),
+        ([__file__, "--bundle", "B", "--point", 1, 1], "cannot read the picture to its end"),
+        ([PHOTO, "--frobnicate"], "option --frobnicate is unknown"),
+    ],
+)
+def test_the_command_refuses_in_one_line(arguments: list[object], message: str, bundle_path: Path) -> None:
+    done = glesam(*(bundle_path if argument == "B" else argument for argument in arguments))
+    assert done.returncode == 2
+    assert done.stdout == ""
+    assert done.stderr.startswith("error: ")
+    assert done.stderr.count("\n") == 1
+    assert message in done.stderr
+
+
+def test_a_cut_picture_is_refused(tmp_path: Path, bundle_path: Path, photo: Path) -> None:
+    for source in (PHOTO, photo):
+        cut = tmp_path / f"cut{source.suffix}"
+        cut.write_bytes(source.read_bytes()[: source.stat().st_size // 2])
+        done = glesam(cut, "--bundle", bundle_path, "--point", 1, 1, "--out", tmp_path / "mask.png")
+        assert done.returncode == 2
+        assert "cannot read the picture to its end" in done.stderr
+        assert not (tmp_path / "mask.png").exists()
