@@ -40,7 +40,7 @@ def run(command: list[str] | str, folder: Path) -> str:
         command,
         cwd=folder,
         shell=isinstance(command, str),
-        env={**os.environ, "PATH": path},
+        env={**os.environ, "PATH": path, "GLESAM_CACHE": str(folder / "cache")},
         capture_output=True,
         text=True,
     )

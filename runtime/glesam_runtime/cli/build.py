@@ -10,6 +10,7 @@ import typer
 
 from ..bundle import Bundle
 from ..engine_cache import EngineRecord, Gpu, bundle_folder
+from ..engines import TENSORRT
 from ..engines.tensorrt.build import BuildOptions, build_engine, engine_key
 from ..engines.tensorrt.library import load_library
 from ..engines.tensorrt.profile import Profile
@@ -18,8 +19,6 @@ from ..errors import BackendError
 from ..report import model_line
 from .errors import one_line_errors
 from .progress import status
-
-BACKENDS = ("tensorrt", "tensorrt-rtx")
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
 
@@ -30,7 +29,7 @@ def run(
         Path | None,
         typer.Argument(metavar="BUNDLE", help="A folder. Default: the shipped model.", show_default=False),
     ] = None,
-    backend: Annotated[str, typer.Option(metavar="NAME", help=f"{' or '.join(BACKENDS)}.")] = "tensorrt-rtx",
+    backend: Annotated[str, typer.Option(metavar="NAME", help=f"{' or '.join(TENSORRT)}.")] = "tensorrt-rtx",
     target: Annotated[
         str | None,
         typer.Option(metavar="SM,...", help="For other GPUs than this one's: sm86,sm89. tensorrt-rtx only."),
@@ -71,8 +70,8 @@ def run(
 
 
 def _check(backend: str, timing_cache: Path | None) -> None:
-    if backend not in BACKENDS:
-        raise BackendError(f"backend {backend!r} builds no engines; choose {' or '.join(BACKENDS)}")
+    if backend not in TENSORRT:
+        raise BackendError(f"backend {backend!r} builds no engines; choose {' or '.join(TENSORRT)}")
     if timing_cache is not None and backend != "tensorrt":
         raise BackendError(f"backend {backend} measures nothing while it builds; leave --timing-cache out")
     if timing_cache is not None and not timing_cache.absolute().parent.is_dir():
