@@ -50,7 +50,8 @@ void an_unknown_encoding_is_refused_with_those_that_are_known() {
 }
 
 void fields_that_do_not_fit_together_are_refused() {
-    CHECK(contains(refusal(fields("rgb8", 4, 2, 11)), "step: expected at least 12 bytes for 4 pixels of rgb8, found 11"));
+    CHECK(
+        contains(refusal(fields("rgb8", 4, 2, 11)), "step: expected at least 12 bytes for 4 pixels of rgb8, found 11"));
     CHECK(contains(refusal(fields("rgb8", 0, 2, 12)), "found 0 x 2"));
     CHECK(contains(refusal(fields("rgb8", 4, 0, 12)), "found 4 x 0"));
     auto cut = fields("rgb8", 4, 2, 12);
@@ -124,8 +125,7 @@ void where_masks_overlap_the_smaller_one_is_seen() {
 
 void of_equal_masks_the_first_is_seen() {
     const std::uint8_t mask[] = {0, 1};
-    CHECK((compose({{mask, 1}, {mask, 2}, {mask, 3}}, 2, 1, LabelType::mono8).data ==
-           std::vector<std::uint8_t>{0, 1}));
+    CHECK((compose({{mask, 1}, {mask, 2}, {mask, 3}}, 2, 1, LabelType::mono8).data == std::vector<std::uint8_t>{0, 1}));
 }
 
 void sixteen_bit_labels_hold_more_than_255_objects() {
@@ -202,9 +202,8 @@ void a_picture_that_failed_is_encoded_again() {
     segment();
     const glesam_tests::PixelBuffer other(8, 4);
     calls->fails = true;
-    CHECK(thrown_by<glesam::Error>([&] {
-              segmenter(other.picture(), {boxed(1, 1, 2, 2)}, LabelType::mono8);
-          }) == "the backend broke");
+    CHECK(thrown_by<glesam::Error>([&] { segmenter(other.picture(), {boxed(1, 1, 2, 2)}, LabelType::mono8); }) ==
+          "the backend broke");
     calls->fails = false;
     segment();  // the model's picture is unknown by now
     CHECK(calls->images == 3);

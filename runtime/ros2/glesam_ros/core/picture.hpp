@@ -20,7 +20,8 @@ struct ImageFields {
 };
 
 /// The same pixels as glesam takes them: nothing is copied.
-/// Throws InputError where the encoding is none of rgb8, bgr8, rgba8, bgra8 and mono8, or the fields do not fit together.
+/// Throws InputError where the encoding is none of rgb8, bgr8, rgba8, bgra8 and mono8, or the fields do not fit
+/// together.
 glesam::ImageView view_of(const ImageFields& image);
 
 /// A picture and what keeps its pixels alive, usually the message. Two with one owner are the same picture.

@@ -108,20 +108,38 @@ void Pipeline::offer(std::optional<Match> match) {
 
 Pipeline::Reply Pipeline::counted(Reply reply) {
     return [this, reply = std::move(reply), start = Statistics::Clock::now()](const Frame& frame, Outcome&& outcome) {
-        if (const auto* failure = std::get_if<Failure>(&outcome)) {
-            statistics_.count_failure(*failure);
-        } else {
-            statistics_.count_answer(std::get<Segmentation>(outcome), Statistics::Clock::now() - start);
+        count(outcome, Statistics::Clock::now() - start);
+        try {
+            reply(frame, std::move(outcome));
+        } catch (...) {  // no exception may end the worker's thread
+            statistics_.count_failure(caught_failure());
         }
-        reply(frame, std::move(outcome));
     };
+}
+
+void Pipeline::count(const Outcome& outcome, Statistics::Clock::duration latency) {
+    if (const auto* failure = std::get_if<Failure>(&outcome)) {
+        statistics_.count_failure(*failure);
+    } else {
+        statistics_.count_answer(std::get<Segmentation>(outcome), latency);
+    }
+}
+
+Pipeline::State Pipeline::locked_state() const {
+    if (!segmenter_) return State::unconfigured;
+    return worker_ ? State::active : State::inactive;
+}
+
+Pipeline::State Pipeline::state() const {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    return locked_state();
 }
 
 Pipeline::Health Pipeline::health() {
     Health health;
     health.work = statistics_.report();
     const std::lock_guard<std::mutex> lock(mutex_);
-    if (segmenter_) health.state = worker_ ? State::active : State::inactive;
+    health.state = locked_state();
     if (!worker_) return health;
     health.dropped = worker_->dropped();
     health.unmatched = matcher_->unmatched();

@@ -34,7 +34,7 @@ class Pipeline {
     using OpenModel = std::function<std::unique_ptr<Model>()>;
     /// Called in the worker's thread for frames and clicks.
     using Publish = std::function<void(const Frame& frame, Outcome&& outcome)>;
-    using Reply = Publish;
+    using Reply = Publish;  ///< what it throws is counted as a failure
 
     explicit Pipeline(Publish publish) : publish_(std::move(publish)) {}
     ~Pipeline() { cleanup(); }
@@ -62,6 +62,8 @@ class Pipeline {
     /// Counts a message that could not even become a frame.
     void count_failure(const Failure& failure) { statistics_.count_failure(failure); }
 
+    State state() const;
+
     struct Health {
         State state = State::unconfigured;
         Report work;
@@ -71,14 +73,16 @@ class Pipeline {
     Health health();
 
    private:
+    State locked_state() const;
     Reply counted(Reply reply);
+    void count(const Outcome& outcome, Statistics::Clock::duration latency);
     void offer(std::optional<Match> match);
     std::optional<Failure> push(Request& request, bool on_newest_frame);
 
     const Publish publish_;
     Statistics statistics_;
     std::mutex transition_mutex_;  // one transition at a time; taken before mutex_
-    std::mutex mutex_;             // guards what follows, never held while the model works
+    mutable std::mutex mutex_;     // guards what follows, never held while the model works
     Settings settings_;
     std::unique_ptr<Segmenter> segmenter_;
     std::unique_ptr<Matcher> matcher_;  // where active
