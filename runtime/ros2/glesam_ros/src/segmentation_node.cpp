@@ -25,7 +25,7 @@ SegmentationNode::SegmentationNode(const rclcpp::NodeOptions& options)
     : LifecycleNode("glesam", options),
       updater_(this),
       pipeline_([this](const Frame& frame, Outcome&& outcome) { publish(frame, std::move(outcome)); }) {
-    names_ = declare_parameters(*this);
+    names_ = glesam_ros::declare_parameters(*this);
     parameter_guard_ = add_on_set_parameters_callback(
         [this](const std::vector<rclcpp::Parameter>& changes) { return check_change(changes); });
     updater_.setHardwareID("none");
@@ -113,7 +113,7 @@ void SegmentationNode::create_interfaces() {
         subscription_options);
     service_ = create_service<Segment>(
         "~/segment", [this](SegmentService service, std::shared_ptr<rmw_request_id_t> id,
-                            std::shared_ptr<Segment::Request> request) { on_call(service, id, *request); });
+                            std::shared_ptr<Segment::Request> request) { on_call(service, id, request); });
 }
 
 /// In the order in which nothing is fed any more, nothing works any more, and nothing publishes any more.
