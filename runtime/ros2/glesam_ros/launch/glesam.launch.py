@@ -1,4 +1,7 @@
-"""Starts the node, configures it and activates it: ros2 launch glesam_ros glesam.launch.py bundle:=/path/to/bundle."""
+"""Starts the node, configures it and activates it.
+
+ros2 launch glesam_ros glesam.launch.py bundle:=/path/to/bundle
+"""
 
 from launch import LaunchDescription
 from launch.actions import DeclareLaunchArgument, EmitEvent, RegisterEventHandler
@@ -50,5 +53,10 @@ def generate_launch_description() -> LaunchDescription:
     )
     # The handler stands before the transition that it waits for.
     return LaunchDescription(
-        [*ARGUMENTS, node, RegisterEventHandler(configured), change_state(node, Transition.TRANSITION_CONFIGURE)]
+        [
+            *ARGUMENTS,
+            node,
+            RegisterEventHandler(configured),
+            change_state(node, Transition.TRANSITION_CONFIGURE),
+        ]
     )
