@@ -1,6 +1,7 @@
 // Frames, calls and transitions from many threads at once. Run under ThreadSanitizer too (preset tsan).
 #include <atomic>
 #include <future>
+#include <stdexcept>
 #include <string>
 #include <thread>
 #include <vector>
@@ -190,6 +191,15 @@ void a_broken_backend_fails_the_request_and_not_the_node() {
     CHECK(fixture.call_line(Fixture::frame_at(2)) == "answered");
 }
 
+void a_reply_that_throws_does_not_end_the_worker() {
+    Fixture fixture;
+    CHECK(!fixture.configure() && !fixture.pipeline.activate());
+    fixture.pipeline.call(Fixture::frame_at(1), {Fixture::boxed()},
+                          [](const Frame&, Outcome&&) { throw std::runtime_error("the caller is gone"); });
+    CHECK(fixture.call_line(Fixture::frame_at(2)) == "answered");
+    CHECK(fixture.pipeline.health().work.last_line == "the caller is gone");
+}
+
 void too_many_calls_are_sent_away_at_once() {
     Fixture fixture;
     CHECK(!fixture.configure(MatchPolicy::latest, 1) && !fixture.pipeline.activate());
@@ -297,6 +307,7 @@ int main() {
         {"prompts are answered with their own frame", prompts_are_answered_with_their_own_frame},
         {"a click segments the newest frame once", a_click_segments_the_newest_frame_once},
         {"a broken backend fails the request and not the node", a_broken_backend_fails_the_request_and_not_the_node},
+        {"a reply that throws does not end the worker", a_reply_that_throws_does_not_end_the_worker},
         {"too many calls are sent away at once", too_many_calls_are_sent_away_at_once},
         {"deactivation cancels what waits and finishes what runs",
          deactivation_cancels_what_waits_and_finishes_what_runs},
