@@ -4,6 +4,9 @@
 #include <algorithm>
 #include <cstdio>
 #include <exception>
+#include <filesystem>
+#include <stdexcept>
+#include <system_error>
 
 #include "options.hpp"
 #include "picture.hpp"
@@ -15,7 +18,14 @@ int best_candidate(const glesam::Prediction& prediction) {
     return static_cast<int>(std::max_element(scores, scores + prediction.num_candidates) - scores);
 }
 
+void check_not_the_picture(const CommandLine& line) {
+    std::error_code missing;  // the mask is usually not there yet
+    if (!std::filesystem::equivalent(line.image, line.out, missing)) return;
+    throw std::runtime_error(line.out + " is the picture; choose another file with --out");
+}
+
 void segment(const CommandLine& line) {
+    check_not_the_picture(line);
     const Picture picture = read_picture(line.image);
     auto predictor = glesam::Predictor::from_bundle(line.bundle, line.options);
     predictor.set_image({picture.pixels.data(), picture.width, picture.height});
@@ -26,9 +36,10 @@ void segment(const CommandLine& line) {
 
     const auto area = std::count(mask, mask + std::ptrdiff_t{prediction.width} * prediction.height, 1);
     const glesam::Timings ms = predictor.timings();
-    std::printf("%s: score %.3f, %td pixels; preprocess %.1f, encode %.1f, enhance %.1f, decode %.1f, postprocess %.1f ms\n",
-                line.out.c_str(), static_cast<double>(prediction.score(0, candidate)), area, ms.preprocess_ms,
-                ms.encode_ms, ms.enhance_ms, ms.decode_ms, ms.postprocess_ms);
+    std::printf(
+        "%s: score %.3f, %td pixels; preprocess %.1f, encode %.1f, enhance %.1f, decode %.1f, postprocess %.1f ms\n",
+        line.out.c_str(), static_cast<double>(prediction.score(0, candidate)), area, ms.preprocess_ms, ms.encode_ms,
+        ms.enhance_ms, ms.decode_ms, ms.postprocess_ms);
 }
 
 }  // namespace

@@ -1,5 +1,6 @@
 #include "options.hpp"
 
+#include <cstdlib>
 #include <stdexcept>
 #include <vector>
 
@@ -41,14 +42,12 @@ class Words {
 
    private:
     static double number(const std::string& option, const std::string& text) {
-        try {
-            std::size_t used = 0;
-            const double result = std::stod(text, &used);
-            if (used == text.size()) return result;
-        } catch (const std::logic_error&) {
-            // Not a number, or one beyond a double: refused below.
+        char* end = nullptr;
+        const double result = std::strtod(text.c_str(), &end);
+        if (text.empty() || *end != '\0') {
+            throw std::runtime_error(option + ": expected numbers, found '" + text + "'; see glesam --help");
         }
-        throw std::runtime_error(option + ": expected numbers, found '" + text + "'; see glesam --help");
+        return result;
     }
 
     std::vector<std::string> words_;

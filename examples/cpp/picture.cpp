@@ -26,7 +26,7 @@ File opened(const std::string& path) {
 bool is_png(std::FILE* file) {
     std::array<unsigned char, 8> signature{};
     const std::size_t size = std::fread(signature.data(), 1, signature.size(), file);
-    std::rewind(file);
+    std::fseek(file, 0, SEEK_SET);
     return size == signature.size() && png_sig_cmp(signature.data(), 0, signature.size()) == 0;
 }
 
@@ -61,7 +61,10 @@ void leave(j_common_ptr decoder) {
     std::longjmp(error->out, 1);
 }
 
-void be_silent(j_common_ptr, int) {}
+/// Negative levels are warnings: the data is damaged and libjpeg made something up. Nothing is printed.
+void count_warnings(j_common_ptr decoder, int level) {
+    if (level < 0) ++decoder->err->num_warnings;
+}
 
 bool decode(jpeg_decompress_struct& decoder, JpegError& error, std::FILE* file, Picture& picture) {
     if (setjmp(error.out) != 0) return false;
@@ -86,7 +89,7 @@ Picture read_jpeg(const std::string& path, std::FILE* file) {
     JpegError error{};
     decoder.err = jpeg_std_error(&error.base);
     error.base.error_exit = leave;
-    error.base.emit_message = be_silent;
+    error.base.emit_message = count_warnings;
     jpeg_create_decompress(&decoder);
     Picture picture;
     const bool decoded = decode(decoder, error, file, picture);

@@ -44,8 +44,10 @@ Error not_here(const std::string& name, const std::vector<Backend>& built) {
 Backend picked(const std::string& name) {
     const std::vector<Backend> built = backends();
     if (built.empty()) {
-        throw backend_error("backend " + repr(name) + ": this libglesam was built without any; "
-                            "install OpenVINO (pip install openvino) and build it again with -DGLESAM_WITH_OPENVINO=ON");
+        throw backend_error(
+            "backend " + repr(name) +
+            ": this libglesam was built without any; "
+            "install OpenVINO (pip install openvino) and build it again with -DGLESAM_WITH_OPENVINO=ON");
     }
     if (name == "auto") return built.front();
     const auto found = std::find_if(built.begin(), built.end(), [&](const Backend& each) { return each.name == name; });

@@ -92,13 +92,11 @@ glesam_model_info describe(const Manifest& manifest, const std::string& hash) {
     std::copy(manifest.pixel_std.begin(), manifest.pixel_std.end(), info.pixel_std);
     info.mask_threshold = manifest.mask_threshold;
     info.gamma = manifest.gamma;
-    info.timestep = static_cast<std::int32_t>(manifest.timestep);
+    info.timestep = manifest.timestep;
     return info;
 }
 
-glesam_predictor* wrapped(std::unique_ptr<Predictor> predictor) {
-    return new glesam_predictor{std::move(predictor)};
-}
+glesam_predictor* wrapped(std::unique_ptr<Predictor> predictor) { return new glesam_predictor{std::move(predictor)}; }
 
 }  // namespace
 

@@ -66,7 +66,10 @@ bool output_fits(const TensorSpec& expected, const Shape& found, const GraphSpec
 
 void check_output(const TensorSpec& expected, const Shape& found, const GraphSpec& spec, const Tensor* inputs) {
     if (output_fits(expected, found, spec, inputs)) return;
-    const TensorSpec answer{expected.name, expected.dtype, {found.sizes.begin(), found.sizes.begin() + found.rank}};
+    TensorSpec answer{expected.name, expected.dtype, {}};
+    for (std::size_t i = 0; i < found.rank; ++i) {
+        answer.shape.push_back(i < found.sizes.size() ? Dimension(found.sizes[i]) : Dimension("?"));
+    }
     throw backend_error(spec.name + " output: expected " + expected.text() + ", found " + answer.text() +
                         "; convert or reshape it");
 }

@@ -119,19 +119,20 @@ class OpenVinoRequest : public Request {
    private:
     void give(const TensorSpec& spec, const Tensor& tensor) {
         const auto* sizes = tensor.shape.sizes.data();
+        const auto* end = sizes + static_cast<std::ptrdiff_t>(tensor.shape.rank);
         // OpenVINO takes inputs without const, and only reads them.
-        request_.set_tensor(spec.name, ov::Tensor(type_of(spec), ov::Shape(sizes, sizes + tensor.shape.rank),
-                                                  const_cast<void*>(tensor.data)));
+        request_.set_tensor(spec.name,
+                            ov::Tensor(type_of(spec), ov::Shape(sizes, end), const_cast<void*>(tensor.data)));
     }
 
     Tensor taken(const TensorSpec& spec) {
         const ov::Tensor tensor = request_.get_tensor(spec.name);
-        const ov::Shape shape = tensor.get_shape();
         Tensor result;
         result.data = tensor.data();
-        result.shape.rank = shape.size();
-        for (std::size_t i = 0; i < std::min<std::size_t>(shape.size(), 4); ++i) {
-            result.shape.sizes[i] = static_cast<std::int64_t>(shape[i]);
+        for (const std::size_t size : tensor.get_shape()) {
+            // A rank beyond four is counted only: the check of what a graph answers refuses it.
+            if (result.shape.rank < 4) result.shape.sizes[result.shape.rank] = static_cast<std::int64_t>(size);
+            ++result.shape.rank;
         }
         return result;
     }
@@ -152,7 +153,7 @@ class OpenVinoEngine : public Engine {
             // create_infer_request() is not const, and safe to call from many threads.
             auto compiled = compiled_;
             return std::make_unique<OpenVinoRequest>(compiled.create_infer_request(), spec_);
-        } catch (const ov::Exception& error) {
+        } catch (const std::exception& error) {
             throw cannot_run(spec_, library(), reason(error));
         }
     }

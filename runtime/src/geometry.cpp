@@ -34,8 +34,9 @@ void check_geometry(const glesam_geometry& geometry, int image_size) {
         fits(geometry.resized_height) && fits(geometry.resized_width)) {
         return;
     }
-    throw argument_error("geometry: expected one that glesam_preprocess gave for this model, found another; "
-                         "pass it on unchanged");
+    throw argument_error(
+        "geometry: expected one that glesam_preprocess gave for this model, found another; "
+        "pass it on unchanged");
 }
 
 }  // namespace glesam::core

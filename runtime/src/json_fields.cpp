@@ -8,12 +8,16 @@ namespace {
 
 constexpr double largest = 1e30;  // well inside float32, in which the graphs compute
 
+/// False for NaN as well, with which no comparison holds.
+bool is_sound(double number, bool positive) {
+    return -largest < number && number < largest && (number > 0 || !positive);
+}
+
 double checked_number(const std::string& where, const Json& value, bool positive) {
-    const double number = value.is_number() ? value.get<double>() : largest;
-    if (!(-largest < number && number < largest) || (positive && number <= 0)) {
+    if (!value.is_number() || !is_sound(value.get<double>(), positive)) {
         throw refusal(where, positive ? "a positive number" : "a finite number", value);
     }
-    return number;
+    return value.get<double>();
 }
 
 Dimension dimension(const std::string& where, const Json& value) {

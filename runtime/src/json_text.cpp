@@ -31,7 +31,8 @@ std::string array_text(const Json& values) {
 
 std::string object_text(const Json& values) {
     std::vector<std::string> parts;
-    for (const auto& [name, value] : values.items()) parts.push_back(Json(name).dump(-1, ' ', true) + ": " + json_text(value));
+    for (const auto& [name, value] : values.items())
+        parts.push_back(Json(name).dump(-1, ' ', true) + ": " + json_text(value));
     return "{" + joined(parts, ", ") + "}";
 }
 

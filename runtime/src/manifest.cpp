@@ -10,21 +10,23 @@ namespace glesam::core {
 namespace {
 
 constexpr std::int64_t format_version = 1;
+// Python's integers have no end; here sizes of pictures are ints, and S * S * 3 floats must be a size.
+constexpr std::int64_t largest_image_size = 32768;
 
 using Files = std::vector<std::pair<std::string, FileRecord>>;
 
 void check_format_version(const Fields& root) {
     const std::int64_t found = root.integer("format_version", 1);
     if (found != format_version) {
-        throw bundle_error("bundle.json has format_version " + std::to_string(found) +
-                           ", this glesam_runtime reads " + std::to_string(format_version) +
-                           "; upgrade glesam, or export the bundle with this version");
+        throw bundle_error("bundle.json has format_version " + std::to_string(found) + ", this glesam_runtime reads " +
+                           std::to_string(format_version) + "; upgrade glesam, or export the bundle with this version");
     }
 }
 
 std::int64_t checked_image_size(const Fields& root) {
     const std::int64_t image_size = root.integer("image_size", 16);
     if (image_size % 16 != 0) throw refusal("image_size", "a multiple of 16", image_size);
+    if (image_size > largest_image_size) throw refusal("image_size", "at most 32768", image_size);
     return image_size;
 }
 

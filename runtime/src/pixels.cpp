@@ -13,7 +13,7 @@ struct Layout {
     std::array<int, 3> rgb;
 };
 
-Layout layout_of(glesam_pixel_format format) {
+Layout layout_of(std::int32_t format) {
     switch (format) {
         case GLESAM_RGB: return {3, {0, 1, 2}};
         case GLESAM_BGR: return {3, {2, 1, 0}};
@@ -21,7 +21,7 @@ Layout layout_of(glesam_pixel_format format) {
         case GLESAM_BGRA: return {4, {2, 1, 0}};
         case GLESAM_MONO8: return {1, {0, 0, 0}};
     }
-    throw image_error("image: expected a glesam_pixel_format, found " + std::to_string(static_cast<int>(format)) +
+    throw image_error("image: expected a glesam_pixel_format, found " + std::to_string(format) +
                       "; convert the picture to RGB, BGR, RGBA, BGRA or mono8");
 }
 

@@ -37,8 +37,8 @@ std::vector<Sum> bilinear(const std::vector<Sum>& samples, int size) {
         const double centre = std::max((i + 0.5) * scale - 0.5, 0.0);
         const int before = static_cast<int>(centre);
         const int after = std::min(before + 1, last);
-        stretched.push_back(blended(samples[static_cast<std::size_t>(before)],
-                                    samples[static_cast<std::size_t>(after)], centre - before));
+        stretched.push_back(blended(samples[static_cast<std::size_t>(before)], samples[static_cast<std::size_t>(after)],
+                                    centre - before));
     }
     return stretched;
 }

@@ -33,8 +33,8 @@ bool all_finite(const std::vector<float>& values) {
 
 bool same_geometry(const glesam_geometry& a, const glesam_geometry& b) {
     return a.original_height == b.original_height && a.original_width == b.original_width &&
-           a.resized_height == b.resized_height && a.resized_width == b.resized_width &&
-           a.image_size == b.image_size && a.direct_masks == b.direct_masks;
+           a.resized_height == b.resized_height && a.resized_width == b.resized_width && a.image_size == b.image_size &&
+           a.direct_masks == b.direct_masks;
 }
 
 std::size_t squared(std::int64_t side) { return static_cast<std::size_t>(side) * static_cast<std::size_t>(side); }
@@ -95,14 +95,9 @@ glesam_prediction Predictor::predict(const glesam_prompt* prompts, std::size_t c
         masks_.resize(count * candidates * height * width);
         postprocess(geometry, low_res_masks_.data(), count * candidates, masks_.data());
     }
-    return {masks_.data(),
-            iou_predictions_.data(),
-            low_res_masks_.data(),
-            static_cast<int>(count),
-            static_cast<int>(candidates),
-            geometry.original_height,
-            geometry.original_width,
-            geometry.image_size / 4};
+    return {masks_.data(),           iou_predictions_.data(),      low_res_masks_.data(),
+            static_cast<int>(count), static_cast<int>(candidates), geometry.original_height,
+            geometry.original_width, geometry.image_size / 4};
 }
 
 glesam_geometry Predictor::preprocess(const glesam_image_view& view, float* input) {

@@ -37,8 +37,8 @@ void check_box(const glesam_box& box, const glesam_geometry& geometry) {
     const int height = geometry.original_height;
     if (0 <= x0 && x0 < x1 && x1 <= width && 0 <= y0 && y0 < y1 && y1 <= height) return;
     throw prompt_error("box " + general(x0) + " " + general(y0) + " " + general(x1) + " " + general(y1) +
-                       ": expected 0 <= X0 < X1 <= " + std::to_string(width) + " and 0 <= Y0 < Y1 <= " +
-                       std::to_string(height) + " in a picture of " + size_text(geometry) +
+                       ": expected 0 <= X0 < X1 <= " + std::to_string(width) +
+                       " and 0 <= Y0 < Y1 <= " + std::to_string(height) + " in a picture of " + size_text(geometry) +
                        "; give the top left corner, then the bottom right");
 }
 
@@ -107,7 +107,7 @@ glesam_prompt_feeds PromptEncoder::operator()(const glesam_prompt* prompts, std:
         write_points(prompts[i], geometry, i);
         write_mask(prompts[i], geometry, i);
     }
-    return {coords_.data(),    labels_.data(),          masks_.data(),
+    return {coords_.data(),   labels_.data(),          masks_.data(),
             has_mask_.data(), static_cast<int>(count), static_cast<int>(num_points_)};
 }
 

@@ -26,9 +26,7 @@ std::int32_t fixed_point(double weight) {
     return static_cast<std::int32_t>(weight * (1 << precision_bits) + (weight < 0 ? -0.5 : 0.5));
 }
 
-std::uint8_t to_byte(std::int32_t sum) {
-    return static_cast<std::uint8_t>(std::clamp(sum >> precision_bits, 0, 255));
-}
+std::uint8_t to_byte(std::int32_t sum) { return static_cast<std::uint8_t>(std::clamp(sum >> precision_bits, 0, 255)); }
 
 }  // namespace
 
@@ -105,7 +103,8 @@ void Resampler::resize_columns() {
         for (int t = 0; t < vertical_.count[y]; ++t, row += row_bytes) {
             for (std::size_t i = 0; i < row_bytes; ++i) sums_[i] += weights[t] * row[i];
         }
-        std::transform(sums_.begin(), sums_.end(), resized_.begin() + static_cast<std::ptrdiff_t>(y * row_bytes), to_byte);
+        std::transform(sums_.begin(), sums_.end(), resized_.begin() + static_cast<std::ptrdiff_t>(y * row_bytes),
+                       to_byte);
     }
 }
 

@@ -3,7 +3,6 @@
 #include <array>
 #include <charconv>
 #include <cmath>
-#include <cstdlib>
 
 namespace glesam::core {
 
@@ -47,11 +46,11 @@ std::string general(double value) {
 std::string shortest(double value) {
     if (std::isnan(value)) return "nan";
     if (std::isinf(value)) return value < 0 ? "-inf" : "inf";
-    const std::string scientific = to_text(value, std::chars_format::scientific);
-    const int exponent = std::atoi(scientific.c_str() + scientific.find('e') + 1);
-    if (exponent < -4 || exponent >= 16) return scientific;
-    const std::string fixed = to_text(value, std::chars_format::fixed);
-    return fixed.find('.') == std::string::npos ? fixed + ".0" : fixed;
+    std::string text = to_text(value, std::chars_format::scientific);
+    const int exponent = std::stoi(text.substr(text.find('e') + 1));
+    if (exponent < -4 || exponent >= 16) return text;
+    text = to_text(value, std::chars_format::fixed);
+    return text.find('.') == std::string::npos ? text + ".0" : text;
 }
 
 std::string joined(const std::vector<std::string>& parts, std::string_view separator) {

@@ -45,9 +45,7 @@ std::string thrown_by(Call call) {
     return "nothing";
 }
 
-inline bool contains(const std::string& text, const std::string& part) {
-    return text.find(part) != std::string::npos;
-}
+inline bool contains(const std::string& text, const std::string& part) { return text.find(part) != std::string::npos; }
 
 }  // namespace glesam_tests
 

@@ -1,6 +1,7 @@
 // The border: no null pointer, wrong value or wrong order gets more than a status and a message.
 #include <glesam/glesam.hpp>
 
+#include <algorithm>
 #include <cstring>
 #include <thread>
 #include <vector>
@@ -101,6 +102,42 @@ void predict_needs_a_picture_and_sound_prompts() {
     CHECK(refusal(box) == "nothing");  // the former picture is still there
 }
 
+void the_essay_of_the_header_is_true() {
+    auto predictor = glesam::Predictor::from_bundle(GLESAM_NANO);
+    const std::vector<std::uint8_t> pixels(std::size_t{400} * 400 * 4, 90);
+    predictor.set_image({pixels.data(), 400, 390, std::int64_t{1600}, GLESAM_BGRA});
+    const auto prediction = predictor.predict(glesam::Prompt::from_box({20, 5, 380, 300}));
+    CHECK(prediction.mask() == prediction.masks);
+    glesam::Prompt cup = glesam::Prompt::from_points({{250, 350}, {260, 300}});
+    cup.background_points = {{40, 40}};
+    cup.mask_input = prediction.logits();
+    const auto both = predictor.predict({cup, glesam::Prompt::from_box({0, 0, 90, 90})}, /*multimask=*/true);
+    CHECK(both.num_prompts == 2);
+    CHECK(both.num_candidates == 3);
+    CHECK(both.mask(1, 2) == both.masks + std::ptrdiff_t{5} * 400 * 390);
+    std::thread worker([&pixels, session = predictor.new_session()]() mutable {
+        session.set_image({pixels.data(), 300, 200});
+        CHECK(session.predict(glesam::Prompt::from_box({1, 1, 99, 99})).width == 300);
+    });
+    worker.join();
+}
+
+void the_steps_are_public_one_by_one() {
+    auto predictor = glesam::Predictor::from_bundle(GLESAM_NANO);
+    const std::vector<std::uint8_t> pixels(std::size_t{200} * 100 * 3, 90);
+    const glesam::ImageView picture{pixels.data(), 200, 100};
+    const std::vector<glesam::Prompt> prompts = {glesam::Prompt::from_box({10, 10, 150, 90})};
+    const auto preprocessed = predictor.preprocess(picture);
+    const auto embeddings = predictor.enhance(predictor.encode(preprocessed.input));
+    const auto feeds = predictor.encode_prompts(preprocessed.geometry, prompts);
+    const auto decoded = predictor.decode(embeddings, feeds);
+    const auto masks = predictor.postprocess(preprocessed.geometry, decoded.low_res_masks, 1);
+    predictor.set_image(picture);
+    const auto expected = predictor.predict(prompts);
+    CHECK(std::equal(masks.begin(), masks.end(), expected.mask()));
+    CHECK(decoded.iou_predictions[0] == expected.score());
+}
+
 void a_session_outlives_its_predictor_and_its_bundle() {
     auto first = std::make_unique<glesam::Predictor>(glesam::Predictor::from_bundle(GLESAM_NANO));
     auto session = first->new_session();
@@ -126,6 +163,8 @@ int main() {
         {"an error of C++ has the status of C", an_error_of_cpp_has_the_status_of_c},
 #ifdef GLESAM_HAS_OPENVINO
         {"predict needs a picture and sound prompts", predict_needs_a_picture_and_sound_prompts},
+        {"the essay of the header is true", the_essay_of_the_header_is_true},
+        {"the steps are public one by one", the_steps_are_public_one_by_one},
         {"a session outlives its predictor and its bundle", a_session_outlives_its_predictor_and_its_bundle},
 #endif
     });

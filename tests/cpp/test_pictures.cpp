@@ -61,7 +61,7 @@ void a_view_of_no_picture_is_refused() {
     CHECK(contains(refusal({pixel, 4, 4, -12, GLESAM_RGB}), "found -12"));
     CHECK(contains(refusal({pixel, 4, 4, 12, GLESAM_RGBA}), "stride of at least 16 bytes"));
     CHECK(contains(refusal({pixel, std::numeric_limits<int>::max(), 1, 8, GLESAM_BGRA}), "8589934588"));
-    CHECK(contains(refusal({pixel, 1, 1, 0, static_cast<glesam_pixel_format>(7)}), "found 7"));
+    CHECK(contains(refusal({pixel, 1, 1, 0, 100}), "found 100"));
     CHECK(refusal({pixel, 1, 1, 0, GLESAM_BGRA}) == "nothing");
 }
 

@@ -64,6 +64,11 @@ void a_number_beyond_every_type_is_refused() {
     CHECK(is_read_or_refused("{\"format_version\": 1" + std::string(5000, '0') + "}"));
     CHECK(is_read_or_refused("{\"format_version\": 18446744073709551615}"));
     CHECK(is_read_or_refused("{\"format_version\": -9223372036854775809}"));
+    for (const char* size : {"8589934592", "9223372036854775808", "65536"}) {
+        std::string text = manifest_text();
+        text.replace(text.find("512"), 3, size);  // image_size is the first of them
+        CHECK(contains(thrown_by<Error>([&] { glesam::core::parse_manifest(text); }), "image_size must be"));
+    }
 }
 
 }  // namespace

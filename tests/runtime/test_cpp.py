@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,8 @@ from glesam_runtime.prompts import encode_prompts, no_masks
 
 pytestmark = pytest.mark.skipif(not LIBRARY.exists(), reason=f"{LIBRARY} is not built: make cpp")
 ROOT = Path(__file__).parents[2]
+COMMAND = LIBRARY.parents[1] / "examples/cpp/glesam"
+PHOTO = ROOT / "examples/photos/astronaut_lq3.jpg"
 MEAN, STD = (123.675, 116.28, 103.53), (58.395, 57.12, 57.375)
 SIZES = [
     (96, 128),
@@ -223,3 +226,77 @@ def test_without_enhancement_gle_is_left_out(bundle_path: Path, photo: Path) -> 
     np.testing.assert_allclose(found["iou_predictions"][:, 0], expected.iou_predictions, atol=1e-6)
     with pytest.raises(GlesamError, match="opened without GLE"):
         plain.enhance(np.zeros((1, 256, 4, 4), np.float32))
+
+
+def glesam(*arguments: object) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([COMMAND, *map(str, arguments)], capture_output=True, text=True)
+
+
+def test_the_command_writes_the_mask_that_python_computes(tmp_path: Path) -> None:
+    bundle = default_bundle_path()
+    box = (20, 5, 470, 510)
+    done = glesam(PHOTO, "--bundle", bundle, "--box", *box, "--out", tmp_path / "mask.png")
+    assert done.returncode == 0, done.stderr
+    assert "score 0." in done.stdout
+    with Image.open(tmp_path / "mask.png") as picture:
+        found = np.array(picture)
+    assert set(np.unique(found)) == {0, 255}
+    with Predictor.from_bundle(bundle, "openvino") as python:
+        python.set_image(read_image(PHOTO))
+        expected = python.predict(box=box).masks[0]
+    # The system's libjpeg may round otherwise than Pillow's.
+    assert mask_iou(found == 255, expected) >= 0.999
+    assert [path.name for path in tmp_path.iterdir()] == ["mask.png"]
+
+
+def test_the_command_reads_png_files_of_every_kind(tmp_path: Path, bundle_path: Path, image: Pixels) -> None:
+    picture = Image.fromarray(image)
+    for mode in ("RGB", "L", "P", "RGBA", "LA", "1"):
+        picture.convert(mode).save(tmp_path / f"{mode}.png")
+        out = tmp_path / f"{mode}.mask.png"
+        done = glesam(tmp_path / f"{mode}.png", "--bundle", bundle_path, "--point", 64, 48, "--out", out)
+        assert done.returncode == 0, done.stderr
+        with Image.open(out) as mask:
+            assert mask.size == (128, 96)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ([], "expected a picture, found none"),
+        ([PHOTO], "expected --bundle DIR, found none"),
+        ([PHOTO, "--bundle"], "--bundle: expected a value, found the end"),
+        ([PHOTO, "--bundle", "/nonexistent", "--box", 1, 2, 3, 4], "expected a folder with bundle.json"),
+        ([PHOTO, "--bundle", "B", "--box", 1, 2, 3], "--box: expected a value, found the end"),
+        ([PHOTO, "--bundle", "B", "--point", 1, "2px"], "--point: expected numbers, found '2px'"),
+        ([PHOTO, "--bundle", "B", "--point", 600, 2], "point 600 2: expected 0 <= X < 512"),
+        ([PHOTO, "--bundle", "B"], "no prompt: give a box, a point or a mask"),
+        ([PHOTO, "--bundle", "B", "--point", 1, 1, "--backend", "abacus"], "backend 'abacus' is unknown"),
+        (
+            [PHOTO, "--bundle", "B", "--point", 1, 1, "--out", "/nonexistent/mask.png"],
+            "cannot write /nonexistent",
+        ),
+        ([PHOTO, PHOTO, "--bundle", "B"], "expected one picture"),
+        ([PHOTO, "--bundle", "B", "--point", 1, 1, "--out", PHOTO], "is the picture; choose another file"),
+        (["/nonexistent.png", "--bundle", "B", "--point", 1, 1], "/nonexistent.png: expected a picture"),
+        ([__file__, "--bundle", "B", "--point", 1, 1], "cannot read the picture to its end"),
+        ([PHOTO, "--frobnicate"], "option --frobnicate is unknown"),
+    ],
+)
+def test_the_command_refuses_in_one_line(arguments: list[object], message: str, bundle_path: Path) -> None:
+    done = glesam(*(bundle_path if argument == "B" else argument for argument in arguments))
+    assert done.returncode == 2
+    assert done.stdout == ""
+    assert done.stderr.startswith("error: ")
+    assert done.stderr.count("\n") == 1
+    assert message in done.stderr
+
+
+def test_a_cut_picture_is_refused(tmp_path: Path, bundle_path: Path, photo: Path) -> None:
+    for source in (PHOTO, photo):
+        cut = tmp_path / f"cut{source.suffix}"
+        cut.write_bytes(source.read_bytes()[: source.stat().st_size // 2])
+        done = glesam(cut, "--bundle", bundle_path, "--point", 1, 1, "--out", tmp_path / "mask.png")
+        assert done.returncode == 2
+        assert "cannot read the picture to its end" in done.stderr
+        assert not (tmp_path / "mask.png").exists()

@@ -8,7 +8,8 @@
  * - Objects are opaque and freed by their own *_free. Freeing NULL is allowed.
  * - Many threads may use one glesam_bundle. A glesam_predictor belongs to one thread at a time;
  *   glesam_predictor_new_session() gives another thread its own on the same compiled graphs.
- * - Images, coordinates and tensors are those of docs/bundle.md. S is the model's image_size. Arrays are dense, C order.
+ * - Images, coordinates and tensors are those of docs/bundle.md. S is the model's image_size. Arrays are dense, C
+ * order.
  */
 #ifndef GLESAM_GLESAM_H
 #define GLESAM_GLESAM_H
@@ -61,7 +62,7 @@ typedef struct glesam_model_info {
     double pixel_std[3];
     double mask_threshold;
     double gamma;
-    int32_t timestep;
+    int64_t timestep;
 } glesam_model_info;
 
 /* Read and verify the bundle in folder `path` (UTF-8). Every file is hashed once. */
@@ -102,7 +103,7 @@ typedef struct glesam_image_view {
     int32_t width;
     int32_t height;
     int64_t stride; /* bytes from one row to the next; 0: rows without a gap */
-    glesam_pixel_format format;
+    int32_t format; /* a glesam_pixel_format */
 } glesam_image_view;
 
 /* Encode and enhance a picture: dear, once. A picture that is refused leaves the former one in place. */

@@ -26,7 +26,7 @@
 ///
 /// Other pictures: a view names its stride and format, and nothing is copied or kept:
 ///
-///     predictor.set_image({frame.data, frame.width, frame.height, frame.step, GLESAM_BGR});
+///     predictor.set_image({frame.data, frame.cols, frame.rows, std::int64_t(frame.step), GLESAM_BGR});
 ///
 /// Several objects in one call of the decoder, three candidates each, refined by a former answer:
 ///
@@ -63,13 +63,13 @@
 
 namespace glesam {
 
-using Point = glesam_point;              ///< x, y
-using Box = glesam_box;                  ///< x0, y0, x1, y1: left, top, right, bottom
-using Geometry = glesam_geometry;        ///< where a picture lies in the model's input
-using Timings = glesam_timings;          ///< milliseconds of each stage the last time it ran
-using PromptFeeds = glesam_prompt_feeds; ///< the decoder's inputs beside the embeddings
-using Decoded = glesam_decoded;          ///< the decoder's outputs
-using ModelInfo = glesam_model_info;     ///< what bundle.json says; strings live as long as what was asked
+using Point = glesam_point;               ///< x, y
+using Box = glesam_box;                   ///< x0, y0, x1, y1: left, top, right, bottom
+using Geometry = glesam_geometry;         ///< where a picture lies in the model's input
+using Timings = glesam_timings;           ///< milliseconds of each stage the last time it ran
+using PromptFeeds = glesam_prompt_feeds;  ///< the decoder's inputs beside the embeddings
+using Decoded = glesam_decoded;           ///< the decoder's outputs
+using ModelInfo = glesam_model_info;      ///< what bundle.json says; strings live as long as what was asked
 
 /// Every error of this library; see glesam_status for the kinds.
 class Error : public std::runtime_error {
@@ -296,9 +296,14 @@ class Predictor {
     }
 
     static glesam_prompt c_prompt(const Prompt& prompt) {
-        return {prompt.box ? &*prompt.box : nullptr, prompt.points.data(),   prompt.points.size(),
-                prompt.background_points.data(),     prompt.background_points.size(),
-                prompt.mask_input.data,              prompt.mask_input.height, prompt.mask_input.width};
+        return {prompt.box ? &*prompt.box : nullptr,
+                prompt.points.data(),
+                prompt.points.size(),
+                prompt.background_points.data(),
+                prompt.background_points.size(),
+                prompt.mask_input.data,
+                prompt.mask_input.height,
+                prompt.mask_input.width};
     }
 
     const std::vector<glesam_prompt>& c_prompts(const Prompt* prompts, std::size_t count) {
