@@ -80,7 +80,7 @@ class Fixture {
    public:
     Fixture()
         : pipeline([this](const Frame& frame, Outcome&& outcome) {
-              const std::lock_guard<std::mutex> lock(mutex_);
+              const std::scoped_lock lock(mutex_);
               stamps_.push_back(frame.stamp_ns);
               if (const auto* failure = std::get_if<Failure>(&outcome)) lines_.push_back(failure->line);
               changed_.notify_all();
@@ -104,7 +104,7 @@ class Fixture {
     }
 
     std::vector<std::string> lines() {
-        const std::lock_guard<std::mutex> lock(mutex_);
+        const std::scoped_lock lock(mutex_);
         return lines_;
     }
 

@@ -19,8 +19,8 @@ CentredBox centred(const glesam::Box& box) {
 }
 
 std::optional<glesam::Box> clipped(const glesam::Box& box, int width, int height) {
-    const glesam::Box part{std::max(box.x0, 0.0), std::max(box.y0, 0.0), std::min(box.x1, double(width)),
-                           std::min(box.y1, double(height))};
+    const glesam::Box part{std::max(box.x0, 0.0), std::max(box.y0, 0.0), std::min(box.x1, static_cast<double>(width)),
+                           std::min(box.y1, static_cast<double>(height))};
     const bool is_whole = std::isfinite(box.x0 + box.y0 + box.x1 + box.y1);
     if (is_whole && part.x0 < part.x1 && part.y0 < part.y1) return part;
     return std::nullopt;

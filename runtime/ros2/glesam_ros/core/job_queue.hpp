@@ -21,7 +21,7 @@ class JobQueue {
     /// The newest wins: a frame that still waits is dropped and counted.
     void put_latest(Job job) {
         {
-            const std::lock_guard<std::mutex> lock(mutex_);
+            const std::scoped_lock lock(mutex_);
             if (closed_) return;
             if (latest_) ++dropped_;
             latest_ = std::move(job);
@@ -32,7 +32,7 @@ class JobQueue {
     /// First come, first served. False where the line is full or the queue closed; the job is then untouched.
     bool push(Job&& job) {
         {
-            const std::lock_guard<std::mutex> lock(mutex_);
+            const std::scoped_lock lock(mutex_);
             if (closed_ || line_.size() >= line_length_) return false;
             line_.push_back(std::move(job));
         }
@@ -55,7 +55,7 @@ class JobQueue {
     std::vector<Job> close() {
         std::vector<Job> waiting;
         {
-            const std::lock_guard<std::mutex> lock(mutex_);
+            const std::scoped_lock lock(mutex_);
             closed_ = true;
             for (Job& job : line_) waiting.push_back(std::move(job));
             if (latest_) waiting.push_back(std::move(*latest_));
@@ -68,7 +68,7 @@ class JobQueue {
 
     /// Frames that were overtaken, since the queue was made.
     std::uint64_t dropped() const {
-        const std::lock_guard<std::mutex> lock(mutex_);
+        const std::scoped_lock lock(mutex_);
         return dropped_;
     }
 

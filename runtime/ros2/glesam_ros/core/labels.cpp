@@ -4,6 +4,7 @@
 #include <cstddef>
 #include <cstring>
 #include <limits>
+#include <tuple>
 
 namespace glesam_ros {
 
@@ -18,8 +19,9 @@ struct Layer {
 std::vector<Layer> layers_of(const std::vector<LabelledMask>& masks, std::size_t pixels) {
     std::vector<Layer> layers;
     for (const LabelledMask& mask : masks) layers.push_back({mask, std::count(mask.mask, mask.mask + pixels, 1)});
-    std::reverse(layers.begin(), layers.end());
-    std::stable_sort(layers.begin(), layers.end(), [](const Layer& a, const Layer& b) { return a.area > b.area; });
+    std::sort(layers.begin(), layers.end(), [](const Layer& a, const Layer& b) {
+        return std::tie(a.area, a.mask.label) > std::tie(b.area, b.mask.label);
+    });
     return layers;
 }
 
@@ -67,7 +69,8 @@ std::optional<glesam::Box> extent(const std::uint8_t* mask, int width, int heigh
         bottom = y + 1;
     }
     if (top < 0) return std::nullopt;
-    return glesam::Box{double(left), double(top), double(right), double(bottom)};
+    return glesam::Box{static_cast<double>(left), static_cast<double>(top), static_cast<double>(right),
+                       static_cast<double>(bottom)};
 }
 
 }  // namespace glesam_ros

@@ -28,8 +28,8 @@ struct LabelledMask {
     int label = 0;
 };
 
-/// Where masks overlap the smaller one is seen, so that the cup stays on the table; of equal ones the first.
-/// Labels must lie in [1, max_label(type)].
+/// Where masks overlap the smaller one is seen, so that the cup stays on the table; of equal ones that with the lowest
+/// label. Labels must lie in [1, max_label(type)].
 LabelImage compose(const std::vector<LabelledMask>& masks, int width, int height, LabelType type);
 
 /// The tight box around a mask's pixels, outer edges; nothing where it has none.

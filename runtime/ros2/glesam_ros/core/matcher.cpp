@@ -25,7 +25,9 @@ std::optional<Match> Matcher::add_frame(const Frame& frame) {
     if (frames_.size() > settings_.history) frames_.pop_front();
     if (!waiting_ || !is_match(frame, *waiting_)) return std::nullopt;
     if (settings_.policy == MatchPolicy::latest) return Match{frame, waiting_->prompts};
-    return Match{frame, std::exchange(waiting_, std::nullopt)->prompts};
+    Match match{frame, std::move(waiting_->prompts)};
+    waiting_.reset();
+    return match;
 }
 
 std::optional<Match> Matcher::add_prompts(PromptSet set) {

@@ -21,11 +21,11 @@ Failure cancelled(const char* line) { return {FailureKind::cancelled, line}; }
 }  // namespace
 
 std::optional<Failure> Pipeline::configure(const Settings& settings, const OpenModel& open) {
-    const std::lock_guard<std::mutex> transition(transition_mutex_);
+    const std::scoped_lock transition(transition_mutex_);
     if (segmenter_) return cancelled("configure: expected an unconfigured node, found a configured one; clean it up");
     try {
         auto segmenter = std::make_unique<Segmenter>(open());
-        const std::lock_guard<std::mutex> lock(mutex_);
+        const std::scoped_lock lock(mutex_);
         settings_ = settings;
         segmenter_ = std::move(segmenter);
         return std::nullopt;
@@ -35,12 +35,12 @@ std::optional<Failure> Pipeline::configure(const Settings& settings, const OpenM
 }
 
 std::optional<Failure> Pipeline::activate() {
-    const std::lock_guard<std::mutex> transition(transition_mutex_);
+    const std::scoped_lock transition(transition_mutex_);
     if (!segmenter_ || worker_) return cancelled("activate: expected an inactive node; configure it first");
     try {
         warm_up(*segmenter_, settings_.label_type);
         auto worker = std::make_unique<Worker>(*segmenter_, settings_.label_type, settings_.line_length);
-        const std::lock_guard<std::mutex> lock(mutex_);
+        const std::scoped_lock lock(mutex_);
         matcher_ = std::make_unique<Matcher>(settings_.match);
         worker_ = std::move(worker);
         return std::nullopt;
@@ -50,10 +50,10 @@ std::optional<Failure> Pipeline::activate() {
 }
 
 void Pipeline::deactivate() {
-    const std::lock_guard<std::mutex> transition(transition_mutex_);
+    const std::scoped_lock transition(transition_mutex_);
     std::unique_ptr<Worker> worker;
     {
-        const std::lock_guard<std::mutex> lock(mutex_);
+        const std::scoped_lock lock(mutex_);
         worker = std::move(worker_);
         matcher_.reset();
     }
@@ -62,18 +62,17 @@ void Pipeline::deactivate() {
 
 void Pipeline::cleanup() {
     deactivate();
-    const std::lock_guard<std::mutex> transition(transition_mutex_);
-    const std::lock_guard<std::mutex> lock(mutex_);
+    const std::scoped_lock locks(transition_mutex_, mutex_);
     segmenter_.reset();
 }
 
 void Pipeline::add_frame(const Frame& frame) {
-    const std::lock_guard<std::mutex> lock(mutex_);
+    const std::scoped_lock lock(mutex_);
     if (worker_) offer(matcher_->add_frame(frame));
 }
 
 void Pipeline::add_prompts(PromptSet prompts) {
-    const std::lock_guard<std::mutex> lock(mutex_);
+    const std::scoped_lock lock(mutex_);
     if (worker_) offer(matcher_->add_prompts(std::move(prompts)));
 }
 
@@ -91,7 +90,7 @@ void Pipeline::call(const std::optional<Frame>& frame, std::vector<ObjectPrompt>
 
 /// Nothing where the request waits for the model now; otherwise it is untouched but for its frame.
 std::optional<Failure> Pipeline::push(Request& request, bool on_newest_frame) {
-    const std::lock_guard<std::mutex> lock(mutex_);
+    const std::scoped_lock lock(mutex_);
     if (!worker_) return cancelled("the node is not active; activate it first");
     if (on_newest_frame) {
         const auto newest = matcher_->newest_frame();
@@ -104,7 +103,7 @@ std::optional<Failure> Pipeline::push(Request& request, bool on_newest_frame) {
 
 void Pipeline::offer(std::optional<Match> match) {
     if (match) worker_->offer({std::move(match->frame), std::move(match->prompts), counted(publish_)});
-}
+}  // NOLINT(clang-analyzer-cplusplus.NewDeleteLeaks): it takes the memory inside std::function for lost
 
 Pipeline::Reply Pipeline::counted(Reply reply) {
     return [this, reply = std::move(reply), start = Statistics::Clock::now()](const Frame& frame, Outcome&& outcome) {
@@ -131,14 +130,14 @@ Pipeline::State Pipeline::locked_state() const {
 }
 
 Pipeline::State Pipeline::state() const {
-    const std::lock_guard<std::mutex> lock(mutex_);
+    const std::scoped_lock lock(mutex_);
     return locked_state();
 }
 
 Pipeline::Health Pipeline::health() {
     Health health;
     health.work = statistics_.report();
-    const std::lock_guard<std::mutex> lock(mutex_);
+    const std::scoped_lock lock(mutex_);
     health.state = locked_state();
     if (!worker_) return health;
     health.dropped = worker_->dropped();

@@ -14,7 +14,7 @@ double milliseconds(Statistics::Clock::duration duration) {
 }  // namespace
 
 void Statistics::count_answer(const Segmentation& segmentation, Clock::duration latency) {
-    const std::lock_guard<std::mutex> lock(mutex_);
+    const std::scoped_lock lock(mutex_);
     ++counts_.answers;
     ++counts_.total_answers;
     latency_sum_ += latency;
@@ -28,13 +28,13 @@ void Statistics::count_answer(const Segmentation& segmentation, Clock::duration 
 
 void Statistics::count_failure(const Failure& failure) {
     if (failure.kind == FailureKind::cancelled) return;
-    const std::lock_guard<std::mutex> lock(mutex_);
+    const std::scoped_lock lock(mutex_);
     ++(failure.kind == FailureKind::refused ? counts_.refused : counts_.failed);
     counts_.last_line = failure.line;
 }
 
 Report Statistics::report(Clock::time_point now) {
-    const std::lock_guard<std::mutex> lock(mutex_);
+    const std::scoped_lock lock(mutex_);
     Report report = std::exchange(counts_, Report{});
     counts_.total_answers = report.total_answers;
     const double seconds = std::chrono::duration<double>(now - std::exchange(since_, now)).count();

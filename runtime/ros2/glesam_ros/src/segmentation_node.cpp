@@ -30,7 +30,7 @@ SegmentationNode::SegmentationNode(const rclcpp::NodeOptions& options)
         [this](const std::vector<rclcpp::Parameter>& changes) { return check_change(changes); });
     updater_.setHardwareID("none");
     updater_.add("segmentation", [this](diagnostic_updater::DiagnosticStatusWrapper& status) {
-        const std::lock_guard<std::mutex> lock(model_mutex_);
+        const std::scoped_lock lock(model_mutex_);
         fill_status(status, pipeline_.health(), model_);
     });
 }
@@ -92,7 +92,7 @@ SegmentationNode::CallbackReturn SegmentationNode::on_error(const rclcpp_lifecyc
 std::unique_ptr<Model> SegmentationNode::open_model() {
     auto predictor = glesam::Predictor::from_bundle(parameters_.bundle, parameters_.options);
     const auto info = predictor.info();
-    const std::lock_guard<std::mutex> lock(model_mutex_);
+    const std::scoped_lock lock(model_mutex_);
     model_ = {info.name, info.precision, info.hash, parameters_.options.backend};
     return std::make_unique<GlesamModel>(std::move(predictor));
 }
@@ -125,7 +125,7 @@ void SegmentationNode::take_down() {
     service_.reset();
     labels_.reset();
     detections_.reset();
-    const std::lock_guard<std::mutex> lock(model_mutex_);
+    const std::scoped_lock lock(model_mutex_);
     model_ = {};
 }
 
