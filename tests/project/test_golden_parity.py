@@ -1,4 +1,4 @@
-"""nano on every backend here: golden vectors, PyTorch's own answers, and engines; int8 is in test_nano_int8."""
+"""nano on every backend here: PyTorch's golden answers, and engines; int8 is in test_nano_int8."""
 
 from __future__ import annotations
 
