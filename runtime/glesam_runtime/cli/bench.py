@@ -13,7 +13,7 @@ from ..bench import Plan, bench, middle, synthetic_image
 from ..bench_report import Json, Report, json_document, tables
 from ..bundle import Bundle
 from ..console import show
-from ..engines import BACKEND_HELP, pick_for_bundle
+from ..engines import pick_for_bundle
 from ..errors import OutputError, PromptError
 from ..image_io import read_image, write_files
 from ..machine import this_machine
@@ -21,6 +21,7 @@ from ..preprocess import Pixels
 from ..prompts import Box
 from ..report import model_line
 from . import coordinates
+from .arguments import BackendName, BundleFolder
 from .errors import one_line_errors
 from .progress import track
 
@@ -31,11 +32,8 @@ STDOUT = Path("-")
 
 @app.command(cls=coordinates.CoordinateCommand)
 def run(
-    bundle: Annotated[
-        Path | None,
-        typer.Argument(metavar="BUNDLE", help="A folder. Default: the shipped model.", show_default=False),
-    ] = None,
-    backend: Annotated[str, typer.Option(metavar="NAME", help=BACKEND_HELP)] = "auto",
+    bundle: BundleFolder = None,
+    backend: BackendName = "auto",
     image: Annotated[
         Path | None,
         typer.Option(metavar="PATH", help="A picture. Default: noise, 640 x 480, always the same."),

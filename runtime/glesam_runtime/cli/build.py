@@ -17,6 +17,7 @@ from ..engines.tensorrt.profile import Profile
 from ..engines.tensorrt.targets import choose_gpus
 from ..errors import BackendError
 from ..report import model_line
+from .arguments import BundleFolder
 from .errors import one_line_errors
 from .progress import status
 
@@ -25,10 +26,7 @@ app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_mar
 
 @app.command()
 def run(
-    bundle: Annotated[
-        Path | None,
-        typer.Argument(metavar="BUNDLE", help="A folder. Default: the shipped model.", show_default=False),
-    ] = None,
+    bundle: BundleFolder = None,
     backend: Annotated[str, typer.Option(metavar="NAME", help=f"{' or '.join(TENSORRT)}.")] = "tensorrt-rtx",
     target: Annotated[
         str | None,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -12,6 +11,7 @@ from ..bundle import Bundle
 from ..console import show
 from ..info import info, json_document
 from ..info_report import tables
+from .arguments import BundleFolder
 from .errors import one_line_errors
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
@@ -19,10 +19,7 @@ app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_mar
 
 @app.command()
 def run(
-    bundle: Annotated[
-        Path | None,
-        typer.Argument(metavar="BUNDLE", help="A folder. Default: the shipped model.", show_default=False),
-    ] = None,
+    bundle: BundleFolder = None,
     verbose: Annotated[
         bool, typer.Option("--verbose", help="Name every fp32 island with its reason, every int8 layer.")
     ] = False,

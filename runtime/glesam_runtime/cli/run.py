@@ -14,12 +14,13 @@ import typer
 from ..automatic import AutomaticOptions
 from ..automatic.job import SegmentedAll, run_automatic
 from ..bundle import Bundle
-from ..engines import BACKEND_HELP, pick_for_bundle
+from ..engines import pick_for_bundle
 from ..job import Failed, Job, Segmented, check_paths, combine_prompts, run_job
 from ..predictor import Predictor
 from ..preprocess import RESIZES
 from ..report import Json, closing_line, json_document, model_line, picture_json, picture_lines
 from . import automatic, coordinates
+from .arguments import BackendName
 from .errors import EXIT_STATUS, complain, one_line_errors
 from .progress import counter, track
 
@@ -69,7 +70,7 @@ def run(
         Path | None,
         typer.Option(metavar="PATH", help="A bundle folder. Default: the shipped model."),
     ] = None,
-    backend: Annotated[str, typer.Option(metavar="NAME[:DEVICE[:HINT]]", help=BACKEND_HELP)] = "auto",
+    backend: BackendName = "auto",
     no_enhance: Annotated[bool, typer.Option("--no-enhance", help="Plain SAM, without GLE.")] = False,
     resize: Annotated[str, typer.Option(metavar="NAME", help=f"{' or '.join(RESIZES)}.")] = ("longest-side"),
     out: Annotated[Path, typer.Option(metavar="DIR", help="Where results go.")] = Path("out"),

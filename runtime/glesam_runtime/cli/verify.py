@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from ..bundle import Bundle
-from ..engines import BACKEND_HELP, open_engines, pick_for_bundle
+from ..engines import open_engines, pick_for_bundle
 from ..errors import BundleError
 from ..parity import MIN_IOU, check, table
 from ..report import model_line
 from ..verify import CURE, verify
+from .arguments import BackendName, BundleFolder
 from .errors import one_line_errors
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
@@ -20,11 +20,8 @@ app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_mar
 
 @app.command()
 def run(
-    bundle: Annotated[
-        Path | None,
-        typer.Argument(metavar="BUNDLE", help="A folder. Default: the shipped model.", show_default=False),
-    ] = None,
-    backend: Annotated[str, typer.Option(metavar="NAME[:DEVICE[:HINT]]", help=BACKEND_HELP)] = "auto",
+    bundle: BundleFolder = None,
+    backend: BackendName = "auto",
     min_iou: Annotated[
         float | None,
         typer.Option(
