@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from glesam_export.cli_errors import one_line_errors
+from glesam_export.int8_options import SAMPLES
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
 
@@ -25,7 +26,7 @@ def calibrate(
     level: Annotated[
         str, typer.Option(metavar="N,N", help="Degradations: 0 (none) to 3, taken in turns.")
     ] = "0,1,2,3",
-    samples: Annotated[int, typer.Option(metavar="N", help="Pictures, counting each level.")] = 64,
+    samples: Annotated[int, typer.Option(metavar="N", help="Pictures, counting each level.")] = SAMPLES,
     sensitivity: Annotated[
         int,
         typer.Option(metavar="N", help="Also try each layer alone in int8, on N pictures: minutes."),

@@ -11,7 +11,7 @@ import typer
 from glesam.cli import official_options as files_of
 from glesam_export import int8_options
 from glesam_export.cli_errors import one_line_errors
-from glesam_export.int8_options import INT8
+from glesam_export.int8_options import INT8, SAMPLES
 
 if TYPE_CHECKING:
     from glesam_calib import CalibrationTable
@@ -60,7 +60,7 @@ def export(
     ] = None,
     calib_images: int8_options.CalibImages = None,
     calib_table: int8_options.CalibTable = None,
-    samples: int8_options.Samples = 64,
+    samples: int8_options.Samples = SAMPLES,
     method: int8_options.Method = "mse",
     high_precision: int8_options.HighPrecision = "fp16",
     decoder_weights: int8_options.DecoderWeights = INT8,

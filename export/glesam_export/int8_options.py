@@ -22,7 +22,9 @@ CalibImages = Annotated[Path | None, _option("DIR", "calibrate on these photogra
 CalibTable = Annotated[
     Path | None, _option("FILE", "what glesam-calibrate wrote. Default: the checkpoint's calibration.json.")
 ]
-Samples = Annotated[int, _option("N", "samples of --calib-images. Default: 64.")]
+SAMPLES = 64
+"""Of calibration, where nobody says otherwise: docs/int8.md has what others cost and gain."""
+Samples = Annotated[int, _option("N", f"samples of --calib-images. Default: {SAMPLES}.")]
 Method = Annotated[str, _option("NAME", f"thresholds by {', '.join(METHODS)}. Default: mse.")]
 HighPrecision = Annotated[str, _option("NAME", "what is left computes in fp16, bf16 or fp32. Default: fp16.")]
 DecoderWeights = Annotated[
