@@ -8,10 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 import pytest
 from native import LIBRARY, NativePredictor
+from onnx import parser
 from PIL import Image
-from tiny_bundle import IMAGE_SIZE, write_bundle
+from tiny_bundle import IMAGE_SIZE, manifest, write_bundle, write_manifest
 
 from glesam_runtime import Bundle, GlesamError, Predictor, Prompt, read_image
 from glesam_runtime.bundle import default_bundle_path
@@ -211,6 +213,45 @@ def test_the_steps_on_golden_vectors_are_python_s_exactly() -> None:
                     expected["low_res_masks"][:, output], bundle.manifest.mask_threshold
                 ),
             )
+
+
+# An attention as a bf16 export has it: its Softmax in fp32, with casts around.
+BF16_GLE = """
+<ir_version: 8, opset_import: ["" : 17]>
+gle (float[1,256,4,4] image_embeddings) => (float[1,256,4,4] image_embeddings_enhanced) {
+  flat = Constant <value = int64[3] {1,256,16}> ()
+  square = Constant <value = int64[4] {1,256,4,4}> ()
+  low = Cast <to = 16> (image_embeddings)
+  keys = Reshape (low, flat)
+  values = Transpose <perm = [0,2,1]> (keys)
+  scores = MatMul (values, keys)
+  scores_fp32 = Cast <to = 1> (scores)
+  weights_fp32 = Softmax <axis = -1> (scores_fp32)
+  weights = Cast <to = 16> (weights_fp32)
+  attended = MatMul (weights, values)
+  turned = Transpose <perm = [0,2,1]> (attended)
+  result = Reshape (turned, square)
+  image_embeddings_enhanced = Cast <to = 1> (result)
+}
+"""
+
+
+def test_a_bf16_attention_is_python_s_to_the_bit(own_bundle: Path, image: Pixels) -> None:
+    onnx.save(parser.parse_model(BF16_GLE), own_bundle / "gle.onnx")
+    content = manifest(own_bundle)
+    content["graphs"]["gle"]["precision"] = "bf16"
+    write_manifest(own_bundle, content)
+    native, python = NativePredictor(own_bundle), Predictor.from_bundle(own_bundle, "openvino")
+    native.set_image(image)
+    python.set_image(image)
+    box = Prompt(box=(24, 16, 104, 80))
+    found, expected = native.predict([box]), python.predict(prompts=[box])
+    np.testing.assert_array_equal(found["masks"][:, 0], expected.masks)
+    # Of the tiny model only the score sees GLE's answer.
+    np.testing.assert_array_equal(found["iou_predictions"][:, 0], expected.iou_predictions)
+    embeddings = np.random.default_rng(0).normal(size=(1, 256, 4, 4)).astype(np.float32)
+    enhanced = python._engines.gle({"image_embeddings": embeddings})["image_embeddings_enhanced"]  # type: ignore[misc]
+    np.testing.assert_array_equal(native.enhance(embeddings), enhanced)
 
 
 def test_without_enhancement_gle_is_left_out(bundle_path: Path, photo: Path) -> None:
