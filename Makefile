@@ -9,11 +9,14 @@ DEV = .venv/bin
 PHOTO = examples/photos/astronaut_lq3.jpg
 BOX = 20 5 470 510
 
-# What the C++ library needs of the system; headers of JSON and OpenVINO come with pip.
-CPP_PACKAGES = g++ libssl-dev libpng-dev libjpeg-dev
+# What the C++ library needs of the system, Clang for `make fuzz` alone; headers of JSON and OpenVINO come with pip.
+CPP_PACKAGES = g++ clang libclang-rt-dev libssl-dev libpng-dev libjpeg-dev
+# Half of it for each fuzz target.
+FUZZ_SECONDS ?= 60
+FUZZ = tests/cpp/fuzz
 CPP_FILES = $(shell git ls-files '*.cpp' '*.hpp' '*.h' '*.c')
 
-.PHONY: demo test check style cpp cpp-deps cpp-sanitized cpp-tidy clean
+.PHONY: demo test check style cpp cpp-deps cpp-sanitized cpp-tidy fuzz clean
 
 ## Installs the runtime without torch and segments a degraded photograph.
 demo: $(DEMO)/glesam-run
@@ -24,8 +27,8 @@ $(DEMO)/glesam-run: pyproject.toml
 	$(DEMO)/pip install $(PIP_QUIET) .
 	touch $@
 
-## Installs everything, then lint, types, the C++ library with its tests, and all other tests.
-test: check cpp cpp-sanitized
+## Installs everything, then lint, types, the C++ library with its tests and fuzzers, and all other tests.
+test: check cpp cpp-sanitized fuzz
 	GLESAM_LIBRARY=build/release/runtime/libglesam.so $(DEV)/python -m pytest
 
 $(DEV)/.installed: pyproject.toml
@@ -61,6 +64,22 @@ preset-%: $(DEV)/.installed
 	$(DEV)/cmake --preset $* -DPython3_EXECUTABLE=$(CURDIR)/$(DEV)/python
 	$(DEV)/cmake --build --preset $* --parallel $(shell nproc)
 	$(DEV)/ctest --preset $*
+
+## libFuzzer for FUZZ_SECONDS on the bundle reader and on preprocessing; what it finds lies in build/fuzz.
+fuzz: fuzz-bundle fuzz-image
+fuzz-bundle: FUZZ_FLAGS = -dict=$(FUZZ)/json.dict
+
+# In memory: every bundle that is tried is written, and a disk makes that 10 times slower.
+fuzz-%: fuzz-build
+	mkdir -p build/fuzz/corpus/$*
+	TMPDIR=/dev/shm build/fuzz/$(FUZZ)/fuzz_$* -max_total_time=$$(($(FUZZ_SECONDS) / 2)) -print_final_stats=1 -verbosity=0 \
+		-artifact_prefix=build/fuzz/$*- $(FUZZ_FLAGS) build/fuzz/corpus/$* $(FUZZ)/seeds/$*
+
+.PHONY: fuzz-build
+fuzz-build: $(DEV)/.installed
+	@command -v clang++ >/dev/null || { echo "make fuzz needs clang++, found none: apt-get install clang libclang-rt-dev"; exit 1; }
+	$(DEV)/cmake --preset fuzz -DPython3_EXECUTABLE=$(CURDIR)/$(DEV)/python
+	$(DEV)/cmake --build --preset fuzz --parallel $(shell nproc)
 
 ## clang-tidy over the C++ library: a minute or two, so not part of `make check`.
 cpp-tidy: cpp

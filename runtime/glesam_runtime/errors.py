@@ -17,6 +17,10 @@ from __future__ import annotations
 class GlesamError(Exception):
     """Base of every error this package raises deliberately."""
 
+    def __init__(self, message: str) -> None:
+        """What a message quotes, a file's name or a bundle's, may hold line breaks: they are escaped."""
+        super().__init__("".join(x if x.isprintable() else repr(x)[1:-1] for x in message))
+
 
 class BundleError(GlesamError):
     """The bundle is missing, tampered with, or not what docs/bundle.md says."""

@@ -24,7 +24,7 @@ from .errors import BackendError, ImageError, PromptError
 from .manifest import Manifest
 from .postprocess import MaskResizer
 from .preprocess import RESIZES, Floats, Geometry, Pixels, Size, preprocess
-from .prompts import Box, Points, Prompt, encode_prompts
+from .prompts import Box, Points, Prompt, asked_prompts, encode_prompts
 
 
 @dataclass(frozen=True, eq=False)
@@ -202,10 +202,8 @@ class Predictor:
         Raises PromptError for a prompt that does not fit, ImageError before set_image, BackendError
         where the graphs answer with NaN instead of masks.
         """
-        single = Prompt(box, points, background_points, mask_input)
-        if prompts is not None and not _is_empty(single):
-            raise PromptError("give either prompts=[...] or box, points and mask_input, not both")
-        low_res_masks, scores = self.decode([single] if prompts is None else prompts, multimask)
+        asked = asked_prompts(Prompt(box, points, background_points, mask_input), prompts)
+        low_res_masks, scores = self.decode(asked, multimask)
         with self._timed("postprocess"):
             masks = self.mask_resizer.masks(low_res_masks, self.manifest.mask_threshold)
         return Prediction(masks, scores, low_res_masks)
@@ -279,11 +277,6 @@ class Predictor:
 def _candidates(multimask: bool) -> int | slice:
     """Output 0 is SAM's single mask, 1 to 3 its candidates."""
     return slice(1, 4) if multimask else 0
-
-
-def _is_empty(prompt: Prompt) -> bool:
-    given = len(prompt.points) + len(prompt.background_points)
-    return prompt.box is None and prompt.mask_input is None and given == 0
 
 
 def check_image(image: object) -> None:

@@ -36,6 +36,19 @@ class Prompt:
     mask_input: Floats | None = None
 
 
+def asked_prompts(single: Prompt, prompts: Sequence[Prompt] | None) -> Sequence[Prompt]:
+    """What predict was asked for: `prompts`, or the one in its other arguments.
+
+    Raises PromptError where both were given.
+    """
+    if prompts is None:
+        return [single]
+    given = len(single.points) + len(single.background_points)
+    if single.box is not None or single.mask_input is not None or given > 0:
+        raise PromptError("give either prompts=[...] or box, points and mask_input, not both")
+    return prompts
+
+
 def encode_prompts(prompts: Sequence[Prompt], geometry: Geometry) -> dict[str, npt.NDArray[np.generic]]:
     """N prompts -> the decoder's point_coords, point_labels, mask_input and has_mask_input.
 
@@ -89,11 +102,7 @@ def _coords_and_labels(prompt: Prompt, geometry: Geometry) -> tuple[Floats, list
 
 def _checked_points(kind: str, points: Points, original_size: Size) -> Doubles:
     """[K,2]. Pixel (x, y) exists for 0 <= x < width and 0 <= y < height."""
-    if len(points) == 0:
-        return np.zeros((0, 2))
-    coords = _numbers(f"{kind}s", points, "rows of two numbers (X, Y)")
-    if coords.ndim != 2 or coords.shape[1] != 2:
-        raise PromptError(f"{kind}s: expected rows of two numbers (X, Y), found {coords.tolist()}")
+    coords = points_array(kind, points)
     height, width = original_size
     for x, y in coords.tolist():
         # Written so that NaN, which compares false with everything, is refused too.
@@ -107,9 +116,7 @@ def _checked_points(kind: str, points: Points, original_size: Size) -> Doubles:
 
 def _checked_box(box: Box, original_size: Size) -> Doubles:
     """The box's corners [2,2]. Its edges may lie on the picture's."""
-    corners = _numbers("box", box, "four numbers X0 Y0 X1 Y1")
-    if corners.shape != (4,):
-        raise PromptError(f"box: expected four numbers X0 Y0 X1 Y1, found {corners.tolist()}")
+    corners = box_array(box)
     height, width = original_size
     x0, y0, x1, y1 = corners.tolist()
     if not (0 <= x0 < x1 <= width and 0 <= y0 < y1 <= height):
@@ -119,6 +126,24 @@ def _checked_box(box: Box, original_size: Size) -> Doubles:
             "give the top left corner, then the bottom right"
         )
     return corners.reshape(2, 2)
+
+
+def points_array(kind: str, points: Points) -> Doubles:
+    """[K,2] for a "point" or "background point". Raises PromptError where they are no rows of two numbers."""
+    if len(points) == 0:
+        return np.zeros((0, 2))
+    coords = _numbers(f"{kind}s", points, "rows of two numbers (X, Y)")
+    if coords.ndim != 2 or coords.shape[1] != 2:
+        raise PromptError(f"{kind}s: expected rows of two numbers (X, Y), found {coords.tolist()}")
+    return coords
+
+
+def box_array(box: Box) -> Doubles:
+    """[4]. Raises PromptError where it is not four numbers."""
+    corners = _numbers("box", box, "four numbers X0 Y0 X1 Y1")
+    if corners.shape != (4,):
+        raise PromptError(f"box: expected four numbers X0 Y0 X1 Y1, found {corners.tolist()}")
+    return corners
 
 
 def _numbers(name: str, values: object, expected: str) -> Doubles:
@@ -133,7 +158,7 @@ def _mask_feeds(prompts: Sequence[Prompt], geometry: Geometry) -> dict[str, npt.
     masks, present = feeds["mask_input"], feeds["has_mask_input"]
     for row, prompt in enumerate(prompts):
         if prompt.mask_input is not None:
-            masks[row, 0] = _checked_logits(prompt.mask_input, masks.shape[-1])
+            masks[row, 0] = checked_logits(prompt.mask_input, masks.shape[-1])
             present[row] = 1
     return feeds
 
@@ -147,7 +172,8 @@ def no_masks(count: int, image_size: int) -> dict[str, npt.NDArray[np.generic]]:
     }
 
 
-def _checked_logits(mask_input: Floats, side: int) -> Doubles:
+def checked_logits(mask_input: Floats, side: int) -> Doubles:
+    """[side,side]. Raises PromptError for another shape, NaN and infinity."""
     logits = _numbers("mask_input", mask_input, f"float32 logits [{side}, {side}]")
     if logits.shape != (side, side) or not np.isfinite(logits).all():
         found = list(logits.shape) if logits.shape != (side, side) else "NaN or infinite values"

@@ -30,7 +30,8 @@ namespace {
 thread_local std::array<char, 4096> last_error{};
 
 glesam_status remember(glesam_status status, const char* message) noexcept {
-    const std::size_t size = std::min(std::strlen(message), last_error.size() - 1);
+    std::size_t size = std::min(std::strlen(message), last_error.size() - 1);
+    while (size > 0 && (message[size] & 0xc0) == 0x80) --size;  // not cut inside a character of UTF-8
     std::memcpy(last_error.data(), message, size);
     last_error[size] = '\0';
     return status;

@@ -35,10 +35,6 @@ std::string reason(const std::exception& error) {
     return first.empty() ? "no reason given" : first;
 }
 
-bool ends_with(const std::string& text, const std::string& end) {
-    return text.size() >= end.size() && text.compare(text.size() - end.size(), end.size(), end) == 0;
-}
-
 /// The inference precision for a graph's: its own where the CPU has it, else f32.
 ///
 /// Always stated: left alone, OpenVINO computes an fp32 graph in bf16 on a CPU that can. Beside int8 layers f16 is
@@ -83,16 +79,34 @@ std::shared_ptr<ov::Model> read(const std::filesystem::path& path) {
     }
 }
 
+/// Whether OpenVINO calls the node's operation so, of whatever version.
+bool is(const char* type, const ov::Node& node) { return std::string(node.get_type_name()) == type; }
+
+/// Takes the casts to fp32 and back from around every Softmax of a bf16 graph.
+///
+/// Asked for bf16, OpenVINO computes a Softmax in bf16 with them and without, to the same bits; but only without them
+/// does it see an attention and run it as one kernel (docs/fullsize.md).
+void bypass_softmax_casts(const ov::Model& model) {
+    for (const auto& node : model.get_ops()) {
+        if (!is("Softmax", *node)) continue;
+        const auto before = node->get_input_node_shared_ptr(0);
+        if (is("Convert", *before)) node->input(0).replace_source_output(before->input_value(0));
+        for (const auto& after : node->output(0).get_target_inputs()) {
+            if (!is("Convert", *after.get_node())) continue;
+            for (auto use : after.get_node()->output(0).get_target_inputs()) use.replace_source_output(node->output(0));
+        }
+    }
+    model.validate_nodes_and_infer_types();
+}
+
 ov::CompiledModel compile(const std::filesystem::path& path, const std::shared_ptr<ov::Model>& model,
                           const std::string& precision) {
     try {
         ov::Core core;
-        const auto capabilities = core.get_property(device, ov::device::capabilities);
-        ov::AnyMap options = {ov::hint::performance_mode(ov::hint::PerformanceMode::LATENCY),
-                              ov::hint::inference_precision(arithmetic(precision, capabilities))};
-        // OpenVINO 2026.4 fails to fuse the bf16 graph of a ViT ("Topological order is required, but not set").
-        if (ends_with(precision, "bf16")) options["SNIPPETS_MODE"] = "DISABLE";
-        return core.compile_model(model, device, options);
+        const auto type = arithmetic(precision, core.get_property(device, ov::device::capabilities));
+        if (type == ov::element::bf16) bypass_softmax_casts(*model);
+        return core.compile_model(model, device, ov::hint::performance_mode(ov::hint::PerformanceMode::LATENCY),
+                                  ov::hint::inference_precision(type));
     } catch (const std::exception& error) {
         throw cannot_open(path, library(), reason(error), "openvino");
     }

@@ -5,13 +5,15 @@
 #include <string>
 
 #include "glesam/glesam.h"
+#include "text.hpp"
 
 namespace glesam::core {
 
 /// A message is one line: what was expected, what was found, what to do.
 class Error : public std::runtime_error {
    public:
-    Error(glesam_status status, const std::string& message) : std::runtime_error(message), status_(status) {}
+    /// What a message quotes, a path or a bundle's names, may hold line breaks: they are escaped.
+    Error(glesam_status status, const std::string& message) : std::runtime_error(one_line(message)), status_(status) {}
 
     glesam_status status() const noexcept { return status_; }
 

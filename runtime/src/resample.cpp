@@ -43,7 +43,8 @@ AxisWeights axis_weights(int input_size, int output_size, Filter filter) {
     for (int i = 0; i < output_size; ++i) {
         const double centre = (i + 0.5) * scale;
         const int first = std::max(0, static_cast<int>(centre - support + 0.5));
-        const int end = std::min(input_size, static_cast<int>(centre + support + 0.5));
+        // In double: beyond the last of 2^31 pixels there is no int.
+        const int end = static_cast<int>(std::min<double>(input_size, centre + support + 0.5));
         const int count = end - first;
         double total = 0;
         for (int t = 0; t < count; ++t) {

@@ -10,9 +10,8 @@ namespace {
 
 constexpr std::string_view hex_digits = "0123456789abcdef";
 
-std::string escaped(char letter, char quote) {
+std::string escaped(char letter) {
     const auto byte = static_cast<unsigned char>(letter);
-    if (letter == quote || letter == '\\') return {'\\', letter};
     if (letter == '\n') return "\\n";
     if (letter == '\r') return "\\r";
     if (letter == '\t') return "\\t";
@@ -34,8 +33,17 @@ std::string repr(std::string_view text) {
     const bool has_single = text.find('\'') != std::string_view::npos;
     const char quote = has_single && text.find('"') == std::string_view::npos ? '"' : '\'';
     std::string result(1, quote);
-    for (const char letter : text) result += escaped(letter, quote);
+    for (const char letter : text) {
+        if (letter == quote || letter == '\\') result += '\\';
+        result += escaped(letter);
+    }
     return result + quote;
+}
+
+std::string one_line(std::string_view text) {
+    std::string result;
+    for (const char letter : text) result += escaped(letter);
+    return result;
 }
 
 std::string general(double value) {

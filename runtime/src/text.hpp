@@ -10,6 +10,9 @@ namespace glesam::core {
 /// Python's repr of a string: 'a', "it's", 'tab\t'. UTF-8 beyond ASCII stays as it is.
 std::string repr(std::string_view text);
 
+/// `text` with its line breaks and other control characters escaped as repr() does.
+std::string one_line(std::string_view text);
+
 /// %g: six significant digits.
 std::string general(double value);
 

@@ -194,6 +194,19 @@ def write_raw_manifest(bundle: Path, text: bytes) -> None:
     (bundle / "bundle.json.sha256").write_text(f"{digest}  bundle.json\n")
 
 
+def test_line_breaks_in_names_do_not_break_the_line(own_bundle: Path) -> None:
+    def rename_file(content: dict[str, Any]) -> None:
+        content["files"]["two\nlines"] = content["files"].pop("gle.onnx") | {"sha256": "?"}
+
+    def rename_tensor(content: dict[str, Any]) -> None:
+        content["graphs"]["gle"]["inputs"][0]["name"] = "image\r\nembeddings"
+
+    rewrite(own_bundle, rename_tensor)
+    assert "found image\\r\\nembeddings float32" in refusal(own_bundle)
+    rewrite(own_bundle, rename_file)
+    assert "bundle.json: files.two\\nlines.sha256 must be" in refusal(own_bundle)
+
+
 def test_files_in_subfolders_are_verified_too(tmp_path: Path) -> None:
     bundle = write_bundle(tmp_path / "golden-bundle")
     (bundle / "golden").mkdir()

@@ -8,10 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 import pytest
-from native import LIBRARY, NativePredictor
+from native import LIBRARY, NativeSteps
+from onnx import parser
 from PIL import Image
-from tiny_bundle import IMAGE_SIZE, write_bundle
+from tiny_bundle import IMAGE_SIZE, manifest, write_bundle, write_manifest
 
 from glesam_runtime import Bundle, GlesamError, Predictor, Prompt, read_image
 from glesam_runtime.bundle import default_bundle_path
@@ -41,13 +43,13 @@ SIZES += [tuple(size) for size in np.random.default_rng(3).integers(1, 300, (30,
 
 
 @pytest.fixture
-def native(bundle_path: Path) -> NativePredictor:
-    return NativePredictor(bundle_path)
+def native(bundle_path: Path) -> NativeSteps:
+    return NativeSteps.from_bundle(bundle_path)
 
 
 @pytest.mark.parametrize("resize", list(RESIZES))
 def test_pictures_of_any_size_are_preprocessed_to_the_bit(bundle_path: Path, resize: str) -> None:
-    predictor = NativePredictor(bundle_path, resize=resize)
+    predictor = NativeSteps.from_bundle(bundle_path, resize=resize)
     for seed, size in enumerate(SIZES):
         image = np.random.default_rng(seed).integers(0, 256, (*size, 3), np.uint8)
         tensor, geometry = predictor.preprocess(image, IMAGE_SIZE)
@@ -57,9 +59,7 @@ def test_pictures_of_any_size_are_preprocessed_to_the_bit(bundle_path: Path, res
 
 
 @pytest.mark.parametrize("layout", ["bgr", "rgba", "bgra", "mono8"])
-def test_every_pixel_format_gives_what_its_rgb_gives(
-    native: NativePredictor, layout: str, image: Pixels
-) -> None:
+def test_every_pixel_format_gives_what_its_rgb_gives(native: NativeSteps, layout: str, image: Pixels) -> None:
     if layout == "mono8":
         given, rgb = np.ascontiguousarray(image[..., 0]), np.repeat(image[..., :1], 3, axis=2)
     else:
@@ -71,14 +71,14 @@ def test_every_pixel_format_gives_what_its_rgb_gives(
     np.testing.assert_array_equal(found, native.preprocess(rgb, IMAGE_SIZE)[0])
 
 
-def test_rows_with_gaps_are_read_without_them(native: NativePredictor, image: Pixels) -> None:
+def test_rows_with_gaps_are_read_without_them(native: NativeSteps, image: Pixels) -> None:
     part = image[10:70, 5:100]
     found, _ = native.preprocess(part, IMAGE_SIZE)
     np.testing.assert_array_equal(found, preprocess(part, IMAGE_SIZE, MEAN, STD)[0])
 
 
 @pytest.mark.parametrize("resize", list(RESIZES))
-def test_masks_of_any_size_are_the_same_bits(native: NativePredictor, resize: str) -> None:
+def test_masks_of_any_size_are_the_same_bits(native: NativeSteps, resize: str) -> None:
     for seed, size in enumerate(SIZES):
         geometry = RESIZES[resize].geometry(size, IMAGE_SIZE)
         logits = np.random.default_rng(seed).normal(size=(2, 16, 16)).astype(np.float32) * 10
@@ -96,7 +96,7 @@ PROMPTS = [
 
 
 @pytest.mark.parametrize("prompts", PROMPTS)
-def test_prompts_are_encoded_to_the_bit(native: NativePredictor, prompts: list[Prompt]) -> None:
+def test_prompts_are_encoded_to_the_bit(native: NativeSteps, prompts: list[Prompt]) -> None:
     geometry = longest_side((96, 128), IMAGE_SIZE)
     found, expected = native.encode_prompts(prompts, geometry), encode_prompts(prompts, geometry)
     assert list(found) == list(expected)
@@ -119,7 +119,7 @@ REFUSED_PROMPTS = [
 
 
 @pytest.mark.parametrize("prompts", REFUSED_PROMPTS)
-def test_a_prompt_is_refused_in_the_same_words(native: NativePredictor, prompts: list[Prompt]) -> None:
+def test_a_prompt_is_refused_in_the_same_words(native: NativeSteps, prompts: list[Prompt]) -> None:
     geometry = longest_side((96, 128), IMAGE_SIZE)
     with pytest.raises(GlesamError) as expected:
         encode_prompts(prompts, geometry)
@@ -130,7 +130,7 @@ def test_a_prompt_is_refused_in_the_same_words(native: NativePredictor, prompts:
 
 def test_a_predictor_refuses_in_the_same_words(bundle_path: Path, tmp_path: Path, image: Pixels) -> None:
     single = write_bundle(tmp_path / "single", model={"name": "it's", "sam_type": "tiny", "multimask": False})
-    native, python = NativePredictor(single), Predictor.from_bundle(single, "openvino")
+    native, python = NativeSteps.from_bundle(single), Predictor.from_bundle(single, "openvino")
     box = Prompt(box=(0, 0, 9, 9))
 
     def refusals(*calls: Any) -> list[str]:  # noqa: ANN401
@@ -141,21 +141,24 @@ def test_a_predictor_refuses_in_the_same_words(bundle_path: Path, tmp_path: Path
             messages.append(str(caught.value))
         return messages
 
-    assert refusals(lambda: native.predict([box]), lambda: native.predict([box], multimask=True)) == refusals(
+    assert refusals(
+        lambda: native.predict(prompts=[box]), lambda: native.predict(prompts=[box], multimask=True)
+    ) == refusals(
         lambda: python.predict(prompts=[box]), lambda: python.predict(prompts=[box], multimask=True)
     )
-    assert refusals(lambda: NativePredictor(bundle_path, resize="crop")) == refusals(
+    assert refusals(lambda: NativeSteps.from_bundle(bundle_path, resize="crop")) == refusals(
         lambda: Predictor.from_bundle(bundle_path, resize="crop")
     )
     assert (
-        "is unknown; choose auto or openvino" in refusals(lambda: NativePredictor(bundle_path, "abacus"))[0]
+        "is unknown; choose auto or openvino"
+        in refusals(lambda: NativeSteps.from_bundle(bundle_path, "abacus"))[0]
     )
-    assert "is not in this build" in refusals(lambda: NativePredictor(bundle_path, "tensorrt"))[0]
+    assert "is not in this build" in refusals(lambda: NativeSteps.from_bundle(bundle_path, "tensorrt"))[0]
 
 
 def test_the_same_masks_as_python_with_openvino_on_photographs() -> None:
     path = default_bundle_path()
-    native, python = NativePredictor(path, "openvino"), Predictor.from_bundle(path, "openvino")
+    native, python = NativeSteps.from_bundle(path, "openvino"), Predictor.from_bundle(path, "openvino")
     photos = sorted([*(ROOT / "examples/photos").glob("*.jpg"), *(ROOT / "export").rglob("photos/*.jpg")])
     assert len(photos) >= 5
     for photo in photos:
@@ -168,30 +171,29 @@ def test_the_same_masks_as_python_with_openvino_on_photographs() -> None:
         native.set_image(image)
         python.set_image(image)
         for multimask in (False, True):
-            found = native.predict(prompts, multimask)
+            found = native.predict(prompts=prompts, multimask=multimask)
             expected = python.predict(prompts=prompts, multimask=multimask)
-            masks = found["masks"].reshape(expected.masks.shape)
-            ious = [mask_iou(a, b) for a, b in zip(masks, expected.masks, strict=True)]
-            assert min(ious) >= 0.999, photo
-            np.testing.assert_allclose(
-                found["iou_predictions"].ravel(), expected.iou_predictions.ravel(), atol=1e-4
-            )
+            np.testing.assert_array_equal(found.masks, expected.masks, err_msg=str(photo))
+            np.testing.assert_allclose(found.iou_predictions, expected.iou_predictions, atol=1e-4)
 
 
 def test_a_former_answer_refines_the_next_as_in_python(bundle_path: Path, image: Pixels) -> None:
-    native, python = NativePredictor(bundle_path), Predictor.from_bundle(bundle_path, "openvino")
-    native.set_image(np.ascontiguousarray(image[..., ::-1]), "bgr")
+    native, python = NativeSteps.from_bundle(bundle_path), Predictor.from_bundle(bundle_path, "openvino")
+    native.set_pixels(np.ascontiguousarray(image[..., ::-1]), "bgr")
     python.set_image(image)
-    first = native.predict([Prompt(box=(24, 16, 104, 80))])["low_res_masks"][0, 0]
+    first = native.predict(box=(24, 16, 104, 80)).low_res_masks[0]
     again = Prompt(box=(24, 16, 104, 80), mask_input=first)
     np.testing.assert_array_equal(
-        native.predict([again])["masks"][:, 0], python.predict(prompts=[again]).masks
+        native.predict(prompts=[again]).masks, python.predict(prompts=[again]).masks
     )
 
 
 def test_the_steps_on_golden_vectors_are_python_s_exactly() -> None:
     bundle = Bundle.open(default_bundle_path())
-    native, python = NativePredictor(bundle.root, "openvino"), Predictor.from_bundle(bundle, "openvino")
+    native, python = (
+        NativeSteps.from_bundle(bundle.root, "openvino"),
+        Predictor.from_bundle(bundle, "openvino"),
+    )
     size = bundle.manifest.image_size
     for name in sorted(name for name in bundle.manifest.files if name.startswith("golden/")):
         golden = np.load(io.BytesIO((bundle.root / name).read_bytes()), allow_pickle=False)
@@ -213,17 +215,56 @@ def test_the_steps_on_golden_vectors_are_python_s_exactly() -> None:
             )
 
 
+# An attention as a bf16 export has it: its Softmax in fp32, with casts around.
+BF16_GLE = """
+<ir_version: 8, opset_import: ["" : 17]>
+gle (float[1,256,4,4] image_embeddings) => (float[1,256,4,4] image_embeddings_enhanced) {
+  flat = Constant <value = int64[3] {1,256,16}> ()
+  square = Constant <value = int64[4] {1,256,4,4}> ()
+  low = Cast <to = 16> (image_embeddings)
+  keys = Reshape (low, flat)
+  values = Transpose <perm = [0,2,1]> (keys)
+  scores = MatMul (values, keys)
+  scores_fp32 = Cast <to = 1> (scores)
+  weights_fp32 = Softmax <axis = -1> (scores_fp32)
+  weights = Cast <to = 16> (weights_fp32)
+  attended = MatMul (weights, values)
+  turned = Transpose <perm = [0,2,1]> (attended)
+  result = Reshape (turned, square)
+  image_embeddings_enhanced = Cast <to = 1> (result)
+}
+"""
+
+
+def test_a_bf16_attention_is_python_s_to_the_bit(own_bundle: Path, image: Pixels) -> None:
+    onnx.save(parser.parse_model(BF16_GLE), own_bundle / "gle.onnx")
+    content = manifest(own_bundle)
+    content["graphs"]["gle"]["precision"] = "bf16"
+    write_manifest(own_bundle, content)
+    native, python = NativeSteps.from_bundle(own_bundle), Predictor.from_bundle(own_bundle, "openvino")
+    native.set_image(image)
+    python.set_image(image)
+    box = Prompt(box=(24, 16, 104, 80))
+    found, expected = native.predict(prompts=[box]), python.predict(prompts=[box])
+    np.testing.assert_array_equal(found.masks, expected.masks)
+    # Of the tiny model only the score sees GLE's answer.
+    np.testing.assert_array_equal(found.iou_predictions, expected.iou_predictions)
+    embeddings = np.random.default_rng(0).normal(size=(1, 256, 4, 4)).astype(np.float32)
+    enhanced = python._engines.gle({"image_embeddings": embeddings})["image_embeddings_enhanced"]  # type: ignore[misc]
+    np.testing.assert_array_equal(native.enhance(embeddings), enhanced)
+
+
 def test_without_enhancement_gle_is_left_out(bundle_path: Path, photo: Path) -> None:
     image = np.array(Image.open(photo))
     plain, python = (
-        NativePredictor(bundle_path, enhance=False),
+        NativeSteps.from_bundle(bundle_path, enhance=False),
         Predictor.from_bundle(bundle_path, enhance=False),
     )
     plain.set_image(image)
     python.set_image(image)
     box = Prompt(box=(24, 16, 104, 80))
-    found, expected = plain.predict([box]), python.predict(prompts=[box])
-    np.testing.assert_allclose(found["iou_predictions"][:, 0], expected.iou_predictions, atol=1e-6)
+    found, expected = plain.predict(prompts=[box]), python.predict(prompts=[box])
+    np.testing.assert_allclose(found.iou_predictions, expected.iou_predictions, atol=1e-6)
     with pytest.raises(GlesamError, match="opened without GLE"):
         plain.enhance(np.zeros((1, 256, 4, 4), np.float32))
 

@@ -1,0 +1,98 @@
+// The checks of a caller's view, and preprocessing from a buffer that ends exactly where the view says.
+#include <algorithm>
+#include <cmath>
+#include <memory>
+#include <optional>
+
+#include "bytes.hpp"
+#include "error.hpp"
+#include "fuzz.hpp"
+#include "preprocess.hpp"
+#include "resample.hpp"
+
+using glesam::core::Pixels;
+using glesam_tests::Bytes;
+using glesam_tests::must;
+
+namespace {
+
+// Larger pictures are checked and not resized: they show nothing new, and slowly.
+constexpr std::int64_t most_bytes = 1 << 12;
+
+/// The view, without its pixels. Its first byte asks for any numbers or those of small pictures, and for no data.
+glesam_image_view taken_view(Bytes& bytes) {
+    static constexpr std::uint8_t somewhere = 0;
+    const auto kind = bytes.take<std::uint8_t>();
+    const std::uint8_t* data = (kind & 2) != 0 ? nullptr : &somewhere;
+    if ((kind & 1) != 0) {
+        return {data, bytes.take<std::int32_t>(), bytes.take<std::int32_t>(), bytes.take<std::int64_t>(),
+                bytes.take<std::int32_t>()};
+    }
+    return {data, bytes.take<std::uint8_t>(), bytes.take<std::uint8_t>(), bytes.take<std::uint16_t>(),
+            bytes.take<std::uint8_t>() % 5};
+}
+
+/// Nothing where the view is refused, as it must be in one way only.
+std::optional<Pixels> checked(const glesam_image_view& view) {
+    try {
+        return glesam::core::pixels_of(view);
+    } catch (const glesam::core::Error& error) {
+        must(error.status() == GLESAM_IMAGE_ERROR, "a view is refused with GLESAM_IMAGE_ERROR");
+        return std::nullopt;
+    }
+}
+
+/// The last row ends with its last pixel, not with its stride; -1 beyond what is tried here.
+std::int64_t bytes_of(const Pixels& pixels) {
+    const std::int64_t row = std::int64_t{pixels.width} * pixels.step;
+    if (pixels.stride > most_bytes / pixels.height || row > most_bytes) return -1;
+    return (pixels.height - 1) * std::int64_t{pixels.stride} + row;
+}
+
+glesam::core::Manifest taken_manifest(Bytes& bytes) {
+    glesam::core::Manifest manifest;
+    manifest.image_size = 16 * (1 + bytes.take<std::uint8_t>() % 8);
+    manifest.pixel_mean = {123.675, 116.28, 103.53};
+    manifest.pixel_std = {58.395, 57.12, 57.375};
+    return manifest;
+}
+
+/// As the longest side's way does it.
+void preprocess(const glesam::core::Manifest& manifest, const Pixels& pixels) {
+    const auto values = 3 * static_cast<std::size_t>(manifest.image_size * manifest.image_size);
+    const auto input = std::make_unique<float[]>(values);
+    glesam::core::Preprocessor(manifest, pixels.height, pixels.width, glesam::core::Resize::longest_side)(pixels,
+                                                                                                          input.get());
+    must(std::all_of(input.get(), input.get() + values, [](float value) { return std::isfinite(value); }),
+         "every input is finite");
+}
+
+/// The squashing way's first step, to smaller sizes than its 512 x 512, which takes a hundred times as long.
+void resize_bicubic(Bytes& bytes, const Pixels& pixels) {
+    const int height = 1 + bytes.take<std::uint8_t>() % 64;
+    const int width = 1 + bytes.take<std::uint8_t>() % 64;
+    const Pixels resized =
+        glesam::core::Resampler(pixels.height, pixels.width, height, width, glesam::core::Filter::bicubic)(pixels);
+    must(resized.height == height && resized.width == width, "a picture gets the size that was asked for");
+}
+
+}  // namespace
+
+extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
+    Bytes bytes({reinterpret_cast<const char*>(data), size});
+    const glesam::core::Manifest manifest = taken_manifest(bytes);
+    const bool bicubic = bytes.take<std::uint8_t>() % 2 == 1;
+    std::optional<Pixels> pixels = checked(taken_view(bytes));
+    if (!pixels || bytes_of(*pixels) < 0) return 0;
+
+    const auto count = static_cast<std::size_t>(bytes_of(*pixels));
+    const auto buffer = std::make_unique<std::uint8_t[]>(count);
+    std::generate_n(buffer.get(), count, [&] { return bytes.take<std::uint8_t>(); });
+    pixels->data = buffer.get();
+    if (bicubic) {
+        resize_bicubic(bytes, *pixels);
+    } else {
+        preprocess(manifest, *pixels);
+    }
+    return 0;
+}

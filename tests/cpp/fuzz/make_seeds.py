@@ -1,0 +1,56 @@
+"""Writes the seeds of the fuzz targets anew, from nano's bundle.json; regression seeds beside them stay."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import struct
+from pathlib import Path
+from typing import Any
+
+SEEDS = Path(__file__).parent / "seeds"
+NANO = Path(__file__).parents[3] / "runtime/glesam_runtime/models/nano/bundle.json"
+CONTENT = b"graph"  # what fuzz_bundle.cpp writes into every file
+RECORD = {"size": len(CONTENT), "sha256": hashlib.sha256(CONTENT).hexdigest()}
+FORMATS = range(5)
+
+
+def bundle_json(*more_files: str) -> dict[str, Any]:
+    """nano's manifest without its history, for the files of the fuzzer's folder."""
+    content: dict[str, Any] = json.loads(NANO.read_text())
+    names = [graph["file"] for graph in content["graphs"].values()]
+    return content | {
+        "files": dict.fromkeys([*names, *more_files], RECORD),
+        "made_from": {},
+        "parity": {},
+    }
+
+
+def view(width: int, height: int, stride: int, pixel_format: int, any_numbers: bool) -> bytes:
+    """As fuzz_image.cpp takes it: S = 64, the longest side first, then the view and some pixels."""
+    packing = "<iiqi" if any_numbers else "<BBHB"
+    numbers = struct.pack(packing, width, height, stride, pixel_format)
+    return bytes([3, 0, any_numbers]) + numbers + bytes(range(0, 250, 7))
+
+
+def main() -> None:
+    for name, files in {
+        "nano": (),
+        "golden": ("golden/0.npz",),
+        "link": ("stays",),
+        "link_outside": ("leaves",),
+        "loop": ("loop",),
+        "parent": ("../out",),
+        "folder": ("golden",),
+    }.items():
+        (SEEDS / f"bundle/{name}.json").write_text(json.dumps(bundle_json(*files), separators=(",", ":")))
+    for pixel_format in FORMATS:
+        (SEEDS / f"image/format{pixel_format}").write_bytes(view(31, 17, 0, pixel_format, False))
+        (SEEDS / f"image/gaps{pixel_format}").write_bytes(view(5, 40, 64, pixel_format, False))
+    (SEEDS / "image/bicubic").write_bytes(b"\x03\x01" + view(9, 7, 0, 2, False)[2:])
+    (SEEDS / "image/largest").write_bytes(view(2**31 - 1, 2**31 - 1, 2**63 - 1, 0, True))
+    (SEEDS / "image/negative").write_bytes(view(4, 4, -12, 1, True))
+
+
+if __name__ == "__main__":
+    main()
