@@ -1,5 +1,5 @@
 // predict allocates nothing after warm-up, nor does set_image for pictures of one size: every operator new is counted.
-// OpenVINO's own allocations are its affair: the count stands still while it runs.
+// A backend's own allocations are its affair: the count stands still while it runs.
 #include <atomic>
 #include <cstdlib>
 #include <new>
@@ -115,14 +115,12 @@ void predict_allocates_nothing_around_fake_engines() {
     CHECK(allocations_after_warm_up(predictor) == 0);
 }
 
-#ifdef GLESAM_HAS_OPENVINO
-void predict_allocates_nothing_around_openvino() {
+[[maybe_unused]] void predict_allocates_nothing_around(const char* backend) {
     const auto bundle = glesam::core::open_bundle(GLESAM_NANO);
-    Engines engines = glesam::core::open_engines("openvino", bundle, true);
+    Engines engines = glesam::core::open_engines(backend, bundle, true);
     Predictor predictor(uncounted({bundle.manifest, bundle.hash, engines, glesam::core::Resize::longest_side}));
     CHECK(allocations_after_warm_up(predictor) == 0);
 }
-#endif
 
 }  // namespace
 
@@ -131,7 +129,10 @@ int main() {
         {"the count sees an allocation", the_count_sees_an_allocation},
         {"predict allocates nothing around fake engines", predict_allocates_nothing_around_fake_engines},
 #ifdef GLESAM_HAS_OPENVINO
-        {"predict allocates nothing around OpenVINO", predict_allocates_nothing_around_openvino},
+        {"predict allocates nothing around OpenVINO", [] { predict_allocates_nothing_around("openvino"); }},
+#endif
+#ifdef GLESAM_HAS_ONNXRUNTIME
+        {"predict allocates nothing around ONNX Runtime", [] { predict_allocates_nothing_around("onnxruntime"); }},
 #endif
     });
 }

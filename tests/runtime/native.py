@@ -9,6 +9,7 @@ from ctypes import (
     POINTER,
     Structure,
     byref,
+    c_char,
     c_char_p,
     c_double,
     c_float,
@@ -108,6 +109,10 @@ class CDecoded(Structure):
         ("iou_predictions", POINTER(c_float)),
         ("num_prompts", c_int32),
     )
+
+
+class CBackendChoice(Structure):
+    _fields_ = (("backend", c_char * 32), ("reason", c_char * 224))
 
 
 def library() -> ctypes.CDLL:
@@ -234,6 +239,18 @@ def open_bundle(path: Path) -> None:
     if lib.glesam_bundle_open(os.fsencode(path), byref(bundle)):
         raise BundleError(lib.glesam_last_error().decode())
     lib.glesam_bundle_free(bundle)
+
+
+def choose_backend(path: Path, backend: str = "auto") -> tuple[str, str]:
+    """The backend and why, as pick_for_bundle. Raises BackendError with the library's message."""
+    lib, bundle, choice = library(), c_void_p(), CBackendChoice()
+    if lib.glesam_bundle_open(os.fsencode(path), byref(bundle)):
+        raise BundleError(lib.glesam_last_error().decode())
+    status = lib.glesam_bundle_choose_backend(bundle, backend.encode(), byref(choice))
+    lib.glesam_bundle_free(bundle)
+    if status:
+        raise ERRORS[status](lib.glesam_last_error().decode())
+    return choice.backend.decode(), choice.reason.decode()
 
 
 def view(image: Pixels, layout: str) -> ImageView:
