@@ -1,16 +1,17 @@
 // predict allocates nothing after warm-up, nor does set_image for pictures of one size: every operator new is counted.
 // A backend's own allocations are its affair: the count stands still while it runs.
-#include <atomic>
 #include <cstdlib>
 #include <new>
+#include <utility>
 
 #include "check.hpp"
 #include "fake_engine.hpp"
 
 namespace {
 
-std::atomic<long> allocations{0};
-std::atomic<bool> counting{false};
+// Of this thread, in which all of our code runs: a backend's threads may allocate after its call has returned.
+thread_local long allocations = 0;
+thread_local bool counting = false;
 
 void* counted(std::size_t size) {
     if (counting) ++allocations;
@@ -43,7 +44,7 @@ class UncountedRequest : public Request {
    public:
     explicit UncountedRequest(std::unique_ptr<Request> request) : request_(std::move(request)) {}
     void run(const Tensor* inputs, Tensor* outputs) override {
-        const bool before = counting.exchange(false);
+        const bool before = std::exchange(counting, false);
         request_->run(inputs, outputs);
         counting = before;
     }
@@ -81,7 +82,7 @@ void one_round(Predictor& predictor, const Picture& picture) {
                                 {&box, points, 2, nullptr, 0, nullptr, 0, 0}};
     const auto first = predictor.predict(prompts, 1, false);
     std::vector<float> kept;
-    counting.exchange(false);
+    counting = false;
     kept.assign(first.low_res_masks, first.low_res_masks + first.low_res_size * first.low_res_size);
     counting = true;
     prompts[1].mask_input = kept.data();
