@@ -31,7 +31,8 @@ endif()
 
 include(GlesamOpenVINO)
 include(GlesamOnnxRuntime)
-if(NOT OpenVINO_FOUND AND NOT TARGET onnxruntime::onnxruntime)
+include(GlesamTensorRT)
+if(NOT OpenVINO_FOUND AND NOT TARGET onnxruntime::onnxruntime AND NOT TARGET tensorrt::nvinfer)
   message(WARNING "No backend was found, so this build reads and checks bundles and segments nothing. "
-                  "${GLESAM_OPENVINO_CURE}; or ${GLESAM_ONNXRUNTIME_CURE}")
+                  "${GLESAM_OPENVINO_CURE}; or ${GLESAM_ONNXRUNTIME_CURE}; or ${GLESAM_TENSORRT_CURE}")
 endif()

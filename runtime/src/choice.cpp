@@ -50,6 +50,9 @@ Choice automatic(const std::string& precision, const Names& built) {
         if (candidate.fits) return {candidate.backend, "auto: " + candidate.reason};
         why.push_back(candidate.backend + ": " + candidate.reason);
     }
+    if (has(built, "tensorrt")) {
+        why.emplace_back("tensorrt: no engines of the bundle for a GPU here are cached; run glesam-build");
+    }
     throw backend_error("backend auto: nothing here computes in " + precision + " (" + joined(why, "; ") +
                         "); install what is missing, or export with --precision fp32 or fp16");
 }
@@ -67,8 +70,8 @@ Choice pick_backend(const std::string& backend, const std::string& precision, co
     if (built.empty()) {
         throw backend_error("backend " + repr(backend) +
                             ": this libglesam was built without any; "
-                            "install OpenVINO (pip install openvino) and build it again with "
-                            "-DGLESAM_WITH_OPENVINO=ON");
+                            "install OpenVINO (pip install openvino), ONNX Runtime or TensorRT and build it again with "
+                            "-DGLESAM_WITH_OPENVINO=ON or its like");
     }
     if (backend == "auto") return automatic(precision, built);
     if (!has(built, backend)) throw not_here(backend, built);

@@ -35,6 +35,8 @@ void auto_takes_what_there_is() {
     const auto refusal = thrown_by<Error>([] { pick_backend("auto", "int8+bf16", {"onnxruntime"}); });
     CHECK(contains(refusal, "nothing here computes in int8+bf16 (openvino: it is not in this build"));
     CHECK(contains(refusal, "onnxruntime: it cannot compute bf16 graphs on a CPU)"));
+    const auto no_engines = thrown_by<Error>([] { pick_backend("auto", "fp16", {"tensorrt"}); });
+    CHECK(contains(no_engines, "tensorrt: no engines of the bundle for a GPU here are cached; run glesam-build"));
 }
 
 void a_name_is_taken_or_refused() {

@@ -84,7 +84,8 @@ GLESAM_API glesam_status glesam_bundle_choose_backend(const glesam_bundle* bundl
 typedef struct glesam_predictor glesam_predictor;
 
 /*
- * Compile the bundle's graphs. backend: "auto", or one that was built in: "openvino", "onnxruntime"; enhance 0: plain
+ * Compile the bundle's graphs. backend: "auto", or one that was built in: "openvino", "onnxruntime",
+ * "tensorrt"; enhance 0: plain
  * SAM, without GLE; resize: "longest-side", SAM's own, or "squash-512", the authors' evaluation. The bundle may be
  * freed afterwards.
  */
