@@ -28,25 +28,37 @@ struct Field {
     Is is;
 };
 
+using FieldList = std::array<Field, 8>;  // the key has as many as the record
+
 bool is_text(const Json& value) { return value.is_string(); }
 bool is_integer(const Json& value) { return value.is_number_integer() || value.is_boolean(); }  // Python's bool is one
 bool is_number(const Json& value) { return value.is_number() || value.is_boolean(); }
 bool is_object(const Json& value) { return value.is_object(); }
 
-const std::vector<Field> key_fields = {
-    {"bundle_hash", is_text}, {"graph", is_text},   {"graph_sha256", is_text}, {"precision", is_text},
-    {"library", is_text},     {"version", is_text}, {"gpu", is_text},          {"compute_capability", is_integer}};
+constexpr FieldList key_fields = {{{"bundle_hash", is_text},
+                                   {"graph", is_text},
+                                   {"graph_sha256", is_text},
+                                   {"precision", is_text},
+                                   {"library", is_text},
+                                   {"version", is_text},
+                                   {"gpu", is_text},
+                                   {"compute_capability", is_integer}}};
 
-const std::vector<Field> record_fields = {
-    {"key", is_object},    {"sha256", is_text},    {"size", is_integer},           {"profile", is_object},
-    {"layers", is_object}, {"seconds", is_number}, {"peak_memory_mib", is_number}, {"glesam", is_text}};
+constexpr FieldList record_fields = {{{"key", is_object},
+                                      {"sha256", is_text},
+                                      {"size", is_integer},
+                                      {"profile", is_object},
+                                      {"layers", is_object},
+                                      {"seconds", is_number},
+                                      {"peak_memory_mib", is_number},
+                                      {"glesam", is_text}}};
 
-bool has_exactly(const Json& value, const std::vector<Field>& fields) {
+bool has_exactly(const Json& value, const FieldList& fields) {
     return value.is_object() && value.size() == fields.size() &&
            std::all_of(fields.begin(), fields.end(), [&](const Field& field) { return value.contains(field.name); });
 }
 
-bool is_typed(const Json& value, const std::vector<Field>& fields) {
+bool is_typed(const Json& value, const FieldList& fields) {
     return std::all_of(fields.begin(), fields.end(), [&](const Field& field) { return field.is(value[field.name]); });
 }
 

@@ -4,6 +4,7 @@
 #include <NvInferRuntime.h>
 
 #include <algorithm>
+#include <array>
 #include <cstring>
 #include <map>
 #include <utility>
@@ -24,24 +25,23 @@ constexpr const char* points_dimension = "num_points";
 class Logger : public nvinfer1::ILogger {
    public:
     void log(Severity severity, const nvinfer1::AsciiChar* message) noexcept override {
-        if (severity > Severity::kERROR || !first_error().empty()) return;
-        try {
-            first_error() = message;
-        } catch (...) {  // no memory: then it does not say why
-        }
+        if (severity > Severity::kERROR || first_error().front() != '\0') return;
+        std::strncpy(first_error().data(), message, first_error().size() - 1);
     }
 
-    static void forget() { first_error().clear(); }
+    static void forget() { first_error().fill('\0'); }
 
     /// The first line of the first error since it was last asked in this thread.
     std::string take_error() {
-        const std::string error = std::exchange(first_error(), {});
+        const std::string error = first_error().data();
+        forget();
         return error.empty() ? "it does not say why" : error.substr(0, error.find('\n'));
     }
 
    private:
-    static std::string& first_error() {
-        thread_local std::string error;
+    // Not a string: keeping an error must not fail where memory has run out. One byte more than is written.
+    static std::array<char, 512>& first_error() {
+        thread_local std::array<char, 512> error{};
         return error;
     }
 };
@@ -194,11 +194,12 @@ class TensorRtRequest : public Request {
 
     /// What `inputs` give to the dynamic dimensions. Throws BackendError for more points than the engine takes.
     void take_sizes(const Tensor* inputs) {
-        for (std::size_t i = 0; i < spec().inputs.size(); ++i) {
-            const auto& shape = spec().inputs[i].shape;
-            for (std::size_t k = 0; k < shape.size(); ++k) {
-                const auto* name = std::get_if<std::string>(&shape[k]);
-                if (name != nullptr) sizes_.find(*name)->second = inputs[i].shape.sizes[k];
+        for (const TensorSpec& tensor : spec().inputs) {
+            const std::int64_t* size = (inputs++)->shape.sizes.data();
+            for (const Dimension& expected : tensor.shape) {
+                const auto* name = std::get_if<std::string>(&expected);
+                if (name != nullptr) sizes_.find(*name)->second = *size;
+                ++size;
             }
         }
         const std::int64_t most = limit_of(points_dimension);
