@@ -144,9 +144,8 @@ struct Buffers {
 /// One thread's share of an engine: an execution context, a stream, and buffers for the profile's maximum.
 class TensorRtRequest : public Request {
    public:
-    explicit TensorRtRequest(std::shared_ptr<const Compiled> compiled) : compiled_(std::move(compiled)) {
-        use_device(compiled_->device);
-        stream_.emplace();
+    explicit TensorRtRequest(std::shared_ptr<const Compiled> compiled)
+        : compiled_(std::move(compiled)), stream_(stream_on(compiled_->device)) {
         for (const TensorSpec& tensor : spec().inputs) inputs_.emplace_back(bytes_of(tensor, compiled_->limits));
         for (const TensorSpec& tensor : spec().outputs) outputs_.emplace_back(bytes_of(tensor, compiled_->limits));
         make_context();
@@ -171,6 +170,11 @@ class TensorRtRequest : public Request {
 
    private:
     const GraphSpec& spec() const { return compiled_->spec; }
+
+    static Stream stream_on(int device) {
+        use_device(device);
+        return {};
+    }
 
     void make_context() {
         Logger::forget();
@@ -222,9 +226,9 @@ class TensorRtRequest : public Request {
 
     void run_piece(const Tensor* inputs, std::int64_t start, std::int64_t count) {
         for (std::size_t i = 0; i < inputs_.size(); ++i) give(i, inputs[i], start, count);
-        if (!context_->enqueueV3(stream_->handle())) throw cannot_run(spec(), library(), logger().take_error());
+        if (!context_->enqueueV3(stream_.handle())) throw cannot_run(spec(), library(), logger().take_error());
         for (std::size_t i = 0; i < outputs_.size(); ++i) bring_back(i, start, count);
-        stream_->synchronize();  // before the pinned memory is written or read again
+        stream_.synchronize();  // before the pinned memory is written or read again
     }
 
     /// Prompts start to start + count of a tensor that has them, all of another.
@@ -241,7 +245,7 @@ class TensorRtRequest : public Request {
             by_prompt ? bytes / static_cast<std::size_t>(count) * static_cast<std::size_t>(start) : 0;
         const Buffers& buffers = inputs_[i];
         std::memcpy(buffers.pinned.data(), static_cast<const char*>(tensor.data) + skipped, bytes);
-        stream_->copy(buffers.device.data(), buffers.pinned.data(), bytes, cudaMemcpyHostToDevice);
+        stream_.copy(buffers.device.data(), buffers.pinned.data(), bytes, cudaMemcpyHostToDevice);
     }
 
     void bring_back(std::size_t i, std::int64_t start, std::int64_t count) {
@@ -250,7 +254,7 @@ class TensorRtRequest : public Request {
             has_prompts(spec().outputs[i]) ? all / static_cast<std::size_t>(size_of(prompts_dimension)) : all;
         const std::size_t bytes = has_prompts(spec().outputs[i]) ? one * static_cast<std::size_t>(count) : all;
         auto* target = static_cast<char*>(outputs_[i].pinned.data()) + one * static_cast<std::size_t>(start);
-        stream_->copy(target, outputs_[i].device.data(), bytes, cudaMemcpyDeviceToHost);
+        stream_.copy(target, outputs_[i].device.data(), bytes, cudaMemcpyDeviceToHost);
     }
 
     static bool has_prompts(const TensorSpec& tensor) {
@@ -277,7 +281,7 @@ class TensorRtRequest : public Request {
 
     // Freed from the last to the first: the context, then the memory that its work uses, then the engine.
     std::shared_ptr<const Compiled> compiled_;
-    std::optional<Stream> stream_;
+    Stream stream_;
     std::vector<Buffers> inputs_;
     std::vector<Buffers> outputs_;
     std::unique_ptr<nvinfer1::IExecutionContext> context_;
