@@ -5,6 +5,7 @@
 #include <string>
 
 #include "bundle.hpp"
+#include "choice.hpp"
 #include "engine.hpp"
 
 namespace glesam::core {
@@ -15,6 +16,9 @@ struct Engines {
     std::shared_ptr<const Engine> gle;
     std::shared_ptr<const Engine> mask_decoder;
 };
+
+/// Which of this build's backends `backend` means for a bundle, and why. Throws as pick_backend does.
+Choice choose_backend(const std::string& backend, const Bundle& bundle);
 
 /// Compile the graphs of a bundle for `backend`; without `enhance`, all but GLE. Throws BackendError for a name that
 /// is unknown or that this build has not, and where a graph is refused.

@@ -93,11 +93,6 @@ void check_size_and_hash(const fs::path& root, const std::string& name, const Fi
     if (sha256 != record.sha256) throw damaged(root, name, "sha256 " + record.sha256, sha256);
 }
 
-/// As Python says it: [Errno 13] Permission denied: 'path'
-std::string system_text(const std::error_code& code, const fs::path& path) {
-    return "[Errno " + std::to_string(code.value()) + "] " + code.message() + ": " + repr(path.string());
-}
-
 void check_file(const fs::path& root, const std::string& name, const FileRecord& record) {
     try {
         check_size_and_hash(root, name, record);

@@ -121,6 +121,19 @@ glesam_status glesam_bundle_describe(const glesam_bundle* bundle, glesam_model_i
     });
 }
 
+glesam_status glesam_bundle_choose_backend(const glesam_bundle* bundle, const char* backend,
+                                           glesam_backend_choice* choice) {
+    return guarded([&] {
+        need(bundle, "bundle");
+        need(backend, "backend");
+        need(choice, "choice");
+        const auto chosen = glesam::core::choose_backend(backend, bundle->bundle);
+        *choice = {};
+        chosen.backend.copy(choice->backend, sizeof choice->backend - 1);
+        chosen.reason.copy(choice->reason, sizeof choice->reason - 1);
+    });
+}
+
 void glesam_bundle_free(glesam_bundle* bundle) { delete bundle; }
 
 glesam_status glesam_predictor_open(const glesam_bundle* bundle, const char* backend, int enhance, const char* resize,

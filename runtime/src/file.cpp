@@ -2,7 +2,8 @@
 
 #include <array>
 #include <cerrno>
-#include <system_error>
+
+#include "text.hpp"
 
 namespace glesam::core {
 
@@ -14,6 +15,10 @@ std::size_t File::read(char* data, std::size_t size) {
     const std::size_t count = std::fread(data, 1, size, file_.get());
     if (count == 0 && std::ferror(file_.get()) != 0) throw std::system_error(errno, std::generic_category());
     return count;
+}
+
+std::string system_text(const std::error_code& code, const std::filesystem::path& path) {
+    return "[Errno " + std::to_string(code.value()) + "] " + code.message() + ": " + repr(path.string());
 }
 
 std::string read_file(const std::filesystem::path& path) {

@@ -6,6 +6,7 @@
 #include <filesystem>
 #include <memory>
 #include <string>
+#include <system_error>
 
 namespace glesam::core {
 
@@ -23,6 +24,9 @@ class File {
     };
     std::unique_ptr<std::FILE, Close> file_;
 };
+
+/// What Python says of an error of `path`: [Errno 13] Permission denied: 'path'
+std::string system_text(const std::error_code& code, const std::filesystem::path& path);
 
 /// All of a file. Throws std::system_error.
 std::string read_file(const std::filesystem::path& path);

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ctypes
 import os
 from collections.abc import Sequence
-from ctypes import POINTER, Structure, byref, c_float, c_int32, c_size_t, c_void_p
+from ctypes import POINTER, Structure, byref, c_char, c_float, c_int32, c_size_t, c_void_p
 from pathlib import Path
 from typing import Any
 
@@ -57,6 +57,10 @@ class CDecoded(Structure):
         ("iou_predictions", POINTER(c_float)),
         ("num_prompts", c_int32),
     )
+
+
+class CBackendChoice(Structure):
+    _fields_ = (("backend", c_char * 32), ("reason", c_char * 224))
 
 
 class NativeSteps(NativePredictor):
@@ -144,6 +148,17 @@ def open_bundle(path: Path) -> None:
     library, bundle = load_library(), c_void_p()
     check(library, library.glesam_bundle_open(os.fsencode(path), byref(bundle)))
     library.glesam_bundle_free(bundle)
+
+
+def choose_backend(path: Path, backend: str = "auto") -> tuple[str, str]:
+    """The backend and why, as pick_for_bundle. Raises GlesamError with the library's message."""
+    library, bundle, choice = load_library(), c_void_p(), CBackendChoice()
+    check(library, library.glesam_bundle_open(os.fsencode(path), byref(bundle)))
+    try:
+        check(library, library.glesam_bundle_choose_backend(bundle, backend.encode(), byref(choice)))
+    finally:
+        library.glesam_bundle_free(bundle)
+    return choice.backend.decode(), choice.reason.decode()
 
 
 def c_geometry(geometry: Geometry) -> CGeometry:

@@ -10,13 +10,15 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
-from native import LIBRARY, NativeSteps
+from native import LIBRARY, NativeSteps, choose_backend
 from onnx import parser
 from PIL import Image
 from tiny_bundle import IMAGE_SIZE, manifest, write_bundle, write_manifest
 
 from glesam_runtime import Bundle, GlesamError, Predictor, Prompt, read_image
 from glesam_runtime.bundle import default_bundle_path
+from glesam_runtime.engines import pick_backend
+from glesam_runtime.errors import BackendError
 from glesam_runtime.parity import mask_iou
 from glesam_runtime.postprocess import MaskResizer
 from glesam_runtime.preprocess import RESIZES, Pixels, longest_side, preprocess
@@ -40,6 +42,19 @@ SIZES = [
     (641, 480),
 ]
 SIZES += [tuple(size) for size in np.random.default_rng(3).integers(1, 300, (30, 2)).tolist()]
+
+
+BACKENDS = ("openvino", "onnxruntime")
+
+
+@pytest.fixture(params=BACKENDS)
+def backend(request: pytest.FixtureRequest, bundle_path: Path) -> str:
+    """Each backend that the library may have been built with."""
+    try:
+        NativeSteps.from_bundle(bundle_path, request.param)
+    except BackendError as error:
+        pytest.skip(str(error))
+    return str(request.param)
 
 
 @pytest.fixture
@@ -156,9 +171,30 @@ def test_a_predictor_refuses_in_the_same_words(bundle_path: Path, tmp_path: Path
     assert "is not in this build" in refusals(lambda: NativeSteps.from_bundle(bundle_path, "tensorrt"))[0]
 
 
-def test_the_same_masks_as_python_with_openvino_on_photographs() -> None:
+@pytest.mark.parametrize("precision", ["fp32", "fp16", "bf16", "int8+fp16", "int8+fp32", "int8+bf16"])
+def test_auto_and_names_mean_what_they_mean_in_python(tmp_path: Path, precision: str) -> None:
+    bundle = write_bundle(tmp_path / "bundle", precision=precision)
+    for name in BACKENDS:
+        try:
+            NativeSteps.from_bundle(default_bundle_path(), name)
+        except BackendError as error:
+            pytest.skip(str(error))
+    chosen, why = choose_backend(bundle)
+    expected, python_why = pick_backend("auto", precision)
+    assert chosen == expected
+    if chosen != "onnxruntime":  # there it says that it is part of the build, in Python of the installation
+        assert why == python_why
+    if "bf16" in precision:
+        with pytest.raises(BackendError) as python:
+            pick_backend("onnxruntime", precision)
+        with pytest.raises(BackendError) as native:
+            choose_backend(bundle, "onnxruntime")
+        assert str(native.value) == str(python.value)
+
+
+def test_the_same_masks_as_python_on_photographs(backend: str) -> None:
     path = default_bundle_path()
-    native, python = NativeSteps.from_bundle(path, "openvino"), Predictor.from_bundle(path, "openvino")
+    native, python = NativeSteps.from_bundle(path, backend), Predictor.from_bundle(path, backend)
     photos = sorted([*(ROOT / "examples/photos").glob("*.jpg"), *(ROOT / "export").rglob("photos/*.jpg")])
     assert len(photos) >= 5
     for photo in photos:
@@ -177,8 +213,14 @@ def test_the_same_masks_as_python_with_openvino_on_photographs() -> None:
             np.testing.assert_allclose(found.iou_predictions, expected.iou_predictions, atol=1e-4)
 
 
-def test_a_former_answer_refines_the_next_as_in_python(bundle_path: Path, image: Pixels) -> None:
-    native, python = NativeSteps.from_bundle(bundle_path), Predictor.from_bundle(bundle_path, "openvino")
+def test_a_former_answer_refines_the_next_as_in_python(
+    backend: str, bundle_path: Path, image: Pixels
+) -> None:
+    native = NativeSteps.from_bundle(bundle_path, backend)
+    python = Predictor.from_bundle(bundle_path, backend)
+        NativeSteps.from_bundle(bundle_path, backend),
+        Predictor.from_bundle(bundle_path, backend),
+    )
     native.set_pixels(np.ascontiguousarray(image[..., ::-1]), "bgr")
     python.set_image(image)
     first = native.predict(box=(24, 16, 104, 80)).low_res_masks[0]
@@ -188,12 +230,9 @@ def test_a_former_answer_refines_the_next_as_in_python(bundle_path: Path, image:
     )
 
 
-def test_the_steps_on_golden_vectors_are_python_s_exactly() -> None:
+def test_the_steps_on_golden_vectors_are_python_s_exactly(backend: str) -> None:
     bundle = Bundle.open(default_bundle_path())
-    native, python = (
-        NativeSteps.from_bundle(bundle.root, "openvino"),
-        Predictor.from_bundle(bundle, "openvino"),
-    )
+    native, python = NativeSteps.from_bundle(bundle.root, backend), Predictor.from_bundle(bundle, backend)
     size = bundle.manifest.image_size
     for name in sorted(name for name in bundle.manifest.files if name.startswith("golden/")):
         golden = np.load(io.BytesIO((bundle.root / name).read_bytes()), allow_pickle=False)
@@ -205,6 +244,8 @@ def test_the_steps_on_golden_vectors_are_python_s_exactly() -> None:
         python.set_image(golden["image"])
         picture = python._current()
         expected = python._engines.mask_decoder({"image_embeddings": picture.image_embeddings, **feeds})
+        np.testing.assert_array_equal(embeddings, picture.image_embeddings)
+        np.testing.assert_array_equal(found["iou_predictions"], expected["iou_predictions"])
         geometry = picture.geometry
         for output in range(4):
             np.testing.assert_array_equal(
@@ -254,11 +295,11 @@ def test_a_bf16_attention_is_python_s_to_the_bit(own_bundle: Path, image: Pixels
     np.testing.assert_array_equal(native.enhance(embeddings), enhanced)
 
 
-def test_without_enhancement_gle_is_left_out(bundle_path: Path, photo: Path) -> None:
+def test_without_enhancement_gle_is_left_out(backend: str, bundle_path: Path, photo: Path) -> None:
     image = np.array(Image.open(photo))
     plain, python = (
-        NativeSteps.from_bundle(bundle_path, enhance=False),
-        Predictor.from_bundle(bundle_path, enhance=False),
+        NativeSteps.from_bundle(bundle_path, backend, enhance=False),
+        Predictor.from_bundle(bundle_path, backend, enhance=False),
     )
     plain.set_image(image)
     python.set_image(image)
@@ -282,7 +323,7 @@ def test_the_command_writes_the_mask_that_python_computes(tmp_path: Path) -> Non
     with Image.open(tmp_path / "mask.png") as picture:
         found = np.array(picture)
     assert set(np.unique(found)) == {0, 255}
-    with Predictor.from_bundle(bundle, "openvino") as python:
+    with Predictor.from_bundle(bundle) as python:
         python.set_image(read_image(PHOTO))
         expected = python.predict(box=box).masks[0]
     # The system's libjpeg may round otherwise than Pillow's.

@@ -70,13 +70,24 @@ GLESAM_API glesam_status glesam_bundle_open(const char* path, glesam_bundle** bu
 GLESAM_API glesam_status glesam_bundle_describe(const glesam_bundle* bundle, glesam_model_info* info);
 GLESAM_API void glesam_bundle_free(glesam_bundle* bundle);
 
+typedef struct glesam_backend_choice {
+    char backend[32]; /* "openvino" */
+    char reason[224]; /* "auto: for bf16 graphs, which onnxruntime cannot compute on a CPU" */
+} glesam_backend_choice;
+
+/* Which backend "auto", or a name, means for a bundle, and why. Fails as glesam_predictor_open would. */
+GLESAM_API glesam_status glesam_bundle_choose_backend(const glesam_bundle* bundle, const char* backend,
+                                                      glesam_backend_choice* choice);
+
 /* ---- the predictor --------------------------------------------------------------------------------------------- */
 
 typedef struct glesam_predictor glesam_predictor;
 
 /*
- * Compile the bundle's graphs. backend: "auto" or "openvino"; enhance 0: plain SAM, without GLE;
- * resize: "longest-side", SAM's own, or "squash-512", the authors' evaluation. The bundle may be freed afterwards.
+ * Compile the bundle's graphs. backend: "auto", or one that was built in: "openvino", "onnxruntime",
+ * "tensorrt"; enhance 0: plain
+ * SAM, without GLE; resize: "longest-side", SAM's own, or "squash-512", the authors' evaluation. The bundle may be
+ * freed afterwards.
  */
 GLESAM_API glesam_status glesam_predictor_open(const glesam_bundle* bundle, const char* backend, int enhance,
                                                const char* resize, glesam_predictor** predictor);

@@ -63,13 +63,14 @@
 
 namespace glesam {
 
-using Point = glesam_point;               ///< x, y
-using Box = glesam_box;                   ///< x0, y0, x1, y1: left, top, right, bottom
-using Geometry = glesam_geometry;         ///< where a picture lies in the model's input
-using Timings = glesam_timings;           ///< milliseconds of each stage the last time it ran
-using PromptFeeds = glesam_prompt_feeds;  ///< the decoder's inputs beside the embeddings
-using Decoded = glesam_decoded;           ///< the decoder's outputs
-using ModelInfo = glesam_model_info;      ///< what bundle.json says; strings live as long as what was asked
+using Point = glesam_point;                   ///< x, y
+using Box = glesam_box;                       ///< x0, y0, x1, y1: left, top, right, bottom
+using Geometry = glesam_geometry;             ///< where a picture lies in the model's input
+using Timings = glesam_timings;               ///< milliseconds of each stage the last time it ran
+using PromptFeeds = glesam_prompt_feeds;      ///< the decoder's inputs beside the embeddings
+using Decoded = glesam_decoded;               ///< the decoder's outputs
+using BackendChoice = glesam_backend_choice;  ///< a backend's name, and why it was chosen
+using ModelInfo = glesam_model_info;          ///< what bundle.json says; strings live as long as what was asked
 
 /// Every error of this library; see glesam_status for the kinds.
 class Error : public std::runtime_error {
@@ -160,6 +161,13 @@ class Bundle {
         ModelInfo info{};
         check(glesam_bundle_describe(handle_.get(), &info));
         return info;
+    }
+
+    /// Which backend "auto", or a name, means for this bundle, and why. Throws where it has none.
+    BackendChoice choose_backend(const std::string& backend = "auto") const {
+        BackendChoice choice{};
+        check(glesam_bundle_choose_backend(handle_.get(), backend.c_str(), &choice));
+        return choice;
     }
 
     const glesam_bundle* handle() const noexcept { return handle_.get(); }
