@@ -218,9 +218,6 @@ def test_a_former_answer_refines_the_next_as_in_python(
 ) -> None:
     native = NativeSteps.from_bundle(bundle_path, backend)
     python = Predictor.from_bundle(bundle_path, backend)
-        NativeSteps.from_bundle(bundle_path, backend),
-        Predictor.from_bundle(bundle_path, backend),
-    )
     native.set_pixels(np.ascontiguousarray(image[..., ::-1]), "bgr")
     python.set_image(image)
     first = native.predict(box=(24, 16, 104, 80)).low_res_masks[0]
