@@ -51,7 +51,7 @@ class NativePredictor:
     ) -> Self:
         """Open a bundle; no path: the shipped default. Arguments are those of Predictor.from_bundle.
 
-        backend: one of the library's, "auto" or "openvino".
+        backend: one that the library was built with, or "auto".
         Raises BundleError, BackendError, also without the library, or ImageError for an unknown `resize`.
         """
         root = path.root if isinstance(path, Bundle) else path or default_bundle_path()
