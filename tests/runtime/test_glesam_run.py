@@ -187,7 +187,9 @@ def test_an_interrupt_leaves_whole_files_and_no_others(bundle_path: Path, tmp_pa
     for path in paths:
         path.symlink_to(photo)
     arguments = [*map(str, paths), *BOX, "--bundle", str(bundle_path), "--out", str(out)]
-    program = "from glesam_runtime.cli.run import main; main()"
+    # A job in a shell's background starts with SIGINT ignored, and Python leaves it so.
+    heard = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)"
+    program = f"{heard}; from glesam_runtime.cli.run import main; main()"
     command = [sys.executable, "-u", "-c", program, *arguments]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         assert process.stdout and process.stdout.readline()
