@@ -43,10 +43,11 @@ _OPEN = {"onnxruntime": _onnxruntime, "openvino": _openvino}
 
 def pick_for_bundle(backend: str, bundle: Bundle) -> tuple[str, str]:
     """As pick_backend, but "auto" is a TensorRT where a GPU answers and the bundle's engines are cached."""
-    if backend == "auto" and cached_engines(bundle.hash):  # else nothing of a GPU is even loaded
+    records = cached_engines(bundle.hash) if backend == "auto" else []
+    if records:  # else nothing of a GPU is even loaded
         from .tensorrt.choice import cached_tensorrt
 
-        found = cached_tensorrt(bundle)
+        found = cached_tensorrt(bundle, records)
         if found is not None:
             return found
     return pick_backend(backend, bundle.manifest.precision)
