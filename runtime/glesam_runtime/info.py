@@ -15,7 +15,7 @@ from .manifest import Graph
 from .parity import GraphParity, MaskParity, Parity
 
 Json = dict[str, object]
-_PACKAGES = {"onnxruntime": ("onnxruntime", "onnxruntime-gpu"), "tensorrt-rtx": ("tensorrt_rtx",)}
+_PACKAGES = {"onnxruntime": ("onnxruntime", "onnxruntime-gpu")}
 """Names for pip of the backends that are called otherwise there, or have several."""
 
 

@@ -15,7 +15,6 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +22,7 @@ from ... import engine_cache
 from ...bundle import Bundle
 from ...engine_cache import ANY_GPU, EngineKey, EngineRecord, Gpu
 from ...errors import BackendError
+from ...machine import installed
 from . import child
 from .child import RTX, Request
 from .layers import check_layers, heavy_layers
@@ -135,7 +135,7 @@ def _built(key: EngineKey, bundle: Bundle, options: BuildOptions, tell: Tell, lo
         layers,
         round(done["seconds"], 2),
         round(done["peak_memory_mib"], 1),
-        _version(),
+        installed(("glesam",)).get("glesam", "source tree"),
     )
 
 
@@ -209,10 +209,3 @@ def _waste_removed(part: Path) -> Iterator[None]:
         yield
     finally:
         part.unlink(missing_ok=True)
-
-
-def _version() -> str:
-    try:
-        return version("glesam")
-    except PackageNotFoundError:
-        return "source tree"
