@@ -28,13 +28,18 @@ bool is_bf16(const std::string& precision) {
 
 bool is_int8(const std::string& precision) { return precision.rfind("int8", 0) == 0; }
 
-Candidate openvino(const std::string& precision, const Names& built) {
+Candidate openvino(const std::string& precision, const Names& built, bool exact_int8) {
     if (!has(built, "openvino")) {
         return {"openvino", false, "it is not in this build; pip install openvino, then -DGLESAM_WITH_OPENVINO=ON"};
     }
     if (is_bf16(precision)) return {"openvino", true, "for bf16 graphs, which onnxruntime cannot compute on a CPU"};
-    if (is_int8(precision)) return {"openvino", true, "for int8 graphs, of which onnxruntime computes much in float"};
+    if (is_int8(precision) && exact_int8) {
+        return {"openvino", true, "for int8 graphs, of which onnxruntime computes much in float"};
+    }
     if (!has(built, "onnxruntime")) return {"openvino", true, "onnxruntime is not in this build"};
+    if (is_int8(precision)) {
+        return {"openvino", false, "this CPU has no VNNI, so it computes int8 graphs in float"};
+    }
     return {"openvino", false, "preferred for bf16 and int8 only"};
 }
 
@@ -44,9 +49,9 @@ Candidate onnxruntime(const std::string& precision, const Names& built) {
     return {"onnxruntime", true, "it is part of this build"};
 }
 
-Choice automatic(const std::string& precision, const Names& built) {
+Choice automatic(const std::string& precision, const Names& built, bool exact_int8) {
     std::vector<std::string> why;
-    for (const Candidate& candidate : {openvino(precision, built), onnxruntime(precision, built)}) {
+    for (const Candidate& candidate : {openvino(precision, built, exact_int8), onnxruntime(precision, built)}) {
         if (candidate.fits) return {candidate.backend, "auto: " + candidate.reason};
         why.push_back(candidate.backend + ": " + candidate.reason);
     }
@@ -66,14 +71,14 @@ Error not_here(const std::string& name, const Names& built) {
 
 }  // namespace
 
-Choice pick_backend(const std::string& backend, const std::string& precision, const Names& built) {
+Choice pick_backend(const std::string& backend, const std::string& precision, const Names& built, bool exact_int8) {
     if (built.empty()) {
         throw backend_error("backend " + repr(backend) +
                             ": this libglesam was built without any; "
                             "install OpenVINO (pip install openvino), ONNX Runtime or TensorRT and build it again with "
                             "-DGLESAM_WITH_OPENVINO=ON or its like");
     }
-    if (backend == "auto") return automatic(precision, built);
+    if (backend == "auto") return automatic(precision, built, exact_int8);
     if (!has(built, backend)) throw not_here(backend, built);
     if (backend == "onnxruntime" && is_bf16(precision)) {
         throw backend_error("backend onnxruntime has no bf16 arithmetic here, and the bundle is " + precision +

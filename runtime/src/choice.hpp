@@ -4,6 +4,8 @@
 #include <string>
 #include <vector>
 
+#include "processor.hpp"
+
 namespace glesam::core {
 
 struct Choice {
@@ -14,7 +16,8 @@ struct Choice {
 /// The backend that `backend`, a name or "auto", means for graphs of `precision`: {"onnxruntime", "as asked"}.
 /// `built`: the names of this build's backends. Throws BackendError for a name that is unknown or not in this build,
 /// and for a backend that cannot compute in `precision`.
-Choice pick_backend(const std::string& backend, const std::string& precision, const std::vector<std::string>& built);
+Choice pick_backend(const std::string& backend, const std::string& precision, const std::vector<std::string>& built,
+                    bool exact_int8 = sums_int8_exactly());
 
 /// Whether ONNX Runtime runs the int8 layers of such a graph in int8, rather than in float.
 /// 1.32 does for MatMul, and only where the rest is fp32: behind fp16 it fuses no Q/DQ.

@@ -7,6 +7,7 @@
 #include <sstream>
 #include <utility>
 
+#include "processor.hpp"
 #include "text.hpp"
 
 namespace glesam::core {
@@ -105,8 +106,11 @@ ov::CompiledModel compile(const std::filesystem::path& path, const std::shared_p
         ov::Core core;
         const auto type = arithmetic(precision, core.get_property(device, ov::device::capabilities));
         if (type == ov::element::bf16) bypass_softmax_casts(*model);
-        return core.compile_model(model, device, ov::hint::performance_mode(ov::hint::PerformanceMode::LATENCY),
-                                  ov::hint::inference_precision(type));
+        ov::AnyMap options = {ov::hint::performance_mode(ov::hint::PerformanceMode::LATENCY),
+                              ov::hint::inference_precision(type)};
+        // Q/DQ as they are, with float layers between them. OpenVINO knows this option without documenting it.
+        if (precision.rfind("int8", 0) == 0 && !sums_int8_exactly()) options.emplace("LP_TRANSFORMS_MODE", "NO");
+        return core.compile_model(model, device, options);
     } catch (const std::exception& error) {
         throw cannot_open(path, library(), reason(error), "openvino");
     }

@@ -15,8 +15,8 @@ using Names = std::vector<std::string>;
 
 const Names both = {"openvino", "onnxruntime"};
 
-bool takes(const char* precision, const Names& built, const char* backend, const char* reason) {
-    const auto choice = pick_backend("auto", precision, built);
+bool takes(const char* precision, const Names& built, const char* backend, const char* reason, bool exact_int8 = true) {
+    const auto choice = pick_backend("auto", precision, built, exact_int8);
     return choice.backend == backend && choice.reason == std::string("auto: ") + reason;
 }
 
@@ -27,6 +27,14 @@ void auto_weighs_the_precision() {
     for (const char* precision : {"int8+fp16", "int8+fp32"}) {
         CHECK(takes(precision, both, "openvino", "for int8 graphs, of which onnxruntime computes much in float"));
     }
+}
+
+void without_vnni_auto_leaves_int8_to_onnxruntime() {
+    for (const char* precision : {"int8+fp16", "int8+fp32"}) {
+        CHECK(takes(precision, both, "onnxruntime", "it is part of this build", false));
+        CHECK(takes(precision, {"openvino"}, "openvino", "onnxruntime is not in this build", false));
+    }
+    CHECK(takes("int8+bf16", both, "openvino", "for bf16 graphs, which onnxruntime cannot compute on a CPU", false));
 }
 
 void auto_takes_what_there_is() {
@@ -57,6 +65,7 @@ void a_name_is_taken_or_refused() {
 int main() {
     return glesam_tests::run_all({
         {"auto weighs the precision", auto_weighs_the_precision},
+        {"without VNNI auto leaves int8 to onnxruntime", without_vnni_auto_leaves_int8_to_onnxruntime},
         {"auto takes what there is", auto_takes_what_there_is},
         {"a name is taken or refused", a_name_is_taken_or_refused},
     });

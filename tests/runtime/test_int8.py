@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import platform
+from collections.abc import Callable
+from itertools import product as every
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import onnx
 import onnxruntime
+import openvino
 import pytest
 from onnx import parser
 
-from glesam_runtime import BackendError
+from glesam_runtime import BackendError, machine
 from glesam_runtime.engines import computes_int8, open_engine, pick_backend
 from glesam_runtime.spec import GraphSpec, TensorSpec
 
@@ -33,6 +37,19 @@ product (float[1,32,64] x) => (float[1,32,64] y)
 }
 """
 
+SUM = """
+<ir_version: 8, opset_import: ["" : 18]>
+sum (float[1,256,8,8] x) => (float[1,4,8,8] y)
+<float one = {1.0}, int8 zero = {0}, int8[4,256,1,1] weight, float[4] ones = {1.0, 1.0, 1.0, 1.0},
+ int8[4] zeros = {0, 0, 0, 0}>
+{
+  steps = QuantizeLinear (x, one, zero)
+  restored = DequantizeLinear (steps, one, zero)
+  w = DequantizeLinear <axis = 0> (weight, ones, zeros)
+  y = Conv (restored, w)
+}
+"""
+
 
 @pytest.fixture
 def product(tmp_path: Path) -> Path:
@@ -50,6 +67,19 @@ def product(tmp_path: Path) -> Path:
     model.graph.initializer.extend(onnx.numpy_helper.from_array(a, name) for name, a in constants.items())
     onnx.save(model, tmp_path / "product.onnx")
     return tmp_path / "product.onnx"
+
+
+@pytest.fixture
+def vnni(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[[bool], None]:
+    """Makes this a machine whose CPU has VNNI, or has not."""
+
+    def set_to(present: bool) -> None:
+        cpuinfo = tmp_path / "cpuinfo"
+        cpuinfo.write_text(f"processor\t: 0\nflags\t\t: fma avx2{' avx512_vnni' if present else ''}\n")
+        monkeypatch.setattr(machine, "CPUINFO", cpuinfo)
+        monkeypatch.setattr(platform, "machine", lambda: "x86_64")
+
+    return set_to
 
 
 @pytest.mark.parametrize("backend", ["onnxruntime", "openvino"])
@@ -82,7 +112,10 @@ def test_onnxruntime_computes_a_product_with_a_bias_in_int8(
 
 
 @pytest.mark.parametrize("precision", ["int8+fp16", "int8+fp32", "int8+bf16"])
-def test_auto_takes_openvino_where_it_is(precision: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_auto_takes_openvino_where_it_is(
+    precision: str, vnni: Callable[[bool], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    vnni(True)
     assert pick_backend("auto", precision)[0] == "openvino"
     monkeypatch.setattr("glesam_runtime.engines.choice.find_spec", lambda _: None)
     if precision.endswith("bf16"):
@@ -97,7 +130,49 @@ def test_onnxruntime_has_no_bf16_beside_int8_either() -> None:
         pick_backend("onnxruntime", "int8+bf16")
 
 
-def test_who_computes_int8_layers_in_int8() -> None:
+def test_without_vnni_openvino_computes_int8_layers_in_float(
+    product: Path, vnni: Callable[[bool], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[dict[str, str]] = []
+
+    class Core(openvino.Core):
+        def compile_model(self, model: Any, device: str, options: dict[str, str]) -> Any:  # noqa: ANN401
+            asked.append(options)
+            return super().compile_model(model, device, options)
+
+    monkeypatch.setattr(openvino, "Core", Core)
+    vnni(False)
+    assert pick_backend("auto", "int8+fp16") == ("onnxruntime", "auto: it is part of every installation")
+    assert pick_backend("auto", "int8+bf16")[0] == "openvino"
+    assert not computes_int8("openvino", "int8+fp16")
+    assert computes_int8("openvino:gpu", "int8+fp16")
+    assert computes_int8("onnxruntime", "int8+fp32")
+    open_engine("openvino", product, SPEC, "int8+fp32").close()
+    open_engine("openvino", product, SPEC, "fp32").close()
+    vnni(True)
+    open_engine("openvino", product, SPEC, "int8+fp32").close()
+    assert [options.get("LP_TRANSFORMS_MODE") for options in asked] == ["NO", None, None]
+
+
+def test_sums_of_the_largest_products_do_not_saturate(tmp_path: Path) -> None:
+    """They would in 16 bits, in which a CPU without VNNI adds them."""
+    size = 256
+    spec = GraphSpec(
+        "sum", (TensorSpec("x", "float32", (1, size, 8, 8)),), (TensorSpec("y", "float32", (1, 4, 8, 8)),)
+    )
+    model = parser.parse_model(SUM)
+    model.graph.initializer.append(
+        onnx.numpy_helper.from_array(np.full((4, size, 1, 1), 127, np.int8), "weight")
+    )
+    onnx.save(model, tmp_path / "sum.onnx")
+    x = np.full((1, size, 8, 8), 127, np.float32)
+    for backend, precision in every(("onnxruntime", "openvino"), ("int8+fp32", "int8+fp16")):
+        found = open_engine(backend, tmp_path / "sum.onnx", spec, precision)({"x": x})["y"]
+        np.testing.assert_allclose(found, size * 127 * 127, rtol=1e-6, err_msg=f"{backend} {precision}")
+
+
+def test_who_computes_int8_layers_in_int8(vnni: Callable[[bool], None]) -> None:
+    vnni(True)
     assert computes_int8("openvino", "int8+fp16")
     assert computes_int8("onnxruntime", "int8+fp32")
     assert not computes_int8("onnxruntime", "int8+fp16")

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 
 from ..errors import BackendError
+from ..machine import sums_int8_exactly
 from ..spec import GraphSpec
 
 INT8 = "int8"
@@ -84,10 +85,13 @@ def computes_int8(backend: str, precision: str) -> bool:
     """Whether a backend runs the int8 layers of such a graph in int8, rather than in float.
 
     ONNX Runtime 1.32 does on a CPU for MatMul, and only where the rest is fp32: behind fp16 it fuses no Q/DQ.
+    OpenVINO does, but for a CPU that cannot sum int8 products exactly.
     """
     name, device, _ = split_backend(backend)
-    on_cpu = name == "onnxruntime" and device in ("", "cpu")
-    return precision.startswith(INT8) and (name == "openvino" or (on_cpu and precision == "int8+fp32"))
+    on_cpu = device in ("", "cpu")
+    if name == "openvino":
+        return precision.startswith(INT8) and (not on_cpu or sums_int8_exactly())
+    return name == "onnxruntime" and on_cpu and precision == "int8+fp32"
 
 
 def _automatic(precision: str) -> tuple[str, str]:
@@ -120,6 +124,8 @@ def _openvino(precision: str) -> Candidate:
         return Candidate("openvino", False, f"openvino is not installed; {INSTALL['openvino']}")
     if precision.endswith("bf16"):
         return Candidate("openvino", True, "for bf16 graphs, which onnxruntime cannot compute on a CPU")
+    if precision.startswith(INT8) and not sums_int8_exactly():
+        return Candidate("openvino", False, "this CPU has no VNNI, so it computes int8 graphs in float")
     if precision.startswith(INT8):
         return Candidate("openvino", True, "for int8 graphs, of which onnxruntime computes much in float")
     return Candidate("openvino", False, "preferred for bf16 and int8 only")
