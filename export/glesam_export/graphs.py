@@ -13,10 +13,10 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from glesam.config import EMBEDDING_CHANNELS, EMBEDDING_STRIDE
 from glesam.model import GleSam
-from glesam.sam import decode
 from glesam.sam_modules import LayerNorm2d
 from glesam_export.chunked_attention import chunked_self_attention
 from glesam_export.folds import FoldReport, fold_all
+from glesam_export.static_decoder import StaticDecoder
 from glesam_export.static_encoder import static_encoder
 from glesam_export.static_gle import StaticGle, shared_copy
 
@@ -56,11 +56,11 @@ class GleGraph(nn.Module):
 
 
 class MaskDecoderGraph(nn.Module):
-    def __init__(self, prompt_encoder: nn.Module, mask_decoder: nn.Module, refinements: int) -> None:
+    def __init__(
+        self, prompt_encoder: nn.Module, mask_decoder: nn.Module, cells: int, refinements: int
+    ) -> None:
         super().__init__()
-        self.refinements = refinements
-        self.prompt_encoder = for_export(prompt_encoder)
-        self.mask_decoder = for_export(mask_decoder)
+        self.decoder = StaticDecoder(for_export(prompt_encoder), for_export(mask_decoder), cells, refinements)
 
     def forward(
         self,
@@ -70,16 +70,10 @@ class MaskDecoderGraph(nn.Module):
         mask_input: Tensor,
         has_mask_input: Tensor,
     ) -> tuple[Tensor, Tensor]:
-        return decode(
-            self.prompt_encoder,
-            self.mask_decoder,
-            image_embeddings,
-            point_coords,
-            point_labels,
-            mask_input,
-            has_mask_input,
-            self.refinements,
+        answer: tuple[Tensor, Tensor] = self.decoder(
+            image_embeddings, point_coords, point_labels, mask_input, has_mask_input
         )
+        return answer
 
 
 class NativeLayerNorm2d(nn.Module):
@@ -144,7 +138,9 @@ def graphs(model: GleSam) -> Iterator[Graph]:
     n, p = EXAMPLE_PROMPTS, EXAMPLE_POINTS
     yield Graph(
         "mask_decoder",
-        MaskDecoderGraph(model.prompt_encoder, model.mask_decoder, model.config.sam.refinements).eval(),
+        MaskDecoderGraph(
+            model.prompt_encoder, model.mask_decoder, cells, model.config.sam.refinements
+        ).eval(),
         {
             "image_embeddings": image_embeddings,
             "point_coords": torch.zeros(n, p, 2),

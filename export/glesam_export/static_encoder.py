@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from torch.nn.functional import pad
 
 from glesam.sam_modules import ViTBlock, relative_positions
-from glesam_export.static_gle import shared_copy
+from glesam_export.static_gle import constant, shared_copy
 
 
 def static_encoder(image_encoder: nn.Module, cells: int) -> nn.Module:
@@ -57,10 +57,10 @@ class StaticBlock(nn.Module):
             weight, bias = attention.qkv.weight.clone(), attention.qkv.bias.clone()
             for of_queries in (weight[: len(weight) // 3], bias[: len(bias) // 3]):
                 of_queries *= attention.scale
-            self.qkv_weight, self.qkv_bias = _constant(weight.T), _constant(bias)
+            self.qkv_weight, self.qkv_bias = constant(weight.T), constant(bias)
             for axis in ("h", "w"):
                 table = relative_positions(self.side, self.side, getattr(attention, f"rel_pos_{axis}"))
-                setattr(self, f"rel_{axis}", _constant((table / attention.scale).transpose(1, 2)))
+                setattr(self, f"rel_{axis}", constant((table / attention.scale).transpose(1, 2)))
 
     def forward(self, x: Tensor) -> Tensor:
         qkv = self._windows(self.norm1(x) @ self.qkv_weight) + self.qkv_bias
@@ -95,7 +95,3 @@ class StaticBlock(nn.Module):
         count, side, cells = self.count, self.side, self.cells
         x = x.reshape(-1, count, count, side, side, x.shape[-1]).transpose(2, 3)
         return x.reshape(-1, count * side, count * side, x.shape[-1])[:, :cells, :cells]
-
-
-def _constant(tensor: Tensor) -> nn.Parameter:
-    return nn.Parameter(tensor.contiguous(), requires_grad=False)

@@ -29,6 +29,11 @@ def shared_copy(module: ModuleT) -> ModuleT:
     return copy.deepcopy(module, {id(tensor): tensor for tensor in tensors})
 
 
+def constant(tensor: Tensor) -> nn.Parameter:
+    """A weight of a graph, worked out from a model's."""
+    return nn.Parameter(tensor.detach().contiguous(), requires_grad=False)
+
+
 class StaticUNet(nn.Module):
     """diffusers' U-Net for one timestep and one text context: [B, 256, h, w] -> [B, 256, h, w].
 

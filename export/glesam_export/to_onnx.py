@@ -62,6 +62,7 @@ def onnx_from_graph(graph: Graph, opset: int = OPSETS[0]) -> ir.Model:
         assert program is not None
         model = program.model
         _name_nodes(model.graph)
+        order_gelus(model.graph)
         ClearMetadataAndDocStringPass()(model)  # stack traces, with the paths of this machine
     except Exception as error:  # the exporter raises whatever its parts raise
         raise ConversionError(f"{graph.name}: export to ONNX failed: {error}") from error
@@ -97,6 +98,38 @@ def _name_nodes(graph: ir.Graph) -> None:
         name = f"{scopes[-2]}/{node.op_type}"
         node.name = f"{name}_{seen[name]}" if seen[name] else name
         seen[name] += 1
+
+
+def order_gelus(graph: ir.Graph) -> None:
+    """x (0.5 (1 + erf)), as torch exports GELU, becomes 0.5 (x (1 + erf)): the same bits.
+
+    ONNX Runtime knows only this order, and then runs five operators as one.
+    """
+    for inner in graph:
+        if inner.op_type != "Mul" or not _is_half(inner.inputs[0]) or not _is_one_plus_erf(inner.inputs[1]):
+            continue
+        half, uses = inner.inputs[0], list(inner.outputs[0].uses())
+        if len(uses) == 1 and uses[0].node.op_type == "Mul":
+            outer, position = uses[0].node, 1 - uses[0].idx
+            inner.replace_input_with(0, outer.inputs[position])
+            outer.replace_input_with(position, half)
+
+
+def _is_half(value: ir.Value | None) -> bool:
+    constant = value.const_value if value is not None else None
+    return constant is not None and constant.size == 1 and constant.numpy().item() == 0.5
+
+
+def _is_one_plus_erf(value: ir.Value | None) -> bool:
+    node = value.producer() if value is not None else None
+    return (
+        node is not None
+        and node.op_type == "Add"
+        and any(
+            term is not None and (before := term.producer()) is not None and before.op_type == "Erf"
+            for term in node.inputs
+        )
+    )
 
 
 def _dynamic_names(graph: Graph) -> set[str]:

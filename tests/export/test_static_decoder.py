@@ -1,0 +1,111 @@
+"""The mask decoder that is exported computes what `glesam.sam.decode` computes, in float64."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from glesam.config import (
+    BACKGROUND,
+    BOX_BOTTOM_RIGHT,
+    BOX_TOP_LEFT,
+    FOREGROUND,
+    PAD,
+    SamConfig,
+    nano,
+    tiny,
+)
+from glesam.sam import build_mask_decoder, build_prompt_encoder, decode
+from glesam_export.graphs import MaskDecoderGraph
+
+CELLS, SIDE = 4, 16
+PROMPTS = {
+    "box": [(3.0, 5.0, BOX_TOP_LEFT), (50.0, 41.0, BOX_BOTTOM_RIGHT)],
+    "points": [(20.0, 30.0, FOREGROUND), (60.0, 2.0, BACKGROUND), (0.0, 0.0, PAD)],
+    "box and points": [
+        (3.0, 5.0, BOX_TOP_LEFT),
+        (50.0, 41.0, BOX_BOTTOM_RIGHT),
+        *[(9.0 + i, 8.0 + i, FOREGROUND) for i in range(10)],
+    ],
+}
+"""(x, y, label) of each point; with the last there are more tokens than channels a head."""
+
+
+def config(guided: bool, refinements: int) -> SamConfig:
+    return replace(tiny().sam, guided=guided, refinements=refinements)
+
+
+def parts(sam: SamConfig) -> tuple[Any, Any]:
+    """Prompt encoder and mask decoder with random weights: nothing that starts at zero or one stays there."""
+    torch.manual_seed(0)
+    built = build_prompt_encoder(sam), build_mask_decoder(sam)
+    with torch.no_grad():
+        for part in built:
+            part.double().eval().requires_grad_(False)
+            for name, parameter in part.named_parameters():
+                if parameter.ndim == 1 or "guide" in name:
+                    parameter.add_(0.2 * torch.randn_like(parameter))
+            for module in part.modules():
+                if isinstance(module, nn.BatchNorm2d):
+                    module.running_mean.normal_(std=0.1)
+                    module.running_var.uniform_(0.5, 2)
+        # SAM makes the cells' places in float32, whatever its weights are.
+        places = torch.stack(torch.meshgrid(2 * [(torch.arange(CELLS) + 0.5) / CELLS], indexing="xy"), dim=-1)
+        encoding = built[0].pe_layer._pe_encoding(places.double()).permute(2, 0, 1)
+        built[0].pe_layer.forward = lambda size: encoding
+    return built
+
+
+def feeds(kind: str, prompts: int, has_mask: list[float]) -> dict[str, Tensor]:
+    """Each prompt a few pixels from the one before it."""
+    points = torch.tensor(PROMPTS[kind], dtype=torch.float64)
+    shift = 2.0 * torch.arange(prompts, dtype=torch.float64).reshape(-1, 1, 1)
+    return {
+        "image_embeddings": torch.randn(1, 256, CELLS, CELLS, dtype=torch.float64),
+        "point_coords": points[None, :, :2] + shift,
+        "point_labels": points[:, 2].to(torch.int32).expand(prompts, -1),
+        "mask_input": 4 * torch.randn(prompts, 1, SIDE, SIDE, dtype=torch.float64),
+        "has_mask_input": torch.tensor(has_mask, dtype=torch.float64),
+    }
+
+
+@pytest.mark.parametrize("kind", PROMPTS)
+@pytest.mark.parametrize("has_mask", [[0.0], [1.0], [0.0, 1.0, 0.0]])
+@pytest.mark.parametrize(("guided", "refinements"), [(False, 0), (False, 1), (True, 0), (True, 1), (True, 2)])
+@torch.no_grad()
+def test_it_is_exact(guided: bool, refinements: int, has_mask: list[float], kind: str) -> None:
+    prompt_encoder, mask_decoder = parts(config(guided, refinements))
+    given = feeds(kind, len(has_mask), has_mask)
+    expected = decode(prompt_encoder, mask_decoder, **given, refinements=refinements)
+    found = MaskDecoderGraph(prompt_encoder, mask_decoder, CELLS, refinements).eval()(**given)
+    for one, other in zip(found, expected, strict=True):
+        assert one.shape == other.shape
+        assert float((one - other).abs().max() / other.abs().max()) < 1e-11
+
+
+@pytest.mark.parametrize("part", ["v_proj.bias", "q_proj.bias", "out_proj.bias", "detail.2.bias"])
+@torch.no_grad()
+def test_biases_matter_to_this_test(part: str) -> None:
+    """All but the keys': softmax ignores what moves all scores of a query alike."""
+    prompt_encoder, mask_decoder = parts(config(True, 0))
+    given = feeds("box", 1, [0.0])
+    before, _ = decode(prompt_encoder, mask_decoder, **given)
+    for name, parameter in mask_decoder.named_parameters():
+        if name.endswith(part) and "self_attn" not in name:
+            parameter.zero_()
+    after, _ = decode(prompt_encoder, mask_decoder, **given)
+    assert float((after - before).abs().max()) > 1e-6
+
+
+def test_the_callers_decoder_is_not_changed_and_weights_are_stored_once() -> None:
+    sam = nano().sam
+    prompt_encoder, mask_decoder = build_prompt_encoder(sam), build_mask_decoder(sam)
+    before = {name: tensor.clone() for name, tensor in mask_decoder.state_dict().items()}
+    graph = MaskDecoderGraph(prompt_encoder, mask_decoder, sam.image_size // 16, sam.refinements)
+    assert all(torch.equal(tensor, before[name]) for name, tensor in mask_decoder.state_dict().items())
+    largest = max(mask_decoder.parameters(), key=Tensor.numel)
+    assert any(parameter is largest for parameter in graph.parameters())
