@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import copy
 import os
 import shutil
 import tempfile
+from dataclasses import replace
 from importlib.resources import files
 from pathlib import Path
 
@@ -105,6 +107,12 @@ class GleSam(nn.Module):
         """One normalized image [1, 3, S, S] and N prompts -> low_res_masks, iou_predictions."""
         embeddings = self.enhance(self.encode(image))
         return self.decode(embeddings, point_coords, point_labels, mask_input, has_mask_input)
+
+    def with_refinements(self, refinements: int) -> GleSam:
+        """This model, sharing everything, but its decoder is asked again so often (see `SamConfig`)."""
+        other = copy.copy(self)
+        other.config = replace(self.config, sam=replace(self.config.sam, refinements=refinements))
+        return other
 
     def save_pretrained(self, folder: str | Path, dtype: torch.dtype = torch.float32) -> None:
         """Writes `config.json` and `model.safetensors`.

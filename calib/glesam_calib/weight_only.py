@@ -83,4 +83,7 @@ def _output_axis(node: ir.Node, position: int) -> int | None:
         return None
     if node.op_type == "Gemm":
         return 0 if integer_of(node, "transB", 0) else 1
-    return {"Conv": 0, "ConvTranspose": 1, "MatMul": 1}.get(node.op_type)
+    if node.op_type == "MatMul":
+        weight = node.inputs[1]
+        return len(weight.shape) - 1 if weight is not None and weight.shape is not None else None
+    return {"Conv": 0, "ConvTranspose": 1}.get(node.op_type)

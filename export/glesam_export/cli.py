@@ -54,6 +54,16 @@ def export(
         int | None,
         typer.Option(metavar="N", help="ONNX opset, 18 to 20. Default: 18 (int8 with fp16: 19)."),
     ] = None,
+    refinements: Annotated[
+        int | None,
+        typer.Option(
+            metavar="N",
+            min=0,
+            help="How often the decoder is asked again with its own mask as input. "
+            "Default: the model's own. 0 halves the time of nano's prompts, at some cost (docs/backends.md).",
+            show_default=False,
+        ),
+    ] = None,
     triton: Annotated[
         Path | None,
         typer.Option(metavar="DIR", help="Also a model repository for Triton (docs/triton.md)."),
@@ -125,6 +135,8 @@ def export(
         else:
             model, made_from = official.load(), official.files()
             name = model.config.name
+        if refinements is not None:
+            model = model.with_refinements(refinements)
         target = out or Path(f"glesam-{name}-{precision}")
         if triton:
             _check_triton(precision if precision != INT8 else high_precision, triton, target)

@@ -3,12 +3,20 @@
 from __future__ import annotations
 
 import numpy as np
+import onnx
 import onnx_ir as ir
 import pytest
+from onnx import parser
 from small_graph import constants, relative_error, run, small_graph, tokens
 
 from glesam_calib import weight_only
 from glesam_calib.weight_only import store_weights_in_int8
+
+BY_HEADS = """
+<ir_version: 8, opset_import: ["" : 18]>
+product (float[1,4,3,8] x) => (float[1,4,3,16] y) <float[4,8,16] weight>
+{ y = MatMul (x, weight) }
+"""
 
 
 def test_weights_are_int8_and_activations_are_not_touched(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -56,3 +64,15 @@ def test_a_linear_layers_transposed_weight_has_a_scale_per_output(monkeypatch: p
     assert relative_error(run(model, tokens(1))[0], expected) < 0.01
     # With a Transpose behind DequantizeLinear the builder of TensorRT for RTX 1.7.1 crashes.
     assert "Transpose" not in {use.node.op_type for use in _dequantized(model)}
+
+
+def test_a_product_by_heads_has_a_scale_per_output(monkeypatch: pytest.MonkeyPatch) -> None:
+    """[heads, inputs, outputs], as the decoder's attentions have them."""
+    monkeypatch.setattr(weight_only, "LEAST_SIZE", 256)
+    model = parser.parse_model(BY_HEADS)
+    array = np.random.default_rng(0).normal(size=(4, 8, 16)).astype(np.float32)
+    model.graph.initializer.append(onnx.numpy_helper.from_array(array, "weight"))
+    converted = ir.from_proto(model)
+    assert store_weights_in_int8(converted.graph, np.float32) == 1
+    scales = constants(converted)["weight_scale"]
+    np.testing.assert_allclose(scales, np.abs(array).max((0, 1), keepdims=True) / 127, rtol=1e-6)

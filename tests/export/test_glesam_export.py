@@ -201,3 +201,18 @@ def test_official_files_become_the_model_and_its_provenance(
     assert result.exit_code == 0, result.output
     assert asked == [OfficialFiles(*map(Path, OFFICIAL.values()), timestep=7)]
     assert (tmp_path / "glesam-tiny-sd15-fp32").is_dir()
+
+
+@pytest.mark.parametrize(("options", "expected"), [([], 0), (["--refinements", "2"], 2)])
+def test_the_decoder_is_exported_as_often_as_asked(
+    options: list[str], expected: int, own_checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[int] = []
+
+    def export_bundle(model: GleSam, _: object, out: Path, *__: object) -> None:
+        asked.append(model.config.sam.refinements)
+        out.mkdir()
+
+    monkeypatch.setattr(pipeline, "export_bundle", export_bundle)
+    done = CliRunner().invoke(app, [str(own_checkpoint), "--out", str(tmp_path / "bundle"), *options])
+    assert (done.exit_code, asked) == (0, [expected]), done.output

@@ -7,11 +7,14 @@ from pathlib import Path
 import numpy as np
 import onnx
 import onnx_ir as ir
+import onnxruntime  # noqa: TID251 - what it makes of a graph
 import pytest
 import torch
 from onnx import TensorProto
+from onnx.reference import ReferenceEvaluator
 
 from glesam.model import GleSam
+from glesam_export import to_onnx
 from glesam_export.errors import ConversionError
 from glesam_export.graphs import Graph, graphs
 from glesam_export.to_onnx import OPERATORS, onnx_from_graph, save_onnx
@@ -163,3 +166,23 @@ def test_a_graph_that_was_made_of_one_with_external_weights_stands_alone(
     expected = onnx.load(fp32_bundle / "gle.onnx").graph.initializer
     found = {i.name: onnx.numpy_helper.to_array(i) for i in onnx.load(target).graph.initializer}
     assert all((found[i.name] == onnx.numpy_helper.to_array(i)).all() for i in expected)
+
+
+def test_onnxruntime_runs_a_gelu_as_one_operator(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    x = torch.linspace(-6, 6, 4096).reshape(1, 64, 64)
+    graph = Graph("gelu", torch.nn.GELU(), {"input": x}, ("y",), {})
+    optimized = {}
+    for name, order in (("ordered", to_onnx.order_gelus), ("torch's", lambda _: None)):
+        monkeypatch.setattr(to_onnx, "order_gelus", order)
+        save_onnx(onnx_from_graph(graph), tmp_path / f"{name}.onnx")
+        options = onnxruntime.SessionOptions()
+        options.optimized_model_filepath = str(tmp_path / "optimized.onnx")
+        options.log_severity_level = 3
+        onnxruntime.InferenceSession(tmp_path / f"{name}.onnx", options)
+        optimized[name] = ops(onnx.load(tmp_path / "optimized.onnx"))
+    assert optimized == {"ordered": {"Gelu"}, "torch's": {"Div", "Erf", "Add", "Mul"}}
+    answers = [
+        ReferenceEvaluator(onnx.load(tmp_path / f"{name}.onnx")).run(None, {"input": x.numpy()})[0]
+        for name in optimized
+    ]
+    np.testing.assert_array_equal(*answers)

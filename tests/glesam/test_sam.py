@@ -199,3 +199,11 @@ def test_heads_that_weight_decay_has_worn_down_are_dead(exact: GleSam) -> None:
         mlps[3].layers[2].weight.zero_()
         mlps[2].layers[0].weight.mul_(0.1)
     assert dead_mask_heads(decoder) == (1, 3)
+
+
+def test_a_model_can_be_asked_again_more_often_without_a_second_set_of_weights(exact: GleSam) -> None:
+    other = exact.with_refinements(2)
+    assert (other.config.sam.refinements, exact.config.sam.refinements) == (2, 0)
+    assert all(a is b for a, b in zip(other.parameters(), exact.parameters(), strict=True))
+    with pytest.raises(ValueError, match="refinements -1: expected a whole number from 0"):
+        exact.with_refinements(-1)

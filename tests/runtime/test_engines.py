@@ -12,8 +12,10 @@ from typing import Any
 
 import numpy as np
 import onnx
+import onnxruntime
 import pytest
 from fake_tensorrt import plan_of
+from onnx import parser
 from tiny_bundle import IMAGE_SIZE
 
 from glesam_runtime import BackendError
@@ -45,6 +47,14 @@ def opener(backend: str, request: pytest.FixtureRequest) -> OpenGraph:
         return partial(open_engine, backend)
     library = request.getfixturevalue("tensorrt")._library
     return lambda path, spec: TensorRtEngine.from_plan(library, plan_of(path), spec, path)
+
+
+NORMED_SUM = """
+<ir_version: 8, opset_import: ["" : 18]>
+sum (float[1,8,64] a, float[1,8,64] b) => (float[1,8,64] y) <float[64] weight, float[64] bias>
+{ s = Add (a, b)
+  y = LayerNormalization (s, weight, bias) }
+"""
 
 
 @pytest.fixture(params=[*ONNX_BACKENDS, "tensorrt"])
@@ -233,3 +243,25 @@ def test_auto_without_openvino_says_what_a_bf16_bundle_needs(monkeypatch: pytest
     monkeypatch.setitem(sys.modules, "openvino", None)
     with pytest.raises(BackendError, match=r"openvino is not installed; pip install 'glesam\[openvino\]'"):
         pick_backend("auto", "bf16")
+
+
+def test_onnxruntime_leaves_a_sum_and_its_norm_apart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its own fusion of the two takes five times as long."""
+    model = parser.parse_model(NORMED_SUM)
+    for name in ("weight", "bias"):
+        model.graph.initializer.append(onnx.numpy_helper.from_array(np.ones(64, np.float32), name))
+    onnx.save(model, tmp_path / "sum.onnx")
+    real = onnxruntime.InferenceSession
+
+    def session(path: Path, options: Any, **more: Any) -> Any:  # noqa: ANN401 - a foreign signature
+        options.optimized_model_filepath = str(tmp_path / "optimized.onnx")
+        return real(path, options, **more)
+
+    monkeypatch.setattr(onnxruntime, "InferenceSession", session)
+    shape = (1, 8, 64)
+    tensors = [TensorSpec(name, "float32", shape) for name in "aby"]
+    open_engine(
+        "onnxruntime", tmp_path / "sum.onnx", GraphSpec("sum", tuple(tensors[:2]), (tensors[2],)), "fp32"
+    )
+    kinds = {node.op_type for node in onnx.load(tmp_path / "optimized.onnx").graph.node}
+    assert kinds == {"Add", "LayerNormalization"}
