@@ -129,9 +129,10 @@ class FakeMemory : public DeviceMemory {
 
     Tensor copy(void* target, const Tensor& source) override {
         device_->wait_for(source.stream);
+        std::uint8_t* bytes = device_->bytes_at(target, source.bytes());
+        std::memset(bytes, 0xff, source.bytes());  // what a copy that fails leaves
         device_->did("copy");
-        std::memcpy(device_->bytes_at(target, source.bytes()), device_->bytes_at(source.data, source.bytes()),
-                    source.bytes());
+        std::memcpy(bytes, device_->bytes_at(source.data, source.bytes()), source.bytes());
         return {target, source.shape, true, this};
     }
 
