@@ -1,4 +1,4 @@
-// The library's border: the steps one by one.
+// The library's border: preprocessed pictures, and the steps one by one.
 #include <algorithm>
 #include <string>
 

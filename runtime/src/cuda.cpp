@@ -110,11 +110,10 @@ void CudaMemory::check(const char* name, const void* data) const {
     }
 }
 
-// Whoever owns a source may have given mapped host memory, which a GPU reaches as well: CUDA knows which it is.
 Tensor CudaMemory::copy(void* target, const Tensor& source) {
     use_device(device_);
     stream_.follow(source.stream);
-    stream_.copy(target, source.data, source.bytes(), cudaMemcpyDefault);
+    stream_.copy(target, source.data, source.bytes(), cudaMemcpyDefault);  // a caller's may be mapped host memory
     stream_.synchronize();
     return {target, source.shape, true, stream_.handle()};
 }

@@ -79,7 +79,7 @@ void Predictor::encode_picture(const Tensor& input, const glesam_geometry& geome
 
 /// A copy, 0.1 ms on the host: a later picture that fails half-way leaves this one in place.
 void Predictor::keep(const Tensor& embeddings) {
-    if (embeddings.on_device) {
+    if (device_) {
         image_embeddings_ = device_->kept(embeddings);
         return;
     }

@@ -132,7 +132,38 @@ typedef struct glesam_image_view {
  */
 GLESAM_API glesam_status glesam_set_image(glesam_predictor* predictor, const glesam_image_view* image);
 
-/* Pixels of the picture given to glesam_set_image; (0, 0) is the outer corner of the top left pixel. */
+/* Where the original picture lies in the S x S input: at the top left, resized_* large. Sizes in pixels. */
+typedef struct glesam_geometry {
+    int32_t original_height;
+    int32_t original_width;
+    int32_t resized_height;
+    int32_t resized_width;
+    int32_t image_size;
+    int32_t direct_masks; /* masks go from S/4 straight to the original size, not through S as SAM does */
+} glesam_geometry;
+
+/* Where a picture of this size, in pixels, lies in the input: for a program that makes the input itself. */
+GLESAM_API glesam_status glesam_geometry_of(const glesam_predictor* predictor, int32_t height, int32_t width,
+                                            glesam_geometry* geometry);
+
+/* A preprocessed picture, as glesam_preprocess makes it, in the caller's memory. Read during the call, never kept. */
+typedef struct glesam_tensor_view {
+    const float* data;  /* [1, 3, S, S] */
+    int32_t image_size; /* S, pixels */
+    int32_t memory;     /* a glesam_memory: where `data` points to */
+    void* stream;       /* as in glesam_image_view */
+} glesam_tensor_view;
+
+/*
+ * Encode and enhance a picture that is preprocessed: glesam_set_image without its resizing, and with its guarantee.
+ * In device memory `input` is taken where it is; where that is no multiple of 256 bytes it is copied once, on the
+ * device. It must hold the picture resized to the geometry's resized_* (bilinear, with antialiasing), minus pixel_mean,
+ * divided by pixel_std, at the top left, and zeros elsewhere.
+ */
+GLESAM_API glesam_status glesam_set_tensor(glesam_predictor* predictor, const glesam_tensor_view* input,
+                                           const glesam_geometry* geometry);
+
+/* Pixels of the picture that was set; (0, 0) is the outer corner of the top left pixel. */
 typedef struct glesam_point {
     double x;
     double y;
@@ -159,7 +190,7 @@ typedef struct glesam_prompt {
 
 /*
  * N prompts' masks, C candidates each: C is 3 with multimask (part, object, whole), else 1.
- * The memory is the predictor's, valid until its next call of glesam_predict, glesam_set_image or *_free.
+ * The memory is the predictor's, valid until its next call that predicts or sets a picture, or *_free.
  */
 typedef struct glesam_prediction {
     const uint8_t* masks;         /* [N, C, height, width] of the picture: 1 inside, 0 outside */
@@ -214,36 +245,7 @@ GLESAM_API glesam_status glesam_get_timings(const glesam_predictor* predictor, g
 
 /* ---- the steps, one by one ------------------------------------------------------------------------------------- */
 
-/* Where the original picture lies in the S x S input: at the top left, resized_* large. Sizes in pixels. */
-typedef struct glesam_geometry {
-    int32_t original_height;
-    int32_t original_width;
-    int32_t resized_height;
-    int32_t resized_width;
-    int32_t image_size;
-    int32_t direct_masks; /* masks go from S/4 straight to the original size, not through S as SAM does */
-} glesam_geometry;
-
-/* Where a picture of this size, in pixels, lies in the input: for a program that makes the input itself. */
-GLESAM_API glesam_status glesam_geometry_of(const glesam_predictor* predictor, int32_t height, int32_t width,
-                                            glesam_geometry* geometry);
-
-/* A preprocessed picture, as glesam_preprocess makes it, in the caller's memory. Read during the call, never kept. */
-typedef struct glesam_tensor_view {
-    const float* data;  /* [1, 3, S, S] */
-    int32_t image_size; /* S, pixels */
-    int32_t memory;     /* a glesam_memory: where `data` points to */
-    void* stream;       /* as in glesam_image_view */
-} glesam_tensor_view;
-
-/*
- * Encode and enhance a picture that is preprocessed: glesam_set_image without its resizing, and with its guarantee.
- * In device memory `input` is taken where it is; where that is no multiple of 256 bytes it is copied once, on the
- * device. It must hold the picture resized to the geometry's resized_* (bilinear, with antialiasing), minus pixel_mean,
- * divided by pixel_std, at the top left, and zeros elsewhere.
- */
-GLESAM_API glesam_status glesam_set_tensor(glesam_predictor* predictor, const glesam_tensor_view* input,
-                                           const glesam_geometry* geometry);
+/* They take and give host memory, but for the pixels of a view, and leave the picture that was set alone. */
 
 /* The decoder's inputs beside the embeddings; memory of the predictor or of the caller. */
 typedef struct glesam_prompt_feeds {
@@ -261,8 +263,6 @@ typedef struct glesam_decoded {
     const float* iou_predictions; /* [N, 4] */
     int32_t num_prompts;
 } glesam_decoded;
-
-/* The steps take and give host memory, but for a picture's pixels. */
 
 /* Picture -> input [3, S, S], resized, normalised, padded with zeros. Touches no picture that was set. */
 GLESAM_API glesam_status glesam_preprocess(glesam_predictor* predictor, const glesam_image_view* image, float* input,
