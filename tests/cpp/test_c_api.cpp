@@ -86,6 +86,19 @@ void an_error_of_cpp_has_the_status_of_c() {
 #endif
 }
 
+void a_device_prediction_finds_its_candidates() {
+    const std::vector<float> logits(std::size_t{2} * 4 * 256);
+    const std::vector<float> scores(std::size_t{2} * 4);
+    glesam::DevicePrediction found{};
+    found.low_res_masks = logits.data() + 256;  // without output 0 of each prompt's four
+    found.iou_predictions = scores.data() + 1;
+    found.prompt_stride = 4;
+    found.low_res_size = 16;
+    CHECK(found.logits() == logits.data() + 256);
+    CHECK(found.logits(1, 2) == logits.data() + std::ptrdiff_t{7} * 256);
+    CHECK(found.score(1, 2) == scores.data() + 7);
+}
+
 #ifdef GLESAM_HAS_CPU_BACKEND
 void predict_needs_a_picture_and_sound_prompts() {
     auto predictor = glesam::Predictor::from_bundle(GLESAM_NANO);
@@ -205,6 +218,7 @@ int main() {
         {"an endless message is cut", an_endless_message_is_cut},
         {"a bundle describes itself", a_bundle_describes_itself},
         {"an error of C++ has the status of C", an_error_of_cpp_has_the_status_of_c},
+        {"a device prediction finds its candidates", a_device_prediction_finds_its_candidates},
 #ifdef GLESAM_HAS_CPU_BACKEND
         {"predict needs a picture and sound prompts", predict_needs_a_picture_and_sound_prompts},
         {"the essay of the header is true", the_essay_of_the_header_is_true},
