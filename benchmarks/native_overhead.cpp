@@ -56,7 +56,7 @@ double median(std::vector<double> values) {
 
 void measure(Predictor& predictor, int width, int height) {
     const std::vector<std::uint8_t> pixels(static_cast<std::size_t>(width) * static_cast<std::size_t>(height) * 3, 90);
-    predictor.set_image({pixels.data(), width, height, 0, GLESAM_RGB});
+    predictor.set_image({pixels.data(), width, height, 0, GLESAM_RGB, GLESAM_HOST, nullptr});
     const glesam_box box{width * 0.1, height * 0.1, width * 0.9, height * 0.9};
     const glesam_prompt prompt{&box, nullptr, 0, nullptr, 0, nullptr, 0, 0};
     std::vector<double> engine;

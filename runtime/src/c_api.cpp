@@ -1,16 +1,18 @@
-// The library's border: every exception becomes a status and this thread's message.
+// The library's border: bundles, predictors, pictures and prompts. Its single steps are in c_api_steps.cpp.
+#include "c_api.hpp"
+
 #include <algorithm>
 #include <array>
 #include <cstring>
-#include <exception>
 #include <memory>
-#include <new>
+#include <string>
+#include <utility>
 
 #include "bundle.hpp"
-#include "error.hpp"
-#include "glesam/glesam.h"
-#include "predictor.hpp"
 
+using glesam::border::check_prompts;
+using glesam::border::guarded;
+using glesam::border::need;
 using glesam::core::Bundle;
 using glesam::core::Manifest;
 using glesam::core::Model;
@@ -20,66 +22,10 @@ struct glesam_bundle {
     Bundle bundle;
 };
 
-struct glesam_predictor {
-    std::unique_ptr<Predictor> predictor;
-};
-
 namespace {
 
 // Not a string: keeping a message must not fail where memory has run out.
 thread_local std::array<char, 4096> last_error{};
-
-glesam_status remember(glesam_status status, const char* message) noexcept {
-    std::size_t size = std::min(std::strlen(message), last_error.size() - 1);
-    while (size > 0 && (message[size] & 0xc0) == 0x80) --size;  // not cut inside a character of UTF-8
-    std::memcpy(last_error.data(), message, size);
-    last_error[size] = '\0';
-    return status;
-}
-
-template <typename Function>
-glesam_status guarded(Function function) noexcept {
-    try {
-        function();
-        return GLESAM_OK;
-    } catch (const glesam::core::Error& error) {
-        return remember(error.status(), error.what());
-    } catch (const std::bad_alloc&) {
-        return remember(GLESAM_INTERNAL_ERROR, "out of memory; free some, or give a smaller picture or fewer prompts");
-    } catch (const std::exception& error) {
-        return remember(GLESAM_INTERNAL_ERROR, error.what());
-    } catch (...) {
-        return remember(GLESAM_INTERNAL_ERROR, "an unknown exception; report it");
-    }
-}
-
-/// Throws where a pointer that must be given is null.
-void need(const void* pointer, const char* name) {
-    if (pointer == nullptr) {
-        throw glesam::core::argument_error(std::string(name) + ": expected a pointer, found NULL; give one");
-    }
-}
-
-void check_prompts(const glesam_prompt* prompts, std::size_t count) {
-    if (count > 0) need(prompts, "prompts");
-    for (std::size_t i = 0; i < count; ++i) {
-        if (prompts[i].num_points > 0) need(prompts[i].points, "points");
-        if (prompts[i].num_background_points > 0) need(prompts[i].background_points, "background_points");
-    }
-}
-
-void check_feeds(const glesam_prompt_feeds* feeds) {
-    need(feeds, "feeds");
-    need(feeds->point_coords, "point_coords");
-    need(feeds->point_labels, "point_labels");
-    need(feeds->mask_input, "mask_input");
-    need(feeds->has_mask_input, "has_mask_input");
-    if (feeds->num_prompts < 1 || feeds->num_points < 1) {
-        throw glesam::core::argument_error("feeds: expected at least one prompt of one point, found " +
-                                           std::to_string(feeds->num_prompts) + " of " +
-                                           std::to_string(feeds->num_points) + "; see docs/bundle.md");
-    }
-}
 
 glesam_model_info describe(const Manifest& manifest, const std::string& hash) {
     glesam_model_info info{};
@@ -100,6 +46,32 @@ glesam_model_info describe(const Manifest& manifest, const std::string& hash) {
 glesam_predictor* wrapped(std::unique_ptr<Predictor> predictor) { return new glesam_predictor{std::move(predictor)}; }
 
 }  // namespace
+
+namespace glesam::border {
+
+glesam_status remember(glesam_status status, const char* message) noexcept {
+    std::size_t size = std::min(std::strlen(message), last_error.size() - 1);
+    while (size > 0 && (message[size] & 0xc0) == 0x80) --size;  // not cut inside a character of UTF-8
+    std::memcpy(last_error.data(), message, size);
+    last_error[size] = '\0';
+    return status;
+}
+
+void need(const void* pointer, const char* name) {
+    if (pointer == nullptr) {
+        throw core::argument_error(std::string(name) + ": expected a pointer, found NULL; give one");
+    }
+}
+
+void check_prompts(const glesam_prompt* prompts, std::size_t count) {
+    if (count > 0) need(prompts, "prompts");
+    for (std::size_t i = 0; i < count; ++i) {
+        if (prompts[i].num_points > 0) need(prompts[i].points, "points");
+        if (prompts[i].num_background_points > 0) need(prompts[i].background_points, "background_points");
+    }
+}
+
+}  // namespace glesam::border
 
 const char* glesam_last_error(void) { return last_error.data(); }
 
@@ -187,76 +159,20 @@ glesam_status glesam_predict(glesam_predictor* predictor, const glesam_prompt* p
     });
 }
 
+glesam_status glesam_predict_on_device(glesam_predictor* predictor, const glesam_prompt* prompts, size_t num_prompts,
+                                       int multimask, glesam_device_prediction* prediction) {
+    return guarded([&] {
+        need(predictor, "predictor");
+        need(prediction, "prediction");
+        check_prompts(prompts, num_prompts);
+        *prediction = predictor->predictor->predict_on_device(prompts, num_prompts, multimask != 0);
+    });
+}
+
 glesam_status glesam_get_timings(const glesam_predictor* predictor, glesam_timings* timings) {
     return guarded([&] {
         need(predictor, "predictor");
         need(timings, "timings");
         *timings = predictor->predictor->timings();
-    });
-}
-
-glesam_status glesam_preprocess(glesam_predictor* predictor, const glesam_image_view* image, float* input,
-                                glesam_geometry* geometry) {
-    return guarded([&] {
-        need(predictor, "predictor");
-        need(image, "image");
-        need(input, "input");
-        need(geometry, "geometry");
-        *geometry = predictor->predictor->preprocess(*image, input);
-    });
-}
-
-glesam_status glesam_encode(glesam_predictor* predictor, const float* input, float* image_embeddings) {
-    return guarded([&] {
-        need(predictor, "predictor");
-        need(input, "input");
-        need(image_embeddings, "image_embeddings");
-        const float* answer = predictor->predictor->encode(input);
-        std::copy_n(answer, predictor->predictor->embeddings_size(), image_embeddings);
-    });
-}
-
-glesam_status glesam_enhance(glesam_predictor* predictor, const float* image_embeddings, float* enhanced) {
-    return guarded([&] {
-        need(predictor, "predictor");
-        need(image_embeddings, "image_embeddings");
-        need(enhanced, "enhanced");
-        const float* answer = predictor->predictor->enhance(image_embeddings);
-        std::copy_n(answer, predictor->predictor->embeddings_size(), enhanced);
-    });
-}
-
-glesam_status glesam_encode_prompts(glesam_predictor* predictor, const glesam_geometry* geometry,
-                                    const glesam_prompt* prompts, size_t num_prompts, glesam_prompt_feeds* feeds) {
-    return guarded([&] {
-        need(predictor, "predictor");
-        need(geometry, "geometry");
-        need(feeds, "feeds");
-        check_prompts(prompts, num_prompts);
-        glesam::core::check_geometry(*geometry, static_cast<int>(predictor->predictor->model().manifest.image_size));
-        *feeds = predictor->predictor->encode_prompts(*geometry, prompts, num_prompts);
-    });
-}
-
-glesam_status glesam_decode(glesam_predictor* predictor, const float* image_embeddings,
-                            const glesam_prompt_feeds* feeds, glesam_decoded* decoded) {
-    return guarded([&] {
-        need(predictor, "predictor");
-        need(image_embeddings, "image_embeddings");
-        need(decoded, "decoded");
-        check_feeds(feeds);
-        *decoded = predictor->predictor->decode(image_embeddings, *feeds);
-    });
-}
-
-glesam_status glesam_postprocess(glesam_predictor* predictor, const glesam_geometry* geometry,
-                                 const float* low_res_masks, size_t count, uint8_t* masks) {
-    return guarded([&] {
-        need(predictor, "predictor");
-        need(geometry, "geometry");
-        need(low_res_masks, "low_res_masks");
-        need(masks, "masks");
-        glesam::core::check_geometry(*geometry, static_cast<int>(predictor->predictor->model().manifest.image_size));
-        predictor->predictor->postprocess(*geometry, low_res_masks, count, masks);
     });
 }

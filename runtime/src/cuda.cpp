@@ -1,5 +1,7 @@
 #include "cuda.hpp"
 
+#include <string>
+
 #include "error.hpp"
 
 namespace glesam::core {
@@ -18,10 +20,10 @@ const char* cure(cudaError_t error) {
 
 }  // namespace
 
-void checked(const std::string& action, cudaError_t error) {
+void checked(std::string_view action, cudaError_t error) {
     if (error == cudaSuccess) return;
     cudaGetLastError();  // or whoever looks at it next takes this error for its own
-    throw backend_error("CUDA cannot " + action + " (" + said(error) + "); " + cure(error));
+    throw backend_error("CUDA cannot " + std::string(action) + " (" + said(error) + "); " + cure(error));
 }
 
 int current_device() {
@@ -59,11 +61,20 @@ void PinnedBuffer::grow(std::size_t size) {
     size_ = size;
 }
 
-Stream::Stream() {
+Stream::Stream(int device) {
+    use_device(device);
     cudaStream_t stream = nullptr;
     // Not blocking: it shall not wait for the legacy stream, which others in this process may use.
     checked("create a stream", cudaStreamCreateWithFlags(&stream, cudaStreamNonBlocking));
     handle_.reset(stream);
+    cudaEvent_t mark = nullptr;
+    checked("create an event", cudaEventCreateWithFlags(&mark, cudaEventDisableTiming));
+    mark_.reset(mark);
+}
+
+void Stream::follow(void* other) const {
+    checked("mark a stream", cudaEventRecord(mark_.get(), static_cast<cudaStream_t>(other)));
+    checked("wait for a stream", cudaStreamWaitEvent(handle(), mark_.get(), 0));
 }
 
 void Stream::copy(void* target, const void* source, std::size_t size, cudaMemcpyKind kind) const {
@@ -71,5 +82,50 @@ void Stream::copy(void* target, const void* source, std::size_t size, cudaMemcpy
 }
 
 void Stream::synchronize() const { checked("finish its work", cudaStreamSynchronize(handle())); }
+
+std::shared_ptr<void> CudaMemory::allocate(std::size_t size) {
+    use_device(device_);
+    const auto buffer = std::make_shared<DeviceBuffer>(size);
+    return {buffer, buffer->data()};
+}
+
+std::shared_ptr<void> CudaMemory::allocate_on_host(std::size_t size) {
+    use_device(device_);
+    const auto buffer = std::make_shared<PinnedBuffer>(size);
+    return {buffer, buffer->data()};
+}
+
+void CudaMemory::check(const char* name, const void* data) const {
+    use_device(device_);
+    cudaPointerAttributes found{};
+    checked("look up an address", cudaPointerGetAttributes(&found, data));
+    if (found.type == cudaMemoryTypeUnregistered) {
+        throw backend_error(std::string(name) + ": expected memory that GPU " + std::to_string(device_) +
+                            " reaches, found other memory; give a device's address, or say that it is the host's");
+    }
+    if (found.type == cudaMemoryTypeDevice && found.device != device_) {
+        throw backend_error(std::string(name) + ": expected memory of GPU " + std::to_string(device_) +
+                            ", where the engine is, found memory of GPU " + std::to_string(found.device) +
+                            "; copy it there");
+    }
+}
+
+Tensor CudaMemory::copy(void* target, const Tensor& source) {
+    use_device(device_);
+    stream_.follow(source.stream);
+    stream_.copy(target, source.data, source.bytes(), cudaMemcpyDefault);  // a caller's may be mapped host memory
+    stream_.synchronize();
+    return {target, source.shape, true, stream_.handle()};
+}
+
+void CudaMemory::copy_to_host(void* target, const Pixels& source, void* stream) {
+    use_device(device_);
+    stream_.follow(stream);
+    const std::size_t row = static_cast<std::size_t>(source.width) * static_cast<std::size_t>(source.step);
+    checked("copy a picture",
+            cudaMemcpy2DAsync(target, row, source.data, static_cast<std::size_t>(source.stride), row,
+                              static_cast<std::size_t>(source.height), cudaMemcpyDefault, stream_.handle()));
+    stream_.synchronize();
+}
 
 }  // namespace glesam::core

@@ -5,14 +5,15 @@
 
 #include <cstddef>
 #include <memory>
-#include <string>
+#include <string_view>
 
+#include "device_memory.hpp"
 #include "engine_cache.hpp"
 
 namespace glesam::core {
 
 /// Throws BackendError with CUDA's own name of the error: "CUDA cannot ACTION (NAME: TEXT); CURE".
-void checked(const std::string& action, cudaError_t error);
+void checked(std::string_view action, cudaError_t error);
 
 /// The index of this thread's GPU. Throws BackendError in one line where there is none.
 int current_device();
@@ -53,19 +54,40 @@ class PinnedBuffer {
     std::unique_ptr<void, Free> memory_;
 };
 
-/// A queue of work for the GPU.
+/// A queue of work for a GPU, which becomes this thread's.
 class Stream {
    public:
-    Stream();
+    explicit Stream(int device);
     cudaStream_t handle() const { return handle_.get(); }
+
+    /// What this stream is given from now on runs after what `other`, a cudaStream_t, was given so far.
+    void follow(void* other) const;
     void copy(void* target, const void* source, std::size_t size, cudaMemcpyKind kind) const;
     void synchronize() const;
 
    private:
     struct Destroy {
         void operator()(cudaStream_t stream) const { cudaStreamDestroy(stream); }
+        void operator()(cudaEvent_t event) const { cudaEventDestroy(event); }
     };
     std::unique_ptr<CUstream_st, Destroy> handle_;
+    std::unique_ptr<CUevent_st, Destroy> mark_;
+};
+
+/// A session's way to the memory of one GPU.
+class CudaMemory : public DeviceMemory {
+   public:
+    explicit CudaMemory(int device) : device_(device), stream_(device) {}
+
+    std::shared_ptr<void> allocate(std::size_t size) override;
+    std::shared_ptr<void> allocate_on_host(std::size_t size) override;
+    void check(const char* name, const void* data) const override;
+    Tensor copy(void* target, const Tensor& source) override;
+    void copy_to_host(void* target, const Pixels& source, void* stream) override;
+
+   private:
+    int device_;
+    Stream stream_;
 };
 
 }  // namespace glesam::core

@@ -76,23 +76,22 @@ void check_output(const TensorSpec& expected, const Shape& found, const GraphSpe
 
 }  // namespace
 
-Shape::Shape(std::initializer_list<std::int64_t> values) : rank(values.size()) {
-    std::copy(values.begin(), values.end(), sizes.begin());
-}
-
-std::size_t Shape::elements() const {
-    std::size_t count = 1;
-    for (std::size_t i = 0; i < rank; ++i) count *= static_cast<std::size_t>(sizes[i]);
-    return count;
-}
-
 CheckedRequest::CheckedRequest(const Engine& engine)
     : spec_(engine.spec()), request_(engine.new_request()), outputs_(spec_.outputs.size()) {}
 
-const std::vector<Tensor>& CheckedRequest::run(std::initializer_list<Tensor> inputs) {
-    request_->run(inputs.begin(), outputs_.data());
+const std::vector<Tensor>& CheckedRequest::run(const Tensor* inputs) {
+    request_->run(inputs, outputs_.data());
+    return checked(inputs);
+}
+
+const std::vector<Tensor>& CheckedRequest::run_on_device(const Tensor* inputs) {
+    request_->run_on_device(inputs, outputs_.data());
+    return checked(inputs);
+}
+
+const std::vector<Tensor>& CheckedRequest::checked(const Tensor* inputs) {
     for (std::size_t i = 0; i < outputs_.size(); ++i) {
-        check_output(spec_.outputs[i], outputs_[i].shape, spec_, inputs.begin());
+        check_output(spec_.outputs[i], outputs_[i].shape, spec_, inputs);
     }
     return outputs_;
 }

@@ -1,43 +1,30 @@
 // What an engine is, the checks that every engine makes, and what it says when they fail.
 #pragma once
 
-#include <array>
-#include <cstdint>
 #include <filesystem>
-#include <initializer_list>
 #include <memory>
 #include <string>
 #include <vector>
 
+#include "device_memory.hpp"
 #include "error.hpp"
 #include "spec.hpp"
+#include "tensor.hpp"
 
 namespace glesam::core {
-
-/// Sizes of a tensor of rank 4 at most, as all of ours are; without a heap.
-struct Shape {
-    std::array<std::int64_t, 4> sizes{};
-    std::size_t rank = 0;
-
-    Shape() = default;
-    Shape(std::initializer_list<std::int64_t> values);
-    std::size_t elements() const;
-};
-
-/// float32 or int32 values, as the spec says, in memory that somebody else owns.
-struct Tensor {
-    const void* data = nullptr;
-    Shape shape;
-};
 
 /// One caller's run of a graph, with memory of its own: not for two threads at once.
 class Request {
    public:
     virtual ~Request() = default;
 
-    /// Both in the order of the graph's spec. The outputs' memory is the request's, valid until its next run.
-    /// Throws BackendError where the graph cannot run.
+    /// Both in the order of the graph's spec. The outputs are on the host, in memory of the request's, valid until
+    /// its next run. An input on the device is read from where it is, at a multiple of device_alignment, after the
+    /// work of its stream, and no more once this returns. Throws BackendError where the graph cannot run.
     virtual void run(const Tensor* inputs, Tensor* outputs) = 0;
+
+    /// The same, and leaves the outputs where the graph is computed: done, on a device.
+    virtual void run_on_device(const Tensor* inputs, Tensor* outputs) { run(inputs, outputs); }
 };
 
 /// One compiled graph. Many threads may share it; each makes a request of its own.
@@ -46,6 +33,9 @@ class Engine {
     virtual ~Engine() = default;
     virtual const GraphSpec& spec() const = 0;
     virtual std::unique_ptr<Request> new_request() const = 0;
+
+    /// The memory of the device that all of a bundle's engines compute on; none where that is the host.
+    virtual std::unique_ptr<DeviceMemory> new_device_memory() const { return nullptr; }
 };
 
 /// A request between two checks of what it answers; a dynamic dimension has one size in all tensors.
@@ -53,10 +43,15 @@ class CheckedRequest {
    public:
     explicit CheckedRequest(const Engine& engine);
 
-    /// One tensor per input of the spec. The outputs are valid until the next run.
-    const std::vector<Tensor>& run(std::initializer_list<Tensor> inputs);
+    /// One tensor per input of the spec. The outputs are on the host, and valid until the next run of either kind.
+    const std::vector<Tensor>& run(const Tensor* inputs);
+
+    /// The outputs are where the graph is computed.
+    const std::vector<Tensor>& run_on_device(const Tensor* inputs);
 
    private:
+    const std::vector<Tensor>& checked(const Tensor* inputs);
+
     const GraphSpec& spec_;
     std::unique_ptr<Request> request_;
     std::vector<Tensor> outputs_;

@@ -35,7 +35,7 @@ void check_geometry(const glesam_geometry& geometry, int image_size) {
         return;
     }
     throw argument_error(
-        "geometry: expected one that glesam_preprocess gave for this model, found another; "
+        "geometry: expected one that glesam_preprocess or glesam_geometry_of gave for this model, found another; "
         "pass it on unchanged");
 }
 

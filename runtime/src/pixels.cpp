@@ -41,8 +41,15 @@ Pixels pixels_of(const glesam_image_view& view) {
                           std::to_string(view.width) + " pixels of " + std::to_string(layout.step) + "), found " +
                           std::to_string(view.stride) + "; give the bytes from one row to the next, or 0");
     }
+    is_on_device("image", view.memory);
     const std::int64_t stride = view.stride == 0 ? packed : view.stride;
     return {view.data, view.width, view.height, static_cast<std::ptrdiff_t>(stride), layout.step, layout.rgb};
+}
+
+bool is_on_device(const char* name, std::int32_t memory) {
+    if (memory == GLESAM_HOST || memory == GLESAM_DEVICE) return memory == GLESAM_DEVICE;
+    throw image_error(std::string(name) + ": expected a glesam_memory, found " + std::to_string(memory) +
+                      "; give GLESAM_HOST or GLESAM_DEVICE");
 }
 
 }  // namespace glesam::core

@@ -19,7 +19,11 @@ struct Pixels {
     std::array<int, 3> rgb;
 };
 
-/// Throws ImageError for a view that shows no picture.
+/// Where they lie the pixels stay: `data` is a device's address where the view's is. Throws ImageError for a view that
+/// shows no picture.
 Pixels pixels_of(const glesam_image_view& view);
+
+/// Whether `memory`, a glesam_memory of a caller's, is a device's. Throws ImageError for a value that is none of them.
+bool is_on_device(const char* name, std::int32_t memory);
 
 }  // namespace glesam::core

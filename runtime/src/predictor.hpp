@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "backends.hpp"
+#include "device_store.hpp"
 #include "engine.hpp"
 #include "postprocess.hpp"
 #include "preprocess.hpp"
@@ -32,9 +33,12 @@ class Predictor {
     std::unique_ptr<Predictor> new_session() const { return std::make_unique<Predictor>(model_); }
 
     void set_image(const glesam_image_view& view);
+    void set_tensor(const glesam_tensor_view& view, const glesam_geometry& geometry);
+    glesam_geometry geometry_of(int height, int width) const;
     glesam_prediction predict(const glesam_prompt* prompts, std::size_t count, bool multimask);
+    glesam_device_prediction predict_on_device(const glesam_prompt* prompts, std::size_t count, bool multimask);
 
-    // The steps of both, one by one. None of them touches the picture that was set.
+    // The steps, one by one, all in host memory. None of them touches the picture that was set.
     glesam_geometry preprocess(const glesam_image_view& view, float* input);
     const float* encode(const float* input);
     const float* enhance(const float* image_embeddings);
@@ -48,6 +52,11 @@ class Predictor {
     std::size_t embeddings_size() const;  // elements of [256, S/16, S/16]
 
    private:
+    void encode_picture(const Tensor& input, const glesam_geometry& geometry);
+    void keep(const Tensor& embeddings);
+    glesam_decoded decode(const Tensor& image_embeddings, const glesam_prompt_feeds& feeds);
+    Tensor taken(const glesam_tensor_view& view);
+    DeviceStore& device(const char* name, const char* refusal);
     Preprocessor& preprocessor_for(int height, int width);
     MaskResizer& mask_resizer_for(const glesam_geometry& geometry);
     void check_multimask() const;
@@ -60,6 +69,7 @@ class Predictor {
     std::optional<CheckedRequest> gle_;
     CheckedRequest mask_decoder_;
     PromptEncoder prompt_encoder_;
+    std::optional<DeviceStore> device_;  // where the backend computes on one
     glesam_timings timings_{};
 
     // Made again only when a picture of another size comes.
@@ -69,7 +79,8 @@ class Predictor {
 
     // What set_image leaves for predict.
     std::optional<glesam_geometry> picture_;
-    std::vector<float> image_embeddings_;
+    Tensor image_embeddings_;  // on the device, or those on the host
+    std::vector<float> host_embeddings_;
 
     // Grown once, then used again: predict allocates nothing.
     std::vector<float> input_;

@@ -1,5 +1,6 @@
 #include "spec.hpp"
 
+#include <algorithm>
 #include <utility>
 
 #include "text.hpp"
@@ -23,6 +24,11 @@ std::string TensorSpec::text() const {
     std::vector<std::string> sizes;
     for (const Dimension& dimension : shape) sizes.push_back(dimension_text(dimension));
     return name + " " + dtype + " [" + joined(sizes, ",") + "]";
+}
+
+bool TensorSpec::is_dynamic() const {
+    return std::any_of(shape.begin(), shape.end(),
+                       [](const Dimension& size) { return std::holds_alternative<std::string>(size); });
 }
 
 bool TensorSpec::operator==(const TensorSpec& other) const {

@@ -20,6 +20,9 @@ struct TensorSpec {
     /// "point_coords float32 [num_prompts,num_points,2]"
     std::string text() const;
 
+    /// Whether a size has a name instead of a value.
+    bool is_dynamic() const;
+
     bool operator==(const TensorSpec& other) const;
 };
 

@@ -102,7 +102,7 @@ struct Picture {
         }
     }
 
-    glesam_image_view view() const { return {pixels.data(), width, height, 0, GLESAM_RGB}; }
+    glesam_image_view view() const { return {pixels.data(), width, height, 0, GLESAM_RGB, GLESAM_HOST, nullptr}; }
 };
 
 }  // namespace glesam_tests

@@ -5,7 +5,7 @@
 #include <utility>
 
 #include "check.hpp"
-#include "fake_engine.hpp"
+#include "fake_device.hpp"
 
 namespace {
 
@@ -116,6 +116,34 @@ void predict_allocates_nothing_around_fake_engines() {
     CHECK(allocations_after_warm_up(predictor) == 0);
 }
 
+/// One round of pictures, tensors and answers in device memory.
+void one_round_on_a_device(Predictor& predictor, const glesam_image_view& picture, const glesam_tensor_view& input) {
+    const glesam_box box{1, 2, 50, 40};
+    const glesam_prompt prompt{&box, nullptr, 0, nullptr, 0, nullptr, 0, 0};
+    predictor.set_image(picture);
+    predictor.predict(&prompt, 1, false);
+    predictor.set_tensor(input, predictor.geometry_of(picture.height, picture.width));
+    predictor.predict_on_device(&prompt, 1, true);
+}
+
+void nothing_is_allocated_around_a_device() {
+    const auto device = std::make_shared<glesam_tests::FakeDevice>();
+    Predictor predictor(glesam_tests::device_model(device));
+    const auto* pixels = static_cast<const std::uint8_t*>(device->allocate(std::size_t{120} * 90 * 3));
+    float* unaligned = static_cast<float*>(device->allocate(4 * predictor.input_size(), 4));
+    std::fill_n(device->bytes_at(unaligned, 4 * predictor.input_size()), 4 * predictor.input_size(), std::uint8_t{0});
+    const glesam_image_view picture{pixels, 120, 90, 0, GLESAM_RGB, GLESAM_DEVICE, nullptr};
+    const glesam_tensor_view input{unaligned, 64, GLESAM_DEVICE, nullptr};
+    for (int round = 0; round < 2; ++round) one_round_on_a_device(predictor, picture, input);
+    const long on_device = device->allocations();
+    counting = true;
+    allocations = 0;
+    for (int round = 0; round < 5; ++round) one_round_on_a_device(predictor, picture, input);
+    counting = false;
+    CHECK(allocations == 0);
+    CHECK(device->allocations() == on_device);
+}
+
 [[maybe_unused]] void predict_allocates_nothing_around(const char* backend) {
     const auto bundle = glesam::core::open_bundle(GLESAM_NANO);
     Engines engines = glesam::core::open_engines(backend, bundle, true);
@@ -129,6 +157,7 @@ int main() {
     return glesam_tests::run_all({
         {"the count sees an allocation", the_count_sees_an_allocation},
         {"predict allocates nothing around fake engines", predict_allocates_nothing_around_fake_engines},
+        {"nothing is allocated around a device", nothing_is_allocated_around_a_device},
 #ifdef GLESAM_HAS_OPENVINO
         {"predict allocates nothing around OpenVINO", [] { predict_allocates_nothing_around("openvino"); }},
 #endif

@@ -31,6 +31,9 @@ void null_pointers_are_refused() {
     CHECK(says(glesam_predictor_describe(nullptr, &info), refused, "predictor"));
     CHECK(says(glesam_set_image(nullptr, nullptr), refused, "predictor"));
     CHECK(says(glesam_predict(nullptr, nullptr, 0, 0, nullptr), refused, "predictor"));
+    CHECK(says(glesam_predict_on_device(nullptr, nullptr, 0, 0, nullptr), refused, "predictor"));
+    CHECK(says(glesam_geometry_of(nullptr, 1, 1, nullptr), refused, "predictor"));
+    CHECK(says(glesam_set_tensor(nullptr, nullptr, nullptr), refused, "predictor"));
     CHECK(says(glesam_get_timings(nullptr, nullptr), refused, "predictor"));
     CHECK(says(glesam_preprocess(nullptr, nullptr, nullptr, nullptr), refused, "predictor"));
     CHECK(says(glesam_encode(nullptr, nullptr, nullptr), refused, "predictor"));
@@ -81,6 +84,19 @@ void an_error_of_cpp_has_the_status_of_c() {
     const auto refusal = thrown_by<glesam::Error>([&] { open("auto"); });
     CHECK(contains(refusal, "built without any") || contains(refusal, "tensorrt: no engines of the bundle"));
 #endif
+}
+
+void a_device_prediction_finds_its_candidates() {
+    const std::vector<float> logits(std::size_t{2} * 4 * 256);
+    const std::vector<float> scores(std::size_t{2} * 4);
+    glesam::DevicePrediction found{};
+    found.low_res_masks = logits.data() + 256;  // without output 0 of each prompt's four
+    found.iou_predictions = scores.data() + 1;
+    found.prompt_stride = 4;
+    found.low_res_size = 16;
+    CHECK(found.logits() == logits.data() + 256);
+    CHECK(found.logits(1, 2) == logits.data() + std::ptrdiff_t{7} * 256);
+    CHECK(found.score(1, 2) == scores.data() + 7);
 }
 
 #ifdef GLESAM_HAS_CPU_BACKEND
@@ -140,6 +156,45 @@ void the_steps_are_public_one_by_one() {
     CHECK(decoded.iou_predictions[0] == expected.score());
 }
 
+void a_preprocessed_picture_gives_the_masks_of_the_picture() {
+    auto predictor = glesam::Predictor::from_bundle(GLESAM_NANO);
+    std::vector<std::uint8_t> pixels(std::size_t{200} * 100 * 3);
+    for (std::size_t i = 0; i < pixels.size(); ++i) pixels[i] = static_cast<std::uint8_t>(i * i % 251);
+    const auto box = glesam::Prompt::from_box({10, 10, 150, 90});
+    predictor.set_image({pixels.data(), 200, 100});
+    const auto expected = predictor.predict(box);
+    const std::vector<std::uint8_t> mask(expected.mask(), expected.mask() + std::ptrdiff_t{200} * 100);
+    const auto preprocessed = predictor.preprocess({pixels.data(), 200, 100});
+    predictor.set_image({pixels.data(), 20, 10});
+    predictor.set_tensor({preprocessed.input.data(), 512}, predictor.geometry_of(100, 200));
+    CHECK(std::equal(mask.begin(), mask.end(), predictor.predict(box).mask()));
+
+    const auto set = [&](const glesam::TensorView& input, const glesam::Geometry& geometry) {
+        return thrown_by<glesam::Error>([&] { predictor.set_tensor(input, geometry); });
+    };
+    CHECK(contains(set({}, preprocessed.geometry), "data: expected a pointer"));
+    CHECK(contains(set({preprocessed.input.data(), 64}, preprocessed.geometry), "with S = 512, found S = 64"));
+    CHECK(contains(set({preprocessed.input.data(), 512}, {100, 200, 256, 513, 512, 0}), "geometry: expected one that"));
+    CHECK(contains(set({preprocessed.input.data(), 512}, {100, 200, 32, 64, 64, 0}), "geometry: expected one that"));
+    CHECK(std::equal(mask.begin(), mask.end(), predictor.predict(box).mask()));
+}
+
+void device_memory_is_refused_on_a_cpu() {
+    auto predictor = glesam::Predictor::from_bundle(GLESAM_NANO);
+    const std::vector<std::uint8_t> grey(std::size_t{64} * 64, 90);
+    const auto box = glesam::Prompt::from_box({8, 8, 50, 50});
+    predictor.set_image({grey.data(), 64, 64, 0, GLESAM_MONO8});
+    try {
+        predictor.set_image({grey.data(), 64, 64, 0, GLESAM_MONO8, GLESAM_DEVICE});
+        CHECK(false);
+    } catch (const glesam::Error& error) {
+        CHECK(error.status() == GLESAM_BACKEND_ERROR);
+        CHECK(contains(error.what(), "image: expected host memory, found device memory"));
+    }
+    CHECK(contains(thrown_by<glesam::Error>([&] { predictor.predict_on_device({box}); }), "keeps results on the host"));
+    CHECK(predictor.predict(box).width == 64);
+}
+
 void a_session_outlives_its_predictor_and_its_bundle() {
     auto first = std::make_unique<glesam::Predictor>(glesam::Predictor::from_bundle(GLESAM_NANO));
     auto session = first->new_session();
@@ -163,10 +218,14 @@ int main() {
         {"an endless message is cut", an_endless_message_is_cut},
         {"a bundle describes itself", a_bundle_describes_itself},
         {"an error of C++ has the status of C", an_error_of_cpp_has_the_status_of_c},
+        {"a device prediction finds its candidates", a_device_prediction_finds_its_candidates},
 #ifdef GLESAM_HAS_CPU_BACKEND
         {"predict needs a picture and sound prompts", predict_needs_a_picture_and_sound_prompts},
         {"the essay of the header is true", the_essay_of_the_header_is_true},
         {"the steps are public one by one", the_steps_are_public_one_by_one},
+        {"a preprocessed picture gives the masks of the picture",
+         a_preprocessed_picture_gives_the_masks_of_the_picture},
+        {"device memory is refused on a CPU", device_memory_is_refused_on_a_cpu},
         {"a session outlives its predictor and its bundle", a_session_outlives_its_predictor_and_its_bundle},
 #endif
     });

@@ -48,21 +48,23 @@ void a_picture_of_the_wanted_size_is_copied() {
     CHECK(resized(picture, 17, 31, Filter::bicubic) == picture.pixels);
 }
 
-std::string refusal(glesam_image_view view) {
-    return thrown_by<Error>([&] { glesam::core::pixels_of(view); });
+std::string refusal(const std::uint8_t* data, int width, int height, std::int64_t stride, int format,
+                    int memory = GLESAM_HOST) {
+    return thrown_by<Error>([&] { glesam::core::pixels_of({data, width, height, stride, format, memory, nullptr}); });
 }
 
 void a_view_of_no_picture_is_refused() {
     const std::uint8_t pixel[4] = {};
-    CHECK(contains(refusal({nullptr, 4, 4, 0, GLESAM_RGB}), "and no data"));
-    CHECK(contains(refusal({pixel, 0, 4, 0, GLESAM_RGB}), "found 0 x 4"));
-    CHECK(contains(refusal({pixel, 4, -1, 0, GLESAM_RGB}), "found 4 x -1"));
-    CHECK(contains(refusal({pixel, 4, 4, 11, GLESAM_RGB}), "stride of at least 12 bytes"));
-    CHECK(contains(refusal({pixel, 4, 4, -12, GLESAM_RGB}), "found -12"));
-    CHECK(contains(refusal({pixel, 4, 4, 12, GLESAM_RGBA}), "stride of at least 16 bytes"));
-    CHECK(contains(refusal({pixel, std::numeric_limits<int>::max(), 1, 8, GLESAM_BGRA}), "8589934588"));
-    CHECK(contains(refusal({pixel, 1, 1, 0, 100}), "found 100"));
-    CHECK(refusal({pixel, 1, 1, 0, GLESAM_BGRA}) == "nothing");
+    CHECK(contains(refusal(nullptr, 4, 4, 0, GLESAM_RGB), "and no data"));
+    CHECK(contains(refusal(pixel, 0, 4, 0, GLESAM_RGB), "found 0 x 4"));
+    CHECK(contains(refusal(pixel, 4, -1, 0, GLESAM_RGB), "found 4 x -1"));
+    CHECK(contains(refusal(pixel, 4, 4, 11, GLESAM_RGB), "stride of at least 12 bytes"));
+    CHECK(contains(refusal(pixel, 4, 4, -12, GLESAM_RGB), "found -12"));
+    CHECK(contains(refusal(pixel, 4, 4, 12, GLESAM_RGBA), "stride of at least 16 bytes"));
+    CHECK(contains(refusal(pixel, std::numeric_limits<int>::max(), 1, 8, GLESAM_BGRA), "8589934588"));
+    CHECK(contains(refusal(pixel, 1, 1, 0, 100), "found 100"));
+    CHECK(contains(refusal(pixel, 1, 1, 0, GLESAM_RGB, 7), "expected a glesam_memory, found 7"));
+    CHECK(refusal(pixel, 1, 1, 0, GLESAM_BGRA) == "nothing");
 }
 
 void masks_fill_every_picture_whatever_its_size() {

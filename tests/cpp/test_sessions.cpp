@@ -3,31 +3,22 @@
 #include <thread>
 #include <vector>
 
+#include "answers.hpp"
 #include "check.hpp"
 #include "fake_engine.hpp"
 
 using glesam::core::Predictor;
+using glesam_tests::Answer;
+using glesam_tests::answer_of;
 using glesam_tests::Picture;
+using glesam_tests::prompts;
 
 namespace {
-
-struct Answer {
-    std::vector<std::uint8_t> masks;
-    std::vector<float> scores;
-    bool operator==(const Answer& other) const { return masks == other.masks && scores == other.scores; }
-};
 
 Answer segmented(Predictor& predictor, unsigned seed) {
     const Picture picture(90 + static_cast<int>(seed), 60, seed);
     predictor.set_image(picture.view());
-    const glesam_box box{1, 2, 50, 40};
-    const glesam_point points[2] = {{3, 4}, {20.5, 30.25}};
-    const glesam_prompt prompts[2] = {{&box, nullptr, 0, nullptr, 0, nullptr, 0, 0},
-                                      {nullptr, points, 2, points, 1, nullptr, 0, 0}};
-    const auto found = predictor.predict(prompts, 2, true);
-    const auto count = static_cast<std::size_t>(found.num_prompts) * static_cast<std::size_t>(found.num_candidates);
-    const auto pixels = static_cast<std::size_t>(found.height) * static_cast<std::size_t>(found.width);
-    return {{found.masks, found.masks + count * pixels}, {found.iou_predictions, found.iou_predictions + count}};
+    return answer_of(predictor);
 }
 
 void eight_threads_share_a_model() {
@@ -59,11 +50,7 @@ void the_steps_give_what_predict_gives() {
     std::vector<float> input(predictor.input_size());
     const auto geometry = predictor.preprocess(picture.view(), input.data());
     const float* embeddings = predictor.enhance(predictor.encode(input.data()));
-    const glesam_box box{1, 2, 50, 40};
-    const glesam_point points[2] = {{3, 4}, {20.5, 30.25}};
-    const glesam_prompt prompts[2] = {{&box, nullptr, 0, nullptr, 0, nullptr, 0, 0},
-                                      {nullptr, points, 2, points, 1, nullptr, 0, 0}};
-    const auto feeds = predictor.encode_prompts(geometry, prompts, 2);
+    const auto feeds = predictor.encode_prompts(geometry, prompts.data(), prompts.size());
     CHECK(feeds.num_points == 4);  // two points, one background point, one padding
     const auto decoded = predictor.decode(embeddings, feeds);
     std::vector<std::uint8_t> masks(std::size_t{93} * 60);

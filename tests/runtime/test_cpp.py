@@ -278,7 +278,10 @@ def test_a_bf16_attention_is_python_s_to_the_bit(own_bundle: Path, image: Pixels
     content = manifest(own_bundle)
     content["graphs"]["gle"]["precision"] = "bf16"
     write_manifest(own_bundle, content)
-    native, python = NativeSteps.from_bundle(own_bundle), Predictor.from_bundle(own_bundle, "openvino")
+    native, python = (
+        NativeSteps.from_bundle(own_bundle, "openvino"),
+        Predictor.from_bundle(own_bundle, "openvino"),
+    )
     native.set_image(image)
     python.set_image(image)
     box = Prompt(box=(24, 16, 104, 80))

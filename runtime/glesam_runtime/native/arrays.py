@@ -15,11 +15,13 @@ from .structs import CImageView, CPrompt
 
 RGB = 0
 """The only pixel format that Python's pictures have."""
+HOST = 0
+"""The memory that numpy's arrays are in."""
 
 
 def image_view(image: Pixels, pixel_format: int = RGB) -> CImageView:
     """Of an array [H,W,C] or [H,W] with dense rows and, maybe, gaps between. The array must outlive it."""
-    return CImageView(image.ctypes.data, image.shape[1], image.shape[0], image.strides[0], pixel_format)
+    return CImageView(image.ctypes.data, image.shape[1], image.shape[0], image.strides[0], pixel_format, HOST)
 
 
 def with_dense_rows(image: Pixels) -> Pixels:

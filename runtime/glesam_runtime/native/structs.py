@@ -39,6 +39,8 @@ class CImageView(Structure):
         ("height", c_int32),
         ("stride", c_int64),
         ("format", c_int32),
+        ("memory", c_int32),
+        ("stream", c_void_p),
     )
 
 

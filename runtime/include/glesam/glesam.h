@@ -108,6 +108,12 @@ typedef enum glesam_pixel_format {
     GLESAM_MONO8 = 4
 } glesam_pixel_format;
 
+/*
+ * Where a caller's memory lies. Device memory is for a backend that computes on a device, tensorrt, and must be within
+ * reach of its GPU; any other backend refuses it.
+ */
+typedef enum glesam_memory { GLESAM_HOST = 0, GLESAM_DEVICE = 1 } glesam_memory;
+
 /* A picture in the caller's memory, 8 bits per channel. It is read during the call and never kept. */
 typedef struct glesam_image_view {
     const uint8_t* data;
@@ -115,12 +121,49 @@ typedef struct glesam_image_view {
     int32_t height;
     int64_t stride; /* bytes from one row to the next; 0: rows without a gap */
     int32_t format; /* a glesam_pixel_format */
+    int32_t memory; /* a glesam_memory: where `data` points to */
+    void* stream;   /* device memory: a cudaStream_t, after whose queued work the pixels are there; NULL: CUDA's legacy
+                       default stream */
 } glesam_image_view;
 
-/* Encode and enhance a picture: dear, once. A picture that is refused leaves the former one in place. */
+/*
+ * Encode and enhance a picture: dear, once. A picture that is refused leaves the former one in place. One in device
+ * memory is copied to the host, where pictures are resized; see glesam_set_tensor for one that is not.
+ */
 GLESAM_API glesam_status glesam_set_image(glesam_predictor* predictor, const glesam_image_view* image);
 
-/* Pixels of the picture given to glesam_set_image; (0, 0) is the outer corner of the top left pixel. */
+/* Where the original picture lies in the S x S input: at the top left, resized_* large. Sizes in pixels. */
+typedef struct glesam_geometry {
+    int32_t original_height;
+    int32_t original_width;
+    int32_t resized_height;
+    int32_t resized_width;
+    int32_t image_size;
+    int32_t direct_masks; /* masks go from S/4 straight to the original size, not through S as SAM does */
+} glesam_geometry;
+
+/* Where a picture of this size, in pixels, lies in the input: for a program that makes the input itself. */
+GLESAM_API glesam_status glesam_geometry_of(const glesam_predictor* predictor, int32_t height, int32_t width,
+                                            glesam_geometry* geometry);
+
+/* A preprocessed picture, as glesam_preprocess makes it, in the caller's memory. Read during the call, never kept. */
+typedef struct glesam_tensor_view {
+    const float* data;  /* [1, 3, S, S] */
+    int32_t image_size; /* S, pixels */
+    int32_t memory;     /* a glesam_memory: where `data` points to */
+    void* stream;       /* as in glesam_image_view */
+} glesam_tensor_view;
+
+/*
+ * Encode and enhance a picture that is preprocessed: glesam_set_image without its resizing, and with its guarantee.
+ * In device memory `input` is taken where it is; where that is no multiple of 256 bytes it is copied once, on the
+ * device. It must hold the picture resized to the geometry's resized_* (bilinear, with antialiasing), minus pixel_mean,
+ * divided by pixel_std, at the top left, and zeros elsewhere.
+ */
+GLESAM_API glesam_status glesam_set_tensor(glesam_predictor* predictor, const glesam_tensor_view* input,
+                                           const glesam_geometry* geometry);
+
+/* Pixels of the picture that was set; (0, 0) is the outer corner of the top left pixel. */
 typedef struct glesam_point {
     double x;
     double y;
@@ -147,7 +190,7 @@ typedef struct glesam_prompt {
 
 /*
  * N prompts' masks, C candidates each: C is 3 with multimask (part, object, whole), else 1.
- * The memory is the predictor's, valid until its next call of glesam_predict, glesam_set_image or *_free.
+ * The memory is the predictor's, valid until its next call that predicts or sets a picture, or *_free.
  */
 typedef struct glesam_prediction {
     const uint8_t* masks;         /* [N, C, height, width] of the picture: 1 inside, 0 outside */
@@ -164,6 +207,31 @@ typedef struct glesam_prediction {
 GLESAM_API glesam_status glesam_predict(glesam_predictor* predictor, const glesam_prompt* prompts, size_t num_prompts,
                                         int multimask, glesam_prediction* prediction);
 
+/*
+ * N prompts' logits and scores in device memory, C candidates each; nothing is resized, and NaN is not looked for.
+ * Both are computed when the call returns. The memory is the predictor's, valid until its next call of any function
+ * that computes, or *_free; work that was queued on `stream` is done before it is overwritten.
+ * Candidate c of prompt n begins (n * prompt_stride + c) * S/4 * S/4 floats behind low_res_masks, and its score lies
+ * n * prompt_stride + c floats behind iou_predictions.
+ */
+typedef struct glesam_device_prediction {
+    const float* low_res_masks;   /* [N, C, S/4, S/4], logits */
+    const float* iou_predictions; /* [N, C] */
+    int32_t num_prompts;          /* N */
+    int32_t num_candidates;       /* C */
+    int32_t prompt_stride;        /* candidates from one prompt to the next: at least C, which are views of more */
+    int32_t low_res_size;         /* S/4 */
+    void* stream;                 /* the cudaStream_t that they were computed on */
+} glesam_device_prediction;
+
+/*
+ * As glesam_predict, but the answer stays on the device: at most as many prompts as the engine was built for.
+ * GLESAM_BACKEND_ERROR from a backend that computes on the host.
+ */
+GLESAM_API glesam_status glesam_predict_on_device(glesam_predictor* predictor, const glesam_prompt* prompts,
+                                                  size_t num_prompts, int multimask,
+                                                  glesam_device_prediction* prediction);
+
 /* Milliseconds of each stage the last time it ran; 0 where it did not. */
 typedef struct glesam_timings {
     double preprocess_ms;
@@ -177,15 +245,7 @@ GLESAM_API glesam_status glesam_get_timings(const glesam_predictor* predictor, g
 
 /* ---- the steps, one by one ------------------------------------------------------------------------------------- */
 
-/* Where the original picture lies in the S x S input: at the top left, resized_* large. Sizes in pixels. */
-typedef struct glesam_geometry {
-    int32_t original_height;
-    int32_t original_width;
-    int32_t resized_height;
-    int32_t resized_width;
-    int32_t image_size;
-    int32_t direct_masks; /* masks go from S/4 straight to the original size, not through S as SAM does */
-} glesam_geometry;
+/* They take and give host memory, but for the pixels of a view, and leave the picture that was set alone. */
 
 /* The decoder's inputs beside the embeddings; memory of the predictor or of the caller. */
 typedef struct glesam_prompt_feeds {

@@ -39,6 +39,15 @@
 ///
 ///     std::thread worker([session = predictor.new_session()]() mutable { session.set_image(...); });
 ///
+/// Device memory, with the backend tensorrt: pixels are read after what `stream` (a cudaStream_t) has been given; a
+/// preprocessed input is taken where it is, and logits can stay there. docs/embedding.md says what is copied when.
+///
+///     predictor.set_image({pixels, width, height, pitch, GLESAM_RGBA, GLESAM_DEVICE, stream});
+///     const auto geometry = predictor.geometry_of(height, width);
+///     predictor.set_tensor({input, 512, GLESAM_DEVICE, stream}, geometry);  // float32 [1, 3, 512, 512]
+///     auto on_device = predictor.predict_on_device({cup});
+///     use<<<blocks, threads, 0, cudaStream_t(on_device.stream)>>>(on_device.logits());  // [S/4, S/4]
+///
 /// Memory: a Prediction points into its predictor and is overwritten by the next predict; copy what must stay.
 /// predict allocates nothing once it has seen its largest request (docs/embedding.md says how that is measured).
 ///
@@ -95,6 +104,16 @@ struct ImageView {
     int height = 0;
     std::int64_t stride = 0;  ///< bytes from one row to the next; 0: rows without a gap
     glesam_pixel_format format = GLESAM_RGB;
+    glesam_memory memory = GLESAM_HOST;
+    void* stream = nullptr;  ///< device memory: a cudaStream_t, after whose queued work the pixels are there
+};
+
+/// A preprocessed picture in your memory, float32 [1, 3, S, S]: read during the call and never kept.
+struct TensorView {
+    const float* data = nullptr;
+    int image_size = 0;  ///< S, pixels
+    glesam_memory memory = GLESAM_HOST;
+    void* stream = nullptr;  ///< as in ImageView
 };
 
 /// Logits [height, width] in somebody's memory.
@@ -143,6 +162,24 @@ struct Prediction : glesam_prediction {
    private:
     std::size_t index(int prompt, int candidate) const {
         return static_cast<std::size_t>(prompt) * static_cast<std::size_t>(num_candidates) +
+               static_cast<std::size_t>(candidate);
+    }
+};
+
+/// N prompts' logits and scores in device memory, C candidates each; see glesam_device_prediction for their lifetime.
+struct DevicePrediction : glesam_device_prediction {
+    /// [S/4, S/4] on the device.
+    const float* logits(int prompt = 0, int candidate = 0) const {
+        const auto side = static_cast<std::size_t>(low_res_size);
+        return low_res_masks + index(prompt, candidate) * side * side;
+    }
+
+    /// The model's own estimate of a mask's quality, on the device.
+    const float* score(int prompt = 0, int candidate = 0) const { return iou_predictions + index(prompt, candidate); }
+
+   private:
+    std::size_t index(int prompt, int candidate) const {
+        return static_cast<std::size_t>(prompt) * static_cast<std::size_t>(prompt_stride) +
                static_cast<std::size_t>(candidate);
     }
 };
@@ -227,6 +264,19 @@ class Predictor {
         check(glesam_set_image(handle_.get(), &view));
     }
 
+    /// Where a picture of height x width pixels must lie in set_tensor's input.
+    Geometry geometry_of(int height, int width) const {
+        Geometry geometry{};
+        check(glesam_geometry_of(handle_.get(), height, width, &geometry));
+        return geometry;
+    }
+
+    /// Encodes and enhances a preprocessed picture, in device memory without a copy; glesam.h says what it must hold.
+    void set_tensor(const TensorView& input, const Geometry& geometry) {
+        const glesam_tensor_view view{input.data, input.image_size, input.memory, input.stream};
+        check(glesam_set_tensor(handle_.get(), &view, &geometry));
+    }
+
     /// The mask of one prompt. multimask: three candidates (part, object, whole) instead of the best one.
     Prediction predict(const Prompt& prompt, bool multimask = false) { return predict(&prompt, 1, multimask); }
 
@@ -239,6 +289,14 @@ class Predictor {
         const std::vector<glesam_prompt>& raw = c_prompts(prompts, count);
         Prediction prediction{};
         check(glesam_predict(handle_.get(), raw.data(), raw.size(), multimask ? 1 : 0, &prediction));
+        return prediction;
+    }
+
+    /// The logits and scores of all prompts, left in device memory. Throws where the backend computes on the host.
+    DevicePrediction predict_on_device(const std::vector<Prompt>& prompts, bool multimask = false) {
+        const std::vector<glesam_prompt>& raw = c_prompts(prompts.data(), prompts.size());
+        DevicePrediction prediction{};
+        check(glesam_predict_on_device(handle_.get(), raw.data(), raw.size(), multimask ? 1 : 0, &prediction));
         return prediction;
     }
 
@@ -300,7 +358,7 @@ class Predictor {
     explicit Predictor(glesam_predictor* predictor) : handle_(predictor) {}
 
     static glesam_image_view c_view(const ImageView& image) {
-        return {image.data, image.width, image.height, image.stride, image.format};
+        return {image.data, image.width, image.height, image.stride, image.format, image.memory, image.stream};
     }
 
     static glesam_prompt c_prompt(const Prompt& prompt) {

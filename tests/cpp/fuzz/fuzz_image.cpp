@@ -19,17 +19,29 @@ namespace {
 // Larger pictures are checked and not resized: they show nothing new, and slowly.
 constexpr std::int64_t most_bytes = 1 << 12;
 
-/// The view, without its pixels. Its first byte asks for any numbers or those of small pictures, and for no data.
+/// The view, without its pixels. Its first byte asks for any numbers or those of small pictures, for no data, and for
+/// any memory. No pixel is read by way of it, so that no number of an input is ever a device's address.
 glesam_image_view taken_view(Bytes& bytes) {
     static constexpr std::uint8_t somewhere = 0;
     const auto kind = bytes.take<std::uint8_t>();
     const std::uint8_t* data = (kind & 2) != 0 ? nullptr : &somewhere;
+    const std::int32_t memory = (kind & 4) != 0 ? bytes.take<std::int32_t>() : GLESAM_HOST;
     if ((kind & 1) != 0) {
-        return {data, bytes.take<std::int32_t>(), bytes.take<std::int32_t>(), bytes.take<std::int64_t>(),
-                bytes.take<std::int32_t>()};
+        return {data,
+                bytes.take<std::int32_t>(),
+                bytes.take<std::int32_t>(),
+                bytes.take<std::int64_t>(),
+                bytes.take<std::int32_t>(),
+                memory,
+                nullptr};
     }
-    return {data, bytes.take<std::uint8_t>(), bytes.take<std::uint8_t>(), bytes.take<std::uint16_t>(),
-            bytes.take<std::uint8_t>() % 5};
+    return {data,
+            bytes.take<std::uint8_t>(),
+            bytes.take<std::uint8_t>(),
+            bytes.take<std::uint16_t>(),
+            bytes.take<std::uint8_t>() % 5,
+            memory,
+            nullptr};
 }
 
 /// Nothing where the view is refused, as it must be in one way only.
@@ -82,7 +94,9 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
     Bytes bytes({reinterpret_cast<const char*>(data), size});
     const glesam::core::Manifest manifest = taken_manifest(bytes);
     const bool bicubic = bytes.take<std::uint8_t>() % 2 == 1;
-    std::optional<Pixels> pixels = checked(taken_view(bytes));
+    const glesam_image_view view = taken_view(bytes);
+    std::optional<Pixels> pixels = checked(view);
+    must(!pixels || view.memory == GLESAM_HOST || view.memory == GLESAM_DEVICE, "memory of a kind that there is");
     if (!pixels || bytes_of(*pixels) < 0) return 0;
 
     const auto count = static_cast<std::size_t>(bytes_of(*pixels));

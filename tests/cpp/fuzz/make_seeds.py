@@ -26,11 +26,14 @@ def bundle_json(*more_files: str) -> dict[str, Any]:
     }
 
 
-def view(width: int, height: int, stride: int, pixel_format: int, any_numbers: bool) -> bytes:
+def view(
+    width: int, height: int, stride: int, pixel_format: int, any_numbers: bool, memory: int | None = None
+) -> bytes:
     """As fuzz_image.cpp takes it: S = 64, the longest side first, then the view and some pixels."""
     packing = "<iiqi" if any_numbers else "<BBHB"
+    kind = bytes([any_numbers]) if memory is None else struct.pack("<Bi", any_numbers | 4, memory)
     numbers = struct.pack(packing, width, height, stride, pixel_format)
-    return bytes([3, 0, any_numbers]) + numbers + bytes(range(0, 250, 7))
+    return bytes([3, 0]) + kind + numbers + bytes(range(0, 250, 7))
 
 
 def main() -> None:
@@ -49,6 +52,8 @@ def main() -> None:
         (SEEDS / f"image/gaps{pixel_format}").write_bytes(view(5, 40, 64, pixel_format, False))
     (SEEDS / "image/bicubic").write_bytes(b"\x03\x01" + view(9, 7, 0, 2, False)[2:])
     (SEEDS / "image/largest").write_bytes(view(2**31 - 1, 2**31 - 1, 2**63 - 1, 0, True))
+    (SEEDS / "image/device").write_bytes(view(31, 17, 0, 0, False, memory=1))
+    (SEEDS / "image/nowhere").write_bytes(view(31, 17, 0, 0, False, memory=-1))
     (SEEDS / "image/negative").write_bytes(view(4, 4, -12, 1, True))
 
 
