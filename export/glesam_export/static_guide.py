@@ -30,7 +30,7 @@ class GuidedPicture:
 
     image_embeddings: Tensor  # [1, 256, h, w]
     codes: Tensor  # [P, 64]
-    details: Tensor  # [1, 16, 4h 4w], before the cues are added
+    details: Tensor  # [1, 16, 4h, 4w], before the cues are added
     drawn: Tensor  # [N, 1, 4h, 4w], logits
     limit: Tensor  # [N, P]
 
@@ -46,8 +46,8 @@ class StaticGuide(nn.Module):
         self.detail_bias = detail.bias
         self.mask_downscaling = mask_downscaling[:-1]
         last: Any = mask_downscaling[-1]
-        self.dense_weight = constant(torch.cat([last.weight, guide.to_dense.weight], dim=1))
         assert guide.to_dense.bias is not None
+        self.dense_weight = constant(torch.cat([last.weight, guide.to_dense.weight], dim=1))
         self.dense_bias = constant(last.bias + guide.to_dense.bias)
 
     def look(self, image_embeddings: Tensor, point_coords: Tensor, point_labels: Tensor) -> GuidedPicture:
@@ -58,7 +58,7 @@ class StaticGuide(nn.Module):
         return GuidedPicture(
             image_embeddings,
             codes,
-            conv2d(features, self.features_kernel, self.detail_bias, padding=1).flatten(2),
+            conv2d(features, self.features_kernel, self.detail_bias, padding=1),
             draw_prompts(point_coords, point_labels, height, width),
             pixel_unshuffle(limit, SPOTS_PER_SIDE).flatten(1),
         )
@@ -76,9 +76,8 @@ class StaticGuide(nn.Module):
         told = torch.cat([self.mask_downscaling(marked), cues], dim=1)
         dense = conv2d(told, self.dense_weight, self.dense_bias)
         of_cues = conv2d(pixel_shuffle(cues, SPOTS_PER_SIDE), self.cues_kernel, padding=1)
-        source: Tensor = self.blocks(picture.image_embeddings + dense)
-        # Flat: OpenVINO 2026.4 would fuse the sum with the convolution, and then refuse one picture's side.
-        return source, (picture.details + of_cues.flatten(2)).relu()
+        source: Tensor = self.blocks(_summed(picture.image_embeddings, dense).reshape(dense.shape))
+        return source, _summed(picture.details, of_cues).relu()
 
     def cues(self, picture: GuidedPicture, marked: Tensor) -> Tensor:
         """Logits [N, P] -> `Guide.cues`, [N, cues, P]."""
@@ -95,3 +94,11 @@ class StaticGuide(nn.Module):
         shares = counts / (counts.sum(-1, keepdim=True) + 1)
         inside, outside = (shares @ picture.codes.T + RARE).log().unbind(1)
         return inside - outside
+
+
+def _summed(of_picture: Tensor, of_prompts: Tensor) -> Tensor:
+    """[1, C, H, W] and [N, C, H, W], a convolution's -> [N, C, H W].
+
+    Flat, because OpenVINO 2026.4 fuses a sum with the convolution before it as if both had N.
+    """
+    return of_picture.flatten(2) + of_prompts.flatten(2)

@@ -3,6 +3,10 @@
 
 #include <algorithm>
 #include <openvino/frontend/manager.hpp>
+#include <openvino/op/clamp.hpp>
+#include <openvino/op/constant.hpp>
+#include <openvino/op/divide.hpp>
+#include <openvino/op/round.hpp>
 #include <openvino/openvino.hpp>
 #include <sstream>
 #include <utility>
@@ -100,17 +104,37 @@ void bypass_softmax_casts(const ov::Model& model) {
     model.validate_nodes_and_infer_types();
 }
 
+float constant(const ov::Node& node, std::size_t input) {
+    return ov::as_type_ptr<ov::op::v0::Constant>(node.get_input_node_shared_ptr(input))->cast_vector<float>().front();
+}
+
+/// Writes each FakeQuantize, which a QuantizeLinear became, as what it computes: divide, round, clamp.
+///
+/// OpenVINO makes layers int8 where it finds one. These stay float, between the same steps.
+void quantize_by_rounding(const ov::Model& model) {
+    for (const auto& node : model.get_ops()) {
+        if (!is("FakeQuantize", *node)) continue;
+        const float low = constant(*node, 1);
+        const float high = constant(*node, 2);
+        const float least = constant(*node, 3);
+        const float most = constant(*node, 4);
+        const auto scale = ov::op::v0::Constant::create(ov::element::f32, ov::Shape{}, {(high - low) / (most - least)});
+        const auto divided = std::make_shared<ov::op::v1::Divide>(node->input_value(0), scale);
+        const auto rounded = std::make_shared<ov::op::v5::Round>(divided, ov::op::v5::Round::RoundMode::HALF_TO_EVEN);
+        ov::replace_node(node, std::make_shared<ov::op::v0::Clamp>(rounded, least, most));
+    }
+    model.validate_nodes_and_infer_types();
+}
+
 ov::CompiledModel compile(const std::filesystem::path& path, const std::shared_ptr<ov::Model>& model,
                           const std::string& precision) {
     try {
         ov::Core core;
         const auto type = arithmetic(precision, core.get_property(device, ov::device::capabilities));
         if (type == ov::element::bf16) bypass_softmax_casts(*model);
-        ov::AnyMap options = {ov::hint::performance_mode(ov::hint::PerformanceMode::LATENCY),
-                              ov::hint::inference_precision(type)};
-        // Q/DQ as they are, with float layers between them. OpenVINO knows this option without documenting it.
-        if (precision.rfind("int8", 0) == 0 && !sums_int8_exactly()) options.emplace("LP_TRANSFORMS_MODE", "NO");
-        return core.compile_model(model, device, options);
+        if (!sums_int8_exactly()) quantize_by_rounding(*model);
+        return core.compile_model(model, device, ov::hint::performance_mode(ov::hint::PerformanceMode::LATENCY),
+                                  ov::hint::inference_precision(type));
     } catch (const std::exception& error) {
         throw cannot_open(path, library(), reason(error), "openvino");
     }

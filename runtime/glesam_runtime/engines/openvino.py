@@ -6,7 +6,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import openvino  # type: ignore[import-untyped]
+from openvino import opset13 as opset
 from openvino.frontend import FrontEndManager  # type: ignore[import-untyped]
 
 from ..errors import BackendError
@@ -16,8 +18,6 @@ from .base import Array, Tensors, cannot_open, cannot_run, check_graph, closed_e
 
 _HINTS = ("latency", "throughput")
 _LIBRARY = f"OpenVINO {openvino.__version__.split('-')[0]}"
-# Q/DQ as they are, with float layers between them. OpenVINO knows this option without documenting it.
-_INT8_IN_FLOAT = {"LP_TRANSFORMS_MODE": "NO"}
 # The capability that OpenVINO reports of a device with this arithmetic, and the hint that asks for it.
 _ARITHMETIC = {"fp16": ("FP16", "f16"), "bf16": ("BF16", "bf16")}
 
@@ -39,11 +39,11 @@ class OpenVinoEngine:
             "PERFORMANCE_HINT": _checked_hint(hint or "latency"),
             "INFERENCE_PRECISION_HINT": arithmetic(precision, _capabilities(core, device), device),
         }
-        if device == "CPU" and precision.startswith("int8") and not sums_int8_exactly():
-            options |= _INT8_IN_FLOAT
         self._spec = spec
         model = _read(path)
         check_graph(path, spec, _tensors(model.inputs), _tensors(model.outputs))
+        if device == "CPU" and not sums_int8_exactly():
+            _quantize_by_rounding(model)
         self._compiled: openvino.CompiledModel | None = _compile(path, core, model, device, options)
 
     @property
@@ -154,6 +154,22 @@ def _bypass_softmax_casts(model: openvino.Model) -> None:
                 if after.get_node().get_type_name() == "Convert":
                     for use in after.get_node().output(0).get_target_inputs():
                         use.replace_source_output(node.output(0))
+    model.validate_nodes_and_infer_types()
+
+
+def _quantize_by_rounding(model: openvino.Model) -> None:
+    """Writes each FakeQuantize, which a QuantizeLinear became, as what it computes: divide, round, clamp.
+
+    OpenVINO makes layers int8 where it finds one. These stay float, between the same steps.
+    """
+    for node in model.get_ops():
+        if node.get_type_name() == "FakeQuantize":
+            x, *limits = (port.get_source_output() for port in node.inputs())
+            low, high, least, most = (float(limit.get_node().get_data()) for limit in limits)
+            scale = np.float32((high - low) / (most - least))
+            steps = opset.clamp(opset.round(opset.divide(x, scale), "half_to_even"), least, most)
+            for use in node.output(0).get_target_inputs():
+                use.replace_source_output(steps.output(0))
     model.validate_nodes_and_infer_types()
 
 
