@@ -56,12 +56,13 @@ class WeightedConvolution(nn.Module):
         """[N, inputs, side side] and weights [N, M, outputs] -> [N, M, side, side]."""
         n, masks = weights.shape[:2]
         kernels = (weights @ self.kernels).reshape(n, masks, 9, self.inputs).transpose(1, 2)
-        taps = (kernels.flatten(1, 2) @ x).reshape(n, 9, masks, side, side)
-        padded = pad(taps, (1, 1, 1, 1))
+        padded = pad(x.reshape(n, self.inputs, side, side), (1, 1, 1, 1))
+        taps = (kernels.flatten(1, 2) @ padded.flatten(2)).reshape(n, 9 * masks, side + 2, side + 2)
         total = (weights @ self.bias).unsqueeze(-1)
         for tap in range(9):
             down, across = divmod(tap, 3)
-            total = total + padded[:, tap, :, down : down + side, across : across + side]
+            of_tap = taps[:, tap * masks : (tap + 1) * masks]
+            total = total + of_tap[:, :, down : down + side, across : across + side]
         return total
 
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-# What one prompt takes in nano's decoder, as float32 maps of S/4 x S/4: 16.4 MiB = 260 x 64 KiB in ONNX
-# Runtime with 16, 64 and 128 prompts, 11.7 to 13.6 in OpenVINO. SAM's own decoder has the same layers, so
-# at S = 1024 it is 65 MiB. The four masks that come out are 4 of the 260; candidates are resized to the
-# picture one at a time and in its window, and add the picture's size [bytes] once, not per prompt.
-_MAPS_PER_PROMPT = 260
+# What one prompt takes in nano's decoder in fp16, as float32 maps of S/4 x S/4: 34 MiB = 544 x 64 KiB in
+# ONNX Runtime with 16 and 64 prompts, 26 in OpenVINO. SAM's own decoder has the same layers, so at S = 1024
+# it is 136 MiB. The four masks that come out are 4 of the 544; candidates are resized to the picture one at
+# a time and in its window, and add the picture's size [bytes] once, not per prompt.
+_MAPS_PER_PROMPT = 544
 # SAM's points_per_batch. More prompts are no faster per prompt, and engines are built for no more.
 _MAX_PROMPTS_PER_CALL = 64
 
