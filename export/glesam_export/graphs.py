@@ -55,27 +55,6 @@ class GleGraph(nn.Module):
         return enhanced
 
 
-class MaskDecoderGraph(nn.Module):
-    def __init__(
-        self, prompt_encoder: nn.Module, mask_decoder: nn.Module, cells: int, refinements: int
-    ) -> None:
-        super().__init__()
-        self.decoder = StaticDecoder(for_export(prompt_encoder), for_export(mask_decoder), cells, refinements)
-
-    def forward(
-        self,
-        image_embeddings: Tensor,
-        point_coords: Tensor,
-        point_labels: Tensor,
-        mask_input: Tensor,
-        has_mask_input: Tensor,
-    ) -> tuple[Tensor, Tensor]:
-        answer: tuple[Tensor, Tensor] = self.decoder(
-            image_embeddings, point_coords, point_labels, mask_input, has_mask_input
-        )
-        return answer
-
-
 class NativeLayerNorm2d(nn.Module):
     """SAM's LayerNorm2d as one LayerNormalization over the channels, last in memory.
 
@@ -138,8 +117,11 @@ def graphs(model: GleSam) -> Iterator[Graph]:
     n, p = EXAMPLE_PROMPTS, EXAMPLE_POINTS
     yield Graph(
         "mask_decoder",
-        MaskDecoderGraph(
-            model.prompt_encoder, model.mask_decoder, cells, model.config.sam.refinements
+        StaticDecoder(
+            for_export(model.prompt_encoder),
+            for_export(model.mask_decoder),
+            cells,
+            model.config.sam.refinements,
         ).eval(),
         {
             "image_embeddings": image_embeddings,

@@ -101,7 +101,8 @@ def _name_nodes(graph: ir.Graph) -> None:
 
 
 def order_gelus(graph: ir.Graph) -> None:
-    """x (0.5 (1 + erf)), as torch exports GELU, becomes 0.5 (x (1 + erf)): the same bits.
+    """x (0.5 (1 + erf)), as torch exports GELU, becomes 0.5 (x (1 + erf)): the same bits
+    where 2 x does not overflow (in fp16 from 32,768 on).
 
     ONNX Runtime knows only this order, and then runs five operators as one.
     """
@@ -111,6 +112,8 @@ def order_gelus(graph: ir.Graph) -> None:
         half, uses = inner.inputs[0], list(inner.outputs[0].uses())
         if len(uses) == 1 and uses[0].node.op_type == "Mul":
             outer, position = uses[0].node, 1 - uses[0].idx
+            if outer.inputs[position] not in _erf_arguments(inner.inputs[1]):
+                continue
             inner.replace_input_with(0, outer.inputs[position])
             outer.replace_input_with(position, half)
 
@@ -121,15 +124,15 @@ def _is_half(value: ir.Value | None) -> bool:
 
 
 def _is_one_plus_erf(value: ir.Value | None) -> bool:
-    node = value.producer() if value is not None else None
-    return (
-        node is not None
-        and node.op_type == "Add"
-        and any(
-            term is not None and (before := term.producer()) is not None and before.op_type == "Erf"
-            for term in node.inputs
-        )
-    )
+    return bool(_erf_arguments(value))
+
+
+def _erf_arguments(value: ir.Value | None) -> set[ir.Value | None]:
+    """What x may be in `value` = 1 + erf(x / sqrt(2)); nothing where it is no such sum."""
+    add = value.producer() if value is not None else None
+    terms = add.predecessors() if add is not None and add.op_type == "Add" else ()
+    scaled = [before for erf in terms if erf.op_type == "Erf" for before in erf.predecessors()]
+    return {x for node in scaled for x in node.inputs}
 
 
 def _dynamic_names(graph: Graph) -> set[str]:

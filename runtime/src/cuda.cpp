@@ -99,7 +99,8 @@ void CudaMemory::check(const char* name, const void* data) const {
     use_device(device_);
     cudaPointerAttributes found{};
     checked("look up an address", cudaPointerGetAttributes(&found, data));
-    if (found.type == cudaMemoryTypeUnregistered) {
+    // Page-locked memory of the host may have another address on the device, or none.
+    if (found.type == cudaMemoryTypeUnregistered || found.devicePointer != data) {
         throw backend_error(std::string(name) + ": expected memory that GPU " + std::to_string(device_) +
                             " reaches, found other memory; give a device's address, or say that it is the host's");
     }

@@ -2,6 +2,7 @@
 #include "engine_openvino.hpp"
 
 #include <algorithm>
+#include <cmath>
 #include <openvino/frontend/manager.hpp>
 #include <openvino/op/clamp.hpp>
 #include <openvino/op/constant.hpp>
@@ -9,6 +10,7 @@
 #include <openvino/op/round.hpp>
 #include <openvino/openvino.hpp>
 #include <sstream>
+#include <stdexcept>
 #include <utility>
 
 #include "processor.hpp"
@@ -104,22 +106,29 @@ void bypass_softmax_casts(const ov::Model& model) {
     model.validate_nodes_and_infer_types();
 }
 
-float constant(const ov::Node& node, std::size_t input) {
-    return ov::as_type_ptr<ov::op::v0::Constant>(node.get_input_node_shared_ptr(input))->cast_vector<float>().front();
+/// The number that input `i` of a FakeQuantize is; NaN where it is several.
+float number(const ov::Node& node, std::size_t i) {
+    const auto constant = ov::as_type_ptr<ov::op::v0::Constant>(node.get_input_node_shared_ptr(i));
+    const bool is_one = constant && ov::shape_size(constant->get_shape()) == 1;
+    return is_one ? constant->cast_vector<float>().front() : std::nanf("");
 }
 
 /// Writes each FakeQuantize, which a QuantizeLinear became, as what it computes: divide, round, clamp.
 ///
-/// OpenVINO makes layers int8 where it finds one. These stay float, between the same steps.
+/// OpenVINO makes layers int8 where it finds one. These stay float, between the same steps. Throws where a tensor has a
+/// zero point or several scales, which no bundle has.
 void quantize_by_rounding(const ov::Model& model) {
     for (const auto& node : model.get_ops()) {
         if (!is("FakeQuantize", *node)) continue;
-        const float low = constant(*node, 1);
-        const float high = constant(*node, 2);
-        const float least = constant(*node, 3);
-        const float most = constant(*node, 4);
-        const auto scale = ov::op::v0::Constant::create(ov::element::f32, ov::Shape{}, {(high - low) / (most - least)});
-        const auto divided = std::make_shared<ov::op::v1::Divide>(node->input_value(0), scale);
+        const float low = number(*node, 1);
+        const float least = number(*node, 3);
+        const float most = number(*node, 4);
+        const float scale = (number(*node, 2) - low) / (most - least);
+        if (!(std::abs(low - scale * least) <= 1e-3F * std::abs(low))) {
+            throw std::runtime_error("expected Q/DQ of one scale and zero point 0");
+        }
+        const auto divisor = ov::op::v0::Constant::create(ov::element::f32, ov::Shape{}, {scale});
+        const auto divided = std::make_shared<ov::op::v1::Divide>(node->input_value(0), divisor);
         const auto rounded = std::make_shared<ov::op::v5::Round>(divided, ov::op::v5::Round::RoundMode::HALF_TO_EVEN);
         ov::replace_node(node, std::make_shared<ov::op::v0::Clamp>(rounded, least, most));
     }

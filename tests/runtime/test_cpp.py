@@ -43,6 +43,17 @@ SIZES = [
 ]
 SIZES += [tuple(size) for size in np.random.default_rng(3).integers(1, 300, (30, 2)).tolist()]
 
+INT8_GLE = """
+<ir_version: 8, opset_import: ["" : 17]>
+gle (float[1,256,4,4] image_embeddings) => (float[1,256,4,4] image_embeddings_enhanced)
+<float one = {1.0}, int8 zero = {0}, int8[256,256,1,1] weight, float[256] ones, int8[256] zeros>
+{
+  steps = QuantizeLinear (image_embeddings, one, zero)
+  restored = DequantizeLinear (steps, one, zero)
+  w = DequantizeLinear <axis = 0> (weight, ones, zeros)
+  image_embeddings_enhanced = Conv (restored, w)
+}
+"""
 
 BACKENDS = ("openvino", "onnxruntime")
 
@@ -189,6 +200,24 @@ def test_auto_and_names_mean_what_they_mean_in_python(tmp_path: Path, precision:
         with pytest.raises(BackendError) as native:
             choose_backend(bundle, "onnxruntime")
         assert str(native.value) == str(python.value)
+
+
+def test_sums_of_int8_products_do_not_saturate(tmp_path: Path, backend: str) -> None:
+    """A CPU without VNNI would add them in 16 bits."""
+    bundle = write_bundle(tmp_path / "bundle")
+    graph = parser.parse_model(INT8_GLE)
+    weight = np.full((256, 256, 1, 1), 127, np.int8)
+    ones, zeros = np.ones(256, np.float32), np.zeros(256, np.int8)
+    constants = {"weight": weight, "ones": ones, "zeros": zeros}
+    for tensor in [tensor for tensor in graph.graph.initializer if tensor.name in constants]:
+        graph.graph.initializer.remove(tensor)
+    graph.graph.initializer.extend(onnx.numpy_helper.from_array(a, name) for name, a in constants.items())
+    onnx.save(graph, bundle / "gle.onnx")
+    content = manifest(bundle)
+    content["graphs"]["gle"]["precision"] = content["precision"] = "int8+fp32"
+    write_manifest(bundle, content)
+    enhanced = NativeSteps.from_bundle(bundle, backend).enhance(np.full((1, 256, 4, 4), 127, np.float32))
+    np.testing.assert_allclose(enhanced, 256 * 127 * 127, rtol=1e-6)
 
 
 def test_the_same_masks_as_python_on_photographs(backend: str) -> None:

@@ -52,6 +52,16 @@ sum (float[1,256,8,8] x) => (float[1,4,8,8] y)
 }
 """
 
+ZEROS = "int8[4] zero = {0, 0, 0, 0}"
+ODD = """
+<ir_version: 8, opset_import: ["" : 18]>
+odd (float[1,4,2,2] x) => (float[1,4,2,2] y) <{scale}, {zero}>
+{{
+  steps = QuantizeLinear <axis = 1> (x, scale, zero)
+  y = DequantizeLinear <axis = 1> (steps, scale, zero)
+}}
+"""
+
 
 @pytest.fixture
 def product(tmp_path: Path) -> Path:
@@ -162,8 +172,13 @@ def test_without_vnni_openvino_computes_int8_layers_in_float(
     np.testing.assert_allclose(in_float({"x": x})["y"], expected_of(product, x), atol=1e-4)
 
 
-def test_sums_of_the_largest_products_do_not_saturate(tmp_path: Path) -> None:
-    """They would in 16 bits, in which a CPU without VNNI adds them."""
+@pytest.mark.parametrize("as_without_vnni", [False, True])
+def test_sums_of_the_largest_products_do_not_saturate(
+    as_without_vnni: bool, vnni: Callable[[bool], None], tmp_path: Path
+) -> None:
+    """They would in 16 bits, in which a CPU without VNNI adds them; whatever this one has."""
+    if as_without_vnni:
+        vnni(False)
     size = 256
     spec = GraphSpec(
         "sum", (TensorSpec("x", "float32", (1, size, 8, 8)),), (TensorSpec("y", "float32", (1, 4, 8, 8)),)
@@ -185,3 +200,18 @@ def test_who_computes_int8_layers_in_int8(vnni: Callable[[bool], None]) -> None:
     assert computes_int8("onnxruntime", "int8+fp32")
     assert not computes_int8("onnxruntime", "int8+fp16")
     assert not computes_int8("openvino", "fp16")
+
+
+@pytest.mark.parametrize(
+    ("scale", "zero"), [("float scale = {0.5}", "int8 zero = {3}"), ("float[4] scale = {1, 1, 1, 2}", ZEROS)]
+)
+def test_without_vnni_openvino_refuses_what_no_bundle_has(
+    scale: str, zero: str, vnni: Callable[[bool], None], tmp_path: Path
+) -> None:
+    vnni(False)
+    spec = GraphSpec(
+        "odd", (TensorSpec("x", "float32", (1, 4, 2, 2)),), (TensorSpec("y", "float32", (1, 4, 2, 2)),)
+    )
+    onnx.save(parser.parse_model(ODD.format(scale=scale, zero=zero)), tmp_path / "odd.onnx")
+    with pytest.raises(BackendError, match=r"odd\.onnx: .*expected Q/DQ of one scale and zero point 0"):
+        open_engine("openvino", tmp_path / "odd.onnx", spec, "int8+fp32")

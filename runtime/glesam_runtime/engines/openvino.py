@@ -43,7 +43,7 @@ class OpenVinoEngine:
         model = _read(path)
         check_graph(path, spec, _tensors(model.inputs), _tensors(model.outputs))
         if device == "CPU" and not sums_int8_exactly():
-            _quantize_by_rounding(model)
+            _quantize_by_rounding(model, path)
         self._compiled: openvino.CompiledModel | None = _compile(path, core, model, device, options)
 
     @property
@@ -157,16 +157,20 @@ def _bypass_softmax_casts(model: openvino.Model) -> None:
     model.validate_nodes_and_infer_types()
 
 
-def _quantize_by_rounding(model: openvino.Model) -> None:
+def _quantize_by_rounding(model: openvino.Model, path: Path) -> None:
     """Writes each FakeQuantize, which a QuantizeLinear became, as what it computes: divide, round, clamp.
 
     OpenVINO makes layers int8 where it finds one. These stay float, between the same steps.
+    Raises BackendError where a tensor has a zero point or several scales, which no bundle has.
     """
     for node in model.get_ops():
         if node.get_type_name() == "FakeQuantize":
             x, *limits = (port.get_source_output() for port in node.inputs())
-            low, high, least, most = (float(limit.get_node().get_data()) for limit in limits)
+            values = [np.asarray(limit.get_node().get_data(), np.float32) for limit in limits]
+            low, high, least, most = (float(value.flat[0]) for value in values)
             scale = np.float32((high - low) / (most - least))
+            if any(value.size != 1 for value in values) or not np.isclose(low, scale * least, rtol=1e-3):
+                raise cannot_open(path, _LIBRARY, "expected Q/DQ of one scale and zero point 0", "openvino")
             steps = opset.clamp(opset.round(opset.divide(x, scale), "half_to_even"), least, most)
             for use in node.output(0).get_target_inputs():
                 use.replace_source_output(steps.output(0))
