@@ -1,8 +1,9 @@
 """Milliseconds of one box on a cached embedding, and of many boxes in one call against as many calls.
 
-    python benchmarks/decoder_prompts.py [BUNDLE] [--backend NAME]... [--prompts 64] [--rounds 20]
+    python benchmarks/decoder_prompts.py [BUNDLE]... [--backend NAME]... [--prompts 64] [--rounds 20]
 
-One interleaved run: every round asks every backend in turn, so that a busy machine slows all of them.
+One interleaved run: every round asks every decoder in turn, so that a busy machine slows all of them.
+"As many calls" is the time of one box, so many times.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ CORNERS, BOX = 2, (2, 3)
 
 
 def main(
-    bundle: Annotated[Path | None, typer.Argument(metavar="BUNDLE", show_default=False)] = None,
+    bundles: Annotated[list[Path] | None, typer.Argument(metavar="[BUNDLE]...", show_default=False)] = None,
     backend: Annotated[
         list[str] | None,
         typer.Option(metavar="NAME[:DEVICE[:HINT]]", help=f"Repeatable. {BACKEND_HELP}"),
@@ -34,10 +35,12 @@ def main(
     prompts: Annotated[int, typer.Option(metavar="N", min=2, help="Boxes in one call.")] = 64,
     rounds: Annotated[int, typer.Option(metavar="N", min=1, help="Timed, after one that is not.")] = 20,
 ) -> None:
-    opened = Bundle.open(bundle)
-    graph = opened.manifest.graphs["mask_decoder"]
-    path, names = opened.graph_path("mask_decoder"), backend or ["onnxruntime", "openvino"]
-    engines = {name: open_engine(name, path, graph.spec, graph.precision) for name in names}
+    engines = {}
+    for bundle, name in product(bundles or [None], backend or ["onnxruntime", "openvino"]):
+        opened = Bundle.open(bundle)
+        graph = opened.manifest.graphs["mask_decoder"]
+        contender = f"{bundle or opened.manifest.name}: {name}"
+        engines[contender] = open_engine(name, opened.graph_path("mask_decoder"), graph.spec, graph.precision)
     asked = {count: boxes(count, opened.manifest.image_size) for count in (1, prompts)}
     spent: dict[tuple[str, int], list[float]] = defaultdict(list)
     for round_number in range(rounds + 1):
@@ -48,7 +51,7 @@ def main(
                 spent[name, count].append(1000 * (time.perf_counter() - start))
     print(f"| ms, median of {rounds} | one box | {prompts} boxes, one call | {prompts} calls |")
     print("|---|---|---|---|")
-    for name in names:
+    for name in engines:
         one, many = median(spent[name, 1]), median(spent[name, prompts])
         print(f"| {name} | {one:.1f} | {many:.0f} | {prompts * one:.0f} ({prompts * one / many:.2f}x) |")
 

@@ -93,6 +93,8 @@ def this_machine() -> Machine:
 def sums_int8_exactly() -> bool:
     """Whether int8 products can be summed here without loss: on x86 only where /proc tells of VNNI.
 
+    Other processors are taken to; on Arm nobody has tried.
+
     Before VNNI (avx_vnni, avx512_vnni) x86 adds products of bytes in 16 bits, and they saturate: nano's int8
     encoder was 8 % off in OpenVINO on an AVX2 machine, where exact sums are .9 % off (docs/int8.md).
     """
