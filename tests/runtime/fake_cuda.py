@@ -65,6 +65,7 @@ class FakeGpu:
         """How often each function of the API was called."""
         self.violations: list[str] = []
         self.device_of_memory = 0
+        self.devices_view_is_off_by = 0  # what cudaPointerGetAttributes adds to an address
         self._failures: dict[str, tuple[int, Any]] = {}
         self._next = 0x7000_0000_0000
 
@@ -200,7 +201,11 @@ class FakeRuntime:
         for blocks, kind in ((on_device, "Device"), (self._gpu.pinned, "Host")):
             if any(start <= ptr < start + block.size for start, block in blocks.items()):
                 found = getattr(kinds, f"cudaMemoryType{kind}")
-                return SimpleNamespace(type=found, device=self._gpu.device_of_memory)
+                return SimpleNamespace(
+                    type=found,
+                    device=self._gpu.device_of_memory,
+                    devicePointer=ptr + self._gpu.devices_view_is_off_by,
+                )
         return SimpleNamespace(type=kinds.cudaMemoryTypeUnregistered, device=0)
 
     @_api

@@ -204,6 +204,13 @@ def test_strides_of_dimensions_that_are_never_stepped_along_do_not_matter(
     np.testing.assert_array_equal(found, EMBEDDINGS * np.float32(1.5))
 
 
+def test_memory_that_has_another_address_on_the_gpu_is_refused(open_graph: OpenGraph, gpu: FakeGpu) -> None:
+    """As the host's may have that a program has page-locked itself."""
+    gpu.devices_view_is_off_by = 4096
+    with pytest.raises(BackendError, match=r"address 0x[0-9a-f]+ is not memory that a GPU reaches"):
+        open_graph("gle")({"image_embeddings": ForeignArray.of(gpu, EMBEDDINGS)})
+
+
 def test_an_array_on_another_gpu_is_refused(open_graph: OpenGraph, gpu: FakeGpu) -> None:
     gpu.device_of_memory = 1
     with pytest.raises(BackendError, match="expected an array on GPU 0, where the engine is"):

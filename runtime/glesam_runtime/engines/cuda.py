@@ -60,7 +60,8 @@ def memory_device(address: int) -> int | None:
     """
     found = checked("look up an address", runtime.cudaPointerGetAttributes(address))
     kinds = runtime.cudaMemoryType
-    if found.type == kinds.cudaMemoryTypeUnregistered:
+    # Page-locked memory of the host may have another address on the device, or none.
+    if found.type == kinds.cudaMemoryTypeUnregistered or int(found.devicePointer) != address:
         raise BackendError(f"address {address:#x} is not memory that a GPU reaches; give a device array")
     return int(found.device) if found.type == kinds.cudaMemoryTypeDevice else None
 
