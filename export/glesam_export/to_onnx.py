@@ -101,30 +101,26 @@ def _name_nodes(graph: ir.Graph) -> None:
 
 
 def order_gelus(graph: ir.Graph) -> None:
-    """x (0.5 (1 + erf)), as torch exports GELU, becomes 0.5 (x (1 + erf)): the same bits
-    where 2 x does not overflow (in fp16 from 32,768 on).
+    """x (0.5 (1 + erf)), as torch exports GELU, becomes 0.5 (x (1 + erf)).
 
-    ONNX Runtime knows only this order, and then runs five operators as one.
+    The same bits where 2 x does not overflow (in fp16 it does from 32,768 on). ONNX Runtime knows only this
+    order, and then runs five operators as one.
     """
     for inner in graph:
-        if inner.op_type != "Mul" or not _is_half(inner.inputs[0]) or not _is_one_plus_erf(inner.inputs[1]):
+        if inner.op_type != "Mul" or not _is_half(inner.inputs[0]):
             continue
-        half, uses = inner.inputs[0], list(inner.outputs[0].uses())
+        half, arguments = inner.inputs[0], _erf_arguments(inner.inputs[1])
+        uses = list(inner.outputs[0].uses())
         if len(uses) == 1 and uses[0].node.op_type == "Mul":
             outer, position = uses[0].node, 1 - uses[0].idx
-            if outer.inputs[position] not in _erf_arguments(inner.inputs[1]):
-                continue
-            inner.replace_input_with(0, outer.inputs[position])
-            outer.replace_input_with(position, half)
+            if outer.inputs[position] in arguments:
+                inner.replace_input_with(0, outer.inputs[position])
+                outer.replace_input_with(position, half)
 
 
 def _is_half(value: ir.Value | None) -> bool:
     constant = value.const_value if value is not None else None
     return constant is not None and constant.size == 1 and constant.numpy().item() == 0.5
-
-
-def _is_one_plus_erf(value: ir.Value | None) -> bool:
-    return bool(_erf_arguments(value))
 
 
 def _erf_arguments(value: ir.Value | None) -> set[ir.Value | None]:

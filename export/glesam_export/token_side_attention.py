@@ -26,9 +26,8 @@ class _TokenSideAttention(nn.Module):
         self.heads = heads
         self.of_tokens = of_tokens
         self.scale = (of_cells.out_features // heads) ** -0.5
-        self.cells_weight = constant(
-            of_cells.weight.reshape(heads, -1, of_cells.in_features)
-        )  # [heads, d, C]
+        by_head = of_cells.weight.reshape(heads, -1, of_cells.in_features)
+        self.cells_weight = constant(by_head)  # [heads, d, C]
 
     def split_heads(self, x: Tensor) -> Tensor:
         """[N, T, heads d] -> [N, heads, T, d]."""
