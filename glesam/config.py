@@ -15,6 +15,8 @@ EMBEDDING_CHANNELS = 256
 """Channels of SAM's image embedding."""
 EMBEDDING_STRIDE = 16
 """Pixels of the input image per embedding cell, along each axis."""
+NUM_MASKS = 4
+"""Masks per prompt: SAM's single mask, then its three multimask outputs."""
 
 PAD, BACKGROUND, FOREGROUND, BOX_TOP_LEFT, BOX_BOTTOM_RIGHT = -1, 0, 1, 2, 3
 """SAM's point labels."""
@@ -50,8 +52,8 @@ EncoderConfig = VitEncoderConfig | ConvEncoderConfig
 class SamConfig:
     """SAM's three parts. The pixel statistics are SAM's, for RGB in [0, 255].
 
-    `guided` gives the mask decoder what SAM's has not, and what a decoder trained on little data needs:
-    prompts drawn as masks (`glesam.drawn_prompts`) and the statistics of what they mark (`glesam.guide`).
+    `guided` puts a decoder in the place of SAM's that needs little data and little work for each prompt
+    (`glesam.guided_decoder`).
     `refinements` is how often it is asked for mask 0 again, with its own answer as mask input.
     """
 
@@ -199,7 +201,7 @@ def nano() -> GleSamConfig:
     )
     return GleSamConfig(
         name="nano",
-        sam=SamConfig("nano", 512, encoder, decoder_mlp_dim=512, guided=True, refinements=1),
+        sam=SamConfig("nano", 512, encoder, decoder_mlp_dim=512, guided=True),
         gle=GleConfig(unet, gamma=2.0, timestep=50, lora_rank=40, lora_alpha=40.0, text_tokens=8),
     )
 

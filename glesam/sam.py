@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -11,17 +12,17 @@ from torch import Tensor, nn
 from glesam.config import (
     EMBEDDING_CHANNELS,
     EMBEDDING_STRIDE,
+    NUM_MASKS,
     ConvEncoderConfig,
     EncoderConfig,
     SamConfig,
 )
 from glesam.conv_encoder import ConvEncoder
 from glesam.drawn_prompts import box_limit, draw_prompts
-from glesam.guide import SPOTS_PER_SIDE, Guide, per_prompt
+from glesam.guide import SPOTS_PER_SIDE, per_prompt
+from glesam.guided_decoder import GuidedDecoder
 from glesam.sam_modules import ImageEncoderViT, MaskDecoder, PromptEncoder, TwoWayTransformer
 
-NUM_MASKS = 4
-"""Masks per prompt: SAM's single mask, then its three multimask outputs."""
 DEAD_BELOW = 1e-3
 """A layer's norm, as a share of the same layer's in head 0: no training leaves a head there that it uses."""
 
@@ -58,19 +59,18 @@ def build_prompt_encoder(config: SamConfig) -> Any:  # noqa: ANN401 - segment-an
 
 
 def build_mask_decoder(config: SamConfig) -> Any:  # noqa: ANN401 - segment-anything is untyped
+    if config.guided:
+        return GuidedDecoder(config.decoder_mlp_dim)
     transformer = TwoWayTransformer(
         depth=2, embedding_dim=EMBEDDING_CHANNELS, num_heads=8, mlp_dim=config.decoder_mlp_dim
     )
-    decoder = MaskDecoder(
+    return MaskDecoder(
         transformer_dim=EMBEDDING_CHANNELS,
         transformer=transformer,
         num_multimask_outputs=NUM_MASKS - 1,
         iou_head_depth=3,
         iou_head_hidden_dim=256,
     )
-    if config.guided:
-        decoder.guide = Guide()
-    return decoder
 
 
 def dead_mask_heads(mask_decoder: nn.Module) -> tuple[int, ...]:
@@ -132,7 +132,6 @@ def predict_masks(
     source: Tensor,
     image_pe: Tensor,
     sparse: Tensor,
-    details: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
     """All four masks of each prompt, as `MaskDecoder.predict_masks` computes them.
 
@@ -140,7 +139,6 @@ def predict_masks(
         source: [N, 256, S/16, S/16], image and dense prompt embeddings.
         image_pe: [1, 256, S/16, S/16], the dense positional encoding.
         sparse: [N, P, 256].
-        details: added to the upscaled features that masks are read from, [N, 32, S/4, S/4].
 
     Returns:
         low_res_masks [N, 4, S/4, S/4], logits, and iou_predictions [N, 4].
@@ -151,8 +149,6 @@ def predict_masks(
     n, channels, height, width = source.shape
     tokens, source = decoder.transformer(source, image_pe.expand_as(source), tokens)
     upscaled = decoder.output_upscaling(source.transpose(1, 2).reshape(n, channels, height, width))
-    if details is not None:
-        upscaled = upscaled + details
     weights = torch.stack(
         [mlp(tokens[:, 1 + i]) for i, mlp in enumerate(decoder.output_hypernetworks_mlps)], dim=1
     )
@@ -180,41 +176,63 @@ def decode(
     `refinements`: how often mask 0 is asked for again with itself as mask input. Masks 1 to 3 stay the
     first answer's: what they have to tell apart, mask 0 has decided.
     """
-    parts = prompt_encoder, mask_decoder
     prompt = image_embeddings, point_coords, point_labels
-    masks, ious = answer(*parts, *prompt, mask_input, has_mask_input)
+    if isinstance(mask_decoder, GuidedDecoder):
+        answer = guided_answers(prompt_encoder, mask_decoder, *prompt)
+    else:
+        answer = sam_answers(prompt_encoder, mask_decoder, *prompt)
+    masks, ious = answer(mask_input, has_mask_input)
     for _ in range(refinements):
-        again, iou = answer(*parts, *prompt, masks[:, :1], torch.ones_like(has_mask_input))
+        again, iou = answer(masks[:, :1], torch.ones_like(has_mask_input))
         masks = torch.cat([again[:, :1], masks[:, 1:]], dim=1)
         ious = torch.cat([iou[:, :1], ious[:, 1:]], dim=1)
     return masks, ious
 
 
-def answer(
-    prompt_encoder: nn.Module,
-    mask_decoder: nn.Module,
+Answer = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
+"""mask_input, has_mask_input -> low_res_masks, iou_predictions, as of `decode`."""
+
+
+def sam_answers(
+    prompt_encoder: Any,  # noqa: ANN401 - segment-anything is untyped
+    mask_decoder: Any,  # noqa: ANN401
     image_embeddings: Tensor,
     point_coords: Tensor,
     point_labels: Tensor,
-    mask_input: Tensor,
-    has_mask_input: Tensor,
-) -> tuple[Tensor, Tensor]:
-    """One pass of the mask decoder; arguments and results are those of `decode`."""
-    encoder: Any = prompt_encoder
+) -> Answer:
+    """SAM's decoder for these prompts."""
     height, width = image_embeddings.shape[-2:]
-    image_pe = encoder.pe_layer((height, width)).unsqueeze(0)
-    sparse = embed_points(encoder, point_coords, point_labels, height * EMBEDDING_STRIDE)
-    guide: Guide | None = getattr(mask_decoder, "guide", None)
-    if guide is None:
-        dense = embed_masks(encoder, mask_input, has_mask_input)
+    image_pe = prompt_encoder.pe_layer((height, width)).unsqueeze(0)
+    sparse = embed_points(prompt_encoder, point_coords, point_labels, height * EMBEDDING_STRIDE)
+
+    def answer(mask_input: Tensor, has_mask_input: Tensor) -> tuple[Tensor, Tensor]:
+        dense = embed_masks(prompt_encoder, mask_input, has_mask_input)
         source = per_prompt(image_embeddings, dense.shape[0]) + dense
         return predict_masks(mask_decoder, source, image_pe, sparse)
-    has_mask = has_mask_input.reshape(-1, 1, 1, 1)
+
+    return answer
+
+
+def guided_answers(
+    prompt_encoder: Any,  # noqa: ANN401 - segment-anything is untyped
+    mask_decoder: GuidedDecoder,
+    image_embeddings: Tensor,
+    point_coords: Tensor,
+    point_labels: Tensor,
+) -> Answer:
+    """nano's decoder for these prompts; the picture is looked at once, however often it answers."""
+    height, width = image_embeddings.shape[-2:]
+    positions = prompt_encoder.pe_layer((height, width)).unsqueeze(0)
+    picture = mask_decoder.look(image_embeddings, positions)
+    sparse = embed_points(prompt_encoder, point_coords, point_labels, height * EMBEDDING_STRIDE)
     spots = SPOTS_PER_SIDE * height, SPOTS_PER_SIDE * width
     drawn = draw_prompts(point_coords, point_labels, *spots)
-    marked = has_mask * mask_input + (1 - has_mask) * drawn
     limit = box_limit(point_coords, point_labels, *spots)
-    cues = guide.cues(image_embeddings, marked, limit)
-    source = guide.source(image_embeddings, encoder.mask_downscaling(marked), cues)
-    details = guide.details(image_embeddings, cues)
-    return predict_masks(mask_decoder, source, image_pe, sparse, details)
+
+    def answer(mask_input: Tensor, has_mask_input: Tensor) -> tuple[Tensor, Tensor]:
+        has_mask = has_mask_input.reshape(-1, 1, 1, 1)
+        marked = has_mask * mask_input + (1 - has_mask) * drawn
+        found: tuple[Tensor, Tensor] = mask_decoder(picture, sparse, marked, limit)
+        return found
+
+    return answer

@@ -60,7 +60,7 @@ def export(
             metavar="N",
             min=0,
             help="How often the decoder is asked again with its own mask as input. "
-            "Default: the model's own. 0 halves the time of nano's prompts, at some cost (docs/backends.md).",
+            "Default: the model's own (nano and SAM: 0). Each time costs what the first answer costs.",
             show_default=False,
         ),
     ] = None,

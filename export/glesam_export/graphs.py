@@ -12,13 +12,16 @@ from torch.nn.functional import layer_norm
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from glesam.config import EMBEDDING_CHANNELS, EMBEDDING_STRIDE
+from glesam.guided_decoder import GuidedDecoder
 from glesam.model import GleSam
+from glesam.sam import decode
 from glesam.sam_modules import LayerNorm2d
 from glesam_export.chunked_attention import chunked_self_attention
 from glesam_export.folds import FoldReport, fold_all
 from glesam_export.static_decoder import StaticDecoder
 from glesam_export.static_encoder import static_encoder
 from glesam_export.static_gle import StaticGle, shared_copy
+from glesam_export.static_upscaling import PictureUpscaling
 
 EXAMPLE_PROMPTS, EXAMPLE_POINTS = 2, 3
 
@@ -53,6 +56,28 @@ class GleGraph(nn.Module):
     def forward(self, image_embeddings: Tensor) -> Tensor:
         enhanced: Tensor = self.gle(image_embeddings)
         return enhanced
+
+
+class GuidedDecoderGraph(nn.Module):
+    """nano's decoder, which is written as it runs, but for its upscaling (`glesam.guided_decoder`)."""
+
+    def __init__(self, prompt_encoder: nn.Module, mask_decoder: nn.Module, refinements: int) -> None:
+        super().__init__()
+        self.prompt_encoder, self.mask_decoder = for_export(prompt_encoder), for_export(mask_decoder)
+        self.mask_decoder.output_upscaling = PictureUpscaling(self.mask_decoder.output_upscaling)
+        self.refinements = refinements
+
+    def forward(
+        self,
+        image_embeddings: Tensor,
+        point_coords: Tensor,
+        point_labels: Tensor,
+        mask_input: Tensor,
+        has_mask_input: Tensor,
+    ) -> tuple[Tensor, Tensor]:
+        parts = self.prompt_encoder, self.mask_decoder
+        prompt = image_embeddings, point_coords, point_labels
+        return decode(*parts, *prompt, mask_input, has_mask_input, self.refinements)
 
 
 class NativeLayerNorm2d(nn.Module):
@@ -92,6 +117,14 @@ def _fold_batch_norms(layers: nn.Sequential) -> None:
             layers[i], layers[i + 1] = fuse_conv_bn_eval(conv.eval(), norm.eval()), nn.Identity()
 
 
+def decoder_graph(model: GleSam, cells: int) -> nn.Module:
+    """Prompts to masks, for pictures of `cells` x `cells`."""
+    encoder, decoder, refinements = model.prompt_encoder, model.mask_decoder, model.config.sam.refinements
+    if isinstance(decoder, GuidedDecoder):
+        return GuidedDecoderGraph(encoder, decoder, refinements)
+    return StaticDecoder(for_export(encoder), for_export(decoder), cells, refinements)
+
+
 def graphs(model: GleSam) -> Iterator[Graph]:
     """The graphs of a bundle, in the order they run; one at a time, since each holds its own folds."""
     size = model.config.sam.image_size
@@ -117,12 +150,7 @@ def graphs(model: GleSam) -> Iterator[Graph]:
     n, p = EXAMPLE_PROMPTS, EXAMPLE_POINTS
     yield Graph(
         "mask_decoder",
-        StaticDecoder(
-            for_export(model.prompt_encoder),
-            for_export(model.mask_decoder),
-            cells,
-            model.config.sam.refinements,
-        ).eval(),
+        decoder_graph(model, cells).eval(),
         {
             "image_embeddings": image_embeddings,
             "point_coords": torch.zeros(n, p, 2),

@@ -9,61 +9,58 @@ from __future__ import annotations
 from typing import Any
 
 from torch import Tensor, nn
-from torch.nn.functional import gelu, layer_norm, pad
+from torch.nn.functional import gelu, layer_norm
 
 from glesam_export.static_gle import constant
 
 
-class ChannelsLastUpscaling(nn.Module):
-    """SAM's `output_upscaling` and the product with the mask tokens' weights."""
+class _Products(nn.Module):
+    """The two steps of SAM's `output_upscaling`, each cell's four children one after the other."""
 
     def __init__(self, upscaling: Any) -> None:  # noqa: ANN401 - segment-anything is untyped
         super().__init__()
-        first, norm, _, second, _ = upscaling
-        self.norm, self.channels, self.out_channels = norm, first.out_channels, second.out_channels
+        first, self.norm, _, second, _ = upscaling
+        self.channels, self.out_channels = first.out_channels, second.out_channels
         self.first_weight, self.first_bias = _as_product(first)
         self.second_weight, self.second_bias = _as_product(second)
 
+    def first(self, cells: Tensor) -> Tensor:
+        """[N, P, 256] -> [N, 4 P, 64]."""
+        children = (cells @ self.first_weight + self.first_bias).reshape(cells.shape[0], -1, self.channels)
+        norm = self.norm
+        return gelu(layer_norm(children, (self.channels,), norm.weight, norm.bias, norm.eps))
+
+    def second(self, children: Tensor) -> Tensor:
+        """[N, P, 64] -> [N, 4 P, 32]."""
+        spots = gelu(children @ self.second_weight + self.second_bias)
+        return spots.reshape(children.shape[0], -1, self.out_channels)
+
+
+class ChannelsLastUpscaling(_Products):
+    """SAM's `output_upscaling` and the product with the mask tokens' weights."""
+
     def forward(self, cells: Tensor, weights: Tensor, side: int) -> Tensor:
         """Cells [N, side side, 256] and weights [N, M, 32] -> masks [N, M, 4 side, 4 side]."""
-        n, masks = weights.shape[:2]
-        children = (cells @ self.first_weight + self.first_bias).reshape(n, 4 * side * side, self.channels)
-        norm = self.norm
-        children = gelu(layer_norm(children, (self.channels,), norm.weight, norm.bias, norm.eps))
-        children = gelu(children @ self.second_weight + self.second_bias)
-        values = weights @ children.reshape(n, 16 * side * side, self.out_channels).transpose(1, 2)
+        values = weights @ self.second(self.first(cells)).transpose(1, 2)
         # Of a spot: the cell's row and column, then those within the cell, and within that.
         ordered = values.reshape(-1, side, side, 2, 2, 2, 2).permute(0, 1, 3, 5, 2, 4, 6)
-        return ordered.reshape(n, masks, 4 * side, 4 * side)
+        return ordered.reshape(*weights.shape[:2], 4 * side, 4 * side)
 
 
-class WeightedConvolution(nn.Module):
-    """A 3 x 3 convolution whose 32 outputs are only ever summed by the mask tokens' weights.
+class PictureUpscaling(_Products):
+    """SAM's `output_upscaling` where many products with its features follow."""
 
-    The weights are applied to its kernels, and 9 shifted products are added: for one mask 5 MFLOP instead of
-    150 at 128 x 128.
-    """
+    def forward(self, image_embeddings: Tensor) -> Tensor:
+        """[B, 256, h, w] -> [B, 32, 16 h w], spots in rows."""
+        h, w = image_embeddings.shape[2:]
+        children = in_rows(self.first(image_embeddings.flatten(2).transpose(1, 2)), h, w)
+        return in_rows(self.second(children), 2 * h, 2 * w).transpose(1, 2)
 
-    def __init__(self, convolution: nn.Conv2d) -> None:
-        super().__init__()
-        outputs, self.inputs = convolution.weight.shape[:2]
-        taps = convolution.weight.permute(0, 2, 3, 1)  # [outputs, y, x, inputs]
-        self.kernels = constant(taps.reshape(outputs, -1))
-        assert convolution.bias is not None
-        self.bias = constant(convolution.bias.reshape(-1, 1))
 
-    def forward(self, x: Tensor, weights: Tensor, side: int) -> Tensor:
-        """[N, inputs, side side] and weights [N, M, outputs] -> [N, M, side, side]."""
-        n, masks = weights.shape[:2]
-        kernels = (weights @ self.kernels).reshape(n, masks, 9, self.inputs).transpose(1, 2)
-        padded = pad(x.reshape(n, self.inputs, side, side), (1, 1, 1, 1))
-        taps = (kernels.flatten(1, 2) @ padded.flatten(2)).reshape(n, 9 * masks, side + 2, side + 2)
-        total = (weights @ self.bias).unsqueeze(-1)
-        for tap in range(9):
-            down, across = divmod(tap, 3)
-            of_tap = taps[:, tap * masks : (tap + 1) * masks]
-            total = total + of_tap[:, :, down : down + side, across : across + side]
-        return total
+def in_rows(children: Tensor, height: int, width: int) -> Tensor:
+    """[N, height width 2 2, C], each cell's four one after the other -> [N, 2 height 2 width, C], in rows."""
+    by_cell = children.reshape(-1, height, width, 2, 2, children.shape[2])
+    return by_cell.transpose(2, 3).reshape(children.shape)
 
 
 def _as_product(convolution: nn.ConvTranspose2d) -> tuple[nn.Parameter, nn.Parameter]:

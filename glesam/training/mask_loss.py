@@ -42,7 +42,7 @@ class MaskLoss:
     far: float = 1.0
 
 
-NANO_LOSS = MaskLoss(multimask=0.5, far=0.1)
+NANO_LOSS = MaskLoss(multimask=0.5, feedback=0.25, far=0.1)
 
 
 def segmentation_losses(

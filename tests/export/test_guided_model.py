@@ -1,4 +1,4 @@
-"""A model like nano, with a convolutional encoder and a guide, as graphs in both precisions."""
+"""A model like nano, with a convolutional encoder and a guided decoder, as graphs in both precisions."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def guided() -> GleSam:
     model = GleSam(
         replace(config, sam=replace(config.sam, encoder=encoder, guided=True, refinements=1))
     ).eval()
-    for module in model.mask_decoder.guide.modules():
+    for module in model.mask_decoder.modules():
         if isinstance(module, nn.Conv2d):
             nn.init.normal_(module.weight, std=0.1)
     return model.requires_grad_(False)
@@ -53,7 +53,7 @@ def guided() -> GleSam:
 
 @pytest.fixture(scope="module")
 def folder(guided: GleSam, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Both precisions of both graphs that a guide and an encoder change: `<graph>-<precision>.onnx`."""
+    """Both precisions of both graphs that a guided model changes: `<graph>-<precision>.onnx`."""
     root = tmp_path_factory.mktemp("guided")
     for graph in graphs(guided):
         if graph.name != "gle":

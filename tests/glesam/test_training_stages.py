@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from typer.testing import CliRunner
 
 from glesam.cli.train import app
+from glesam.config import GleSamConfig, tiny
 from glesam.data.batches import Batch, BatchPlan, SamplePool, make_batch
 from glesam.data.datasets import load_datasets
 from glesam.data.in_memory import in_memory
@@ -96,12 +97,14 @@ def test_an_edge_heads_spots_are_the_cells_in_rows_and_columns() -> None:
     assert torch.equal(spots[0, 4:, 8:], torch.arange(16.0).reshape(4, 4))
 
 
-def test_prompts_and_image_attend_where_their_places_agree() -> None:
-    model = small_model()
+@pytest.mark.parametrize(("config", "expected"), [(tiny(), 5), (small_config(), 1)])
+def test_prompts_and_image_attend_where_their_places_agree(config: GleSamConfig, expected: int) -> None:
+    """SAM's decoder has two such attentions a layer and a last one, nano's one."""
+    model = GleSam(config)
     attend_by_place(model)
-    attentions = [m for m in model.mask_decoder.transformer.modules() if hasattr(m, "q_proj")]
+    attentions = [m for m in model.mask_decoder.modules() if hasattr(m, "k_proj")]
     by_place = [a for a in attentions if torch.equal(a.q_proj.weight, a.k_proj.weight)]
-    assert len(by_place) == 5, "two a layer, and the last one"
+    assert len(by_place) == expected
     rows = by_place[0].q_proj.weight
     torch.testing.assert_close(rows @ rows.T, 1.5**2 * torch.eye(len(rows)), rtol=0, atol=1e-5)
 

@@ -44,7 +44,7 @@ def test_its_masks_hold(bundle: Bundle) -> None:
 def test_tensorrt_rtx_builds_it_on_three_generations(
     bundle: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Its decoder too: 63 weights in int8 beside fp16 arithmetic, on which the builder once crashed."""
+    """Its decoder too: weights in int8 beside fp16 arithmetic, on which the builder once crashed."""
     pytest.importorskip("tensorrt_rtx", reason="TensorRT for RTX is not installed: pip install tensorrt-rtx")
     monkeypatch.setenv("GLESAM_CACHE", str(tmp_path))
     done = CliRunner().invoke(build_app, [str(bundle.root), "--target", "sm86,sm89,sm120"])

@@ -166,8 +166,8 @@ def test_small_islands_and_holes_go_as_scipy_sees_them(seed: int) -> None:
 
 
 def test_a_call_of_the_decoder_takes_what_fits_into_the_memory() -> None:
-    assert prompts_per_call(512, 512) == 15
-    assert prompts_per_call(1024, 512) == 3
+    assert prompts_per_call(512, 512) == 40
+    assert prompts_per_call(1024, 512) == 10
     assert prompts_per_call(1024, 1) == 1
     assert prompts_per_call(64, 4096) == 64
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-# What one prompt takes in nano's decoder in fp16, as float32 maps of S/4 x S/4: 34 MiB = 544 x 64 KiB in
-# ONNX Runtime with 16 and 64 prompts, 26 in OpenVINO. SAM's own decoder has the same layers, so at S = 1024
-# it is 136 MiB. The four masks that come out are 4 of the 544; candidates are resized to the picture one at
-# a time and in its window, and add the picture's size [bytes] once, not per prompt.
-_MAPS_PER_PROMPT = 544
+# What one prompt takes in SAM's decoder, as float32 maps of S/4 x S/4: 37 MiB = 148 x 256 KiB at S = 1024 in
+# ONNX Runtime, 49 in OpenVINO, in fp16 and fp32; nano's takes 76 at most. The four masks that come out are 4
+# of them; candidates are resized to the picture one at a time and in its window, and add the picture's size
+# [bytes] once, not per prompt.
+_MAPS_PER_PROMPT = 200
 # SAM's points_per_batch. More prompts are no faster per prompt, and engines are built for no more.
 _MAX_PROMPTS_PER_CALL = 64
 
