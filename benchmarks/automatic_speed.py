@@ -19,7 +19,7 @@ import typer
 from glesam_runtime import AutomaticMasks, AutomaticOptions, Predictor, read_image
 from glesam_runtime.automatic.batches import prompts_per_call
 
-MEMORY_MIB = (1, 70, 140, 280, 512, 1100)
+MEMORY_MIB = (1, 50, 100, 200, 400, 800)
 
 
 def main(

@@ -1,7 +1,7 @@
 """Boxes and points drawn as a mask prompt, in operations that every exporter can trace.
 
 SAM tells its decoder where a prompt is through positional encodings alone, and needs eleven million
-pictures to learn what they mean. Drawn into the dense prompt, a box is understood after a hundred steps.
+pictures to learn what they mean. Drawn as a mask, a box is understood after a hundred steps.
 """
 
 from __future__ import annotations

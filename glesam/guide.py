@@ -10,7 +10,7 @@ the colours inside a box, less those outside, tell the object. Here the same is 
    spot's code tells how much it looks like the object (Swain and Ballard's back-projection, 1991).
 
 What the prompt marks is the first round; `glesam.guided_decoder` marks anew by what looks so, and asks again.
-All of it is traceable, and counts stay in [0, spots]: no fp16 overflow.
+All of it is traceable, and counts stay in [0, spots]: no fp16 overflow below S = 1024.
 """
 
 from __future__ import annotations

@@ -13,7 +13,7 @@ adds what is its own:
 4. Each mask token weighs the shared features, as in SAM, and eight more at full detail that are the prompt's
    own: edges of the picture, of the guide's answers, and of the cells.
 
-Labels, mask prompts, four masks and their predicted IoU are SAM's.
+Labels, the form of mask prompts, four masks and their predicted IoU are SAM's.
 """
 
 from __future__ import annotations
@@ -40,6 +40,7 @@ CELL_HEADS = 4
 DETAILS = 8
 DILATIONS = (1, 2, 4)
 CUES = 4
+"""Of a spot, twice: share, limit, ratio, what looks so (own cells); share, both ratios, found (edges)."""
 RATIO_SCALE = 3.0
 """Brings ratios to about 1 for the convolutions that read them."""
 
@@ -168,16 +169,19 @@ class OwnCells(nn.Module):
         self.of_cues = nn.Conv2d(CUES, CELL_CHANNELS, SPOTS_PER_SIDE, SPOTS_PER_SIDE)
         self.blocks = nn.Sequential(*(CellBlock(dilation) for dilation in DILATIONS))
         self.coarse = nn.Conv2d(CELL_CHANNELS, DETAILS, 1)
+        # Of the ratio: [0] for what the cells are told, [1] for what they find.
         self.steepness = nn.Parameter(torch.ones(2))
         self.offset = nn.Parameter(torch.zeros(2))
 
     def forward(
         self, picture: SeenPicture, share: Tensor, limit: Tensor, ratio: Tensor
     ) -> tuple[Tensor, Tensor]:
-        """Cells [N, 64, h w] and what they answer, [N, 8, h, w]; the arguments are [N, P]."""
+        """Cells [N, 64, h w] and what they answer, [N, 8, h, w]: the first channel says where the object is
+        (`found`), all eight are edges. The arguments are [N, P], `share` in [0, 1].
+        """
         n, (h, w) = share.shape[0], picture.side
-        marked = limit * (self.steepness[0] * ratio + self.offset[0]).sigmoid()
-        cues = torch.stack([share, limit, ratio / RATIO_SCALE, marked], dim=1)
+        looks_so = limit * (self.steepness[0] * ratio + self.offset[0]).sigmoid()
+        cues = torch.stack([share, limit, ratio / RATIO_SCALE, looks_so], dim=1)
         told = self.of_cues(cues.reshape(n, CUES, SPOTS_PER_SIDE * h, SPOTS_PER_SIDE * w))
         joined = (per_prompt(picture.own_cells, n) + told.flatten(2)).relu()
         cells = self.blocks(joined.reshape(n, CELL_CHANNELS, h, w))
@@ -259,7 +263,10 @@ class CellAttention(nn.Module):
 
 
 class TokenLayer(nn.Module):
-    """A layer of SAM's two-way transformer without its last step: the picture's cells stay as they are."""
+    """A layer of SAM's two-way transformer without its last step: the picture's cells stay as they are.
+
+    The first layer, too, adds its self-attention to what the tokens are.
+    """
 
     def __init__(self, mlp_dim: int) -> None:
         super().__init__()
@@ -271,7 +278,11 @@ class TokenLayer(nn.Module):
     def forward(
         self, x: Tensor, placed: Tensor, attend: Callable[[Tensor], Tensor], tokens: Tensor
     ) -> Tensor:
-        """All [N, T, 256]: what is known, the same as queries and keys, and the tokens as they came."""
+        """All [N, T, 256].
+
+        x: what the tokens know; placed: the same as self-attention's queries and keys; attend: to the
+        picture or to own cells; tokens: as they came.
+        """
         x = self.norm1(x + self.self_attn(placed, placed, x))
         x = self.norm2(x + attend(x + tokens))
         out: Tensor = self.norm3(x + self.mlp(x))
@@ -291,7 +302,7 @@ def _surroundings() -> nn.Sequential:
 
 
 def _of_cells(projection: nn.Linear, cells: Tensor) -> Tensor:
-    """A linear layer on channels that come first, as embeddings have them: [B, C, P] -> [B, 8, d, P]."""
+    """A linear layer on channels that come first, as embeddings have them: [B, C, h w] -> [B, 8, d, h w]."""
     projected = projection.weight @ cells + projection.bias.unsqueeze(1)
     return projected.reshape(projected.shape[0], HEADS, -1, projected.shape[2])
 

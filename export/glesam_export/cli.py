@@ -60,7 +60,7 @@ def export(
             metavar="N",
             min=0,
             help="How often the decoder is asked again with its own mask as input. "
-            "Default: the model's own (nano and SAM: 0). Each time costs what the first answer costs.",
+            "Default: the model's own (nano and SAM: 0). Each time costs what one more prompt costs.",
             show_default=False,
         ),
     ] = None,

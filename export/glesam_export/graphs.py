@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -20,7 +21,7 @@ from glesam_export.chunked_attention import chunked_self_attention
 from glesam_export.folds import FoldReport, fold_all
 from glesam_export.static_decoder import StaticDecoder
 from glesam_export.static_encoder import static_encoder
-from glesam_export.static_gle import StaticGle, shared_copy
+from glesam_export.static_gle import StaticGle, constant, shared_copy
 from glesam_export.static_upscaling import PictureUpscaling
 
 EXAMPLE_PROMPTS, EXAMPLE_POINTS = 2, 3
@@ -61,9 +62,15 @@ class GleGraph(nn.Module):
 class GuidedDecoderGraph(nn.Module):
     """nano's decoder, which is written as it runs, but for its upscaling (`glesam.guided_decoder`)."""
 
-    def __init__(self, prompt_encoder: nn.Module, mask_decoder: nn.Module, refinements: int) -> None:
+    def __init__(
+        self, prompt_encoder: nn.Module, mask_decoder: nn.Module, cells: int, refinements: int
+    ) -> None:
+        """cells: per side, S / 16."""
         super().__init__()
-        self.prompt_encoder, self.mask_decoder = for_export(prompt_encoder), for_export(mask_decoder)
+        encoder: Any = for_export(prompt_encoder)
+        self.positions = constant(encoder.pe_layer((cells, cells)))
+        encoder.pe_layer.forward = lambda size: self.positions
+        self.prompt_encoder, self.mask_decoder = encoder, for_export(mask_decoder)
         self.mask_decoder.output_upscaling = PictureUpscaling(self.mask_decoder.output_upscaling)
         self.refinements = refinements
 
@@ -121,7 +128,7 @@ def decoder_graph(model: GleSam, cells: int) -> nn.Module:
     """Prompts to masks, for pictures of `cells` x `cells`."""
     encoder, decoder, refinements = model.prompt_encoder, model.mask_decoder, model.config.sam.refinements
     if isinstance(decoder, GuidedDecoder):
-        return GuidedDecoderGraph(encoder, decoder, refinements)
+        return GuidedDecoderGraph(encoder, decoder, cells, refinements)
     return StaticDecoder(for_export(encoder), for_export(decoder), cells, refinements)
 
 

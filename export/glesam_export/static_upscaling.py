@@ -51,7 +51,7 @@ class PictureUpscaling(_Products):
     """SAM's `output_upscaling` where many products with its features follow."""
 
     def forward(self, image_embeddings: Tensor) -> Tensor:
-        """[B, 256, h, w] -> [B, 32, 16 h w], spots in rows."""
+        """[B, 256, h, w] -> [B, 32, 16 h w], spots in rows: flat, as GuidedDecoder.look wants them."""
         h, w = image_embeddings.shape[2:]
         children = in_rows(self.first(image_embeddings.flatten(2).transpose(1, 2)), h, w)
         return in_rows(self.second(children), 2 * h, 2 * w).transpose(1, 2)

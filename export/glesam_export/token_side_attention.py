@@ -1,4 +1,4 @@
-"""The mask decoder's attentions between a few tokens and all cells, worked out on the tokens' side.
+"""Attentions between a few tokens and all cells in SAM's mask decoder, worked out on the tokens' side.
 
 SAM projects every cell to queries, keys and values. With T tokens, d channels a head and K, V of the cells X:
 

@@ -38,7 +38,7 @@ class MaskLoss:
     multimask: float = 1.0
     iou: float = 1.0
     size: int | None = None
-    feedback: float = 0.6
+    feedback: float = 0.0
     far: float = 1.0
 
 

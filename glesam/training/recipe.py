@@ -77,8 +77,8 @@ NANO = Recipe(
     gle=Stage(LoopConfig(300, lr=7e-4, warmup=50, clip=1.0, average=0.99, seed=4), CROP_PX, 8, CROP_SCALE),
     decoder=Stage(LoopConfig(130, lr=1e-4, warmup=20, clip=1.0, average=0.98, seed=5), 512, 4),
 )
-"""Two and a quarter hours on two cores with bf16, by the seconds per step measured while the shipped weights
-trained; how those came about: glesam/models/nano/README.md."""
+"""Two and a quarter hours on two cores with bf16, by the seconds per step measured while the shipped encoder
+and GLE trained, beside a slower decoder; how those came about: glesam/models/nano/README.md."""
 PRECISION: Precision = "bf16"
 """On a CPU with AVX-512 BF16 a step of the first stage took .25 s, not .4 s, before there was a guide."""
 

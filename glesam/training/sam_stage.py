@@ -85,8 +85,8 @@ def _centres(labels: Tensor, stride: int) -> Tensor:
 def attend_by_place(model: GleSam, gain: float = 1.5) -> None:
     """Starts every attention between prompts and image with equal query and key projections.
 
-    Tokens and cells then attend to each other where their positional encodings agree. Measured on drawn
-    shapes: IoU .31 instead of .19 after 200 steps.
+    Tokens and cells (in nano's decoder tokens alone) then attend where their positional encodings agree.
+    Measured with SAM's decoder on drawn shapes: IoU .31 instead of .19 after 200 steps.
     """
     for attention in _attentions_to_the_image(model.mask_decoder):
         nn.init.orthogonal_(attention.q_proj.weight, gain)

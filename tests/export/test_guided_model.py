@@ -156,6 +156,8 @@ def test_the_place_of_a_cell_is_a_constant_of_the_graph(folder: Path) -> None:
     """Sines of whole feature maps are worked out once, when exporting."""
     types = {node.op_type for node in onnx.load(folder / "image_encoder-fp32.onnx").graph.node}
     assert not types & {"Sin", "Cos", "Shape", "Expand"}
+    decoder = [node.op_type for node in onnx.load(folder / "mask_decoder-fp32.onnx").graph.node]
+    assert (decoder.count("Sin"), decoder.count("Cos")) == (1, 1), "of the prompts' places alone"
 
 
 def test_the_number_of_prompts_and_points_stays_open(folder: Path) -> None:

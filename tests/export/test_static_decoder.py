@@ -1,7 +1,8 @@
-"""The mask decoder that is exported computes what `glesam.sam.decode` computes, in float64."""
+"""The mask decoders that are exported, SAM's and nano's, compute `glesam.sam.decode`, in float64."""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -15,11 +16,13 @@ from glesam.config import (
     FOREGROUND,
     PAD,
     SamConfig,
+    nano,
     official,
     tiny,
 )
+from glesam.guided_decoder import GuidedDecoder
 from glesam.sam import build_mask_decoder, build_prompt_encoder, decode
-from glesam_export.graphs import for_export
+from glesam_export.graphs import GuidedDecoderGraph, for_export
 from glesam_export.static_decoder import StaticDecoder
 
 CELLS, SIDE = 4, 16
@@ -45,6 +48,10 @@ def parts(sam: SamConfig) -> tuple[Any, Any]:
             for parameter in part.parameters():
                 if parameter.ndim == 1:
                     parameter.add_(0.2 * torch.randn_like(parameter))
+            for module in part.modules():
+                if isinstance(module, nn.BatchNorm2d):
+                    module.running_mean.normal_(std=0.1)
+                    module.running_var.uniform_(0.5, 2)
         # SAM makes the cells' places in float32, whatever its weights are.
         places = torch.stack(torch.meshgrid(2 * [(torch.arange(CELLS) + 0.5) / CELLS], indexing="xy"), dim=-1)
         encoding = built[0].pe_layer._pe_encoding(places.double()).permute(2, 0, 1)
@@ -53,6 +60,8 @@ def parts(sam: SamConfig) -> tuple[Any, Any]:
 
 
 def exported(prompt_encoder: nn.Module, mask_decoder: nn.Module, cells: int, refinements: int) -> nn.Module:
+    if isinstance(mask_decoder, GuidedDecoder):
+        return GuidedDecoderGraph(prompt_encoder, mask_decoder, cells, refinements).eval()
     return StaticDecoder(for_export(prompt_encoder), for_export(mask_decoder), cells, refinements).eval()
 
 
@@ -71,10 +80,11 @@ def feeds(kind: str, prompts: int, has_mask: list[float]) -> dict[str, Tensor]:
 
 @pytest.mark.parametrize("kind", PROMPTS)
 @pytest.mark.parametrize("has_mask", [[0.0], [1.0], [0.0, 1.0, 0.0]])
+@pytest.mark.parametrize("guided", [False, True])
 @pytest.mark.parametrize("refinements", [0, 1, 2])
 @torch.no_grad()
-def test_it_is_exact(refinements: int, has_mask: list[float], kind: str) -> None:
-    prompt_encoder, mask_decoder = parts(tiny().sam)
+def test_it_is_exact(refinements: int, guided: bool, has_mask: list[float], kind: str) -> None:
+    prompt_encoder, mask_decoder = parts(replace(tiny().sam, guided=guided))
     given = feeds(kind, len(has_mask), has_mask)
     expected = decode(prompt_encoder, mask_decoder, **given, refinements=refinements)
     found = exported(prompt_encoder, mask_decoder, CELLS, refinements)(**given)
@@ -97,8 +107,8 @@ def test_biases_matter_to_this_test(part: str) -> None:
     assert float((after - before).abs().max()) > 1e-6
 
 
-def test_the_callers_decoder_is_not_changed_and_its_largest_weight_is_shared() -> None:
-    sam = official("vit_b", "sd15").sam
+@pytest.mark.parametrize("sam", [official("vit_b", "sd15").sam, nano().sam], ids=["vit_b", "nano"])
+def test_the_callers_decoder_is_not_changed_and_its_largest_weight_is_shared(sam: SamConfig) -> None:
     prompt_encoder, mask_decoder = build_prompt_encoder(sam), build_mask_decoder(sam)
     before = {name: tensor.clone() for name, tensor in mask_decoder.state_dict().items()}
     graph = exported(prompt_encoder, mask_decoder, sam.image_size // 16, sam.refinements)

@@ -7,7 +7,7 @@ from __future__ import annotations
 # of them; candidates are resized to the picture one at a time and in its window, and add the picture's size
 # [bytes] once, not per prompt.
 _MAPS_PER_PROMPT = 200
-# SAM's points_per_batch. More prompts are no faster per prompt, and engines are built for no more.
+# SAM's points_per_batch. More prompts are hardly faster per prompt, and engines are built for no more.
 _MAX_PROMPTS_PER_CALL = 64
 
 
