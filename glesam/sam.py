@@ -20,7 +20,7 @@ from glesam.config import (
 from glesam.conv_encoder import ConvEncoder
 from glesam.drawn_prompts import box_limit, draw_prompts
 from glesam.guide import SPOTS_PER_SIDE, per_prompt
-from glesam.guided_decoder import GuidedDecoder
+from glesam.guided_decoder import GuidedDecoder, SeenPicture
 from glesam.sam_modules import ImageEncoderViT, MaskDecoder, PromptEncoder, TwoWayTransformer
 
 DEAD_BELOW = 1e-3
@@ -176,11 +176,15 @@ def decode(
     `refinements`: how often mask 0 is asked for again with itself as mask input. Masks 1 to 3 stay the
     first answer's: what they have to tell apart, mask 0 has decided.
     """
-    prompt = image_embeddings, point_coords, point_labels
+    encoder: Any = prompt_encoder
+    height, width = image_embeddings.shape[-2:]
+    positions = encoder.pe_layer((height, width)).unsqueeze(0)
+    sparse = embed_points(encoder, point_coords, point_labels, height * EMBEDDING_STRIDE)
     if isinstance(mask_decoder, GuidedDecoder):
-        answer = guided_answers(prompt_encoder, mask_decoder, *prompt)
+        picture = mask_decoder.look(image_embeddings, positions)
+        answer = guided_answers(mask_decoder, picture, sparse, point_coords, point_labels)
     else:
-        answer = sam_answers(prompt_encoder, mask_decoder, *prompt)
+        answer = sam_answers(encoder, mask_decoder, image_embeddings, positions, sparse)
     masks, ious = answer(mask_input, has_mask_input)
     for _ in range(refinements):
         again, iou = answer(masks[:, :1], torch.ones_like(has_mask_input))
@@ -194,16 +198,13 @@ Answer = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
 
 
 def sam_answers(
-    prompt_encoder: Any,  # noqa: ANN401 - segment-anything is untyped
-    mask_decoder: Any,  # noqa: ANN401
+    prompt_encoder: nn.Module,
+    mask_decoder: nn.Module,
     image_embeddings: Tensor,
-    point_coords: Tensor,
-    point_labels: Tensor,
+    image_pe: Tensor,
+    sparse: Tensor,
 ) -> Answer:
     """SAM's decoder for these prompts."""
-    height, width = image_embeddings.shape[-2:]
-    image_pe = prompt_encoder.pe_layer((height, width)).unsqueeze(0)
-    sparse = embed_points(prompt_encoder, point_coords, point_labels, height * EMBEDDING_STRIDE)
 
     def answer(mask_input: Tensor, has_mask_input: Tensor) -> tuple[Tensor, Tensor]:
         dense = embed_masks(prompt_encoder, mask_input, has_mask_input)
@@ -214,17 +215,14 @@ def sam_answers(
 
 
 def guided_answers(
-    prompt_encoder: Any,  # noqa: ANN401 - segment-anything is untyped
     mask_decoder: GuidedDecoder,
-    image_embeddings: Tensor,
+    picture: SeenPicture,
+    sparse: Tensor,
     point_coords: Tensor,
     point_labels: Tensor,
 ) -> Answer:
-    """nano's decoder for these prompts; the picture is looked at once, however often it answers."""
-    height, width = image_embeddings.shape[-2:]
-    positions = prompt_encoder.pe_layer((height, width)).unsqueeze(0)
-    picture = mask_decoder.look(image_embeddings, positions)
-    sparse = embed_points(prompt_encoder, point_coords, point_labels, height * EMBEDDING_STRIDE)
+    """nano's decoder for these prompts; it has looked at the picture once, however often it answers."""
+    height, width = picture.side
     spots = SPOTS_PER_SIDE * height, SPOTS_PER_SIDE * width
     drawn = draw_prompts(point_coords, point_labels, *spots)
     limit = box_limit(point_coords, point_labels, *spots)
