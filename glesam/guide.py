@@ -6,8 +6,9 @@ the colours inside a box, less those outside, tell the object. Here the same is 
 
 1. Every spot of 4 x 4 px has 16 numbers, three of them its colour (`glesam.conv_encoder.colours`), and what
    convolutions see around it; they give it a soft code, one of 64.
-2. Two histograms count the codes of what is marked and of the rest; the logarithm of their ratio at a
-   spot's code tells how much it looks like the object (Swain and Ballard's back-projection, 1991).
+2. Two histograms count the codes of what is marked and of the rest; the logarithm of their ratio, averaged
+   over a spot's soft code, tells how much it looks like the object (Swain and Ballard's back-projection,
+   1991).
 
 What the prompt marks is the first round; `glesam.guided_decoder` marks anew by what looks so, and asks again.
 All of it is traceable, and counts stay in [0, spots]: no fp16 overflow below S = 1024.
@@ -47,28 +48,28 @@ class Guide(nn.Module):
         return codes
 
     def log_ratio(self, marked: Tensor, codes: Tensor) -> Tensor:
-        """Of the shares that a spot's code has of what is marked and of the rest, [N, P].
+        """Of a code's share of what is marked to its share of the rest; a spot's is its codes' mean, [N, P].
 
         Args:
             marked: how much each spot is, in [0, 1], [N, P].
             codes: [B, P, 64]; N is a multiple of B, prompts picture by picture.
         """
         both = torch.stack([marked, 1 - marked], dim=1)
-        shares = share_of_code(by_picture(both, codes.shape[0]), codes) + RARE
-        of_marked, of_rest = shares.reshape(both.shape).unbind(1)
-        return (of_marked / of_rest).log()
+        shares = share_of_codes(by_picture(both, codes.shape[0]), codes) + RARE
+        of_marked, of_rest = shares.reshape(-1, 2, CODES).unbind(1)
+        ratios = (of_marked / of_rest).log().reshape(codes.shape[0], -1, CODES)
+        return (ratios @ codes.transpose(1, 2)).reshape(marked.shape)
 
 
-def share_of_code(marked: Tensor, codes: Tensor) -> Tensor:
-    """The share of marked spots that have a spot's own code, [B, k, P].
+def share_of_codes(marked: Tensor, codes: Tensor) -> Tensor:
+    """The share that each code has of the marked spots, [B, k, 64].
 
     Args:
         marked: how much each spot counts, in [0, 1], [B, k, P].
         codes: [B, P, 64].
     """
     counts = marked @ codes
-    shares = counts / (counts.sum(-1, keepdim=True) + 1)
-    return shares @ codes.transpose(1, 2)
+    return counts / (counts.sum(-1, keepdim=True) + 1)
 
 
 def by_picture(x: Tensor, pictures: int) -> Tensor:

@@ -32,11 +32,13 @@ from glesam.sam_modules import MLP, Attention, LayerNorm2d, MLPBlock
 HEADS = 8
 UPSCALED_CHANNELS = EMBEDDING_CHANNELS // 8
 """Of the shared features that masks are read from, as in SAM."""
-SURROUNDINGS = 24
+SURROUNDINGS = 16
 """Channels of what is seen around a spot."""
 CELL_CHANNELS = 64
 """Of a prompt's own cells."""
-CELL_HEADS = 4
+CELL_HIDDEN = 32
+"""Of the layer between, in each of their blocks."""
+CELL_HEADS = 2
 DETAILS = 8
 DILATIONS = (1, 2, 4)
 CUES = 4
@@ -69,13 +71,13 @@ class GuidedDecoder(nn.Module):
         self.mask_tokens = nn.Embedding(NUM_MASKS, channels)
         self.guide = Guide(SURROUNDINGS)
         self.surroundings = _surroundings()
-        self.edges = nn.Conv2d(SURROUNDINGS, DETAILS, 3, padding=1)
+        self.edges = nn.Conv2d(SURROUNDINGS, DETAILS, 1)
         self.output_upscaling = nn.Sequential(
             nn.ConvTranspose2d(channels, channels // 4, 2, 2),
             LayerNorm2d(channels // 4),
-            nn.GELU(),
+            nn.ReLU(),
             nn.ConvTranspose2d(channels // 4, UPSCALED_CHANNELS, 2, 2),
-            nn.GELU(),
+            nn.ReLU(),
         )
         self.own_cells = OwnCells()
         self.pooled = nn.Linear(channels, channels)
@@ -83,7 +85,7 @@ class GuidedDecoder(nn.Module):
         self.to_picture = PictureAttention()
         self.to_own_cells = CellAttention()
         self.first, self.second = TokenLayer(mlp_dim), TokenLayer(mlp_dim)
-        self.cue_edges = nn.Conv2d(CUES, DETAILS, 3, padding=1, bias=False)
+        self.cue_edges = nn.Linear(CUES, DETAILS, bias=False)
         self.details = nn.Conv2d(DETAILS, DETAILS, 3, padding=1)
         weights = UPSCALED_CHANNELS + DETAILS
         self.output_hypernetworks_mlps = nn.ModuleList(
@@ -136,8 +138,8 @@ class GuidedDecoder(nn.Module):
         x = self.second(x, x + tokens, lambda queries: self.to_own_cells(queries, own_cells), tokens)
 
         cues = torch.stack([share, ratio / RATIO_SCALE, again / RATIO_SCALE, found], dim=1)
-        own_edges = self.cue_edges(cues.reshape(n, CUES, *side)) + upsampled(coarse)
-        edges = (per_prompt(picture.edges, n) + own_edges.flatten(2)).relu()
+        own_edges = self.cue_edges.weight @ cues + coarse.flatten(2)  # a layer on channels that come first
+        edges = (per_prompt(picture.edges, n) + own_edges).relu()
         details = self.details(edges.reshape(n, DETAILS, *side)).relu().flatten(2)
         weights = torch.stack(
             [mlp(x[:, 1 + i]) for i, mlp in enumerate(self.output_hypernetworks_mlps)], dim=1
@@ -176,8 +178,8 @@ class OwnCells(nn.Module):
     def forward(
         self, picture: SeenPicture, share: Tensor, limit: Tensor, ratio: Tensor
     ) -> tuple[Tensor, Tensor]:
-        """Cells [N, 64, h w] and what they answer, [N, 8, h, w]: the first channel says where the object is
-        (`found`), all eight are edges. The arguments are [N, P], `share` in [0, 1].
+        """Cells [N, 64, h w] and what they answer for each spot, [N, 8, 4h, 4w]: the first channel says where
+        the object is (`found`), all eight are edges. The arguments are [N, P], `share` in [0, 1].
         """
         n, (h, w) = share.shape[0], picture.side
         looks_so = limit * (self.steepness[0] * ratio + self.offset[0]).sigmoid()
@@ -185,12 +187,11 @@ class OwnCells(nn.Module):
         told = self.of_cues(cues.reshape(n, CUES, SPOTS_PER_SIDE * h, SPOTS_PER_SIDE * w))
         joined = (per_prompt(picture.own_cells, n) + told.flatten(2)).relu()
         cells = self.blocks(joined.reshape(n, CELL_CHANNELS, h, w))
-        return cells.flatten(2), self.coarse(cells)
+        return cells.flatten(2), upsampled(self.coarse(cells))
 
     def found(self, ratio: Tensor, coarse: Tensor) -> Tensor:
         """How much each spot looks like the object and lies where the cells say, in [0, 1], [N, P]."""
-        place = upsampled(coarse[:, :1]).flatten(1)
-        return (self.steepness[1] * ratio + place + self.offset[1]).sigmoid()
+        return (self.steepness[1] * ratio + coarse[:, 0].flatten(1) + self.offset[1]).sigmoid()
 
 
 class CellBlock(nn.Module):
@@ -198,14 +199,14 @@ class CellBlock(nn.Module):
 
     def __init__(self, dilation: int) -> None:
         super().__init__()
-        last = nn.Conv2d(CELL_CHANNELS, CELL_CHANNELS, 1)
+        last = nn.Conv2d(CELL_HIDDEN, CELL_CHANNELS, 1)
         self.body = nn.Sequential(
             nn.Conv2d(
                 CELL_CHANNELS, CELL_CHANNELS, 3, padding=dilation, dilation=dilation, groups=CELL_CHANNELS,
                 bias=False,
             ),
             nn.BatchNorm2d(CELL_CHANNELS),
-            nn.Conv2d(CELL_CHANNELS, CELL_CHANNELS, 1),
+            nn.Conv2d(CELL_CHANNELS, CELL_HIDDEN, 1),
             nn.ReLU(),
             last,
         )  # fmt: skip
@@ -290,7 +291,7 @@ class TokenLayer(nn.Module):
 
 
 def _surroundings() -> nn.Sequential:
-    """What is seen around each spot, [B, 16, H, W] -> [B, 24, H, W]."""
+    """What is seen around each spot, [B, 16, H, W] -> [B, 16, H, W]."""
     layers: list[nn.Module] = []
     for channels in (FEATURES, SURROUNDINGS):
         layers += [

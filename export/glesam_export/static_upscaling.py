@@ -1,7 +1,8 @@
 """From the decoder's cells to masks, channels last: the same function without a transposed convolution.
 
 SAM's two ConvTranspose2d have stride and kernel 2, so each cell's four children are a product of its own
-channels; norm and GELU follow on the last axis. Only the masks, a few channels of the 32, are put in order.
+channels; norm and activation follow on the last axis. Only the masks, a few channels of the 32, are put in
+order.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 from typing import Any
 
 from torch import Tensor, nn
-from torch.nn.functional import gelu, layer_norm
+from torch.nn.functional import layer_norm
 
 from glesam_export.static_gle import constant
 
@@ -19,7 +20,7 @@ class _Products(nn.Module):
 
     def __init__(self, upscaling: Any) -> None:  # noqa: ANN401 - segment-anything is untyped
         super().__init__()
-        first, self.norm, _, second, _ = upscaling
+        first, self.norm, self.activation, second, _ = upscaling
         self.channels, self.out_channels = first.out_channels, second.out_channels
         self.first_weight, self.first_bias = _as_product(first)
         self.second_weight, self.second_bias = _as_product(second)
@@ -28,11 +29,14 @@ class _Products(nn.Module):
         """[N, P, 256] -> [N, 4 P, 64]."""
         children = (cells @ self.first_weight + self.first_bias).reshape(cells.shape[0], -1, self.channels)
         norm = self.norm
-        return gelu(layer_norm(children, (self.channels,), norm.weight, norm.bias, norm.eps))
+        seen: Tensor = self.activation(
+            layer_norm(children, (self.channels,), norm.weight, norm.bias, norm.eps)
+        )
+        return seen
 
     def second(self, children: Tensor) -> Tensor:
         """[N, P, 64] -> [N, 4 P, 32]."""
-        spots = gelu(children @ self.second_weight + self.second_bias)
+        spots: Tensor = self.activation(children @ self.second_weight + self.second_bias)
         return spots.reshape(children.shape[0], -1, self.out_channels)
 
 

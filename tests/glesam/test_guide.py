@@ -14,7 +14,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from glesam.config import ConvEncoderConfig, nano, tiny
 from glesam.conv_encoder import colours
 from glesam.drawn_prompts import box_limit, draw_prompts
-from glesam.guide import CODES, FEATURES, RARE, SPOTS_PER_SIDE, Guide, share_of_code
+from glesam.guide import CODES, FEATURES, RARE, SPOTS_PER_SIDE, Guide, share_of_codes
 from glesam.guided_decoder import GuidedDecoder
 from glesam.model import GleSam
 from glesam.sam import build_mask_decoder, build_prompt_encoder, decode
@@ -120,12 +120,21 @@ def test_nothing_is_marked_outside_a_box(guided: GleSam, monkeypatch: pytest.Mon
     assert (marked[2:9, 2:9] > 0).all()
 
 
-def test_a_share_is_that_of_the_marked_spots_with_the_same_code() -> None:
+def test_a_codes_share_is_that_of_the_marked_spots_which_have_it() -> None:
     codes = torch.eye(CODES)[[0, 0, 0, 1, 2]].unsqueeze(0)
     marked = torch.tensor([[[1.0, 0.5, 0.0, 0.5, 0.0], [0.0, 0.0, 0.0, 0.0, 0.0]]])
-    shares = share_of_code(marked, codes)
-    expected = torch.tensor([[0.5, 0.5, 0.5, 0.5 / 3, 0], [0, 0, 0, 0, 0]])  # one spot belongs to nobody
-    torch.testing.assert_close(shares[0], expected, rtol=1e-4, atol=1e-6)
+    shares = share_of_codes(marked, codes)
+    expected = torch.zeros(1, 2, CODES)
+    expected[0, 0, :2] = torch.tensor([1.5, 0.5]) / 3  # one spot belongs to nobody
+    torch.testing.assert_close(shares, expected)
+
+
+def test_a_spot_between_two_codes_has_the_mean_of_their_ratios() -> None:
+    codes = torch.eye(CODES)[[0, 0, 1, 1, 1]]
+    codes = torch.cat([codes, (0.25 * codes[0] + 0.75 * codes[2]).unsqueeze(0)]).unsqueeze(0)
+    ratio = Guide(0).log_ratio(torch.tensor([[1.0, 1.0, 0.0, 0.0, 1.0, 0.0]]), codes)[0]
+    assert ratio[0] > 0 > ratio[2]
+    torch.testing.assert_close(ratio[5], 0.25 * ratio[0] + 0.75 * ratio[2])
 
 
 @pytest.mark.parametrize("share", [0.0, 0.5, 1.0])
