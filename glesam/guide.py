@@ -48,7 +48,8 @@ class Guide(nn.Module):
         return codes
 
     def log_ratio(self, marked: Tensor, codes: Tensor) -> Tensor:
-        """Of a code's share of what is marked to its share of the rest; a spot's is its codes' mean, [N, P].
+        """Logarithm of a code's share of what is marked over its share of the rest, averaged over each spot's
+        soft code, [N, P].
 
         Args:
             marked: how much each spot is, in [0, 1], [N, P].

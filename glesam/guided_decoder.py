@@ -11,7 +11,7 @@ adds what is its own:
 3. SAM's tokens, and two that hold the mean of what is marked and of the rest, attend to the picture and then
    to these cells.
 4. Each mask token weighs the shared features, as in SAM, and eight more at full detail that are the prompt's
-   own: edges of the picture, of the guide's answers, and of the cells.
+   own, found by a convolution over what the picture, the guide's answers and the cells say of each spot.
 
 Labels, the form of mask prompts, four masks and their predicted IoU are SAM's.
 """
@@ -37,7 +37,7 @@ SURROUNDINGS = 16
 CELL_CHANNELS = 64
 """Of a prompt's own cells."""
 CELL_HIDDEN = 32
-"""Of the layer between, in each of their blocks."""
+"""Between the two layers of a `CellBlock`."""
 CELL_HEADS = 2
 DETAILS = 8
 DILATIONS = (1, 2, 4)
@@ -62,7 +62,7 @@ class SeenPicture:
 
 
 class GuidedDecoder(nn.Module):
-    """Names are SAM's where the parts are."""
+    """Names are SAM's where the parts are; `output_upscaling` is SAM's but for its ReLU."""
 
     def __init__(self, mlp_dim: int) -> None:
         super().__init__()

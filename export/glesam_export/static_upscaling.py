@@ -16,11 +16,11 @@ from glesam_export.static_gle import constant
 
 
 class _Products(nn.Module):
-    """The two steps of SAM's `output_upscaling`, each cell's four children one after the other."""
+    """The two steps of `output_upscaling`, SAM's or nano's, each cell's four children one after the other."""
 
     def __init__(self, upscaling: Any) -> None:  # noqa: ANN401 - segment-anything is untyped
         super().__init__()
-        first, self.norm, self.activation, second, _ = upscaling
+        first, self.norm, self.first_activation, second, self.second_activation = upscaling
         self.channels, self.out_channels = first.out_channels, second.out_channels
         self.first_weight, self.first_bias = _as_product(first)
         self.second_weight, self.second_bias = _as_product(second)
@@ -29,14 +29,13 @@ class _Products(nn.Module):
         """[N, P, 256] -> [N, 4 P, 64]."""
         children = (cells @ self.first_weight + self.first_bias).reshape(cells.shape[0], -1, self.channels)
         norm = self.norm
-        seen: Tensor = self.activation(
-            layer_norm(children, (self.channels,), norm.weight, norm.bias, norm.eps)
-        )
+        normed = layer_norm(children, (self.channels,), norm.weight, norm.bias, norm.eps)
+        seen: Tensor = self.first_activation(normed)
         return seen
 
     def second(self, children: Tensor) -> Tensor:
         """[N, P, 64] -> [N, 4 P, 32]."""
-        spots: Tensor = self.activation(children @ self.second_weight + self.second_bias)
+        spots: Tensor = self.second_activation(children @ self.second_weight + self.second_bias)
         return spots.reshape(children.shape[0], -1, self.out_channels)
 
 
@@ -52,7 +51,7 @@ class ChannelsLastUpscaling(_Products):
 
 
 class PictureUpscaling(_Products):
-    """SAM's `output_upscaling` where many products with its features follow."""
+    """`output_upscaling` of nano's decoder, where many products with its features follow."""
 
     def forward(self, image_embeddings: Tensor) -> Tensor:
         """[B, 256, h, w] -> [B, 32, 16 h w], spots in rows: flat, as GuidedDecoder.look wants them."""

@@ -39,7 +39,7 @@ MAX_RELATIVE = {"fp32": 1e-5, "fp16": 5e-3}
 
 @pytest.fixture(scope="module")
 def guided() -> GleSam:
-    """Nothing that starts at zero is zero."""
+    """No weight is zero, and batch norms do something."""
     torch.manual_seed(0)
     config, encoder = tiny(), ConvEncoderConfig((8, 16, 16, 16), (4, 4, 4, 4), (1, 1, 1, 1), 1)
     model = GleSam(
@@ -48,6 +48,9 @@ def guided() -> GleSam:
     for module in model.mask_decoder.modules():
         if isinstance(module, nn.Conv2d):
             nn.init.normal_(module.weight, std=0.1)
+        if isinstance(module, nn.BatchNorm2d):
+            nn.init.normal_(module.running_mean, std=0.1)
+            nn.init.uniform_(module.running_var, 0.5, 2)
     return model.requires_grad_(False)
 
 

@@ -46,7 +46,7 @@ def parts(sam: SamConfig) -> tuple[Any, Any]:
         for part in built:
             part.double().eval().requires_grad_(False)
             for parameter in part.parameters():
-                if parameter.ndim == 1:
+                if parameter.ndim == 1 or not parameter.any():
                     parameter.add_(0.2 * torch.randn_like(parameter))
             for module in part.modules():
                 if isinstance(module, nn.BatchNorm2d):
