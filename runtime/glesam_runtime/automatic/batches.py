@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 # What one prompt takes in SAM's decoder, as float32 maps of S/4 x S/4: 37 MiB = 148 x 256 KiB at S = 1024 in
-# ONNX Runtime, 49 in OpenVINO, in fp16 and fp32; nano's takes 76 at most. The four masks that come out are 4
+# ONNX Runtime, 49 in OpenVINO, in fp16 and fp32; nano's takes 82 at most. The four masks that come out are 4
 # of them; candidates are resized to the picture one at a time and in its window, and add the picture's size
 # [bytes] once, not per prompt.
 _MAPS_PER_PROMPT = 200
