@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import islice
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -20,7 +20,7 @@ from glesam.data.compositing import paste_object
 from glesam.data.degradation import TRAINING_RATES, degrade
 from glesam.data.label_maps import MIN_OBJECT_PX
 from glesam.data.masks import Mask, MaskLayers
-from glesam.data.prompts import PointPrompt, PromptKind, random_prompt
+from glesam.data.prompts import PromptKind, random_prompt
 from glesam.data.sample import Dataset, Sample
 
 PROMPT_TOKENS = 4
@@ -33,6 +33,7 @@ PADDING_LABEL = 254
 """The label of what is no picture."""
 MAX_PASTED = 3
 """Objects pasted into one picture."""
+DrawnT = TypeVar("DrawnT")
 
 
 @dataclass(frozen=True)
@@ -116,8 +117,8 @@ def make_batch(pool: SamplePool, plan: BatchPlan, step: int, rows: range | None 
     drawn = [draw_row(pool, plan, np.random.default_rng((plan.seed, step, row))) for row in chosen]
     images, degraded, label_maps, masks, coords, labels = zip(*drawn, strict=True)
     return Batch(
-        _to_tensor(images),
-        _to_tensor(degraded),
+        to_tensor(images),
+        to_tensor(degraded),
         torch.from_numpy(np.stack(label_maps)),
         torch.from_numpy(np.concatenate(masks).astype(np.float32)),
         torch.from_numpy(np.concatenate(coords)),
@@ -125,28 +126,44 @@ def make_batch(pool: SamplePool, plan: BatchPlan, step: int, rows: range | None 
     )
 
 
-def _to_tensor(images: Sequence[Image]) -> Tensor:
+def to_tensor(images: Sequence[Image]) -> Tensor:
+    """uint8 [H, W, 3] each -> float32 [B, 3, H, W], in [0, 255]."""
     stacked = torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2)
     return stacked.float().contiguous(memory_format=torch.channels_last)
 
 
+Objects = tuple[NDArray[np.bool_], NDArray[np.float32], NDArray[np.int32]]
+"""K masks [K, S, S] and a prompt for each: coordinates [K, 4, 2] and labels [K, 4]."""
 Row = tuple[Image, Image, NDArray[np.uint8], NDArray[np.bool_], NDArray[np.float32], NDArray[np.int32]]
 
 
 def draw_row(pool: SamplePool, plan: BatchPlan, rng: np.random.Generator) -> Row:
-    """One picture, its degraded twin and label map, and K masks with a prompt each."""
-    view = draw_view(pool, plan, rng)
-    damaged = view.image
-    if plan.with_degraded and rng.random() >= plan.clean_share:
-        damaged = degrade(view.image, int(rng.choice(TRAINING_RATES)), rng)
-    masks = draw_masks(view.masks, plan.objects_per_image, rng)
-    prompts = [draw_prompt(mask, plan, rng) for mask in masks]
+    """One picture, its degraded twin and label map, and its objects."""
+    view, degraded = draw_twins(pool, plan, rng)
+    objects = draw_objects(view.masks, plan, rng)
     size = plan.image_size
     return (
-        _pad(view.image, size, PIXEL_MEAN),
-        _pad(damaged, size, PIXEL_MEAN),
-        _pad(view.masks.painted(), size, PADDING_LABEL),
-        np.stack([_pad(mask, size, False) for mask in masks]),
+        pad_to(size, view.image, PIXEL_MEAN),
+        pad_to(size, degraded, PIXEL_MEAN),
+        pad_to(size, view.masks.painted(), PADDING_LABEL),
+        *objects,
+    )
+
+
+def draw_twins(pool: SamplePool, plan: BatchPlan, rng: np.random.Generator) -> tuple[View, Image]:
+    """A view and its degraded picture, which is the clean one where the plan wants that."""
+    view = draw_view(pool, plan, rng)
+    if not plan.with_degraded or rng.random() < plan.clean_share:
+        return view, view.image
+    return view, degrade(view.image, int(rng.choice(TRAINING_RATES)), rng)
+
+
+def draw_objects(masks: MaskLayers, plan: BatchPlan, rng: np.random.Generator) -> Objects:
+    """K of a view's masks, padded, with a prompt each."""
+    drawn = draw_masks(masks, plan.objects_per_image, rng)
+    prompts = [random_prompt(m, rng, plan.prompts, plan.points).padded(PROMPT_TOKENS) for m in drawn]
+    return (
+        np.stack([pad_to(plan.image_size, mask, False) for mask in drawn]),
         np.stack([prompt.coords for prompt in prompts]),
         np.stack([prompt.labels for prompt in prompts]),
     )
@@ -173,11 +190,7 @@ def draw_masks(masks: MaskLayers, count: int, rng: np.random.Generator) -> list[
     return [masks[int(i)] for i in np.resize(rng.permutation(len(masks)), count)]
 
 
-def draw_prompt(mask: Mask, plan: BatchPlan, rng: np.random.Generator) -> PointPrompt:
-    return random_prompt(mask, rng, plan.prompts, plan.points).padded(PROMPT_TOKENS)
-
-
-def _pad(x: NDArray[Any], size: int, value: Any) -> NDArray[Any]:  # noqa: ANN401
+def pad_to(size: int, x: NDArray[Any], value: Any) -> NDArray[Any]:  # noqa: ANN401
     """Bottom and right, to size x size."""
     height, width = x.shape[:2]
     padded = np.empty((size, size, *x.shape[2:]), dtype=x.dtype)
@@ -187,19 +200,24 @@ def _pad(x: NDArray[Any], size: int, value: Any) -> NDArray[Any]:  # noqa: ANN40
     return padded
 
 
-def prefetch(
-    pool: SamplePool, plan: BatchPlan, steps: range, rows: range | None = None, workers: int = 1
-) -> Iterator[Batch]:
-    """`make_batch` for each step, in order, the next `workers` drawn by threads while the model trains."""
+def batches(
+    pool: SamplePool, plan: BatchPlan, rows: range | None = None, workers: int = 1
+) -> Callable[[range], Iterator[Batch]]:
+    """Steps -> the batch of each of them, or some of its rows, the next `workers` drawn ahead."""
+    return lambda steps: prefetch(lambda step: make_batch(pool, plan, step, rows), steps, workers)
+
+
+def prefetch(draw: Callable[[int], DrawnT], steps: Iterable[int], workers: int = 1) -> Iterator[DrawnT]:
+    """`draw` of each step, in order, the next `workers` drawn by threads while the caller works."""
     with ThreadPoolExecutor(max_workers=workers) as threads:
         coming = iter(steps)
-        pending: deque[Future[Batch]] = deque()
+        pending: deque[Future[DrawnT]] = deque()
         try:
             for step in islice(coming, workers + 1):
-                pending.append(threads.submit(make_batch, pool, plan, step, rows))
+                pending.append(threads.submit(draw, step))
             while pending:
-                batch = pending.popleft().result()
-                pending.extend(threads.submit(make_batch, pool, plan, s, rows) for s in islice(coming, 1))
-                yield batch
+                drawn = pending.popleft().result()
+                pending.extend(threads.submit(draw, step) for step in islice(coming, 1))
+                yield drawn
         finally:
             threads.shutdown(cancel_futures=True)

@@ -6,6 +6,7 @@ import torch
 
 from glesam.data.batches import Batch
 from glesam.model import GleSam
+from glesam.training.encoded_views import EncodedBatch
 from glesam.training.loop import Losses
 from glesam.training.mask_loss import NANO_LOSS, MaskLoss, segmentation_losses
 
@@ -24,6 +25,11 @@ def decoder_losses(
         embeddings = model.encode(model.normalize(batch.degraded))
         enhanced = model.enhance(embeddings) if enhance else embeddings
     return segmentation_losses(model, enhanced.to(batch.image.dtype), batch, loss)
+
+
+def encoded_losses(model: GleSam, batch: EncodedBatch, loss: MaskLoss = NANO_LOSS) -> Losses:
+    """The same of embeddings that are there already."""
+    return segmentation_losses(model, batch.image_embeddings, batch, loss)
 
 
 def select_decoder(model: GleSam, *, train_iou_head: bool) -> None:

@@ -96,7 +96,8 @@ def train(
 
     Args:
         module: holds everything that is trained (and its buffers, saved along), on the accelerator's device.
-        batches: yields the batch of each step of a range, or this process's rows of it.
+        batches: yields the batch of each step of a range, or this process's rows of it; called once, when
+            the checkpoint has been accepted.
         losses: one training step's losses.
         checkpoint: file, replaced atomically every `save_every` steps and at the end.
         watch: told of every step.
@@ -127,9 +128,10 @@ def train_players(
     file = Checkpoint(checkpoint, module, optimizers, accelerator.scaler, identity, averaged)
     start = file.load()
     accelerator.wait_for_everyone()  # nobody saves before everybody has loaded
-    meter = Meter(checkpoint.stem, config, start, watch, accelerator)
     steps = range(start, config.steps)
-    for step, batch in zip(steps, batches(steps), strict=True):
+    source = batches(steps)
+    meter = Meter(checkpoint.stem, config, start, watch, accelerator)
+    for step, batch in zip(steps, source, strict=True):
         parts = micro_batches(batch, config.accumulation)
         values: Losses = {}
         for player, optimizer in zip(players, optimizers, strict=True):

@@ -8,13 +8,12 @@ others to zero: `MaskLoss.multimask` above 0 keeps them.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, Protocol
 
 import torch
 from torch import Tensor
 from torch.nn.functional import interpolate, mse_loss
 
-from glesam.data.batches import Batch
 from glesam.losses import cross_entropy_loss, dice_loss, focal_loss, mask_iou
 from glesam.model import GleSam
 from glesam.training.loop import Losses
@@ -42,11 +41,22 @@ class MaskLoss:
     far: float = 1.0
 
 
+class Prompted(Protocol):
+    """Of a batch: K masks and prompts for each of its pictures, as `glesam.data.batches.Batch` has them."""
+
+    @property
+    def masks(self) -> Tensor: ...
+    @property
+    def point_coords(self) -> Tensor: ...
+    @property
+    def point_labels(self) -> Tensor: ...
+
+
 NANO_LOSS = MaskLoss(multimask=0.5, feedback=0.25, far=0.1)
 
 
 def segmentation_losses(
-    model: GleSam, image_embeddings: Tensor, batch: Batch, loss: MaskLoss = NANO_LOSS
+    model: GleSam, image_embeddings: Tensor, batch: Prompted, loss: MaskLoss = NANO_LOSS
 ) -> Losses:
     """Losses of K prompts on each of B embeddings, [B, 256, S/16, S/16]."""
     prompt = image_embeddings, batch.point_coords, batch.point_labels

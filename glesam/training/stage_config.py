@@ -14,6 +14,7 @@ from typing import Any, Literal
 
 from glesam.data.batches import MAX_POINTS, BatchPlan
 from glesam.data.prompts import PromptKind
+from glesam.training.encoded_views import Mixture
 from glesam.training.loop import LoopConfig
 from glesam.training.mask_loss import MaskLoss, PixelLoss
 from glesam.training.rules import (
@@ -37,7 +38,7 @@ MULTIPLE = 16
 
 HARMLESS = frozenset({"save_every", "report_every", "pictures_every", "pictures", "workers"})
 """Settings that change no weight: they may differ between a checkpoint and the run that goes on."""
-RESUMABLE = HARMLESS | {"steps", "epochs", "accumulation", "mixed_precision"}
+RESUMABLE = HARMLESS | {"steps", "epochs", "accumulation", "mixed_precision", "views"}
 """Settings that may change when a run is resumed on purpose."""
 
 
@@ -119,6 +120,19 @@ class DecoderStageConfig(StageConfig):
     objects_per_image: int = 4
     prompts: PromptKind = "points"
     points: tuple[int, int] = (MAX_POINTS, MAX_POINTS)
+    views: int | None = None
+    raw_share: float = 0.0
+    mixed_share: float = 0.0
+
+    def __post_init__(self) -> None:
+        if not self.raw_share and not self.mixed_share:
+            return
+        if self.views is None or not self.enhance:
+            raise ValueError("raw_share and mixed_share are shares of `views`, with `enhance`; set both")
+        if self.raw_share + self.mixed_share > 1:
+            raise ValueError(
+                f"raw_share {self.raw_share} and mixed_share {self.mixed_share} add up to more than 1"
+            )
 
     def plan(self, image_size: int) -> BatchPlan:
         return replace(
@@ -127,6 +141,9 @@ class DecoderStageConfig(StageConfig):
             prompts=self.prompts,
             points=self.points,
         )
+
+    def mixture(self) -> Mixture:
+        return Mixture(self.raw_share, self.mixed_share) if self.enhance else Mixture(raw_share=1.0)
 
     def mask_loss(self, image_size: int) -> MaskLoss:
         """Masks are never compared above the size they have."""
@@ -178,6 +195,9 @@ RULES: dict[str, Rule] = {
     "objects_per_image": whole(1),
     "prompts": choice(PromptKind),
     "points": pair(whole(1), MAX_POINTS),
+    "views": optional(whole(1)),
+    "raw_share": share(),
+    "mixed_share": share(),
 }
 """What each key must hold."""
 STAGES: dict[int, type[StageConfig]] = {1: GleStageConfig, 2: DecoderStageConfig}
@@ -222,7 +242,10 @@ def parse_stage_config(text: str, stage: int | None, source: str) -> StageConfig
             raise ValueError(f"{source}: steps and epochs are both given; expected one of them")
         values["steps"] = None  # in place of the default
     chosen: dict[str, Any] = {key: tuple(v) if isinstance(v, list) else v for key, v in values.items()}
-    config = kind(**chosen)
+    try:
+        config = kind(**chosen)
+    except ValueError as error:
+        raise ValueError(f"{source} (stage {found}): {error}") from error
     if config.steps is None and config.epochs is None:
         raise ValueError(f"{source}: steps and epochs are both null; expected one of them")
     return config

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -12,12 +12,13 @@ import torch
 from accelerate import Accelerator
 
 from glesam.config import VitEncoderConfig
-from glesam.data.batches import Batch, BatchPlan, SamplePool, prefetch
+from glesam.data.batches import SamplePool, batches
 from glesam.model import GleSam
 from glesam.training.adapters import enable_checkpointing, remove_student
 from glesam.training.checkpoint import Identity, fingerprint
 from glesam.training.critic import Duel, with_noise
-from glesam.training.decoder_stage import decoder_losses, select_decoder
+from glesam.training.decoder_stage import decoder_losses, encoded_losses, select_decoder
+from glesam.training.encoded_views import VIEWS, EncodedViews, ViewEncoder
 from glesam.training.gle_stage import gle_losses, select_lora
 from glesam.training.loop import train, train_players
 from glesam.training.stage_config import (
@@ -108,17 +109,16 @@ def train_gle(model: GleSam, pool: SamplePool, config: GleStageConfig, run: Stag
 def train_decoder(model: GleSam, pool: SamplePool, config: DecoderStageConfig, run: StageRun) -> None:
     """Stage 2: the mask decoder alone."""
     select_decoder(model, train_iou_head=config.train_iou_head)
-    size = model.config.sam.image_size
-    source = batches(pool, config.plan(size), rows_of(run.accelerator, config), config.workers)
-    losses = partial(decoder_losses, model, loss=config.mask_loss(size), enhance=config.enhance)
-    train(model.mask_decoder, source, losses, config.loop(len(pool)), **run.where(config, model))
-
-
-def batches(
-    pool: SamplePool, plan: BatchPlan, rows: range, workers: int
-) -> Callable[[range], Iterator[Batch]]:
-    """This process's rows of each step's batch."""
-    return lambda steps: prefetch(pool, plan, steps, rows, workers)
+    size, loop, rows = model.config.sam.image_size, config.loop(len(pool)), rows_of(run.accelerator, config)
+    plan, loss, where = config.plan(size), config.mask_loss(size), run.where(config, model)
+    if config.views is None:
+        losses = partial(decoder_losses, model, loss=loss, enhance=config.enhance)
+        train(model.mask_decoder, batches(pool, plan, rows, config.workers), losses, loop, **where)
+        return
+    views = EncodedViews(run.folder / VIEWS, config.views, plan, config.mixture())
+    encoder = ViewEncoder(model, pool, run.accelerator, run.watch, config.workers, config.report_every)
+    losses = partial(encoded_losses, model, loss=loss)
+    train(model.mask_decoder, encoder.batches(views, rows), losses, loop, **where)
 
 
 def rows_of(accelerator: Accelerator, config: StageConfig) -> range:

@@ -22,6 +22,7 @@ class Moment:
     """After `step` of `steps` steps of a stage, in a run that began at `first`.
 
     `means`: of every loss since the last report, with the seconds per step; None between reports.
+    `trains`: False for steps that prepare a stage and have no losses.
     """
 
     stage: str
@@ -30,10 +31,11 @@ class Moment:
     first: int
     means: Mapping[str, float] | None = None
     step_s: float = 0.0
+    trains: bool = True
 
     def summary(self) -> str:
-        losses = "  ".join(f"{key} {value:.4f}" for key, value in (self.means or {}).items())
-        return f"{losses}  {self.step_s:.2f} s/step"
+        losses = [f"{key} {value:.4f}" for key, value in (self.means or {}).items()]
+        return "  ".join([*losses, f"{self.step_s:.2f} s/step"])
 
 
 class Watcher(Protocol):
@@ -104,6 +106,8 @@ class Board:
         self.writers: dict[str, SummaryWriter] = {}
 
     def __call__(self, moment: Moment) -> None:
+        if not moment.trains:
+            return
         writer = self.writers.get(moment.stage) or self.open(moment)
         for key, value in (moment.means or {}).items():
             writer.add_scalar(key, value, moment.step)

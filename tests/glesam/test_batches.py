@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from glesam.data.batches import PADDING_LABEL, PIXEL_MEAN, Batch, BatchPlan, SamplePool, make_batch, prefetch
+from glesam.data.batches import PADDING_LABEL, PIXEL_MEAN, Batch, BatchPlan, SamplePool, batches, make_batch
 from glesam.data.datasets import load_datasets
 from glesam.data.in_memory import in_memory
 from glesam.data.prompts import PromptKind
@@ -177,14 +177,14 @@ def test_sets_are_drawn_by_their_weights_whatever_their_sizes() -> None:
 
 @pytest.mark.parametrize("steps", [range(2, 6), range(3, 4), range(5, 5)])
 def test_prefetching_yields_the_same_batches_in_order(pool: SamplePool, steps: range) -> None:
-    fetched = list(prefetch(pool, PLAN, steps))
+    fetched = list(batches(pool, PLAN)(steps))
     assert len(fetched) == len(steps)
     assert all(same(make_batch(pool, PLAN, s), batch) for s, batch in zip(steps, fetched, strict=True))
 
 
 def test_an_error_while_drawing_reaches_the_training_loop() -> None:
     with pytest.raises(ValueError):
-        next(prefetch(SamplePool([]), PLAN, range(2)))
+        next(batches(SamplePool([]), PLAN)(range(2)))
 
 
 def test_data_without_a_single_object_is_an_error_instead_of_an_endless_search() -> None:
@@ -196,7 +196,7 @@ def test_data_without_a_single_object_is_an_error_instead_of_an_endless_search()
 def test_workers_are_left_behind_by_nobody(pool: SamplePool) -> None:
     """A loop that stops early must not leave threads drawing the rest."""
     before = threading.active_count()
-    drawing = prefetch(pool, PLAN, range(50), workers=3)
+    drawing = batches(pool, PLAN, workers=3)(range(50))
     next(drawing)
     assert threading.active_count() == before + 3
     drawing.close()  # type: ignore[attr-defined]
@@ -205,5 +205,5 @@ def test_workers_are_left_behind_by_nobody(pool: SamplePool) -> None:
 
 def test_the_same_batches_come_from_several_workers_and_for_some_rows(pool: SamplePool) -> None:
     rows = range(1, 3)
-    fetched = prefetch(pool, PLAN, range(4), rows, workers=3)
+    fetched = batches(pool, PLAN, rows, workers=3)(range(4))
     assert all(same(make_batch(pool, PLAN, s, rows), batch) for s, batch in enumerate(fetched))

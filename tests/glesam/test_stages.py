@@ -14,16 +14,20 @@ from tiny_training import SETTINGS, fresh_accelerate, trained_model
 from torch import Tensor
 
 from glesam.config import tiny
-from glesam.data.batches import SamplePool, make_batch
+from glesam.data.batches import PIXEL_MEAN, Batch, SamplePool, make_batch, pad_to, to_tensor
 from glesam.data.datasets import load_datasets
 from glesam.data.in_memory import in_memory
 from glesam.model import CheckpointError, GleSam
-from glesam.training.decoder_stage import decoder_losses, select_decoder
+from glesam.training.decoder_stage import decoder_losses, encoded_losses, select_decoder
+from glesam.training.encoded_views import EncodedViews, Mixture, ViewEncoder
 from glesam.training.stage_config import DecoderStageConfig, StageConfig, parse_stage_config
 from glesam.training.stages import StageRun, ready, train_stage
 from glesam.training.watch import Lines
 
 CRITIC = {"distribution_matching": 1.0, "gan": 5e-3, "generator_every": 2}
+
+
+VIEWS = {"views": 4, "raw_share": 0.25, "mixed_share": 0.25}
 
 
 @pytest.fixture(autouse=True)
@@ -90,6 +94,37 @@ def test_stage_2_leaves_what_predicts_the_iou_alone_unless_asked(pool: SamplePoo
     }  # fmt: skip
 
 
+def test_stage_2_on_encoded_views_trains_the_decoder_alone(pool: SamplePool, tmp_path: Path) -> None:
+    found = changed(BEFORE, state(run(pool, tmp_path, settings(2, **VIEWS))))
+    assert all(name.startswith("mask_decoder.") and "iou" not in name for name in found)
+    assert found >= {"mask_decoder.mask_tokens.weight", "mask_decoder.output_upscaling.0.weight"}
+    assert len(list((tmp_path / "views").glob("*.safetensors"))) == 4
+
+
+def test_views_of_a_picture_give_the_losses_of_the_picture(pool: SamplePool, tmp_path: Path) -> None:
+    """Encoded before or within the step, the same objects have the same losses."""
+    model, plan = trained_model(), settings(2).plan(64)
+    select_decoder(model, train_iou_head=False)
+    views = EncodedViews(tmp_path, 1, replace(plan, size=1), Mixture())
+    ViewEncoder(model, pool, Accelerator(), lambda _: None).encode(views)
+    encoded, (_, degraded) = views.batch(0), views.draw(pool, 0)
+    pixels = to_tensor([pad_to(64, degraded, PIXEL_MEAN)])
+    objects = encoded.masks, encoded.point_coords, encoded.point_labels
+    batch = Batch(pixels, pixels, torch.zeros(1, 64, 64, dtype=torch.uint8), *objects)
+    torch.manual_seed(0)
+    expected = decoder_losses(model, batch)
+    torch.manual_seed(0)
+    for name, loss in encoded_losses(model, encoded).items():
+        torch.testing.assert_close(loss, expected[name], rtol=1e-2, atol=1e-3)
+
+
+def test_a_refused_checkpoint_is_refused_before_anything_is_encoded(pool: SamplePool, tmp_path: Path) -> None:
+    run(pool, tmp_path, settings(2))
+    with pytest.raises(CheckpointError, match="whose views was None, but now views is 4"):
+        run(pool, tmp_path, settings(2, views=4))
+    assert not (tmp_path / "views").exists()
+
+
 def test_the_papers_decoder_has_3925472_parameters_to_train() -> None:
     with torch.device("meta"):
         config = tiny()
@@ -141,7 +176,7 @@ def test_without_enhancement_the_decoder_never_meets_gle(pool: SamplePool) -> No
 
 @pytest.mark.parametrize(
     ("stage", "options"),
-    [(1, {}), (1, CRITIC), (2, {}), (2, {"feedback_share": 1.0, "mixed_precision": "bf16"})],
+    [(1, {}), (1, CRITIC), (2, {}), (2, {"feedback_share": 1.0, "mixed_precision": "bf16"}), (2, VIEWS)],
 )
 def test_a_stage_that_is_killed_and_resumed_ends_with_the_same_weights(
     pool: SamplePool, tmp_path: Path, stage: int, options: dict[str, object]

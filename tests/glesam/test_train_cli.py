@@ -178,6 +178,7 @@ def processes(count: int, *arguments: object) -> list[subprocess.Popen[str]]:
     [
         (1, {"distribution_matching": 1.0, "gan": 5e-3, "generator_every": 2, "clean_share": 0.5}),
         (2, {"feedback_share": 0.5, "prompts": "both", "optimizer": "adamw"}),
+        (2, {"views": 5, "raw_share": 0.5, "optimizer": "adamw"}),
     ],
 )
 def test_two_processes_have_the_losses_of_one(

@@ -223,11 +223,11 @@ def trained(pool: SamplePool, tmp_path_factory: pytest.TempPathFactory) -> dict[
     run = tmp_path_factory.mktemp("run")
     train_model(model, pool, Run(run, silent), RECIPE)
     assert not model.training
-    assert sorted(path.stem for path in run.iterdir()) == sorted(STAGES)
+    assert sorted(path.stem for path in run.iterdir()) == sorted([*STAGES, "views"])
     return state(model)
 
 
-@pytest.mark.parametrize("line", ["sam-small 2/2", "gle 2/2"])
+@pytest.mark.parametrize("line", ["sam-small 2/2", "gle 2/2", "views 3/3"])
 def test_a_recipe_that_is_killed_and_resumed_ends_with_the_same_weights(
     trained: dict[str, Tensor], pool: SamplePool, tmp_path: Path, line: str
 ) -> None:

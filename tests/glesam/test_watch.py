@@ -31,6 +31,16 @@ def test_a_line_is_written_where_there_is_something_to_report() -> None:
     assert lines == ["gle 3/10  loss 0.5000  iou 0.2500  0.25 s/step"]
 
 
+def test_steps_that_train_nothing_have_a_line_of_their_seconds_and_no_board(tmp_path: Path) -> None:
+    lines: list[str] = []
+    board = Board(tmp_path / "board", lambda: np.zeros((2, 8, 3), np.uint8), pictures_every=1)
+    watch = All((Lines(lines.append), board))
+    watch(Moment("views", 1, 2, 0, trains=False))
+    watch(Moment("views", 2, 2, 0, {}, step_s=0.25, trains=False))
+    assert lines == ["views 2/2  0.25 s/step"]
+    assert not (tmp_path / "board").exists()
+
+
 def test_the_bar_shows_the_stage_how_far_it_is_and_its_losses() -> None:
     progress = training_progress()
     progress.live.console = Console(width=120)

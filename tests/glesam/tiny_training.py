@@ -12,7 +12,7 @@ from accelerate.state import AcceleratorState
 from glesam.config import ConvEncoderConfig, GleSamConfig, tiny
 from glesam.model import GleSam
 from glesam.training.loop import LoopConfig
-from glesam.training.recipe import Recipe, Stage
+from glesam.training.recipe import DecoderStage, Recipe, Stage
 
 ENCODER = ConvEncoderConfig((8, 16, 16, 16), (4, 4, 4, 4), (1, 1, 1, 1), attention_blocks=1)
 
@@ -29,12 +29,16 @@ def small_model() -> GleSam:
     return GleSam(small_config())
 
 
+def loop(seed: int, average: float = 0.0) -> LoopConfig:
+    return LoopConfig(2, lr=1e-3, warmup=1, save_every=1, report_every=1, seed=seed, average=average)
+
+
 def stage(seed: int, average: float = 0.0) -> Stage:
-    loop = LoopConfig(2, lr=1e-3, warmup=1, save_every=1, report_every=1, seed=seed, average=average)
-    return Stage(loop, image_size=64, batch_size=2)
+    return Stage(loop(seed, average), image_size=64, batch_size=2)
 
 
-RECIPE = Recipe(stage(0, 0.9), stage(1, 0.9), stage(2), stage(3), stage(4))
+DECODER = DecoderStage(loop(4), image_size=64, batch_size=2, views=3)
+RECIPE = Recipe(stage(0, 0.9), stage(1, 0.9), stage(2), stage(3), DECODER)
 STAGES = ("sam-small", "sam", "base", "gle", "decoder")
 
 SETTINGS = {

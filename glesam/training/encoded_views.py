@@ -1,0 +1,213 @@
+"""Views of training pictures that are encoded once, and trained on many times.
+
+Behind a frozen encoder and GLE a step of the decoder is mostly spent on what is frozen. So the folder holds
+a number of views, each with its embedding and all of its objects; a batch takes some of them, with other
+objects and other prompts every time. A view is a function of the seed and its number, and its file is
+written whole or not at all: a killed run goes on with those that are missing, and processes share the work.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from accelerate import Accelerator
+from safetensors.torch import save_file
+from torch import Tensor
+
+from glesam.data.augmentation import Image, View
+from glesam.data.batches import (
+    PIXEL_MEAN,
+    BatchPlan,
+    Objects,
+    SamplePool,
+    draw_objects,
+    draw_twins,
+    pad_to,
+    prefetch,
+    to_tensor,
+)
+from glesam.data.masks import MaskLayers
+from glesam.model import GleSam
+from glesam.official.tensor_files import read_tensors, replaced_file
+from glesam.training.checkpoint import Identity, fingerprint
+from glesam.training.watch import Moment, Watcher
+
+VIEWS, IDENTITY_FILE = "views", "views.json"
+VIEW_ROW = 2**31
+"""A row that no batch has: the chance that draws views is not that of batches."""
+OF_BATCHES = ("size", "objects_per_image", "prompts", "points")
+"""What a plan says of batches, and not of the views they are drawn from."""
+RAW, ENHANCED = "raw", "enhanced"
+
+
+@dataclass(frozen=True)
+class EncodedBatch:
+    """B embeddings with K objects and one prompt each: a `Batch` whose pictures are encoded.
+
+    `image_embeddings`: float32 [B, 256, S/16, S/16]. The rest is as in `Batch`.
+    """
+
+    image_embeddings: Tensor
+    masks: Tensor
+    point_coords: Tensor
+    point_labels: Tensor
+
+
+@dataclass(frozen=True)
+class Mixture:
+    """Which embeddings a decoder meets: GLE's, but for a share without GLE and one somewhere between."""
+
+    raw_share: float = 0.0
+    mixed_share: float = 0.0
+
+    def kinds(self) -> tuple[str, ...]:
+        """What a view's file has to hold."""
+        raw, enhanced = self.raw_share + self.mixed_share > 0, self.raw_share < 1
+        return (RAW,) * raw + (ENHANCED,) * enhanced
+
+    def draw(self, view: Mapping[str, Tensor], rng: np.random.Generator) -> Tensor:
+        """One of a view's embeddings, or what lies somewhere between the two."""
+        chance = rng.random()
+        if chance < self.raw_share:
+            return view[RAW].float()
+        if chance < self.raw_share + self.mixed_share:
+            return view[RAW].float().lerp(view[ENHANCED].float(), float(rng.random()))
+        return view[ENHANCED].float()
+
+
+@dataclass(frozen=True)
+class EncodedViews:
+    """The views in a folder: `count` of them, drawn as `plan` says."""
+
+    folder: Path
+    count: int
+    plan: BatchPlan
+    mixture: Mixture
+
+    def path(self, index: int) -> Path:
+        return self.folder / f"{index:06}.safetensors"
+
+    def claim(self, model: str, pictures: int) -> None:
+        """Says whose views the folder holds.
+
+        Args:
+            model: the fingerprint of what the views depend on.
+            pictures: how many there are to draw from.
+
+        Raises:
+            CheckpointError: it holds those of another model, of other pictures, or drawn otherwise.
+        """
+        drawn = {key: value for key, value in asdict(self.plan).items() if key not in OF_BATCHES}
+        values = {"model": model, "pictures": pictures, "embeddings": self.mixture.kinds(), **drawn}
+        text, path = json.dumps(values, indent=2), self.folder / IDENTITY_FILE
+        if path.exists():
+            Identity(json.loads(text)).check(path, json.loads(path.read_text("utf-8")))
+            return
+        with replaced_file(path) as partial:
+            partial.write_text(text, "utf-8")
+
+    def draw(self, pool: SamplePool, index: int) -> tuple[View, Image]:
+        """A view and its degraded picture, still to be encoded."""
+        return draw_twins(pool, self.plan, np.random.default_rng((self.plan.seed, index, VIEW_ROW)))
+
+    def write(self, index: int, view: View, embeddings: Mapping[str, Tensor]) -> None:
+        """Embeddings [256, S/16, S/16] by their kind; raises ValueError where float16 cannot hold them."""
+        halves = {kind: tensor.half().cpu().contiguous() for kind, tensor in embeddings.items()}
+        for kind, tensor in halves.items():
+            if not tensor.isfinite().all():
+                raise ValueError(f"view {index}: its {kind} embedding exceeds what float16 holds")
+        layers, places = torch.from_numpy(view.masks.layers), torch.tensor(view.masks.places)
+        with replaced_file(self.path(index)) as partial:
+            save_file({**halves, "layers": layers.contiguous(), "places": places}, partial)
+
+    def batch(self, step: int, rows: range | None = None) -> EncodedBatch:
+        """The batch of a step, or some of its rows; row i depends on the seed, `step` and i alone.
+
+        Raises:
+            CheckpointError: a view's file cannot be read.
+        """
+        chosen = range(self.plan.size) if rows is None else rows
+        drawn = [self.draw_row(np.random.default_rng((self.plan.seed, step, row))) for row in chosen]
+        embeddings, objects = zip(*drawn, strict=True)
+        masks, coords, labels = zip(*objects, strict=True)
+        return EncodedBatch(
+            torch.stack(embeddings),
+            torch.from_numpy(np.concatenate(masks).astype(np.float32)),
+            torch.from_numpy(np.concatenate(coords)),
+            torch.from_numpy(np.concatenate(labels)),
+        )
+
+    def draw_row(self, rng: np.random.Generator) -> tuple[Tensor, Objects]:
+        """One view's embedding and some of its objects."""
+        view = read_tensors(self.path(int(rng.integers(self.count))))
+        embedding = self.mixture.draw(view, rng)
+        masks = MaskLayers(view["layers"].numpy(), tuple((i, label) for i, label in view["places"].tolist()))
+        return embedding, draw_objects(masks, self.plan, rng)
+
+
+@dataclass(frozen=True)
+class ViewEncoder:
+    """Encodes what is missing of views, and trains nothing.
+
+    Args:
+        model: on the accelerator's device, in eval mode; what embeddings depend on is frozen.
+        watch: told of every view, on the main process.
+    """
+
+    model: GleSam
+    pool: SamplePool
+    accelerator: Accelerator
+    watch: Watcher
+    workers: int = 1
+    report_every: int = 25
+
+    def batches(
+        self, views: EncodedViews, rows: range | None = None
+    ) -> Callable[[range], Iterator[EncodedBatch]]:
+        """Steps -> the batch of each of them, or some of its rows, once all views are there.
+
+        Raises:
+            CheckpointError: as `EncodedViews.claim` and `batch`.
+            ValueError: an embedding exceeds what float16 holds.
+            OSError: a picture cannot be read, or a view not be written.
+        """
+
+        def source(steps: range) -> Iterator[EncodedBatch]:
+            if steps:
+                self.encode(views)
+            return prefetch(lambda step: views.batch(step, rows), steps, self.workers)
+
+        return source
+
+    def encode(self, views: EncodedViews) -> None:
+        """This process's share of them."""
+        with self.accelerator.main_process_first():
+            views.claim(fingerprint(self.model, self.model.config.to_json()), len(self.pool))
+        own = range(self.accelerator.process_index, views.count, self.accelerator.num_processes)
+        missing = [index for index in own if not views.path(index).exists()]
+        first, begun = len(own) - len(missing), time.monotonic()
+        drawn = prefetch(lambda index: views.draw(self.pool, index), missing, self.workers)
+        for done, (index, (view, degraded)) in enumerate(zip(missing, drawn, strict=True), start=1):
+            image = to_tensor([pad_to(views.plan.image_size, degraded, PIXEL_MEAN)])
+            views.write(index, view, self.embeddings(image, views.mixture.kinds()))
+            if self.accelerator.is_main_process:
+                due = done % self.report_every == 0 or done == len(missing)
+                seconds = (time.monotonic() - begun) / done
+                means: dict[str, float] | None = {} if due else None
+                self.watch(Moment(VIEWS, first + done, len(own), first, means, seconds, trains=False))
+        self.accelerator.wait_for_everyone()
+
+    @torch.no_grad()
+    def embeddings(self, image: Tensor, kinds: Sequence[str]) -> dict[str, Tensor]:
+        """Of one picture [1, 3, S, S], RGB in [0, 255]: [256, S/16, S/16] each."""
+        with self.accelerator.autocast():
+            found = {RAW: self.model.encode(self.model.normalize(image.to(self.accelerator.device)))}
+            if ENHANCED in kinds:
+                found[ENHANCED] = self.model.enhance(found[RAW])
+        return {kind: found[kind][0] for kind in kinds}
