@@ -15,7 +15,7 @@ const char* const usage =
     "  --point X Y                 on the object, may be repeated\n"
     "  --background-point X Y      beside the object, may be repeated\n"
     "  --multimask                 three candidates; the one with the best score is written\n"
-    "  --backend NAME              auto or openvino\n"
+    "  --backend NAME              auto, openvino, onnxruntime or tensorrt\n"
     "  --no-enhance                plain SAM, without GLE\n"
     "  --resize NAME               longest-side or squash-512\n"
     "  --out FILE                  where the mask goes (mask.png)\n";

@@ -27,12 +27,14 @@ def train(
     run: Annotated[Path, _option("DIR", "Checkpoints; a run goes on from there.")] = Path("runs/nano"),
     out: Annotated[Path | None, _option("DIR", "The trained model; RUN/model otherwise.")] = None,
     resume: Annotated[
-        bool, typer.Option("--resume", help="Go on even where steps or precision have changed.")
+        bool, typer.Option("--resume", help="Go on even where steps, precision or views have changed.")
     ] = False,
     model: Annotated[str | None, _option("FOLDER", "The model to train: a folder or a hub id.")] = None,
     sam_checkpoint: Annotated[Path | None, _option("FILE", "Or the official files: SAM's.")] = None,
     unet: Annotated[Path | None, _option("DIR", "Stable Diffusion's unet folder.")] = None,
-    text_embedding: Annotated[Path | None, _option("FILE", "The empty prompt, encoded.")] = None,
+    text_embedding: Annotated[
+        Path | None, _option("PATH", "The empty prompt, encoded, or Stable Diffusion's folder.")
+    ] = None,
     lora: Annotated[Path | None, _option("FILE", "pytorch_lora_weights.safetensors, to go on from.")] = None,
     decoder: Annotated[Path | None, _option("FILE", "ft-decoder.pth, to go on from.")] = None,
     gamma: Annotated[float | None, _option("G", "FDA's scale of the official files; 3.")] = None,

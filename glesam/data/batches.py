@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -97,6 +99,11 @@ class SamplePool:
         weights = np.array([dataset.weight for dataset in self.datasets])
         shares: NDArray[np.float64] = weights / weights.sum()
         return shares
+
+    def fingerprint(self) -> str:
+        """Tells these sets from others by names and weights, not by pixels: 16 hexadecimal digits."""
+        sets = [[dataset.name, dataset.weight, *dataset.names] for dataset in self.datasets]
+        return hashlib.sha256(json.dumps(sets).encode()).hexdigest()[:16]
 
     def draw(self, rng: np.random.Generator) -> Sample:
         dataset = self.datasets[rng.choice(len(self.datasets), p=self.probabilities)]

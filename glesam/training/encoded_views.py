@@ -93,18 +93,18 @@ class EncodedViews:
     def path(self, index: int) -> Path:
         return self.folder / f"{index:06}.safetensors"
 
-    def claim(self, model: str, pictures: int) -> None:
+    def claim(self, model: str, data: str) -> None:
         """Says whose views the folder holds.
 
         Args:
             model: the fingerprint of what the views depend on.
-            pictures: how many there are to draw from.
+            data: the fingerprint of what they are drawn from.
 
         Raises:
-            CheckpointError: it holds those of another model, of other pictures, or drawn otherwise.
+            CheckpointError: it holds those of another model, of other data, or drawn otherwise.
         """
         drawn = {key: value for key, value in asdict(self.plan).items() if key not in OF_BATCHES}
-        values = {"model": model, "pictures": pictures, "embeddings": self.mixture.kinds(), **drawn}
+        values = {"model": model, "data": data, "embeddings": self.mixture.kinds(), **drawn}
         text, path = json.dumps(values, indent=2), self.folder / IDENTITY_FILE
         if path.exists():
             Identity(json.loads(text)).check(path, json.loads(path.read_text("utf-8")))
@@ -188,7 +188,7 @@ class ViewEncoder:
     def encode(self, views: EncodedViews) -> None:
         """This process's share of them."""
         with self.accelerator.main_process_first():
-            views.claim(fingerprint(self.model, self.model.config.to_json()), len(self.pool))
+            views.claim(fingerprint(self.model, self.model.config.to_json()), self.pool.fingerprint())
         own = range(self.accelerator.process_index, views.count, self.accelerator.num_processes)
         missing = [index for index in own if not views.path(index).exists()]
         first, begun = len(own) - len(missing), time.monotonic()

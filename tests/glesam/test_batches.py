@@ -175,6 +175,19 @@ def test_sets_are_drawn_by_their_weights_whatever_their_sizes() -> None:
     assert min(drawn.count(f"b{i}") for i in range(7)) > 30
 
 
+def test_sets_are_told_apart_by_names_and_weights() -> None:
+    pools = [
+        [Pictures("a", 0.5, 3, [])],
+        [Pictures("a", 0.5, 4, [])],
+        [Pictures("a", 0.25, 3, [])],
+        [Pictures("b", 0.5, 3, [])],
+        [Pictures("a", 0.5, 3, []), Pictures("b", 0.5, 3, [])],
+    ]
+    first, *others = [SamplePool(sets).fingerprint() for sets in pools]
+    assert len({first, *others}) == len(pools)
+    assert SamplePool([Pictures("a", 0.5, 3, [np.ones((200, 200), bool)])]).fingerprint() == first
+
+
 @pytest.mark.parametrize("steps", [range(2, 6), range(3, 4), range(5, 5)])
 def test_prefetching_yields_the_same_batches_in_order(pool: SamplePool, steps: range) -> None:
     fetched = list(batches(pool, PLAN)(steps))

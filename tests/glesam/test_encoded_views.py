@@ -201,15 +201,13 @@ def test_views_drawn_otherwise_are_refused(
         encode(replace(views, **changes), pool)
 
 
-def test_views_of_another_model_or_of_other_pictures_are_refused(
-    views: EncodedViews, pool: SamplePool
-) -> None:
+def test_views_of_another_model_or_of_other_data_are_refused(views: EncodedViews, pool: SamplePool) -> None:
     other = frozen_model()
     with torch.no_grad():
         other.gle.unet.conv_in.base_layer.weight.mul_(1.01)
     with pytest.raises(CheckpointError, match="is of a run whose model was"):
         encode(views, pool, other)
-    with pytest.raises(CheckpointError, match="is of a run whose pictures was"):
+    with pytest.raises(CheckpointError, match="is of a run whose data was"):
         encode(views, SamplePool(pool.datasets[:2]))
     trained = frozen_model()
     with torch.no_grad():
@@ -237,4 +235,4 @@ def test_nothing_is_encoded_for_a_run_that_has_ended(pool: SamplePool, tmp_path:
     assert not views.folder.exists()
     (batch,) = encoder.batches(views)(range(3, 4))
     assert torch.equal(batch.image_embeddings, views.batch(3).image_embeddings)
-    assert json.loads((views.folder / "views.json").read_text())["pictures"] == len(pool)
+    assert json.loads((views.folder / "views.json").read_text())["data"] == pool.fingerprint()

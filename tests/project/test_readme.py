@@ -1,4 +1,4 @@
-"""The README's commands and snippets, run as they are written."""
+"""The README's commands, and its and docs/python.md's snippets, run as they are written."""
 
 from __future__ import annotations
 
@@ -12,13 +12,14 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-README = (ROOT / "README.md").read_text()
+PAGES = ("README.md", "docs/python.md")
+"""Those whose Python runs and whose links are followed; a page's blocks go on from one another."""
 SKIPPED = ("make ", "pip ", "git ", "cd ", "glesam-train ")
 """Set-up, which .ci/run goes through itself, and an hour of training."""
 
 
-def blocks(language: str) -> list[str]:
-    return re.findall(rf"```{language}\n(.*?)```", README, re.DOTALL)
+def blocks(language: str, page: str = "README.md") -> list[str]:
+    return re.findall(rf"```{language}\n(.*?)```", (ROOT / page).read_text(), re.DOTALL)
 
 
 def commands() -> list[str]:
@@ -60,13 +61,14 @@ def test_the_readmes_commands_run_in_their_order(workplace: Path) -> None:
     assert list(workplace.glob("out/*.overlay.png"))
 
 
-def test_the_readmes_python_runs(workplace: Path) -> None:
-    assert blocks("python")
-    for snippet in blocks("python"):
-        run([sys.executable, "-c", snippet], workplace)
+@pytest.mark.parametrize("page", PAGES)
+def test_a_pages_python_runs(page: str, workplace: Path) -> None:
+    assert blocks("python", page)
+    run([sys.executable, "-c", "\n".join(blocks("python", page))], workplace)
 
 
-def test_the_readmes_links_lead_somewhere() -> None:
-    targets = re.findall(r"\]\((?!https?://)([^)#]+)\)", README)
+@pytest.mark.parametrize("page", PAGES)
+def test_a_pages_links_lead_somewhere(page: str) -> None:
+    targets = re.findall(r"\]\((?!https?://)([^)#]+)(?:#[^)]*)?\)", (ROOT / page).read_text())
     assert targets
-    assert [target for target in targets if not (ROOT / target).exists()] == []
+    assert [target for target in targets if not (ROOT / page).parent.joinpath(target).exists()] == []

@@ -48,7 +48,7 @@
 ///     auto on_device = predictor.predict_on_device({cup});
 ///     use<<<blocks, threads, 0, cudaStream_t(on_device.stream)>>>(on_device.logits());  // [S/4, S/4]
 ///
-/// Memory: a Prediction points into its predictor and is overwritten by the next predict; copy what must stay.
+/// Memory: a Prediction points into its predictor until that predicts or sets a picture again; copy what must stay.
 /// predict allocates nothing once it has seen its largest request (docs/embedding.md says how that is measured).
 ///
 /// The steps one by one, for pipelines of your own and for checking: preprocess, encode, enhance, encode_prompts,
@@ -220,7 +220,7 @@ class Bundle {
 
 /// How a bundle is run.
 struct Options {
-    std::string backend = "auto";         ///< or "openvino"
+    std::string backend = "auto";         ///< or one of this build: "openvino", "onnxruntime", "tensorrt"
     bool enhance = true;                  ///< false: plain SAM, without GLE
     std::string resize = "longest-side";  ///< SAM's own; or "squash-512", the authors' evaluation
 };

@@ -1,0 +1,78 @@
+"""docs/python.md names what glesam_runtime exports, and shows the JSON that the commands print."""
+
+from __future__ import annotations
+
+import inspect
+import json
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import glesam_runtime
+from glesam_runtime import Bundle, GlesamError, Predictor
+from glesam_runtime.info import info, json_document
+
+ROOT = Path(__file__).parents[2]
+DOCS = (ROOT / "docs/python.md").read_text()
+BY_NAME = {"graphs", "files", "mask_iou", "fp32_islands", "checkpoint", "versions"}
+"""The keys of maps whose own keys are names of graphs, files, sets, layers and packages."""
+
+
+def examples() -> list[object]:
+    return [json.loads(block) for block in re.findall(r"```json\n(.*?)```", DOCS, re.DOTALL)]
+
+
+def keys(document: object, at: str = "") -> Iterator[str]:
+    """Every key with those above it, such as "/graphs/*/size"; "*" is a name."""
+    if isinstance(document, list):
+        for each in document:
+            yield from keys(each, at)
+    elif isinstance(document, dict):
+        for key, value in document.items():
+            below = f"{at}/*" if at.rsplit("/", 1)[-1] in BY_NAME else f"{at}/{key}"
+            yield below
+            yield from keys(value, below)
+
+
+def test_every_exported_name_is_explained() -> None:
+    assert [name for name in glesam_runtime.__all__ if not re.search(rf"\b{name}\b", DOCS)] == []
+
+
+def test_every_part_of_a_predictor_and_every_argument_is_explained() -> None:
+    methods = [name for name in vars(Predictor) if not name.startswith("_")]
+    arguments = [
+        name
+        for method in (Predictor.from_bundle, Predictor.set_tensor, Predictor.predict)
+        for name in inspect.signature(method).parameters
+        if name != "self"
+    ]
+    assert [name for name in (*methods, *arguments) if not re.search(rf"`[^`\n]*\b{name}\b", DOCS)] == []
+
+
+def test_the_table_has_every_error() -> None:
+    assert [error for error in GlesamError.__subclasses__() if f"| `{error.__name__}` |" not in DOCS] == []
+
+
+def test_the_json_of_glesam_run_is_the_pages(tmp_path: Path) -> None:
+    (tmp_path / "bad.jpg").write_text("no picture")
+    command = [str(Path(sys.executable).with_name("glesam-run")), "bad.jpg", "--json"]
+    command += [str(ROOT / "examples/photos/astronaut_lq3.jpg"), "--box", "20", "5", "470", "510"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 2
+    assert set(keys(json.loads(done.stdout))) == set(keys(examples()[0]))
+
+
+def test_the_json_of_glesam_info_is_the_pages(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GLESAM_CACHE", str(tmp_path))
+    document = json_document(info(Bundle.open()))
+    assert set(keys(document)) == set(keys(examples()[1]))
+
+
+def test_every_key_of_the_json_is_explained() -> None:
+    named = {path.rsplit("/", 1)[-1] for example in examples() for path in keys(example)} - {"*"}
+    prose = re.sub(r"```.*?```", "", DOCS, flags=re.DOTALL)
+    assert [key for key in sorted(named) if f"`{key}`" not in prose] == []
