@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from .automatic import AutomaticMask, AutomaticMasks, AutomaticOptions
 from .bundle import Bundle
+from .engines import Engine
 from .errors import (
     BackendError,
     BundleError,
@@ -14,8 +15,11 @@ from .errors import (
     PromptError,
 )
 from .image_io import read_image, read_mask
+from .manifest import Manifest
 from .overlay import draw_overlay
-from .predictor import Engines, Prediction, Predictor
+from .postprocess import MaskResizer
+from .predictor import DevicePrediction, Engines, Prediction, Predictor
+from .preprocess import Geometry
 from .prompts import Prompt, logits_from_mask
 
 __all__ = [
@@ -25,9 +29,14 @@ __all__ = [
     "BackendError",
     "Bundle",
     "BundleError",
+    "DevicePrediction",
+    "Engine",
     "Engines",
+    "Geometry",
     "GlesamError",
     "ImageError",
+    "Manifest",
+    "MaskResizer",
     "OutputError",
     "ParityError",
     "Prediction",

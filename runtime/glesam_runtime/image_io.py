@@ -27,8 +27,11 @@ def read_image(path: str | os.PathLike[str]) -> Pixels:
 
 
 def read_mask(path: str | os.PathLike[str]) -> Pixels:
-    """Open a mask picture as uint8 [H,W], white = object. Raises ImageError like read_image."""
-    return np.array(_open(Path(path)).convert("L"))
+    """Open a mask picture as uint8 [H,W], white = object; what is transparent is none.
+
+    Raises ImageError like read_image.
+    """
+    return np.array(_open(Path(path), ground="black").convert("L"))
 
 
 def check_exists(path: Path) -> None:
@@ -78,15 +81,15 @@ def _remove(path: Path) -> None:
         return
 
 
-def _open(path: Path) -> Image.Image:
-    """An RGB picture, upright."""
+def _open(path: Path, ground: str = "white") -> Image.Image:
+    """An RGB picture, upright; `ground` is the colour behind what is transparent."""
     check_exists(path)
     try:
         with warnings.catch_warnings():
             # PIL warns about a bomb at 89 megapixels, which cameras reach; it refuses at 179.
             warnings.simplefilter("ignore")
             with Image.open(path) as picture:
-                return _as_rgb(ImageOps.exif_transpose(picture))
+                return _as_rgb(ImageOps.exif_transpose(picture), ground)
     except ImageError as error:
         raise ImageError(f"{path}: {error}") from error
     except Image.DecompressionBombError as error:
@@ -101,14 +104,14 @@ def _open(path: Path) -> Image.Image:
         ) from error
 
 
-def _as_rgb(picture: Image.Image) -> Image.Image:
+def _as_rgb(picture: Image.Image, ground: str) -> Image.Image:
     if picture.mode.startswith("I"):
         return _eight_bits(picture).convert("RGB")
     if picture.mode == "F":
         raise ImageError("floating-point pixels have no white level; save it with 8 or 16 bits")
     if picture.has_transparency_data:
-        white = Image.new("RGBA", picture.size, "white")
-        return Image.alpha_composite(white, picture.convert("RGBA")).convert("RGB")
+        behind = Image.new("RGBA", picture.size, ground)
+        return Image.alpha_composite(behind, picture.convert("RGBA")).convert("RGB")
     return picture.convert("RGB")
 
 

@@ -8,7 +8,8 @@ from typing import Any
 
 from .bundle import Bundle
 from .engine_cache import EngineRecord, cached_engines
-from .engines import BACKENDS, pick_backend, pick_for_bundle
+from .engines import BACKENDS, TENSORRT, pick_backend, pick_for_bundle
+from .engines.tensorrt.this_gpu import this_gpu
 from .errors import BackendError, BundleError
 from .machine import installed
 from .manifest import Graph
@@ -21,7 +22,7 @@ _PACKAGES = {"onnxruntime": ("onnxruntime", "onnxruntime-gpu")}
 
 @dataclass(frozen=True)
 class Backend:
-    """Whether a backend's library is installed, in which version, and whether it takes the bundle."""
+    """Whether a backend's library is installed, in which version, and whether it takes the bundle here."""
 
     name: str
     version: str | None
@@ -116,6 +117,8 @@ def _backend(name: str, precision: str) -> Backend:
         pick_backend(name, precision)
     except BackendError as error:
         return Backend(name, version, False, str(error))
+    if name in TENSORRT and this_gpu() is None:
+        return Backend(name, version, False, "no NVIDIA GPU answers here; glesam-build can build for one")
     return Backend(name, version, True, "takes this bundle")
 
 

@@ -94,7 +94,7 @@ class Predictor:
             raise ImageError(f"resize {resize!r} is unknown; choose {' or '.join(RESIZES)}")
         self.manifest = manifest
         self.timings: dict[str, float] = {}
-        """Milliseconds of each stage the last time it ran, in the order they ran."""
+        """Milliseconds of each stage, of the last time that it ended well."""
         self._engines = engines
         self._resize = resize
         self._picture: _Picture | None = None
@@ -130,9 +130,11 @@ class Predictor:
         return session
 
     def set_image(self, image: Pixels) -> None:
-        """Encode and enhance `image`, uint8 [H,W,3] RGB. Raises ImageError for anything else.
+        """Encode and enhance `image`, uint8 [H,W,3] RGB.
 
         A device array is copied to the host, where pictures are resized; see set_tensor for one that is not.
+        Raises ImageError for anything else, which leaves the former picture in place, and BackendError where
+        an array cannot be copied or a graph fails; where a graph fails, no picture is held.
         """
         model = self.manifest
         with self._timed("preprocess"):
@@ -150,7 +152,8 @@ class Predictor:
         geometry: geometry_of the picture's size. The picture is resized to `geometry.resized_size`,
         normalised with the manifest's pixel_mean and pixel_std, at the top left, and zeros fill the rest.
         A backend on a GPU takes a device array without a copy. Raises ImageError for a geometry of another
-        model, BackendError for a tensor that does not fit.
+        model, which leaves the former picture in place, BackendError for a tensor that does not fit, after
+        which no picture is held.
         """
         if geometry.image_size != self.manifest.image_size:
             raise ImageError(
@@ -198,7 +201,7 @@ class Predictor:
         """The mask of one prompt, or of all `prompts` in one call of the decoder.
 
         Coordinates are pixels of the image given to set_image; see Prompt for the rest.
-        multimask=True: three candidates per prompt (part, object, whole) instead of the best one.
+        multimask=True: three candidates per prompt, in no order, instead of the single mask.
         Raises PromptError for a prompt that does not fit, ImageError before set_image, BackendError
         where the graphs answer with NaN instead of masks.
         """
@@ -216,8 +219,9 @@ class Predictor:
         """
         outputs = self._decode(prompts, multimask, on_device=False)
         candidates = _candidates(multimask)
-        low_res_masks = outputs["low_res_masks"][:, candidates].astype(np.float32, copy=False)
-        scores = outputs["iou_predictions"][:, candidates].astype(np.float32, copy=False)
+        # Copies, so that who keeps one mask does not keep all four.
+        low_res_masks = outputs["low_res_masks"][:, candidates].astype(np.float32)
+        scores = outputs["iou_predictions"][:, candidates].astype(np.float32)
         if not (np.isfinite(low_res_masks).all() and np.isfinite(scores).all()):
             raise BackendError(
                 f"the {self.manifest.precision} graphs gave NaN or infinite masks here; "

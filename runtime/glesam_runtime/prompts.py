@@ -67,11 +67,18 @@ def encode_prompts(prompts: Sequence[Prompt], geometry: Geometry) -> dict[str, n
     return {"point_coords": coords, "point_labels": labels, **_mask_feeds(prompts, geometry)}
 
 
-def logits_from_mask(mask: Pixels, geometry: Geometry) -> Floats:
-    """uint8 [H,W] of the original picture's size, white = object -> mask_input logits [S/4, S/4].
+def logits_from_mask(mask: Pixels | npt.NDArray[np.bool_], geometry: Geometry) -> Floats:
+    """A mask of the original picture's size -> mask_input logits float32 [S/4, S/4].
 
-    Raises PromptError where the size differs.
+    mask: uint8 [H,W], white (255) = object, or bool. Raises PromptError for anything else.
     """
+    if mask.dtype == np.bool_:
+        mask = np.uint8(255) * mask
+    if mask.dtype != np.uint8 or mask.max(initial=0) == 1:
+        found = "values of 0 and 1" if mask.dtype == np.uint8 else str(mask.dtype)
+        raise PromptError(
+            f"mask input: expected uint8, white (255) = object, or bool, found {found}; convert it"
+        )
     if mask.shape != geometry.original_size:
         raise PromptError(
             f"mask input: expected {_size(geometry.original_size)} like the picture, "

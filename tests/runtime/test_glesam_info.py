@@ -12,9 +12,9 @@ import pytest
 from tiny_bundle import manifest, write_manifest
 from typer.testing import CliRunner, Result
 
-from glesam_runtime import Bundle
+from glesam_runtime import Bundle, info
 from glesam_runtime.cli.info import app
-from glesam_runtime.engine_cache import EngineKey, EngineRecord
+from glesam_runtime.engine_cache import EngineKey, EngineRecord, Gpu
 
 Change = Callable[[dict[str, Any]], None]
 
@@ -108,6 +108,19 @@ def test_a_backend_that_cannot_take_the_bundle_says_why(changed: Callable[[Chang
     backends = {each["name"]: each for each in json.loads(shown(bundle, "--json"))["backends"]}
     assert not backends["onnxruntime"]["usable"]
     assert "no bf16 arithmetic" in backends["onnxruntime"]["note"]
+
+
+@pytest.mark.parametrize("gpu", [None, Gpu("NVIDIA RTX A2000", 86)])
+def test_a_tensorrt_is_usable_where_a_gpu_answers(
+    bundle_path: Path, monkeypatch: pytest.MonkeyPatch, gpu: Gpu | None
+) -> None:
+    monkeypatch.setattr(info, "installed", lambda names: dict.fromkeys(names, "1.7.1"))
+    monkeypatch.setattr(info, "this_gpu", lambda: gpu)
+    backends = {each.name: each for each in info.info(Bundle.open(bundle_path)).backends}
+    for name in ("tensorrt", "tensorrt-rtx"):
+        assert backends[name].usable == (gpu is not None)
+    assert ("no NVIDIA GPU answers here" in backends["tensorrt-rtx"].note) == (gpu is None)
+    assert backends["openvino"].usable
 
 
 def test_cached_engines_are_listed(bundle_path: Path) -> None:

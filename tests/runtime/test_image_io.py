@@ -89,6 +89,13 @@ def test_a_mask_is_one_channel(tmp_path: Path) -> None:
     np.testing.assert_array_equal(mask, np.full((2, 4), 255, np.uint8))
 
 
+def test_what_is_transparent_in_a_mask_is_no_object(tmp_path: Path) -> None:
+    picture = Image.new("RGBA", (4, 2), (0, 0, 0, 0))
+    picture.paste((255, 255, 255, 255), (0, 0, 2, 2))
+    mask = read_mask(saved(tmp_path / "mask.png", picture))
+    np.testing.assert_array_equal(mask, [[255, 255, 0, 0]] * 2)
+
+
 def test_files_appear_in_folders_made_for_them(tmp_path: Path) -> None:
     image_io.write_files({tmp_path / "new/a": b"1", tmp_path / "new/b": b"2"})
     assert sorted(path.name for path in (tmp_path / "new").iterdir()) == ["a", "b"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import numpy.typing as npt
 import pytest
 
 from glesam_runtime import Prompt, PromptError, logits_from_mask
@@ -96,6 +97,21 @@ def test_a_mask_picture_becomes_logits_where_it_lies_in_the_input() -> None:
     assert (logits[:12, 9:] > 5).all()
     assert (logits[:, :7] < -5).all()
     assert (logits[12:] < -5).all()  # the padding is background
+
+
+def test_a_bool_mask_says_what_its_picture_says() -> None:
+    mask = np.zeros((96, 128), bool)
+    mask[:, 64:] = True
+    expected = logits_from_mask(np.where(mask, np.uint8(255), np.uint8(0)), GEOMETRY)
+    np.testing.assert_array_equal(logits_from_mask(mask, GEOMETRY), expected)
+
+
+@pytest.mark.parametrize(
+    ("dtype", "found"), [(np.uint8, "values of 0 and 1"), (np.float32, "float32"), (np.int64, "int64")]
+)
+def test_a_mask_that_would_be_all_black_or_is_no_picture_is_refused(dtype: npt.DTypeLike, found: str) -> None:
+    with pytest.raises(PromptError, match=f"white .255. = object, or bool, found {found}; convert it"):
+        logits_from_mask(np.ones((96, 128), dtype), GEOMETRY)  # type: ignore[arg-type]
 
 
 def test_a_mask_picture_of_another_size_is_refused() -> None:

@@ -84,4 +84,4 @@ class AutomaticOptions:
         # Written so that NaN, which compares false with everything, is refused too.
         if not least <= value <= most:
             range_ = f"at least {least:g}" if most == float("inf") else f"{least:g} to {most:g}"
-            raise PromptError(f"automatic masks: {name}: expected {range_}, found {value:g}; see --help")
+            raise PromptError(f"automatic masks: {name}: expected {range_}, found {value:g}")

@@ -88,7 +88,8 @@ def run(
     box, all points together are one; with exactly one box, points refine it.
 
     Writes DIR/<stem>.mask<i>.png and DIR/<stem>.overlay.png. A missing picture stops everything
-    before it starts; one that turns out bad is reported, the others are kept, the exit status is 2.
+    before it starts; one that turns out bad is reported, the others are kept, and the exit status is 2, as
+    for any error. With --json the object is complete then, too. Ctrl-C: 130, and no object.
     """
     with one_line_errors():
         settings = automatic.settings(

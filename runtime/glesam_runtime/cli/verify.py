@@ -25,7 +25,10 @@ def run(
     min_iou: Annotated[
         float | None,
         typer.Option(
-            metavar="F", min=0, max=1, help="Least mean mask IoU. Default: .999 (fp32), .99 (fp16, bf16), .97 (int8)."
+            metavar="F",
+            min=0,
+            max=1,
+            help="Least mean mask IoU. Default: .999 (fp32), .99 (fp16, bf16), .97 (int8).",
         ),
     ] = None,
 ) -> None:
