@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -33,7 +34,7 @@ from glesam.data.batches import (
     to_tensor,
 )
 from glesam.data.masks import MaskLayers
-from glesam.model import GleSam
+from glesam.model import CheckpointError, GleSam
 from glesam.official.tensor_files import read_tensors, replaced_file
 from glesam.training.checkpoint import Identity, fingerprint
 from glesam.training.watch import Moment, Watcher
@@ -107,7 +108,7 @@ class EncodedViews:
         values = {"model": model, "data": data, "embeddings": self.mixture.kinds(), **drawn}
         text, path = json.dumps(values, indent=2), self.folder / IDENTITY_FILE
         if path.exists():
-            Identity(json.loads(text)).check(path, json.loads(path.read_text("utf-8")))
+            Identity(json.loads(text)).check(path, read_identity(path))
             return
         with replaced_file(path) as partial:
             partial.write_text(text, "utf-8")
@@ -149,6 +150,21 @@ class EncodedViews:
         embedding = self.mixture.draw(view, rng)
         masks = MaskLayers(view["layers"].numpy(), tuple((i, label) for i, label in view["places"].tolist()))
         return embedding, draw_objects(masks, self.plan, rng)
+
+
+def read_identity(path: Path) -> dict[str, Any]:
+    """What `EncodedViews.claim` wrote."""
+    try:
+        found = json.loads(path.read_text("utf-8"))
+        if isinstance(found, dict):
+            return found
+        reason = f"found a {type(found).__name__}"
+    except ValueError as error:
+        reason = str(error)
+    raise CheckpointError(
+        f"{path}: expected what glesam-train writes beside encoded views, {reason}; "
+        "remove the folder, and its views are encoded anew"
+    )
 
 
 @dataclass(frozen=True)

@@ -215,6 +215,13 @@ def test_views_of_another_model_or_of_other_data_are_refused(views: EncodedViews
     assert encode(replace(views, count=1), pool, trained) == [], "views do not depend on the decoder"
 
 
+@pytest.mark.parametrize("text", ["", "[]", "{"])
+def test_a_damaged_identity_is_refused_in_one_line(pool: SamplePool, tmp_path: Path, text: str) -> None:
+    (tmp_path / "views.json").write_text(text)
+    with pytest.raises(CheckpointError, match="expected what glesam-train writes beside encoded views"):
+        encode(EncodedViews(tmp_path, COUNT, PLAN, BOTH), pool)
+
+
 def test_a_damaged_file_and_an_embedding_that_float16_cannot_hold_are_named(
     views: EncodedViews, pool: SamplePool, tmp_path: Path
 ) -> None:
