@@ -11,11 +11,12 @@ from importlib.resources import files
 from pathlib import Path
 
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from glesam.config import GleSamConfig
 from glesam.errors import first_line
+from glesam.file_output import write_tensors
 from glesam.gle import Gle
 from glesam.sam import build_image_encoder, build_mask_decoder, build_prompt_encoder, decode
 
@@ -125,6 +126,7 @@ class GleSam(nn.Module):
 
         Raises:
             ValueError: a finite tensor would overflow `dtype`.
+            OSError: a file cannot be written.
         """
         target = Path(folder)
         target.mkdir(parents=True, exist_ok=True)
@@ -137,9 +139,8 @@ class GleSam(nn.Module):
                 raise ValueError(f"{name} is not finite in {dtype}; save it with a wider dtype")
         partial = Path(tempfile.mkdtemp(prefix=".partial-", dir=target))
         try:
-            save_file(tensors, partial / WEIGHTS_FILE, metadata={"format": "pt"})
+            write_tensors(tensors, partial / WEIGHTS_FILE)
             (partial / CONFIG_FILE).write_text(self.config.to_json())
-            shutil.copymode(partial / CONFIG_FILE, partial / WEIGHTS_FILE)  # safetensors writes 0600
             for name in (WEIGHTS_FILE, CONFIG_FILE):
                 os.replace(partial / name, target / name)
         finally:

@@ -7,6 +7,8 @@ from contextlib import contextmanager
 
 import typer
 
+from glesam.errors import printable
+
 EXIT_STATUS = 2
 
 
@@ -22,5 +24,5 @@ def one_line_errors(command: str) -> Iterator[None]:
 
 
 def _fail(message: str, cause: Exception) -> None:
-    typer.echo(f"error: {message}", err=True)
+    typer.echo(f"error: {printable(message)}", err=True)
     raise typer.Exit(EXIT_STATUS) from cause

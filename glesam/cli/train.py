@@ -38,7 +38,7 @@ def train(
     lora: Annotated[Path | None, _option("FILE", "pytorch_lora_weights.safetensors, to go on from.")] = None,
     decoder: Annotated[Path | None, _option("FILE", "ft-decoder.pth, to go on from.")] = None,
     gamma: Annotated[float | None, _option("G", "FDA's scale of the official files; 3.")] = None,
-    threads: Annotated[int | None, _option("N", "Threads of torch.")] = None,
+    threads: Annotated[int | None, typer.Option(metavar="N", min=1, help="Threads of torch.")] = None,
 ) -> None:
     """Train nano from scratch, or with --stage a part of a model.
 
@@ -58,6 +58,7 @@ def train(
             raise ValueError("a model to train was given, but not how; add --stage 1 or --stage 2")
         accelerator = make_accelerator(settings.mixed_precision if settings else PRECISION)
         session = Session(data, sets, run, out or run / "model", accelerator)
+        session.check_folders(model)
         next_command = f"glesam-export {session.out} --precision fp16"
         if settings is None:
             session.from_scratch()

@@ -11,23 +11,36 @@ from PIL import Image, ImageOps
 
 from glesam.data.masks import Mask
 
+SIXTEEN_BITS = 65535
 SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff")
 
 
 def read_picture(path: Path) -> NDArray[np.uint8]:
-    """uint8 [H, W, 3], RGB, turned as its EXIF orientation says.
+    """uint8 [H, W, 3], RGB, turned as its EXIF orientation says; 16 bits are scaled to 8.
 
     Raises:
-        ValueError: not a picture that Pillow can read.
+        ValueError: not a picture that Pillow can read, or one without a white level.
         FileNotFoundError: no such file.
     """
     try:
         with Image.open(path) as image:
-            return np.asarray(ImageOps.exif_transpose(image).convert("RGB"))
+            return np.asarray(_eight_bits(ImageOps.exif_transpose(image)).convert("RGB"))
     except FileNotFoundError:
         raise
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
         raise ValueError(f"{path}: expected a picture: {_one_line(error)}") from error
+
+
+def _eight_bits(image: Image.Image) -> Image.Image:
+    """Pillow's own conversion clips 16 bits at 255: nearly everything would be white."""
+    if image.mode == "F":
+        raise ValueError("floating-point pixels have no white level; save it with 8 or 16 bits")
+    if not image.mode.startswith("I"):
+        return image
+    values = np.asarray(image).astype(np.int64)
+    if values.min() < 0 or values.max() > SIXTEEN_BITS:
+        raise ValueError("32-bit pixels have no white level; save it with 8 or 16 bits")
+    return Image.fromarray(((values * 255 + SIXTEEN_BITS // 2) // SIXTEEN_BITS).astype(np.uint8))
 
 
 def read_label_map(path: Path) -> NDArray[np.int64]:
@@ -43,7 +56,7 @@ def read_binary_mask(path: Path) -> Mask:
     """
     values = _read_numbers(path, "a black and white mask")
     highest = int(values.max())
-    full_scale = 65535 if values.dtype == np.uint16 else 255
+    full_scale = SIXTEEN_BITS if values.dtype == np.uint16 else 255
     if 1 < highest < full_scale // 2:
         raise ValueError(
             f"{path}: expected a black and white mask, found numbers up to {highest}; "

@@ -6,8 +6,9 @@ from pathlib import Path
 
 import torch
 
+from glesam.file_output import refused_writes, replaced_file
 from glesam.model import GleSam
-from glesam.official.tensor_files import check_fit, put, read_tensors, replaced_file
+from glesam.official.tensor_files import check_fit, put, read_tensors
 
 PREFIXES = ("module.", "mask_decoder.")
 """DataParallel's and SAM's; either, both in this order, or none."""
@@ -19,7 +20,7 @@ def save_decoder(model: GleSam, path: str | Path) -> None:
         name: tensor.detach().float().cpu().clone()  # a clone saves its own elements only
         for name, tensor in model.mask_decoder.state_dict().items()
     }
-    with replaced_file(path) as partial:
+    with replaced_file(path) as partial, refused_writes(path):
         torch.save(tensors, partial)
 
 

@@ -17,11 +17,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from safetensors.torch import save_file
 from torch import Tensor
 
+from glesam.file_output import write_tensors
 from glesam.model import CheckpointError, GleSam
-from glesam.official.tensor_files import check_fit, read_tensors, replaced_file
+from glesam.official.tensor_files import check_fit, read_tensors
 
 ADAPTER = ".default."
 ATTENTION = re.compile(r"\.attn[12]\.to_(q|k|v|out\.0)\.lora_[AB]\.")
@@ -53,8 +53,7 @@ def save_lora(model: GleSam, path: str | Path) -> None:
         official_name(name): (tensor.detach().float() * scale_of(name, model)).cpu().contiguous()
         for name, tensor in lora_parameters(model).items()
     }
-    with replaced_file(path) as partial:
-        save_file(tensors, partial, metadata={"format": "pt"})
+    write_tensors(tensors, path)
 
 
 def load_lora(model: GleSam, path: str | Path) -> None:

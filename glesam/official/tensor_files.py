@@ -1,10 +1,8 @@
-"""Reading and writing files of named tensors: safetensors, and torch's own format without its code."""
+"""Reading files of named tensors: safetensors, and torch's own format without its code."""
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 from zipfile import is_zipfile
@@ -75,22 +73,6 @@ def put(module: nn.Module, tensors: Mapping[str, Tensor]) -> None:
     own = module.state_dict()
     like = {name: tensors[name].to(own[name].dtype) for name in own}
     module.load_state_dict(like, assign=all(t.device.type in ("cpu", "meta") for t in own.values()))
-
-
-@contextmanager
-def replaced_file(path: str | Path) -> Iterator[Path]:
-    """Yields a path beside `path` whose file takes its place once the block has ended well."""
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    try:
-        partial.touch()
-        mode = partial.stat().st_mode
-        yield partial
-        partial.chmod(mode)  # safetensors writes files that only their owner may read
-        os.replace(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)
 
 
 def _listed(what: str, names: list[str]) -> str:

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 
+from glesam.file_output import refused_writes, replaced_file
 from glesam.model import CheckpointError
 
 FORMAT = 3
@@ -62,7 +63,7 @@ class Checkpoint:
     averaged: AveragedModel | None = None
 
     def save(self, step: int) -> None:
-        """Replaces the file; a run that is killed meanwhile keeps the one before."""
+        """Replaces the file; a run that is killed meanwhile keeps the one before. Raises OSError."""
         state = {
             "format": FORMAT,
             "step": step,
@@ -72,13 +73,10 @@ class Checkpoint:
             "identity": dict(self.identity.values),
             "averaged": trained_state(self.averaged) if self.averaged else {},
         }
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        partial = self.path.with_name(f".{self.path.name}.partial")
-        with partial.open("wb") as file:
+        with replaced_file(self.path) as partial, refused_writes(self.path), partial.open("wb") as file:
             torch.save(state, file)
             file.flush()
             os.fsync(file.fileno())
-        os.replace(partial, self.path)
 
     def load(self) -> int:
         """Restores the run where there is a file; returns the step to go on from.

@@ -9,6 +9,7 @@ written whole or not at all: a killed run goes on with those that are missing, a
 from __future__ import annotations
 
 import json
+import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -18,9 +19,10 @@ from typing import Any
 import numpy as np
 import torch
 from accelerate import Accelerator
-from safetensors.torch import save_file
-from torch import Tensor
+from safetensors import SafetensorError, safe_open
+from torch import Tensor, nn
 
+from glesam.config import EMBEDDING_CHANNELS, EMBEDDING_STRIDE
 from glesam.data.augmentation import Image, View
 from glesam.data.batches import (
     PIXEL_MEAN,
@@ -34,8 +36,9 @@ from glesam.data.batches import (
     to_tensor,
 )
 from glesam.data.masks import MaskLayers
+from glesam.file_output import replaced_file, write_tensors
 from glesam.model import CheckpointError, GleSam
-from glesam.official.tensor_files import read_tensors, replaced_file
+from glesam.official.tensor_files import read_tensors
 from glesam.training.checkpoint import Identity, fingerprint
 from glesam.training.watch import Moment, Watcher
 
@@ -102,7 +105,8 @@ class EncodedViews:
             data: the fingerprint of what they are drawn from.
 
         Raises:
-            CheckpointError: it holds those of another model, of other data, or drawn otherwise.
+            CheckpointError: it holds those of another model, of other data, or drawn otherwise, or does not
+                say whose.
         """
         drawn = {key: value for key, value in asdict(self.plan).items() if key not in OF_BATCHES}
         values = {"model": model, "data": data, "embeddings": self.mixture.kinds(), **drawn}
@@ -110,8 +114,41 @@ class EncodedViews:
         if path.exists():
             Identity(json.loads(text)).check(path, read_identity(path))
             return
+        if any(self.files()):
+            raise CheckpointError(
+                f"{self.folder} holds encoded views, but no {IDENTITY_FILE} that says whose; remove the "
+                "folder, and they are encoded anew"
+            )
         with replaced_file(path) as partial:
             partial.write_text(text, "utf-8")
+
+    def files(self) -> Iterator[Path]:
+        return self.folder.glob("*.safetensors")
+
+    def check_room(self) -> None:
+        """Raises ValueError where the disk has no room for what is missing."""
+        missing = self.count - sum(1 for _ in self.files())
+        cells = (self.plan.image_size // EMBEDDING_STRIDE) ** 2
+        view_bytes = len(self.mixture.kinds()) * 2 * EMBEDDING_CHANNELS * cells + self.plan.image_size**2
+        free = shutil.disk_usage(self.folder).free
+        if missing * view_bytes > free:
+            raise ValueError(
+                f"{self.folder}: {missing} more views need about {missing * view_bytes / 2**30:.1f} GiB, "
+                f"{free / 2**30:.1f} GiB are free; ask for fewer views, or choose another run folder"
+            )
+
+    def holds(self, index: int) -> bool:
+        """Whether a view's file is there and has the form of one; any other is replaced."""
+        side = self.plan.image_size // EMBEDDING_STRIDE
+        embedding = [EMBEDDING_CHANNELS, side, side]
+        try:
+            with safe_open(self.path(index), "pt") as file:
+                kinds = self.mixture.kinds()
+                return set(file.keys()) == {*kinds, "layers", "places"} and all(
+                    file.get_slice(kind).get_shape() == embedding for kind in kinds
+                )
+        except (OSError, SafetensorError):
+            return False
 
     def draw(self, pool: SamplePool, index: int) -> tuple[View, Image]:
         """A view and its degraded picture, still to be encoded."""
@@ -124,8 +161,7 @@ class EncodedViews:
             if not tensor.isfinite().all():
                 raise ValueError(f"view {index}: its {kind} embedding exceeds what float16 holds")
         layers, places = torch.from_numpy(view.masks.layers), torch.tensor(view.masks.places)
-        with replaced_file(self.path(index)) as partial:
-            save_file({**halves, "layers": layers.contiguous(), "places": places}, partial)
+        write_tensors({**halves, "layers": layers.contiguous(), "places": places}, self.path(index))
 
     def batch(self, step: int, rows: range | None = None) -> EncodedBatch:
         """The batch of a step, or some of its rows; row i depends on the seed, `step` and i alone.
@@ -190,7 +226,7 @@ class ViewEncoder:
 
         Raises:
             CheckpointError: as `EncodedViews.claim` and `batch`.
-            ValueError: an embedding exceeds what float16 holds.
+            ValueError: an embedding exceeds what float16 holds, or the views what the disk has room for.
             OSError: a picture cannot be read, or a view not be written.
         """
 
@@ -203,10 +239,12 @@ class ViewEncoder:
 
     def encode(self, views: EncodedViews) -> None:
         """This process's share of them."""
+        embedder = nn.ModuleList([self.model.image_encoder, self.model.gle])
         with self.accelerator.main_process_first():
-            views.claim(fingerprint(self.model, self.model.config.to_json()), self.pool.fingerprint())
+            views.claim(fingerprint(embedder, self.model.config.to_json()), self.pool.fingerprint())
+        views.check_room()
         own = range(self.accelerator.process_index, views.count, self.accelerator.num_processes)
-        missing = [index for index in own if not views.path(index).exists()]
+        missing = [index for index in own if not views.holds(index)]
         first, begun = len(own) - len(missing), time.monotonic()
         drawn = prefetch(lambda index: views.draw(self.pool, index), missing, self.workers)
         for done, (index, (view, degraded)) in enumerate(zip(missing, drawn, strict=True), start=1):

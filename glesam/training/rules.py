@@ -42,10 +42,11 @@ def share() -> Rule:
     return Rule("a number from 0 to 1", lambda v: is_number(v) and 0 <= v <= 1)
 
 
-def whole(low: int, multiple: int = 1) -> Rule:
+def whole(low: int, multiple: int = 1, high: float = math.inf) -> Rule:
+    bounds = f"{low} or more" if high == math.inf else f"{low} to {high:.0f}"
     also = f", a multiple of {multiple}" if multiple > 1 else ""
     return Rule(
-        f"a whole number, {low} or more{also}", lambda v: type(v) is int and v >= low and v % multiple == 0
+        f"a whole number, {bounds}{also}", lambda v: type(v) is int and low <= v <= high and v % multiple == 0
     )
 
 

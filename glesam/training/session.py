@@ -13,6 +13,7 @@ import cv2
 import numpy as np
 import torch
 from accelerate import Accelerator
+from filelock import FileLock, Timeout
 from numpy.typing import NDArray
 from rich.console import Console
 
@@ -31,6 +32,7 @@ from glesam.training.watch import All, Bar, Board, Lines, Watcher, training_prog
 
 SCRATCH_PICTURES_EVERY = 100
 """Steps between pictures while nano is trained from scratch."""
+LOCK_FILE = ".lock"
 LORA_FILE = "pytorch_lora_weights.safetensors"
 DECODER_FILE = "ft-decoder.pth"
 
@@ -51,6 +53,37 @@ class Session:
         self.accelerator.print(f"{len(pool)} training pictures; checkpoints in {self.run}")
         return pool
 
+    def check_folders(self, model: str | None) -> None:
+        """Raises ValueError, before anything is computed, where results cannot go where they shall.
+
+        Args:
+            model: what --model says.
+        """
+        for path in (self.run, self.out):
+            if path.exists() and not path.is_dir():
+                raise ValueError(f"{path}: expected a folder, found a file; choose another name")
+        if model is not None and self.out.exists() and self.out.resolve() == Path(model).resolve():
+            raise ValueError(f"--out {self.out} is the folder of --model, which is kept; choose another")
+
+    @contextmanager
+    def alone(self) -> Iterator[None]:
+        """Keeps other runs out of the folder meanwhile; the main process does it for all."""
+        if not self.accelerator.is_main_process:
+            yield
+            return
+        self.run.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(self.run / LOCK_FILE)
+        try:
+            lock.acquire(timeout=0)
+        except Timeout as error:
+            raise ValueError(
+                f"{self.run}: another glesam-train works in it; wait for its end, or choose another --run"
+            ) from error
+        try:
+            yield
+        finally:
+            lock.release()
+
     def from_scratch(self) -> None:
         """Trains nano, all of it."""
         if self.accelerator.num_processes > 1:
@@ -63,7 +96,7 @@ class Session:
         model = GleSam(nano()).to(self.accelerator.device)
         model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # 1.2x faster here
         pictures = partial(self.preview, model, NANO.decoder.plan(with_degraded=True))
-        with self.watching(pictures, SCRATCH_PICTURES_EVERY) as watch:
+        with self.alone(), self.watching(pictures, SCRATCH_PICTURES_EVERY) as watch:
             train_model(model, pool, Run(self.run, watch, self.accelerator), NANO)
         model.save_pretrained(self.out, torch.float16)
 
@@ -74,10 +107,12 @@ class Session:
         enhance = not isinstance(config, DecoderStageConfig) or config.enhance
         pictures = partial(self.preview, model, plan, enhance=enhance, count=config.pictures)
         main = self.accelerator.is_main_process
-        with self.watching(pictures, config.pictures_every) if main else nullcontext(Lines()) as watch:
-            train_stage(model, pool, config, StageRun(self.run, self.accelerator, watch, resume))
-        if main:
-            self.save(model, config)
+        watching = self.watching(pictures, config.pictures_every) if main else nullcontext(Lines())
+        with self.alone():
+            with watching as watch:
+                train_stage(model, pool, config, StageRun(self.run, self.accelerator, watch, resume))
+            if main:
+                self.save(model, config)
 
     def save(self, model: GleSam, config: StageConfig) -> None:
         model.save_pretrained(self.out)

@@ -36,6 +36,8 @@ Schedule = Literal["cosine", "constant"]
 MULTIPLE = 16
 """px; image sizes are whole cells of the embedding."""
 
+MAX_SEED = 2**31 - 1
+"""Times a loop's stride it is still a seed that torch takes."""
 HARMLESS = frozenset({"save_every", "report_every", "pictures_every", "pictures", "workers"})
 """Settings that change no weight: they may differ between a checkpoint and the run that goes on."""
 RESUMABLE = HARMLESS | {"steps", "epochs", "accumulation", "mixed_precision", "views"}
@@ -169,7 +171,7 @@ RULES: dict[str, Rule] = {
     "clip": positive(),
     "accumulation": whole(1),
     "mixed_precision": choice(Precision),
-    "seed": whole(0),
+    "seed": whole(0, high=MAX_SEED),
     "image_size": optional(whole(MULTIPLE, MULTIPLE)),
     "scale": pair(positive()),
     "affine_share": share(),
@@ -223,11 +225,20 @@ def read_stage_config(path: Path | None, stage: int | None) -> StageConfig:
     return parse_stage_config(text, stage, str(path))
 
 
+def without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """An object of JSON; raises ValueError where a key is there twice, of which json takes the last."""
+    values = dict(pairs)
+    if len(values) < len(pairs):
+        twice = next(key for i, (key, _) in enumerate(pairs) if key in dict(pairs[:i]))
+        raise ValueError(f"key {twice!r} is there twice")
+    return values
+
+
 def parse_stage_config(text: str, stage: int | None, source: str) -> StageConfig:
     """`source` names the text in errors."""
     try:
-        values = json.loads(text)
-    except ValueError as error:
+        values = json.loads(text, object_pairs_hook=without_duplicates)
+    except (ValueError, RecursionError) as error:
         raise ValueError(f"{source}: expected JSON: {error}") from error
     if not isinstance(values, dict):
         raise ValueError(f'{source}: expected settings such as {{"stage": 1, "lr": 1e-4}}')

@@ -50,7 +50,12 @@ def show(tables: Iterable[Drawn], to_stderr: bool = False) -> None:
     """Prints them with an empty line after each."""
     from rich.console import Console
 
-    console = Console(stderr=to_stderr)
+    class Complaining(Console):
+        def on_broken_pipe(self) -> None:
+            """rich would end the process with status 1 and no word."""
+            raise BrokenPipeError
+
+    console = Complaining(stderr=to_stderr)
     for each in tables:
         console.print(each)
         console.print()

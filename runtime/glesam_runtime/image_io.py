@@ -60,6 +60,8 @@ def write_files(contents: Mapping[Path, bytes], option: str = "--out") -> None:
             path.parent.mkdir(parents=True, exist_ok=True)
             if path.is_dir():  # would only be noticed when others are already renamed
                 raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), path)
+            if path.exists() and not path.is_file():  # a device: it would be replaced by a file
+                raise FileExistsError(errno.EEXIST, "it is no file", path)
             temporary[path].write_bytes(content)
         for path in contents:
             temporary[path].replace(path)

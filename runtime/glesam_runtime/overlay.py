@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageDraw, ImageFilter
 
+from .errors import ImageError
 from .preprocess import Pixels
 from .prompts import Box, Prompt
 
@@ -29,7 +30,17 @@ _TINT = 0.42
 def draw_overlay(
     image: Pixels, masks: Iterable[npt.NDArray[np.bool_]], prompts: Sequence[Prompt] = ()
 ) -> Image.Image:
-    """uint8 [H,W,3], bool masks [H,W] each in its own colour, prompts in the same pixels -> RGB."""
+    """uint8 [H,W,3], bool masks [H,W] each in its own colour, prompts in the same pixels -> RGB.
+
+    Raises ImageError for a mask of another size.
+    """
+    masks = list(masks)
+    for mask in masks:
+        if mask.shape != image.shape[:2]:
+            raise ImageError(
+                f"mask: expected [H,W] = {list(image.shape[:2])} like the picture, found {list(mask.shape)}; "
+                "with multimask give one prompt's masks"
+            )
     picture = Image.fromarray(image)
     stroke = max(2, round(max(picture.size) / 350))
     # The largest first, so that a part lies on top of the whole it belongs to.

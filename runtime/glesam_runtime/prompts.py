@@ -57,6 +57,11 @@ def encode_prompts(prompts: Sequence[Prompt], geometry: Geometry) -> dict[str, n
     """
     if not prompts:
         raise PromptError("no prompt: give a box, a point or a mask")
+    for prompt in prompts:
+        if not isinstance(prompt, Prompt):
+            raise PromptError(
+                f"prompts: expected Prompt, found {type(prompt).__name__}; write prompts=[Prompt(box=...)]"
+            )
     pairs = [_coords_and_labels(prompt, geometry) for prompt in prompts]
     longest = max(len(labels) for _, labels in pairs)
     coords = np.zeros((len(pairs), longest, 2), np.float32)
@@ -180,7 +185,12 @@ def no_masks(count: int, image_size: int) -> dict[str, npt.NDArray[np.generic]]:
 
 
 def checked_logits(mask_input: Floats, side: int) -> Doubles:
-    """[side,side]. Raises PromptError for another shape, NaN and infinity."""
+    """[side,side]. Raises PromptError for another shape, NaN and infinity, and for a mask that is none."""
+    if getattr(mask_input, "dtype", None) == np.bool_:
+        raise PromptError(
+            f"mask_input: expected finite float32 logits [{side}, {side}], found a bool mask; "
+            "logits_from_mask(mask, predictor.geometry) makes them"
+        )
     logits = _numbers("mask_input", mask_input, f"float32 logits [{side}, {side}]")
     if logits.shape != (side, side) or not np.isfinite(logits).all():
         found = list(logits.shape) if logits.shape != (side, side) else "NaN or infinite values"

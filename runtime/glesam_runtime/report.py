@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from shlex import quote
 
 from .automatic.job import SegmentedAll
 from .automatic.report import automatic_json, automatic_lines
@@ -39,9 +40,8 @@ def closing_line(written: Sequence[Mapping[Path, int]]) -> str:
     """What was written for each picture, how large [bytes], and the next command."""
     sizes = [size for files in written for size in files.values()]
     overlay = list(written[-1])[-1]
-    return (
-        f"wrote {len(sizes)} files to {overlay.parent}, {sum(sizes) / 1000:.1f} kB; next: xdg-open {overlay}"
-    )
+    written_to = f"wrote {len(sizes)} files to {overlay.parent}, {sum(sizes) / 1000:.1f} kB"
+    return f"{written_to}; next: xdg-open {quote(str(overlay))}"
 
 
 def json_document(

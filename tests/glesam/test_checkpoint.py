@@ -6,16 +6,18 @@ import json
 import pickle
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from glesam import file_output
 from glesam import model as model_module
 from glesam.config import nano
 from glesam.model import CheckpointError, GleSam, shipped_checkpoint
+from glesam.training.checkpoint import Checkpoint
 
 NAME = "gle.unet.conv_in.base_layer.weight"
 
@@ -79,6 +81,25 @@ def test_saving_replaces_an_older_checkpoint_and_leaves_other_files_alone(
     assert torch.equal(next(loaded.parameters()), next(model.parameters()))
 
 
+def test_a_full_disk_is_one_line_and_leaves_nothing_half_written(
+    model: GleSam, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """torch raises a RuntimeError that does not mention the disk."""
+
+    def full(_: object, file: BinaryIO) -> None:
+        file.write(b"half of it")
+        raise RuntimeError("[enforce fail at inline_container.cc:672] . unexpected pos 7212160\nmore")
+
+    checkpoint = Checkpoint(tmp_path / "stage2.pt", model, [])
+    checkpoint.save(1)
+    before = checkpoint.path.read_bytes()
+    monkeypatch.setattr("torch.save", full)
+    with pytest.raises(OSError, match=r"cannot write .*stage2.pt .*7212160\); free some space on its disk$"):
+        checkpoint.save(2)
+    assert checkpoint.path.read_bytes() == before
+    assert list(tmp_path.iterdir()) == [checkpoint.path]
+
+
 @pytest.mark.parametrize("error", [OSError, KeyboardInterrupt])
 def test_an_interrupted_save_leaves_the_old_files(
     model: GleSam, folder: Path, monkeypatch: pytest.MonkeyPatch, error: type[BaseException]
@@ -89,7 +110,7 @@ def test_an_interrupted_save_leaves_the_old_files(
         path.write_bytes(b"half of it")
         raise error
 
-    monkeypatch.setattr(model_module, "save_file", interrupted)
+    monkeypatch.setattr(file_output, "save_file", interrupted)
     with pytest.raises(error):
         model.save_pretrained(folder)
     assert {path.name: path.read_bytes() for path in folder.iterdir()} == before

@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 import torch
 from accelerate import Accelerator
-from safetensors.torch import load_file
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
 from tiny_training import fresh_accelerate, trained_model
 from torch import Tensor
 
@@ -176,6 +177,57 @@ def test_killed_while_encoding_it_goes_on_with_what_is_missing(
     assert encode(cut, pool) == []
 
 
+@pytest.mark.parametrize("damage", ["cut", "empty", "foreign", "of another size", "a dangling link"])
+def test_a_file_that_is_no_view_is_encoded_anew(
+    views: EncodedViews, pool: SamplePool, tmp_path: Path, damage: str
+) -> None:
+    some = replace(views, folder=tmp_path)
+    encode(some, pool)
+    path, whole = some.path(2), some.path(2).read_bytes()
+    path.unlink()
+    if damage == "a dangling link":
+        path.symlink_to(tmp_path / "nowhere")
+    elif damage == "foreign":
+        save_file({"weight": torch.zeros(2)}, path)
+    elif damage == "of another size":
+        save_file(load_file(views.path(2)) | {"raw": torch.zeros(256, 3, 4)}, path)
+    else:
+        path.write_bytes(whole[: 1000 * (damage == "cut")])
+    assert [moment.step for moment in encode(some, pool)] == [4]
+    assert path.read_bytes() == whole
+    assert path.is_file() and not path.is_symlink()
+
+
+def test_views_that_nothing_says_whose_they_are_are_refused(
+    views: EncodedViews, pool: SamplePool, tmp_path: Path
+) -> None:
+    some = replace(views, folder=tmp_path)
+    encode(some, pool)
+    (tmp_path / "views.json").unlink()
+    with pytest.raises(CheckpointError, match=r"holds encoded views, but no views\.json that says whose"):
+        encode(replace(some, plan=replace(PLAN, seed=8)), pool)
+
+
+def test_more_views_than_the_disk_has_room_for_are_refused_at_once(pool: SamplePool, tmp_path: Path) -> None:
+    with pytest.raises(
+        ValueError, match=r"1000000000 more views need about \d+\.\d GiB, .* are free; ask for fewer"
+    ):
+        encode(EncodedViews(tmp_path, 10**9, PLAN, BOTH), pool)
+    assert [path.name for path in tmp_path.iterdir()] == ["views.json"]
+
+
+def test_a_view_that_cannot_be_written_is_named(
+    views: EncodedViews, pool: SamplePool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object, **__: object) -> None:
+        raise SafetensorError("Error while serializing: I/O error: No space left on device (os error 28)")
+
+    monkeypatch.setattr("glesam.file_output.save_file", full)
+    with pytest.raises(OSError, match=r"cannot write .*000000.safetensors .*No space left.*free some space"):
+        encode(replace(views, folder=tmp_path), pool)
+    assert [path.name for path in tmp_path.iterdir()] == ["views.json"]
+
+
 def test_more_views_and_other_prompts_go_on_from_those_that_are_there(
     views: EncodedViews, pool: SamplePool
 ) -> None:
@@ -209,7 +261,8 @@ def test_views_of_another_model_or_of_other_data_are_refused(views: EncodedViews
         encode(views, pool, other)
     with pytest.raises(CheckpointError, match="is of a run whose data was"):
         encode(views, SamplePool(pool.datasets[:2]))
-    trained = frozen_model()
+    trained = trained_model()
+    select_decoder(trained, train_iou_head=False)
     with torch.no_grad():
         trained.mask_decoder.mask_tokens.weight.mul_(1.01)
     assert encode(replace(views, count=1), pool, trained) == [], "views do not depend on the decoder"

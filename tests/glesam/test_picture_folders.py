@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 import pytest
 from numpy.typing import NDArray
 from PIL import Image
@@ -243,6 +244,21 @@ def test_what_is_no_picture_is_named_when_it_is_read(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=rf"{tmp_path / 'a.jpg'}: expected a picture: ") as caught:
         folder_of(tmp_path, LABEL_MAPS)[0]
     assert "\n" not in str(caught.value)
+
+
+def test_sixteen_bits_are_scaled_to_eight(tmp_path: Path) -> None:
+    ramp = np.linspace(0, 65535, 12 * 16).reshape(12, 16).astype(np.uint16)
+    save(tmp_path / "deep.png", ramp)
+    np.testing.assert_array_equal(read_picture(tmp_path / "deep.png")[..., 0], np.round(ramp / 257))
+
+
+@pytest.mark.parametrize(("dtype", "highest"), [(np.float32, 0.5), (np.int32, 70_000)])
+def test_pixels_without_a_white_level_are_refused(
+    tmp_path: Path, dtype: npt.DTypeLike, highest: float
+) -> None:
+    Image.fromarray(np.full((4, 4), highest, dtype)).save(tmp_path / "a.tiff")
+    with pytest.raises(ValueError, match=r"a.tiff: expected a picture: .* have no white level; save it"):
+        read_picture(tmp_path / "a.tiff")
 
 
 def test_a_truncated_picture_is_refused_instead_of_being_grey_below(tmp_path: Path) -> None:

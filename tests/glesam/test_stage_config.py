@@ -78,6 +78,7 @@ def test_an_epoch_is_every_picture_once() -> None:
         (1, {"learning_rate": 1}, "file.json (stage 1): unknown key 'learning_rate'; expected batch_size, "),
         (1, {"multimask_share": 0.5}, "(stage 1): unknown key 'multimask_share'"),
         (2, {"lora_rank": 8}, "(stage 2): unknown key 'lora_rank'"),
+        (1, {"seed": 2**31}, "(stage 1): seed is 2147483648; expected a whole number, 0 to 2147483647"),
         (2, {"views": 0}, "(stage 2): views is 0; expected a whole number, 1 or more, or null"),
         (2, {"raw_share": 0.5}, "(stage 2): raw_share and mixed_share are shares of `views`, with `enhance`"),
         (2, {"views": 9, "mixed_share": 0.5, "enhance": False}, "are shares of `views`, with `enhance`"),

@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 import torch
+from filelock import FileLock
 from safetensors.torch import load_file
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tiny_training import SETTINGS, fresh_accelerate, trained_model
@@ -153,6 +154,55 @@ def test_what_cannot_be_trained_is_refused_in_one_line(
     assert line.startswith("error: ")
     assert message.format(**values) in line
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ('{"stage": 2, "lr": 0.1, "lr": 0.2}', "expected JSON: key 'lr' is there twice"),
+        ("[" * 100_000, "expected JSON: maximum recursion depth exceeded"),
+    ],
+)
+def test_settings_that_are_not_what_they_seem_are_refused(
+    data: Path, model: Path, tmp_path: Path, text: str, message: str
+) -> None:
+    (tmp_path / "odd.json").write_text(text)
+    code, _, stderr = invoke("--config", tmp_path / "odd.json", "--data", data, "--model", model)
+    (line,) = stderr.splitlines()
+    assert code == 2
+    assert message in line
+
+
+def test_folders_where_results_cannot_go_are_refused_before_training(
+    data: Path, model: Path, tmp_path: Path
+) -> None:
+    file = tmp_path / "a\nfile"
+    file.touch()
+    arguments = ["--config", settings(tmp_path, 2), "--data", data, "--model", model]
+    for place in (["--run", file], ["--run", tmp_path / "run", "--out", file]):
+        code, stdout, stderr = invoke(*arguments, *place)
+        (line,) = stderr.splitlines()
+        assert (code, stdout) == (2, "")
+        assert "a\\nfile: expected a folder, found a file; choose another name" in line
+    before = (model / "model.safetensors").read_bytes()
+    code, stdout, stderr = invoke(*arguments, "--run", tmp_path / "run", "--out", model)
+    assert (code, stdout) == (2, "")
+    assert "is the folder of --model, which is kept; choose another" in stderr
+    assert (model / "model.safetensors").read_bytes() == before
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_run_that_is_going_on_is_left_alone(data: Path, model: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    arguments = ["--config", settings(tmp_path, 2, steps=1), "--data", data, "--run", run, "--model", model]
+    run.mkdir()
+    with FileLock(run / ".lock"):
+        (process,) = processes(1, *arguments)
+        process.communicate()
+        assert process.returncode == 2
+    assert [path.name for path in run.iterdir()] == [".lock"]
+    code, _, stderr = invoke(*arguments)
+    assert (code, stderr) == (0, "")
 
 
 def free_port() -> int:

@@ -185,6 +185,8 @@ def test_a_call_of_the_decoder_takes_what_fits_into_the_memory() -> None:
         ("crop_n_layers", 9),
         ("min_mask_region_area", -4),
         ("memory_mib", 0),
+        ("points_per_side", 2.5),
+        ("memory_mib", float("inf")),
     ],
 )
 def test_options_out_of_range_are_refused(name: str, value: float) -> None:

@@ -128,6 +128,12 @@ def test_what_cannot_be_measured_is_refused_in_one_line(bundle_path: Path, tmp_p
     assert "expected 0 <= X0 < X1 <= 640" in refusal(run(bundle_path, "--box", 0, 0, 641, 9))
     assert "expected one --box, found 2" in refusal(run(bundle_path, *("--box", 0, 0, 9, 9) * 2))
     assert "expected a file, found a folder" in refusal(run(bundle_path, "--json", tmp_path))
+    photo = tmp_path / "photo.png"
+    Image.new("RGB", (8, 8)).save(photo)
+    before = photo.read_bytes()
+    message = refusal(run(bundle_path, "--image", photo, "--json", tmp_path / "." / "photo.png"))
+    assert "that is the --image; name another file" in message
+    assert photo.read_bytes() == before
 
 
 def test_figures_that_cannot_be_written_are_shown_all_the_same(bundle_path: Path, tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -99,6 +100,14 @@ def test_what_is_transparent_in_a_mask_is_no_object(tmp_path: Path) -> None:
 def test_files_appear_in_folders_made_for_them(tmp_path: Path) -> None:
     image_io.write_files({tmp_path / "new/a": b"1", tmp_path / "new/b": b"2"})
     assert sorted(path.name for path in (tmp_path / "new").iterdir()) == ["a", "b"]
+
+
+def test_what_is_no_file_is_not_replaced_by_one(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(OutputError, match=r"cannot write .*pipe .it is no file.; choose another"):
+        image_io.write_files({tmp_path / "pipe": b"1"})
+    assert not (tmp_path / "pipe").is_file()
+    assert [path.name for path in tmp_path.iterdir()] == ["pipe"]
 
 
 def test_a_folder_in_the_way_stops_all_files(tmp_path: Path) -> None:

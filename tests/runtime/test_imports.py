@@ -12,6 +12,7 @@ from test_glesam_run import BOX
 
 import glesam_runtime
 
+INFO = "from glesam_runtime.cli.info import main; main()"
 RUNTIME = Path(glesam_runtime.__file__).parent.parent
 
 
@@ -103,6 +104,29 @@ def test_a_reader_that_goes_away_is_one_line(bundle_path: Path, photo: Path, tmp
     assert status == 2
     assert "error: the reader of this output went away" in stderr
     assert "Traceback" not in stderr
+
+
+def test_a_reader_of_tables_that_goes_away_is_one_line(bundle_path: Path) -> None:
+    """rich ends the process by itself, with status 1, unless it is told otherwise."""
+    reading, writing = os.pipe()
+    os.close(reading)
+    status, _, stderr = python(INFO, str(bundle_path), stdout=writing)
+    os.close(writing)
+    assert status == 2
+    assert stderr.startswith("error: the reader of this output went away")
+
+
+def test_a_disk_that_is_full_behind_the_output_is_one_line(bundle_path: Path) -> None:
+    with Path("/dev/full").open("w") as full:
+        status, _, stderr = python(INFO, str(bundle_path), "--json", stdout=full.fileno())
+    (line,) = stderr.splitlines()
+    assert status == 2
+    assert line.startswith("error: cannot write to the output (No space left on device); free some space")
+
+
+def test_a_closed_output_does_no_harm(bundle_path: Path) -> None:
+    status, _, stderr = python(f"import sys; sys.stdout = None; {INFO}", str(bundle_path))
+    assert (status, stderr) == (0, "")
 
 
 def test_the_public_names_are_these() -> None:

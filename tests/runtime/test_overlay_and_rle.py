@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from pycocotools import mask as coco_mask
 
-from glesam_runtime import Prompt, draw_overlay
+from glesam_runtime import ImageError, Prompt, draw_overlay
 from glesam_runtime.rle import rle_from_mask
 
 
@@ -29,6 +29,12 @@ def test_a_part_stays_visible_on_the_whole_it_belongs_to() -> None:
     masks[1, 10:190, 10:290] = True
     overlay = np.asarray(draw_overlay(np.full((200, 300, 3), 90, np.uint8), masks))
     assert not np.array_equal(overlay[100, 130], overlay[150, 250])
+
+
+@pytest.mark.parametrize("shape", [(5, 5), (3, 20, 30)])
+def test_masks_of_another_size_are_refused(shape: tuple[int, ...]) -> None:
+    with pytest.raises(ImageError, match=r"expected \[H,W\] = \[20, 30\] like the picture, found \["):
+        draw_overlay(np.zeros((20, 30, 3), np.uint8), [np.ones(shape, bool)])
 
 
 @pytest.mark.parametrize("size", [(1, 1), (2, 3), (20000, 10)])

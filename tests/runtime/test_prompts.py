@@ -83,6 +83,14 @@ def test_a_refusal_names_the_limits_of_the_picture() -> None:
         encode_prompts([Prompt(box=(0, 0, 200, 10))], GEOMETRY)
 
 
+def test_what_is_no_prompt_and_a_bool_mask_for_logits_are_refused() -> None:
+    with pytest.raises(PromptError, match="prompts: expected Prompt, found tuple; write prompts="):
+        encode_prompts([(0, 0, 5, 5)], GEOMETRY)  # type: ignore[list-item]
+    mask = np.ones((16, 16), bool)
+    with pytest.raises(PromptError, match="found a bool mask; logits_from_mask"):
+        encode_prompts([Prompt(mask_input=mask)], GEOMETRY)  # type: ignore[arg-type]
+
+
 def test_no_prompts_at_all_are_refused() -> None:
     with pytest.raises(PromptError, match="no prompt"):
         encode_prompts([], GEOMETRY)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
 from ..errors import PromptError
@@ -68,6 +68,10 @@ class AutomaticOptions:
         self._check("stability_score_offset", 0)
         for name in _SHARES:
             self._check(name, 0, 1)
+        for field in fields(self):
+            value = getattr(self, field.name)
+            if field.type == "int" and not float(value).is_integer():
+                raise PromptError(f"automatic masks: {field.name}: expected a whole number, found {value:g}")
 
     def points_in_layer(self, layer: int) -> int:
         """Points per side in the crops of `layer`; 0 is the whole picture. At least one."""

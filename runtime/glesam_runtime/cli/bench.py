@@ -57,7 +57,7 @@ def run(
     """
     with one_line_errors():
         plan = Plan(warmup, rounds, _counts("--prompts", prompts), _counts("--threads", threads))
-        _check_file(json_file)
+        _check_file(json_file, image)
         picture = synthetic_image() if image is None else read_image(image)
         rectangle = _one_box(coordinates.boxes(box), picture)
         opened = Bundle.open(bundle)
@@ -86,12 +86,16 @@ def _one_box(boxes: Sequence[Box], picture: Pixels) -> Box:
     return boxes[0] if boxes else middle(picture)
 
 
-def _check_file(file: Path | None) -> None:
+def _check_file(file: Path | None, image: Path | None) -> None:
     """Before minutes are spent."""
-    if file is not None and file.is_dir():
+    if file is None or file == STDOUT:
+        return
+    if file.is_dir():
         raise OutputError(
             f"--json {file}: expected a file, found a folder; name a file in it, or - for stdout"
         )
+    if image is not None and file.resolve() == image.resolve():
+        raise OutputError(f"--json {file}: that is the --image; name another file")
 
 
 def _write(document: Json, file: Path | None) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout
 
 import typer
 
@@ -17,18 +17,39 @@ PARITY_EXIT_STATUS = 1
 
 @contextmanager
 def one_line_errors() -> Iterator[None]:
-    """Turn this package's errors, and a reader that went away, into one line and an exit status."""
+    """Turn this package's errors, and an output that takes no more, into one line and an exit status."""
     try:
-        yield
-        sys.stdout.flush()
+        with some_stdout():
+            yield
+            sys.stdout.flush()
     except GlesamError as error:
         complain(str(error))
         raise typer.Exit(PARITY_EXIT_STATUS if isinstance(error, ParityError) else EXIT_STATUS) from error
     except BrokenPipeError as error:
-        # Python flushes stdout once more at exit, which would fail with a traceback.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        give_up_stdout()
         complain("the reader of this output went away before its end; read it all")
         raise typer.Exit(EXIT_STATUS) from error
+    except OSError as error:
+        if error.filename is not None:
+            raise
+        give_up_stdout()
+        complain(f"cannot write to the output ({error.strerror}); free some space, or send it elsewhere")
+        raise typer.Exit(EXIT_STATUS) from error
+
+
+@contextmanager
+def some_stdout() -> Iterator[None]:
+    """Python has none where who started it closed it; what is said then goes nowhere."""
+    if sys.stdout is not None:
+        yield
+        return
+    with open(os.devnull, "w") as nowhere, redirect_stdout(nowhere):
+        yield
+
+
+def give_up_stdout() -> None:
+    """Python flushes stdout once more at exit, which would fail with a traceback."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def complain(message: str) -> None:
