@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import os
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from importlib.resources import files
 from pathlib import Path
 
@@ -12,15 +13,21 @@ from .errors import BundleError, first_line
 from .manifest import FileRecord, Manifest, parse_manifest
 
 _CHUNK_BYTES = 1 << 20
+Stamp = tuple[int, int]
+"""A file's size and when it was last changed [ns]."""
 
 
 @dataclass(frozen=True)
 class Bundle:
-    """A verified bundle. `hash` is the sha256 of bundle.json: the bundle's identity."""
+    """A verified bundle. `hash` is the sha256 of bundle.json: the bundle's identity.
+
+    stamps: of every file, as it was hashed.
+    """
 
     root: Path
     hash: str
     manifest: Manifest
+    stamps: Mapping[str, Stamp | None] = field(default_factory=dict, repr=False)
 
     @classmethod
     def open(cls, path: str | os.PathLike[str] | None = None) -> Bundle:
@@ -35,12 +42,20 @@ class Bundle:
         digest = hashlib.sha256(text).hexdigest()
         _check_sidecar(_read(root, "bundle.json.sha256"), digest)
         manifest = parse_manifest(text)
-        for name, record in manifest.files.items():
-            _check_file(root, name, record)
-        return cls(root, digest, manifest)
+        stamps = {name: _check_file(root, name, record) for name, record in manifest.files.items()}
+        return cls(root, digest, manifest, stamps)
 
     def graph_path(self, name: str) -> Path:
-        """Where the ONNX file of graph `name` lies."""
+        """Where the ONNX file of graph `name` lies.
+
+        Raises BundleError where a file is no longer the one that was hashed.
+        """
+        for file, stamp in self.stamps.items():
+            if _stamp(self.root / file) != stamp:
+                raise BundleError(
+                    f"bundle {self.root}: {file} was replaced after its hash was checked; "
+                    "open the bundle again"
+                )
         return self.root / self.manifest.graphs[name].file
 
 
@@ -82,9 +97,11 @@ def _check_sidecar(sidecar: bytes, digest: str) -> None:
         )
 
 
-def _check_file(root: Path, name: str, record: FileRecord) -> None:
+def _check_file(root: Path, name: str, record: FileRecord) -> Stamp | None:
+    """Its stamp, taken before its hash."""
     try:
         path = _inside(root, name)
+        stamp = _stamp(path)
         if not path.is_file():
             raise _damaged(root, name, "a file", "a folder" if path.exists() else "nothing")
         size = path.stat().st_size
@@ -95,6 +112,16 @@ def _check_file(root: Path, name: str, record: FileRecord) -> None:
         raise _damaged(root, name, f"{record.size} bytes", f"{size} bytes")
     if sha256 != record.sha256:
         raise _damaged(root, name, f"sha256 {record.sha256}", sha256)
+    return stamp
+
+
+def _stamp(path: Path) -> Stamp | None:
+    """None where there is no such file."""
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_size, found.st_mtime_ns
 
 
 def _inside(root: Path, name: str) -> Path:

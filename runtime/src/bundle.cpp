@@ -82,8 +82,15 @@ fs::path inside(const fs::path& root, const std::string& name) {
     return root / name;
 }
 
-void check_size_and_hash(const fs::path& root, const std::string& name, const FileRecord& record) {
+Stamp stamp_of(const fs::path& path) {
+    std::error_code ignored;
+    return {fs::file_size(path, ignored), fs::last_write_time(path, ignored)};
+}
+
+/// Its stamp, taken before its hash.
+Stamp check_size_and_hash(const fs::path& root, const std::string& name, const FileRecord& record) {
     const fs::path path = inside(root, name);
+    const Stamp stamp = stamp_of(path);
     if (!fs::is_regular_file(path)) throw damaged(root, name, "a file", fs::exists(path) ? "a folder" : "nothing");
     const auto size = static_cast<std::int64_t>(fs::file_size(path));
     if (size != record.size) {
@@ -91,11 +98,12 @@ void check_size_and_hash(const fs::path& root, const std::string& name, const Fi
     }
     const std::string sha256 = sha256_of_file(path);
     if (sha256 != record.sha256) throw damaged(root, name, "sha256 " + record.sha256, sha256);
+    return stamp;
 }
 
-void check_file(const fs::path& root, const std::string& name, const FileRecord& record) {
+Stamp check_file(const fs::path& root, const std::string& name, const FileRecord& record) {
     try {
-        check_size_and_hash(root, name, record);
+        return check_size_and_hash(root, name, record);
     } catch (const std::system_error& error) {
         throw damaged(root, name, "a readable file", system_text(error.code(), root / name));
     }
@@ -103,14 +111,24 @@ void check_file(const fs::path& root, const std::string& name, const FileRecord&
 
 }  // namespace
 
+fs::path Bundle::graph_path(const std::string& name) const {
+    for (const auto& [file, stamp] : stamps) {
+        if (stamp_of(root / file) == stamp) continue;
+        throw bundle_error("bundle " + root.string() + ": " + file +
+                           " was replaced after its hash was checked; open the bundle again");
+    }
+    return root / manifest.graphs.at(name).file;
+}
+
 Bundle open_bundle(const fs::path& root) {
     check_folder(root);
     const std::string text = read_text(root, "bundle.json");
     const std::string digest = sha256_of(text);
     check_sidecar(read_text(root, "bundle.json.sha256"), digest);
     Manifest manifest = parse_manifest(text);
-    for (const auto& [name, record] : manifest.files) check_file(root, name, record);
-    return {root, digest, std::move(manifest)};
+    std::map<std::string, Stamp> stamps;
+    for (const auto& [name, record] : manifest.files) stamps[name] = check_file(root, name, record);
+    return {root, digest, std::move(manifest), std::move(stamps)};
 }
 
 }  // namespace glesam::core

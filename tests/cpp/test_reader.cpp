@@ -1,4 +1,8 @@
 // The bundle reader under hostile input. What it says is held against Python's words in tests/runtime.
+#include <unistd.h>
+
+#include <chrono>
+#include <filesystem>
 #include <string>
 
 #include "bundle.hpp"
@@ -32,6 +36,18 @@ void an_honest_bundle_opens() {
     CHECK(bundle.manifest.image_size == 512);
     CHECK(bundle.hash.size() == 64);
     CHECK(bundle.graph_path("gle").filename() == "gle.onnx");
+}
+
+void a_file_that_was_replaced_after_its_hash_is_refused() {
+    namespace fs = std::filesystem;
+    const fs::path copy = fs::temp_directory_path() / ("glesam_reader_" + std::to_string(getpid()));
+    fs::copy(GLESAM_NANO, copy, fs::copy_options::recursive);
+    const auto bundle = glesam::core::open_bundle(copy);
+    CHECK(bundle.graph_path("gle") == copy / "gle.onnx");
+    fs::last_write_time(copy / "mask_decoder.onnx", fs::file_time_type::clock::now() + std::chrono::hours(1));
+    CHECK(contains(thrown_by<Error>([&] { bundle.graph_path("gle"); }),
+                   "mask_decoder.onnx was replaced after its hash was checked; open the bundle again"));
+    fs::remove_all(copy);
 }
 
 void a_cut_manifest_is_refused_wherever_it_is_cut() {
@@ -76,6 +92,7 @@ void a_number_beyond_every_type_is_refused() {
 int main() {
     return glesam_tests::run_all({
         {"an honest bundle opens", an_honest_bundle_opens},
+        {"a file that was replaced after its hash is refused", a_file_that_was_replaced_after_its_hash_is_refused},
         {"a cut manifest is refused wherever it is cut", a_cut_manifest_is_refused_wherever_it_is_cut},
         {"a changed byte is read or refused and nothing else", a_changed_byte_is_read_or_refused_and_nothing_else},
         {"deep nesting is refused before the stack ends", deep_nesting_is_refused_before_the_stack_ends},

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shutil
 from collections.abc import Callable
@@ -13,7 +14,7 @@ import native
 import pytest
 from tiny_bundle import manifest, record, write_bundle, write_manifest
 
-from glesam_runtime import Bundle, BundleError
+from glesam_runtime import Bundle, BundleError, Predictor
 
 Change = Callable[[dict[str, Any]], object]
 
@@ -53,6 +54,19 @@ def test_an_honest_bundle_opens(bundle_path: Path) -> None:
     assert bundle.manifest.image_size == 64
     assert bundle.manifest.pixel_std == (58.395, 57.12, 57.375)
     assert bundle.graph_path("gle") == bundle_path / "gle.onnx"
+
+
+@pytest.mark.parametrize("removed", [False, True])
+def test_a_file_that_was_replaced_after_its_hash_is_refused(own_bundle: Path, removed: bool) -> None:
+    """What is opened for hours may be deployed anew meanwhile."""
+    bundle = Bundle.open(own_bundle)
+    content = (own_bundle / "mask_decoder.onnx").read_bytes()
+    (own_bundle / "mask_decoder.onnx").unlink()
+    if not removed:
+        (own_bundle / "mask_decoder.onnx").write_bytes(content)
+        os.utime(own_bundle / "mask_decoder.onnx", (1, 1))
+    with pytest.raises(BundleError, match=r"mask_decoder\.onnx was replaced after its hash was checked"):
+        Predictor.from_bundle(bundle)
 
 
 @pytest.mark.parametrize(
