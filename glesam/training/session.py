@@ -96,9 +96,10 @@ class Session:
         model = GleSam(nano()).to(self.accelerator.device)
         model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # 1.2x faster here
         pictures = partial(self.preview, model, NANO.decoder.plan(with_degraded=True))
-        with self.alone(), self.watching(pictures, SCRATCH_PICTURES_EVERY) as watch:
-            train_model(model, pool, Run(self.run, watch, self.accelerator), NANO)
-        model.save_pretrained(self.out, torch.float16)
+        with self.alone():
+            with self.watching(pictures, SCRATCH_PICTURES_EVERY) as watch:
+                train_model(model, pool, Run(self.run, watch, self.accelerator), NANO)
+            model.save_pretrained(self.out, torch.float16)
 
     def stage(self, model: GleSam, config: StageConfig, *, resume: bool) -> None:
         """Trains one stage of a model and writes what it changed in the official layout too."""
