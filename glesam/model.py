@@ -11,12 +11,12 @@ from importlib.resources import files
 from pathlib import Path
 
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from glesam.config import GleSamConfig
 from glesam.errors import first_line
-from glesam.file_output import write_tensors
+from glesam.file_output import refused_writes
 from glesam.gle import Gle
 from glesam.sam import build_image_encoder, build_mask_decoder, build_prompt_encoder, decode
 
@@ -139,8 +139,10 @@ class GleSam(nn.Module):
                 raise ValueError(f"{name} is not finite in {dtype}; save it with a wider dtype")
         partial = Path(tempfile.mkdtemp(prefix=".partial-", dir=target))
         try:
-            write_tensors(tensors, partial / WEIGHTS_FILE)
+            with refused_writes(target / WEIGHTS_FILE):
+                save_file(tensors, partial / WEIGHTS_FILE, metadata={"format": "pt"})
             (partial / CONFIG_FILE).write_text(self.config.to_json())
+            shutil.copymode(partial / CONFIG_FILE, partial / WEIGHTS_FILE)  # safetensors writes 0600
             for name in (WEIGHTS_FILE, CONFIG_FILE):
                 os.replace(partial / name, target / name)
         finally:

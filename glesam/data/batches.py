@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
@@ -214,7 +214,9 @@ def batches(
     return lambda steps: prefetch(lambda step: make_batch(pool, plan, step, rows), steps, workers)
 
 
-def prefetch(draw: Callable[[int], DrawnT], steps: Iterable[int], workers: int = 1) -> Iterator[DrawnT]:
+def prefetch(
+    draw: Callable[[int], DrawnT], steps: Iterable[int], workers: int = 1
+) -> Generator[DrawnT, None, None]:
     """`draw` of each step, in order, the next `workers` drawn by threads while the caller works."""
     with ThreadPoolExecutor(max_workers=workers) as threads:
         coming = iter(steps)

@@ -16,7 +16,7 @@ from torch.optim.swa_utils import AveragedModel
 from glesam.file_output import refused_writes, replaced_file
 from glesam.model import CheckpointError
 
-FORMAT = 3
+FORMAT = 4
 SAMPLED = 64
 """Elements of each tensor that a fingerprint reads: a U-Net of 3.4 GB in a moment."""
 
@@ -131,14 +131,14 @@ def read_state(path: Path) -> dict[str, Any]:
 
 
 def fingerprint(module: nn.Module, config: str) -> str:
-    """Tells one model's configuration and frozen parameters from another's: 16 hexadecimal digits.
+    """Tells one model's configuration, frozen parameters and buffers from another's: 16 hexadecimal digits.
 
-    Of each parameter its name, shape and some elements count; what is trained does not.
+    Of each tensor its name, shape and some elements count; what is trained does not.
     """
     digest = hashlib.sha256(config.encode())
-    for name, parameter in module.named_parameters():
-        if not parameter.requires_grad:
-            flat = parameter.detach().flatten()
-            sample = flat[:: max(1, len(flat) // SAMPLED)][:SAMPLED].float().cpu().numpy()
-            digest.update(f"{name} {list(parameter.shape)}".encode() + sample.tobytes())
+    frozen = [(name, p.detach()) for name, p in module.named_parameters() if not p.requires_grad]
+    for name, tensor in [*frozen, *module.named_buffers()]:
+        flat = tensor.flatten()
+        sample = flat[:: max(1, len(flat) // SAMPLED)][:SAMPLED].float().cpu().numpy()
+        digest.update(f"{name} {list(tensor.shape)}".encode() + sample.tobytes())
     return digest.hexdigest()[:16]

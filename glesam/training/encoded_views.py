@@ -10,37 +10,30 @@ from __future__ import annotations
 
 import json
 import shutil
-import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from accelerate import Accelerator
 from safetensors import SafetensorError, safe_open
-from torch import Tensor, nn
+from torch import Tensor
 
 from glesam.config import EMBEDDING_CHANNELS, EMBEDDING_STRIDE
 from glesam.data.augmentation import Image, View
 from glesam.data.batches import (
-    PIXEL_MEAN,
     BatchPlan,
     Objects,
     SamplePool,
     draw_objects,
     draw_twins,
-    pad_to,
-    prefetch,
-    to_tensor,
 )
 from glesam.data.masks import MaskLayers
 from glesam.file_output import replaced_file, write_tensors
-from glesam.model import CheckpointError, GleSam
+from glesam.model import CheckpointError
 from glesam.official.tensor_files import read_tensors
-from glesam.training.checkpoint import Identity, fingerprint
-from glesam.training.watch import Moment, Watcher
+from glesam.training.checkpoint import Identity
 
 VIEWS, IDENTITY_FILE = "views", "views.json"
 VIEW_ROW = 2**31
@@ -97,19 +90,21 @@ class EncodedViews:
     def path(self, index: int) -> Path:
         return self.folder / f"{index:06}.safetensors"
 
-    def claim(self, model: str, data: str) -> None:
+    def claim(self, model: str, data: str, precision: str) -> None:
         """Says whose views the folder holds.
 
         Args:
             model: the fingerprint of what the views depend on.
             data: the fingerprint of what they are drawn from.
+            precision: what they are encoded in.
 
         Raises:
             CheckpointError: it holds those of another model, of other data, or drawn otherwise, or does not
                 say whose.
         """
         drawn = {key: value for key, value in asdict(self.plan).items() if key not in OF_BATCHES}
-        values = {"model": model, "data": data, "embeddings": self.mixture.kinds(), **drawn}
+        kinds = self.mixture.kinds()
+        values = {"model": model, "data": data, "mixed_precision": precision, "embeddings": kinds, **drawn}
         text, path = json.dumps(values, indent=2), self.folder / IDENTITY_FILE
         if path.exists():
             Identity(json.loads(text)).check(path, read_identity(path))
@@ -201,67 +196,3 @@ def read_identity(path: Path) -> dict[str, Any]:
         f"{path}: expected what glesam-train writes beside encoded views, {reason}; "
         "remove the folder, and its views are encoded anew"
     )
-
-
-@dataclass(frozen=True)
-class ViewEncoder:
-    """Encodes what is missing of views, and trains nothing.
-
-    Args:
-        model: on the accelerator's device, in eval mode; what embeddings depend on is frozen.
-        watch: told of every view, on the main process.
-    """
-
-    model: GleSam
-    pool: SamplePool
-    accelerator: Accelerator
-    watch: Watcher
-    workers: int = 1
-    report_every: int = 25
-
-    def batches(
-        self, views: EncodedViews, rows: range | None = None
-    ) -> Callable[[range], Iterator[EncodedBatch]]:
-        """Steps -> the batch of each of them, or some of its rows, once all views are there.
-
-        Raises:
-            CheckpointError: as `EncodedViews.claim` and `batch`.
-            ValueError: an embedding exceeds what float16 holds, or the views what the disk has room for.
-            OSError: a picture cannot be read, or a view not be written.
-        """
-
-        def source(steps: range) -> Iterator[EncodedBatch]:
-            if steps:
-                self.encode(views)
-            return prefetch(lambda step: views.batch(step, rows), steps, self.workers)
-
-        return source
-
-    def encode(self, views: EncodedViews) -> None:
-        """This process's share of them."""
-        embedder = nn.ModuleList([self.model.image_encoder, self.model.gle])
-        with self.accelerator.main_process_first():
-            views.claim(fingerprint(embedder, self.model.config.to_json()), self.pool.fingerprint())
-        views.check_room()
-        own = range(self.accelerator.process_index, views.count, self.accelerator.num_processes)
-        missing = [index for index in own if not views.holds(index)]
-        first, begun = len(own) - len(missing), time.monotonic()
-        drawn = prefetch(lambda index: views.draw(self.pool, index), missing, self.workers)
-        for done, (index, (view, degraded)) in enumerate(zip(missing, drawn, strict=True), start=1):
-            image = to_tensor([pad_to(views.plan.image_size, degraded, PIXEL_MEAN)])
-            views.write(index, view, self.embeddings(image, views.mixture.kinds()))
-            if self.accelerator.is_main_process:
-                due = done % self.report_every == 0 or done == len(missing)
-                seconds = (time.monotonic() - begun) / done
-                means: dict[str, float] | None = {} if due else None
-                self.watch(Moment(VIEWS, first + done, len(own), first, means, seconds, trains=False))
-        self.accelerator.wait_for_everyone()
-
-    @torch.no_grad()
-    def embeddings(self, image: Tensor, kinds: Sequence[str]) -> dict[str, Tensor]:
-        """Of one picture [1, 3, S, S], RGB in [0, 255]: [256, S/16, S/16] each."""
-        with self.accelerator.autocast():
-            found = {RAW: self.model.encode(self.model.normalize(image.to(self.accelerator.device)))}
-            if ENHANCED in kinds:
-                found[ENHANCED] = self.model.enhance(found[RAW])
-        return {kind: found[kind][0] for kind in kinds}

@@ -21,12 +21,13 @@ from glesam.model import GleSam
 from glesam.training.adapter_start import start_adapters
 from glesam.training.checkpoint import Identity
 from glesam.training.decoder_stage import encoded_losses, select_decoder
-from glesam.training.encoded_views import VIEWS, EncodedViews, Mixture, ViewEncoder
+from glesam.training.encoded_views import VIEWS, EncodedViews, Mixture
 from glesam.training.gle_stage import gle_losses, select_base, select_lora
 from glesam.training.loop import LoopConfig, Losses, train
 from glesam.training.mask_loss import NANO_LOSS
 from glesam.training.sam_stage import EdgeHead, attend_by_place, sam_losses
 from glesam.training.stage_config import Precision
+from glesam.training.view_encoder import ViewEncoder
 from glesam.training.watch import Lines, Watcher
 
 HARMLESS = frozenset({"save_every", "report_every"})
@@ -94,7 +95,8 @@ NANO = Recipe(
 )
 """Encoder and GLE: about two hours on two cores with bf16, by the seconds per step measured while the shipped
 ones trained, beside another decoder. The decoder: an hour and a half on two cores in fp32, .23 s a view and
-.9 s a step. How the shipped model came about: glesam/models/nano/README.md."""
+.9 s a step (bf16, which the command computes in, was not timed). How the shipped model came about:
+glesam/models/nano/README.md."""
 PRECISION: Precision = "bf16"
 """On a CPU with AVX-512 BF16 a step of the first stage took .25 s, not .4 s, before there was a guide."""
 
@@ -174,7 +176,7 @@ def train_decoder(model: GleSam, pool: SamplePool, run: Run, stage: DecoderStage
     views = EncodedViews(run.folder / VIEWS, stage.views, stage.plan(with_degraded=True), stage.mixture)
     encoder = ViewEncoder(model, pool, run.accelerator or Accelerator(), run.watch)
     losses = partial(encoded_losses, model, loss=replace(NANO_LOSS, feedback=stage.feedback))
-    model.mask_decoder.train()
+    model.mask_decoder.train()  # its batch norms go on learning; what is before them is encoded already
     run.train("decoder", model.mask_decoder, encoder.batches(views), losses, stage, model)
 
 

@@ -24,10 +24,12 @@ from glesam.data.in_memory import in_memory
 from glesam.model import GleSam
 from glesam.official.decoder import save_decoder
 from glesam.official.lora import save_lora
+from glesam.training.encoded_views import VIEWS
 from glesam.training.pictures import mask_pictures
 from glesam.training.recipe import NANO, Run, train_model
 from glesam.training.stage_config import DecoderStageConfig, GleStageConfig, Precision, StageConfig
 from glesam.training.stages import StageRun, ready, train_stage
+from glesam.training.together import on_the_main_process
 from glesam.training.watch import All, Bar, Board, Lines, Watcher, training_progress
 
 SCRATCH_PICTURES_EVERY = 100
@@ -68,21 +70,25 @@ class Session:
     @contextmanager
     def alone(self) -> Iterator[None]:
         """Keeps other runs out of the folder meanwhile; the main process does it for all."""
-        if not self.accelerator.is_main_process:
-            yield
-            return
-        self.run.mkdir(parents=True, exist_ok=True)
         lock = FileLock(self.run / LOCK_FILE)
+        on_the_main_process(self.accelerator, lambda: self.take(lock))
+        try:
+            yield
+        finally:
+            lock.release()
+
+    def take(self, lock: FileLock) -> None:
+        """Raises ValueError where another run has it; removes what killed runs left half-written."""
+        self.run.mkdir(parents=True, exist_ok=True)
         try:
             lock.acquire(timeout=0)
         except Timeout as error:
             raise ValueError(
                 f"{self.run}: another glesam-train works in it; wait for its end, or choose another --run"
             ) from error
-        try:
-            yield
-        finally:
-            lock.release()
+        for folder in (self.run, self.run / VIEWS):
+            for partial_file in folder.glob(".*.partial"):
+                partial_file.unlink()
 
     def from_scratch(self) -> None:
         """Trains nano, all of it."""

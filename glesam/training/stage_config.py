@@ -37,7 +37,7 @@ MULTIPLE = 16
 """px; image sizes are whole cells of the embedding."""
 
 MAX_SEED = 2**31 - 1
-"""Times a loop's stride it is still a seed that torch takes."""
+"""A loop multiplies it by its stride, and torch's seeds have 64 bits."""
 HARMLESS = frozenset({"save_every", "report_every", "pictures_every", "pictures", "workers"})
 """Settings that change no weight: they may differ between a checkpoint and the run that goes on."""
 RESUMABLE = HARMLESS | {"steps", "epochs", "accumulation", "mixed_precision", "views"}

@@ -18,7 +18,7 @@ from glesam.training.adapters import enable_checkpointing, remove_student
 from glesam.training.checkpoint import Identity, fingerprint
 from glesam.training.critic import Duel, with_noise
 from glesam.training.decoder_stage import decoder_losses, encoded_losses, select_decoder
-from glesam.training.encoded_views import VIEWS, EncodedViews, ViewEncoder
+from glesam.training.encoded_views import VIEWS, EncodedViews
 from glesam.training.gle_stage import gle_losses, select_lora
 from glesam.training.loop import train, train_players
 from glesam.training.stage_config import (
@@ -28,6 +28,7 @@ from glesam.training.stage_config import (
     GleStageConfig,
     StageConfig,
 )
+from glesam.training.view_encoder import ViewEncoder
 from glesam.training.watch import Lines, Watcher
 
 CHECKPOINTS = {GleStageConfig: "stage1", DecoderStageConfig: "stage2"}

@@ -13,7 +13,6 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from glesam import file_output
 from glesam import model as model_module
 from glesam.config import nano
 from glesam.model import CheckpointError, GleSam, shipped_checkpoint
@@ -110,7 +109,7 @@ def test_an_interrupted_save_leaves_the_old_files(
         path.write_bytes(b"half of it")
         raise error
 
-    monkeypatch.setattr(file_output, "save_file", interrupted)
+    monkeypatch.setattr(model_module, "save_file", interrupted)
     with pytest.raises(error):
         model.save_pretrained(folder)
     assert {path.name: path.read_bytes() for path in folder.iterdir()} == before

@@ -23,7 +23,8 @@ from glesam.data.in_memory import in_memory
 from glesam.data.masks import MaskLayers
 from glesam.model import CheckpointError, GleSam
 from glesam.training.decoder_stage import select_decoder
-from glesam.training.encoded_views import EncodedViews, Mixture, ViewEncoder
+from glesam.training.encoded_views import EncodedViews, Mixture
+from glesam.training.view_encoder import ViewEncoder
 from glesam.training.watch import Moment
 
 PLAN = BatchPlan(size=3, image_size=64, seed=7, objects_per_image=2, with_degraded=True, clean_share=0.5)
@@ -171,7 +172,7 @@ def test_killed_while_encoding_it_goes_on_with_what_is_missing(
     before = {path.name: path.stat().st_mtime_ns for path in tmp_path.glob("0*")}
     assert len(before) == 2
     said = encode(cut, pool)
-    assert [(m.step, m.steps, m.first, m.means) for m in said] == [(3, 4, 2, None), (4, 4, 2, {})]
+    assert [(m.step, m.steps, m.first, m.means) for m in said] == [(3, 4, 2, {}), (4, 4, 2, {})]
     assert all((tmp_path / name).stat().st_mtime_ns == time for name, time in before.items())
     assert all(cut.path(i).read_bytes() == views.path(i).read_bytes() for i in range(COUNT))
     assert encode(cut, pool) == []
@@ -257,6 +258,10 @@ def test_views_of_another_model_or_of_other_data_are_refused(views: EncodedViews
     other = frozen_model()
     with torch.no_grad():
         other.gle.unet.conv_in.base_layer.weight.mul_(1.01)
+    with pytest.raises(CheckpointError, match="is of a run whose model was"):
+        encode(views, pool, other)
+    other = frozen_model()
+    other.gle.get_buffer("text_embedding").mul_(2)
     with pytest.raises(CheckpointError, match="is of a run whose model was"):
         encode(views, pool, other)
     with pytest.raises(CheckpointError, match="is of a run whose data was"):

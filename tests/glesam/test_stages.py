@@ -19,9 +19,10 @@ from glesam.data.datasets import load_datasets
 from glesam.data.in_memory import in_memory
 from glesam.model import CheckpointError, GleSam
 from glesam.training.decoder_stage import decoder_losses, encoded_losses, select_decoder
-from glesam.training.encoded_views import EncodedViews, Mixture, ViewEncoder
+from glesam.training.encoded_views import EncodedViews, Mixture
 from glesam.training.stage_config import DecoderStageConfig, StageConfig, parse_stage_config
 from glesam.training.stages import StageRun, ready, train_stage
+from glesam.training.view_encoder import ViewEncoder
 from glesam.training.watch import Lines
 
 CRITIC = {"distribution_matching": 1.0, "gan": 5e-3, "generator_every": 2}

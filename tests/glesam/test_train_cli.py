@@ -192,17 +192,22 @@ def test_folders_where_results_cannot_go_are_refused_before_training(
     assert not (tmp_path / "run").exists()
 
 
-def test_a_run_that_is_going_on_is_left_alone(data: Path, model: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("count", [1, 2])
+def test_a_run_that_is_going_on_is_left_alone(data: Path, model: Path, tmp_path: Path, count: int) -> None:
+    """By all processes of the second one, none of which waits for the others in vain."""
     run = tmp_path / "run"
     arguments = ["--config", settings(tmp_path, 2, steps=1), "--data", data, "--run", run, "--model", model]
     run.mkdir()
+    (run / ".stage2.pt.1.partial").touch()
     with FileLock(run / ".lock"):
-        (process,) = processes(1, *arguments)
-        process.communicate()
-        assert process.returncode == 2
-    assert [path.name for path in run.iterdir()] == [".lock"]
+        started = processes(count, *arguments)
+        for process in started:
+            process.communicate(timeout=60)
+        assert [process.returncode for process in started] == [2] * count
+    assert sorted(path.name for path in run.iterdir()) == [".lock", ".stage2.pt.1.partial"]
     code, _, stderr = invoke(*arguments)
     assert (code, stderr) == (0, "")
+    assert not list(run.glob(".*.partial")), "what a killed run left"
 
 
 def free_port() -> int:

@@ -50,11 +50,14 @@ def test_every_part_of_a_predictor_and_every_argument_is_explained() -> None:
         for name in inspect.signature(method).parameters
         if name != "self"
     ]
-    assert [name for name in (*methods, *arguments) if not re.search(rf"`[^`\n]*\b{name}\b", DOCS)] == []
+    code = " ".join(re.findall(r"`([^`\n]+)`", DOCS))
+    assert [name for name in (*methods, *arguments) if not re.search(rf"\b{name}\b", code)] == []
 
 
 def test_the_table_has_every_error() -> None:
-    assert [error for error in GlesamError.__subclasses__() if f"| `{error.__name__}` |" not in DOCS] == []
+    ours = [each for each in GlesamError.__subclasses__() if each.__module__ == GlesamError.__module__]
+    assert len(ours) > 4
+    assert [error for error in ours if f"| `{error.__name__}` |" not in DOCS] == []
 
 
 def test_the_json_of_glesam_run_is_the_pages(tmp_path: Path) -> None:

@@ -121,7 +121,7 @@ def test_a_disk_that_is_full_behind_the_output_is_one_line(bundle_path: Path) ->
         status, _, stderr = python(INFO, str(bundle_path), "--json", stdout=full.fileno())
     (line,) = stderr.splitlines()
     assert status == 2
-    assert line.startswith("error: cannot write to the output (No space left on device); free some space")
+    assert line == "error: cannot write to the output (No space left on device); free some space on its disk"
 
 
 def test_a_closed_output_does_no_harm(bundle_path: Path) -> None:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import errno
+import io
 import os
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager, redirect_stdout
+from contextlib import contextmanager, redirect_stdout, suppress
 
 import typer
 
@@ -13,28 +15,28 @@ from ..errors import GlesamError, ParityError
 
 EXIT_STATUS = 2
 PARITY_EXIT_STATUS = 1
+NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+"""What stdout says where it is a file on a full disk."""
 
 
 @contextmanager
 def one_line_errors() -> Iterator[None]:
     """Turn this package's errors, and an output that takes no more, into one line and an exit status."""
-    try:
-        with some_stdout():
+    with some_stdout():
+        try:
             yield
             sys.stdout.flush()
-    except GlesamError as error:
-        complain(str(error))
-        raise typer.Exit(PARITY_EXIT_STATUS if isinstance(error, ParityError) else EXIT_STATUS) from error
-    except BrokenPipeError as error:
-        give_up_stdout()
-        complain("the reader of this output went away before its end; read it all")
-        raise typer.Exit(EXIT_STATUS) from error
-    except OSError as error:
-        if error.filename is not None:
-            raise
-        give_up_stdout()
-        complain(f"cannot write to the output ({error.strerror}); free some space, or send it elsewhere")
-        raise typer.Exit(EXIT_STATUS) from error
+        except GlesamError as error:
+            complain(str(error))
+            raise typer.Exit(PARITY_EXIT_STATUS if isinstance(error, ParityError) else EXIT_STATUS) from error
+        except BrokenPipeError as error:
+            give_up_stdout("the reader of this output went away before its end; read it all")
+            raise typer.Exit(EXIT_STATUS) from error
+        except OSError as error:
+            if error.errno not in NO_ROOM or error.filename is not None:
+                raise
+            give_up_stdout(f"cannot write to the output ({error.strerror}); free some space on its disk")
+            raise typer.Exit(EXIT_STATUS) from error
 
 
 @contextmanager
@@ -47,9 +49,11 @@ def some_stdout() -> Iterator[None]:
         yield
 
 
-def give_up_stdout() -> None:
+def give_up_stdout(message: str) -> None:
     """Python flushes stdout once more at exit, which would fail with a traceback."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    with suppress(io.UnsupportedOperation):  # a stdout without a descriptor
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    complain(message)
 
 
 def complain(message: str) -> None:

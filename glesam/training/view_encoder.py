@@ -1,0 +1,88 @@
+"""Encodes the views of a decoder's training that are missing, each process its share of them."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+
+import torch
+from accelerate import Accelerator
+from torch import Tensor, nn
+
+from glesam.data.batches import PIXEL_MEAN, SamplePool, pad_to, prefetch, to_tensor
+from glesam.model import GleSam
+from glesam.training.checkpoint import fingerprint
+from glesam.training.encoded_views import ENHANCED, RAW, VIEWS, EncodedBatch, EncodedViews
+from glesam.training.together import on_the_main_process
+from glesam.training.watch import Moment, Watcher
+
+
+@dataclass(frozen=True)
+class ViewEncoder:
+    """Encodes what is missing of views, and trains nothing.
+
+    Args:
+        model: on the accelerator's device, in eval mode; what embeddings depend on is frozen.
+        watch: told of every view, on the main process.
+    """
+
+    model: GleSam
+    pool: SamplePool
+    accelerator: Accelerator
+    watch: Watcher
+    workers: int = 1
+    report_every: int = 25
+
+    def batches(
+        self, views: EncodedViews, rows: range | None = None
+    ) -> Callable[[range], Iterator[EncodedBatch]]:
+        """Steps -> the batch of each of them, or some of its rows, once all views are there.
+
+        Raises:
+            CheckpointError: as `EncodedViews.claim` and `batch`.
+            ValueError: an embedding exceeds what float16 holds, or the views what the disk has room for.
+            OSError: a picture cannot be read, or a view not be written.
+        """
+
+        def source(steps: range) -> Iterator[EncodedBatch]:
+            if steps:
+                self.encode(views)
+            return prefetch(lambda step: views.batch(step, rows), steps, self.workers)
+
+        return source
+
+    def encode(self, views: EncodedViews) -> None:
+        """This process's share of them."""
+        on_the_main_process(self.accelerator, lambda: self.claim(views))
+        own = range(self.accelerator.process_index, views.count, self.accelerator.num_processes)
+        missing = [index for index in own if not views.holds(index)]
+        first, begun = len(own) - len(missing), time.monotonic()
+        with closing(prefetch(lambda index: views.draw(self.pool, index), missing, self.workers)) as drawn:
+            for done, (index, (view, degraded)) in enumerate(zip(missing, drawn, strict=True), start=1):
+                image = to_tensor([pad_to(views.plan.image_size, degraded, PIXEL_MEAN)])
+                views.write(index, view, self.embeddings(image, views.mixture.kinds()))
+                self.report(first + done, len(own), first, (time.monotonic() - begun) / done)
+        self.accelerator.wait_for_everyone()
+
+    def claim(self, views: EncodedViews) -> None:
+        """Raises CheckpointError where the folder is another run's, ValueError where the disk has no room."""
+        embedder = nn.ModuleList([self.model.image_encoder, self.model.gle])
+        model = fingerprint(embedder, self.model.config.to_json())
+        views.claim(model, self.pool.fingerprint(), str(self.accelerator.mixed_precision))
+        views.check_room()
+
+    def report(self, done: int, count: int, first: int, view_s: float) -> None:
+        if self.accelerator.is_main_process:
+            means: dict[str, float] | None = {} if done == count or done % self.report_every == 0 else None
+            self.watch(Moment(VIEWS, done, count, first, means, view_s, trains=False))
+
+    @torch.no_grad()
+    def embeddings(self, image: Tensor, kinds: Sequence[str]) -> dict[str, Tensor]:
+        """Of one picture [1, 3, S, S], RGB in [0, 255]: [256, S/16, S/16] each."""
+        with self.accelerator.autocast():
+            found = {RAW: self.model.encode(self.model.normalize(image.to(self.accelerator.device)))}
+            if ENHANCED in kinds:
+                found[ENHANCED] = self.model.enhance(found[RAW])
+        return {kind: found[kind][0] for kind in kinds}
