@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -143,8 +144,7 @@ def test_nan_activations_are_told_with_the_tensor(fp32_bundle: Path, photos: Pat
     weight[0] = np.nan
     first.CopyFrom(onnx.numpy_helper.from_array(weight, first.name))
     onnx.save(model, broken / "image_encoder.onnx")
-    opened = Bundle.open(fp32_bundle)
-    object.__setattr__(opened, "root", broken)
+    opened = replace(Bundle.open(fp32_bundle), root=broken, stamps={})
     with pytest.raises(CalibrationError, match=r"image_encoder: .* of chelsea.jpg at LQ-0 is NaN"):
         calibrate(opened, pictures(photos), empty_table(Bundle.open(fp32_bundle)))
 
