@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
 import torch
+from tiny_training import fresh_accelerate
 
 from glesam.config import tiny
+from glesam.data.batches import SamplePool
+from glesam.data.datasets import load_datasets
+from glesam.data.in_memory import in_memory
 from glesam.model import GleSam
 
 torch.set_num_threads(1)
@@ -47,3 +52,15 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
         for stem in stems:
             write_pair(root / name, stem, rng)
     return root
+
+
+@pytest.fixture(scope="session")
+def pool(data: Path) -> SamplePool:
+    return SamplePool(in_memory(load_datasets(data)))
+
+
+@pytest.fixture
+def fresh_accelerator() -> Iterator[None]:
+    """For tests that make an Accelerator of their own precision."""
+    with fresh_accelerate():
+        yield

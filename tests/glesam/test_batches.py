@@ -4,24 +4,16 @@ from __future__ import annotations
 
 import threading
 from dataclasses import fields, replace
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
 from glesam.data.batches import PADDING_LABEL, PIXEL_MEAN, Batch, BatchPlan, SamplePool, batches, make_batch
-from glesam.data.datasets import load_datasets
-from glesam.data.in_memory import in_memory
 from glesam.data.prompts import PromptKind
 from glesam.data.sample import Dataset, Sample
 
 PLAN = BatchPlan(size=3, image_size=64, seed=7, objects_per_image=2, with_degraded=True)
-
-
-@pytest.fixture(scope="module")
-def pool(data: Path) -> SamplePool:
-    return SamplePool(in_memory(load_datasets(data)))
 
 
 def same(one: Batch, other: Batch) -> bool:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,12 +13,10 @@ import torch
 from accelerate import Accelerator
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
-from tiny_training import fresh_accelerate, trained_model
+from tiny_training import trained_model
 from torch import Tensor
 
 from glesam.data.batches import PIXEL_MEAN, BatchPlan, SamplePool, pad_to, to_tensor
-from glesam.data.datasets import load_datasets
-from glesam.data.in_memory import in_memory
 from glesam.data.masks import MaskLayers
 from glesam.model import CheckpointError, GleSam
 from glesam.training.decoder_stage import select_decoder
@@ -32,15 +29,7 @@ BOTH = Mixture(raw_share=0.2, mixed_share=0.6)
 COUNT = 4
 
 
-@pytest.fixture(autouse=True)
-def _fresh_accelerate() -> Iterator[None]:
-    with fresh_accelerate():
-        yield
-
-
-@pytest.fixture(scope="module")
-def pool(data: Path) -> SamplePool:
-    return SamplePool(in_memory(load_datasets(data)))
+pytestmark = pytest.mark.usefixtures("fresh_accelerator")
 
 
 def frozen_model() -> GleSam:

@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 from accelerate import Accelerator
-from tiny_training import SETTINGS, fresh_accelerate, trained_model
+from tiny_training import SETTINGS, trained_model
 from torch import Tensor
 
 from glesam.config import tiny
 from glesam.data.batches import PIXEL_MEAN, Batch, SamplePool, make_batch, pad_to, to_tensor
-from glesam.data.datasets import load_datasets
-from glesam.data.in_memory import in_memory
 from glesam.model import CheckpointError, GleSam
 from glesam.training.decoder_stage import decoder_losses, encoded_losses, select_decoder
 from glesam.training.encoded_views import EncodedViews, Mixture
@@ -31,15 +28,7 @@ CRITIC = {"distribution_matching": 1.0, "gan": 5e-3, "generator_every": 2}
 VIEWS = {"views": 4, "raw_share": 0.25, "mixed_share": 0.25}
 
 
-@pytest.fixture(autouse=True)
-def _fresh_accelerate() -> Iterator[None]:
-    with fresh_accelerate():
-        yield
-
-
-@pytest.fixture(scope="module")
-def pool(data: Path) -> SamplePool:
-    return SamplePool(in_memory(load_datasets(data)))
+pytestmark = pytest.mark.usefixtures("fresh_accelerator")
 
 
 def settings(stage: int, **values: object) -> StageConfig:

@@ -7,7 +7,6 @@ import os
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -17,7 +16,7 @@ import torch
 from filelock import FileLock
 from safetensors.torch import load_file
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
-from tiny_training import SETTINGS, fresh_accelerate, trained_model
+from tiny_training import SETTINGS, trained_model
 from typer.testing import CliRunner
 
 from glesam.cli.train import app
@@ -26,11 +25,7 @@ from glesam.official.decoder import load_decoder
 from glesam.official.lora import load_lora
 from glesam.training.session import Session
 
-
-@pytest.fixture(autouse=True)
-def _fresh_accelerate() -> Iterator[None]:
-    with fresh_accelerate():
-        yield
+pytestmark = pytest.mark.usefixtures("fresh_accelerator")
 
 
 @pytest.fixture(scope="module")

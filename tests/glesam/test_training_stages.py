@@ -16,8 +16,6 @@ from typer.testing import CliRunner
 from glesam.cli.train import app
 from glesam.config import GleSamConfig, tiny
 from glesam.data.batches import Batch, BatchPlan, SamplePool, make_batch
-from glesam.data.datasets import load_datasets
-from glesam.data.in_memory import in_memory
 from glesam.model import GleSam
 from glesam.training.decoder_stage import decoder_losses
 from glesam.training.gle_stage import embeddings_of, gle_losses, select_base, select_lora
@@ -28,11 +26,6 @@ from glesam.training.sam_stage import EdgeHead, attend_by_place, coherence_loss,
 from glesam.training.watch import Lines, Moment
 
 PLAN = BatchPlan(size=2, image_size=64, seed=0, objects_per_image=2, with_degraded=True)
-
-
-@pytest.fixture(scope="module")
-def pool(data: Path) -> SamplePool:
-    return SamplePool(in_memory(load_datasets(data)))
 
 
 @pytest.fixture(scope="module")

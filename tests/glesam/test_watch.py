@@ -12,8 +12,6 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from tiny_training import trained_model
 
 from glesam.data.batches import BatchPlan, SamplePool, make_batch
-from glesam.data.datasets import load_datasets
-from glesam.data.in_memory import in_memory
 from glesam.training.pictures import TINT, evaluating, mask_pictures
 from glesam.training.watch import PICTURES, All, Bar, Board, Lines, Moment, training_progress
 
@@ -80,11 +78,6 @@ def test_the_board_has_scalars_and_pictures_of_the_run_that_counts(tmp_path: Pat
     images = events.Images(PICTURES)
     assert [image.step for image in images] == [3, 6, 9]
     assert (images[0].height, images[0].width) == (2, 8)
-
-
-@pytest.fixture(scope="module")
-def pool(data: Path) -> SamplePool:
-    return SamplePool(in_memory(load_datasets(data)))
 
 
 def test_pictures_are_input_degraded_truth_and_prediction(pool: SamplePool) -> None:
