@@ -1,13 +1,15 @@
 """nano in int8: threshold methods, numbers of samples, and the quantizers that a user would otherwise take.
 
     python benchmarks/int8_nano.py BUNDLE --calib DIR --images DIR [--samples 8]... [--method mse]...
-        [--peers] [--nncf PYTHON]
+        [--peers] [--nncf PYTHON] [--untimed]
 
 BUNDLE is nano in fp32 (`glesam-export --opset 19`), DIRs are photographs: to calibrate on, and to measure on,
 which no calibration has seen. Masks are compared with the fp32 bundle's, six prompts a picture, clean and at
-LQ-3, on OpenVINO; the decoder is the float one in every row, so that encoder and GLE are what is compared.
+LQ-3; the decoder is the float one in every row, so that encoder and GLE are what is compared. They are what
+Q/DQ says, computed in float by ONNX Runtime, so no int8 kernel of a CPU or a runtime has a part in them.
 With --peers also: ONNX Runtime's `quantize_static` with its defaults, and with --nncf PYTHON, an interpreter
-that has it, NNCF's `quantize` with its. Times are of one interleaved run of all rows.
+that has it, NNCF's `quantize` with its. Times are OpenVINO's, of one interleaved run of all rows; on a CPU
+without VNNI give --untimed, since OpenVINO sums int8 wrongly there and our backend takes only our own Q/DQ.
 """
 
 from __future__ import annotations
@@ -72,6 +74,7 @@ def main(
     tolerance: Annotated[float, typer.Option(metavar="F")] = Quantization().tolerance,
     peers: Annotated[bool, typer.Option("--peers")] = False,
     nncf: Annotated[Path | None, typer.Option(metavar="PYTHON")] = None,
+    timed: Annotated[bool, typer.Option("--timed/--untimed")] = True,
 ) -> None:
     opened = Bundle.open(bundle)
     decoder = open_graph(opened, "mask_decoder")
@@ -92,7 +95,8 @@ def main(
             rows["quantize_static"] = peer(opened, feeds, Path(folder), with_onnxruntime)
             if nncf is not None:
                 rows["NNCF"] = peer(opened, feeds, Path(folder), lambda *a: with_nncf(nncf, *a))
-        report(rows, opened, cases, decoder)
+        times = interleaved(opened, rows, cases[0]) if timed else {}
+        report(rows, opened, cases, decoder, times)
 
 
 def open_graph(bundle: Bundle, name: str) -> Engine:
@@ -170,41 +174,49 @@ def with_nncf(python: Path, source: Path, target: Path, feeds: list[Array], name
     subprocess.run([python, "-c", NNCF, source, target, *paths], check=True, stdout=sys.stderr)
 
 
-def report(rows: Mapping[str, Graphs], bundle: Bundle, cases: list[Case], decoder: Engine) -> None:
-    specs = {name: bundle.manifest.graphs[name].spec for name in GRAPHS}
-    engines = {
-        row: {
-            name: open_engine("openvino", path, specs[name], "fp32" if row == "float" else "int8+fp32")
-            for name, path in graphs.items()
-        }
-        for row, graphs in rows.items()
-    }
-    times = interleaved(engines, cases[0])
-    print("| | relative error | clean: mean | worst image | LQ-3: mean | worst image | MiB | ms | faster |")
-    print("|---|---|---|---|---|---|---|---|---|")
+def report(
+    rows: Mapping[str, Graphs],
+    bundle: Bundle,
+    cases: list[Case],
+    decoder: Engine,
+    times: Mapping[str, float],
+) -> None:
+    titles = ["", "relative error", "clean: mean", "worst image", "LQ-3: mean", "worst image", "MiB"]
+    titles += ["ms", "faster"] if times else []
+    print(f"| {' | '.join(titles)} |\n|{'---|' * len(titles)}")
     for row, graphs in rows.items():
+        engines = engines_of(bundle, graphs, "onnxruntime", "fp32")
         found: dict[int, list[float]] = {0: [], 3: []}
         errors = []
         for case in cases:
-            enhanced = answer(engines[row], case.image)
+            enhanced = answer(engines, case.image)
             errors.append(compare(enhanced, case.embeddings).relative)
             masks = decoder({"image_embeddings": enhanced, **case.prompts})["low_res_masks"][:, 0]
             pairs = zip(*(case.resizer.masks(m, 0.0) for m in (masks, case.masks)), strict=True)
             found[case.level].append(float(np.mean([mask_iou(a, b) for a, b in pairs])))
         mib = sum(path.stat().st_size for path in graphs.values()) / 2**20
-        ious = " | ".join(f"{np.mean(found[level]):.4f} | {min(found[level]):.4f}" for level in found)
-        print(
-            f"| {row} | {np.mean(errors):.4f} | {ious} | {mib:.1f} | {times[row]:.1f} "
-            f"| {times['float'] / times[row]:.2f}x |",
-            flush=True,
-        )
+        cells = [row, f"{np.mean(errors):.4f}"]
+        cells += [f"{ious:.4f}" for level in found for ious in (np.mean(found[level]), min(found[level]))]
+        cells += [f"{mib:.1f}"]
+        cells += [f"{times[row]:.1f}", f"{times['float'] / times[row]:.2f}x"] if times else []
+        print(f"| {' | '.join(cells)} |", flush=True)
+
+
+def engines_of(bundle: Bundle, graphs: Graphs, backend: str, precision: str) -> dict[str, Engine]:
+    specs = {name: bundle.manifest.graphs[name].spec for name in GRAPHS}
+    return {name: open_engine(backend, path, specs[name], precision) for name, path in graphs.items()}
 
 
 def answer(engines: Mapping[str, Engine], image: Array) -> Array:
     return engines["gle"](engines["image_encoder"]({"image": image}))["image_embeddings_enhanced"]
 
 
-def interleaved(engines: Mapping[str, Mapping[str, Engine]], case: Case) -> dict[str, float]:
+def interleaved(bundle: Bundle, rows: Mapping[str, Graphs], case: Case) -> dict[str, float]:
+    """Median milliseconds of encoder and GLE on OpenVINO, by row."""
+    engines = {
+        row: engines_of(bundle, graphs, "openvino", "fp32" if row == "float" else "int8+fp32")
+        for row, graphs in rows.items()
+    }
     spent: dict[str, list[float]] = {row: [] for row in engines}
     for round_number in range(ROUNDS + 1):
         for row, pair in engines.items():
