@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from glesam.cli.errors import one_line_errors
+from glesam.cli.errors import EXIT_STATUS, complain, one_line_errors
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
 
@@ -21,7 +21,8 @@ def degrade(
 ) -> None:
     """Write every picture degraded, as a PNG of its own name and size.
 
-    The same name and seed give the same degradation, alone or among others.
+    The same name and seed give the same degradation, alone or among others. A file that is no picture is
+    reported, the others are written, and the exit status is 2.
     """
     with one_line_errors("glesam-degrade"):
         from rich.progress import track
@@ -31,9 +32,17 @@ def degrade(
         check_level(level, seed)
         jobs = plan_jobs(images, out)
         terminal = typer.get_text_stream("stdout").isatty()
+        written = 0
         for job in track(jobs, "degrading", disable=not terminal):
-            degrade_file(job, level, seed)
-    typer.echo(f"wrote {len(jobs)} pictures at LQ-{level} to {out}")
+            try:
+                degrade_file(job, level, seed)
+                written += 1
+            except ValueError as error:  # no picture; what ends all of it, a full disk, is an OSError
+                complain(str(error))
+    if written:
+        typer.echo(f"wrote {written} pictures at LQ-{level} to {out}")
+    if written < len(jobs):
+        raise typer.Exit(EXIT_STATUS)
 
 
 def main() -> None:

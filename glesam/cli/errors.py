@@ -23,6 +23,11 @@ def one_line_errors(command: str) -> Iterator[None]:
         _fail(str(error), error)
 
 
-def _fail(message: str, cause: Exception) -> None:
+def complain(message: str) -> None:
+    """Say what is wrong, in one line on stderr."""
     typer.echo(f"error: {printable(message)}", err=True)
+
+
+def _fail(message: str, cause: Exception) -> None:
+    complain(message)
     raise typer.Exit(EXIT_STATUS) from cause

@@ -59,6 +59,18 @@ def test_what_an_earlier_run_wrote_into_a_subfolder_is_not_degraded_again(tmp_pa
     assert [path.name for path in (tmp_path / "lq").iterdir()] == ["a.png"]
 
 
+def test_a_file_that_is_no_picture_does_not_stop_the_others(tmp_path: Path) -> None:
+    picture(tmp_path / "in" / "a.jpg")
+    (tmp_path / "in" / "b.jpg").write_bytes(b"no picture")
+    picture(tmp_path / "in" / "c.jpg")
+    code, stdout, stderr = invoke(tmp_path / "in", "--out", tmp_path / "out")
+    assert code == 2
+    assert stdout == f"wrote 2 pictures at LQ-3 to {tmp_path / 'out'}\n"
+    (line,) = stderr.splitlines()
+    assert line.startswith(f"error: {tmp_path / 'in' / 'b.jpg'}: expected a picture")
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["a.png", "c.png"]
+
+
 @pytest.mark.parametrize(
     ("case", "message"),
     [

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from os.path import realpath
 from pathlib import Path
 
 from glesam.evaluation.evaluate import LEVELS, Score, Task, evaluate
@@ -53,6 +54,7 @@ def run_evaluation(plan: Plan, methods: Sequence[Method], notes: Sequence[str], 
         ValueError: data, prompts or a joined run do not fit, or no picture could be evaluated.
         OSError: a file is missing; OutputError where one cannot be written.
     """
+    refuse_overwriting(plan)
     pictures = chosen_pictures(plan.choice, log)
     task = Task(methods, plan.levels, plan.kind, pictures.prompts.seed, pictures.real)
     joined = earlier_scores(plan, pictures, task)
@@ -67,6 +69,14 @@ def run_evaluation(plan: Plan, methods: Sequence[Method], notes: Sequence[str], 
     files |= write(plan.out, TABLE, table.encode())
     files |= write(plan.out, SHEET, case_sheet(Results(tuple(own)), pictures, task))
     return Outcome(results, files)
+
+
+def refuse_overwriting(plan: Plan) -> None:
+    """Raises ValueError where a file that the user gave would become one of the results."""
+    results = {realpath(plan.out / name) for name in (RESULTS, TABLE, SHEET)}
+    for given in (plan.choice.prompts, plan.choice.sets):
+        if given is not None and realpath(given) in results:
+            raise ValueError(f"{given} would be written over by this run; choose another folder with --out")
 
 
 def earlier_scores(plan: Plan, pictures: Pictures, task: Task) -> list[Score]:
