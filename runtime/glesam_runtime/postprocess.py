@@ -1,9 +1,12 @@
 """From low-resolution logits back to masks of the original picture.
 
-SAM resizes twice: S/4 -> S, cut the padding away, -> the original size. Both steps are bilinear,
-so linear along each axis, and compose into one small matrix per axis:
+SAM resizes twice: S/4 -> S, cut the padding away, -> the original size. Both steps are bilinear, so along
+each axis they compose into a weighted sum of three neighbours:
 
-    logits = rows @ low_res_mask @ columns.T        rows [H, S/4], columns [W, S/4]
+    logit = s[i] w[0] + s[i + 1] w[1] + s[i + 2] w[2]
+
+first the columns, then the rows. The C++ library sums in the same order, each product and each sum rounded to
+float32, so that both give the same masks to the bit; a matrix product would round as its library likes.
 """
 
 from __future__ import annotations
@@ -16,19 +19,53 @@ import numpy.typing as npt
 
 from .preprocess import Doubles, Floats, Geometry
 
-_BLOCK_PIXELS = 1 << 22  # 16 MiB of float32 logits at a time, however large the picture
+_BLOCK_PIXELS = 1 << 17  # 512 KiB of float32 logits at a time: they stay in a core's cache
+_TAPS = 3
+
+
+@dataclass(frozen=True)
+class MaskAxis:
+    """N pixels along one axis, each a sum of `_TAPS` low-resolution samples.
+
+    first: intp [N], the first of its samples. weights: float32 [N, 3].
+    """
+
+    first: npt.NDArray[np.intp]
+    weights: Floats
+
+    @classmethod
+    def from_matrix(cls, matrix: Doubles) -> MaskAxis:
+        """float64 [N,K], each row with no more than three neighbours that are not 0."""
+        first = np.minimum(np.argmax(matrix != 0, axis=1), matrix.shape[1] - _TAPS)
+        taps = first[:, None] + np.arange(_TAPS)
+        return cls(first, np.take_along_axis(matrix, taps, axis=1).astype(np.float32))
+
+    def __len__(self) -> int:
+        return len(self.first)
+
+    def __getitem__(self, pixels: slice) -> MaskAxis:
+        return MaskAxis(self.first[pixels], self.weights[pixels])
+
+    def resize(self, samples: Floats) -> Floats:
+        """float32 [K, M] -> [N, M]."""
+        total = samples[self.first] * self.weights[:, :1]
+        for tap in range(1, _TAPS):
+            part = samples[self.first + tap]
+            part *= self.weights[:, tap : tap + 1]
+            total += part
+        return total
 
 
 @dataclass(frozen=True)
 class MaskResizer:
     """Resizes low-resolution masks to one picture: made once in set_image, used per prompt."""
 
-    rows: Floats
-    columns: Floats
+    rows: MaskAxis
+    columns: MaskAxis
 
     @classmethod
     def for_geometry(cls, geometry: Geometry) -> MaskResizer:
-        """The matrices that undo `geometry`."""
+        """The sums that undo `geometry`."""
         height, width = geometry.original_size
         resized_height, resized_width = geometry.resized_size
         return cls(_axis(height, resized_height, geometry), _axis(width, resized_width, geometry))
@@ -45,11 +82,11 @@ class MaskResizer:
     def logits(self, low_res_mask: Floats, rows: slice, columns: slice) -> Iterator[tuple[slice, Floats]]:
         """The picture's logits in a window of it, some rows at a time: (rows of the window, float32)."""
         window = self.rows[rows]
-        stretched = low_res_mask @ self.columns[columns].T
+        stretched = np.ascontiguousarray(self.columns[columns].resize(low_res_mask.T).T)
         step = max(1, _BLOCK_PIXELS // max(1, stretched.shape[1]))
         for top in range(0, len(window), step):
             block = slice(top, top + step)
-            yield block, window[block] @ stretched
+            yield block, window[block].resize(stretched)
 
     def window(self, low_res_mask: Floats, threshold: float) -> tuple[slice, slice]:
         """Rows and columns of the picture outside which no logit exceeds `threshold`.
@@ -60,19 +97,19 @@ class MaskResizer:
         return _span(self.rows, np.any(above, axis=1)), _span(self.columns, np.any(above, axis=0))
 
 
-def _span(axis: Floats, samples: npt.NDArray[np.bool_]) -> slice:
+def _span(axis: MaskAxis, samples: npt.NDArray[np.bool_]) -> slice:
     """Where along the picture's axis any of `samples` [S/4] has a share."""
-    touched = np.flatnonzero(axis @ samples.astype(np.float32))
+    touched = np.flatnonzero(axis.resize(samples.astype(np.float32)[:, None]))
     return slice(int(touched[0]), int(touched[-1]) + 1) if len(touched) else slice(0, 0)
 
 
-def _axis(size: int, resized_size: int, geometry: Geometry) -> Floats:
-    """[size, S/4]: low-resolution samples to original pixels, along one axis."""
+def _axis(size: int, resized_size: int, geometry: Geometry) -> MaskAxis:
+    """Low-resolution samples to original pixels, along one axis."""
     low_res = np.eye(geometry.image_size // 4)
     if geometry.direct_masks:
-        return bilinear(low_res, size).astype(np.float32)
+        return MaskAxis.from_matrix(bilinear(low_res, size))
     without_padding = bilinear(low_res, geometry.image_size)[:resized_size]
-    return bilinear(without_padding, size).astype(np.float32)
+    return MaskAxis.from_matrix(bilinear(without_padding, size))
 
 
 def bilinear(samples: Doubles, size: int) -> Doubles:
