@@ -66,7 +66,7 @@ Owned<OrtSessionOptions> session_options(bool int8) {
     // At full size the second run plans one block for everything: 6.6 instead of 3.6 GiB, and no faster.
     checked(api().DisableMemPattern(options.get()));
     checked(api().SetSessionLogSeverityLevel(options.get(), ORT_LOGGING_LEVEL_ERROR));
-    // Threads that spin between calls steal time from what runs there: 23 instead of 15 ms, measured in Python.
+    // Threads that spin between calls steal time from what runs there: 25 instead of 14 ms, measured in Python.
     set("session.intra_op.allow_spinning", "0");
     // A sum that is fused with the LayerNormalization after it is five times slower than both apart; an int8 MatMul
     // that is fused with its bias would be computed in float.

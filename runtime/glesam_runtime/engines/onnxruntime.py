@@ -102,9 +102,8 @@ def _open(path: Path, threads: int, int8: bool, providers: list[str]) -> onnxrun
     # At full size the second run plans one block for everything: 6.6 instead of 3.6 GiB, and no faster.
     options.enable_mem_pattern = False
     options.log_severity_level = 3  # errors only: its warnings are for graph authors
-    # Threads that spin between calls steal time: postprocess took 23 ms with, 15 ms without them.
-    # Spinning within calls only (session.force_spinning_stop) is no cure: a first prompt took 44 instead of
-    # 54 ms, the next one, beside numpy's own threads, 81 instead of 61.
+    # Each graph's threads spin after its call and steal time from the next graph's: a prompt took 25 ms with,
+    # 14 ms without. Spinning within calls only (session.force_spinning_stop) is as fast as none.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     # Else a decoder with int8 weights restores them in each call, 105 ms for 60. And beside fp16
     # scales ONNX Runtime 1.32 quantizes biases in fp16: an error of 18 % for nano's encoder, instead of .5.
