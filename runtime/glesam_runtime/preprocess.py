@@ -103,9 +103,12 @@ def preprocess(
     """
     strategy = RESIZES[resize]
     geometry = strategy.geometry((image.shape[0], image.shape[1]), image_size)
-    resized = np.asarray(strategy.resized(Image.fromarray(image), geometry), np.float32)
-    normalised = (resized - np.array(pixel_mean, np.float32)) / np.array(pixel_std, np.float32)
+    resized = np.asarray(strategy.resized(Image.fromarray(image), geometry))
     height, width = geometry.resized_size
     padded = np.zeros((1, 3, image_size, image_size), np.float32)
-    padded[0, :, :height, :width] = normalised.transpose(2, 0, 1)
+    # A channel at a time: arithmetic along an axis of three takes numpy as long as resizing does.
+    for channel, (mean, std) in enumerate(zip(pixel_mean, pixel_std, strict=True)):
+        plane = padded[0, channel, :height, :width]
+        np.subtract(resized[:, :, channel], np.float32(mean), out=plane, dtype=np.float32)
+        plane /= np.float32(std)
     return padded, geometry
