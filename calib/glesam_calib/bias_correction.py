@@ -55,6 +55,8 @@ def mean_shift(
 def _bias(layer: Layer) -> ir.Value | None:
     """The constant that is added to the layer's output and to nothing else."""
     node = layer.node
+    if any(name in node.attributes and node.attributes[name].as_float() != 1 for name in ("alpha", "beta")):
+        return None
     if node.op_type == "MatMul":
         uses = list(node.outputs[0].uses())
         if len(uses) != 1 or uses[0].node.op_type != "Add":
@@ -65,4 +67,6 @@ def _bias(layer: Layer) -> ir.Value | None:
     bias = candidates[0] if candidates else None
     if bias is None or bias.const_value is None or len(bias.uses()) != 1:
         return None
-    return bias if bias.const_value.size == layer.weight_shape[layer.output_axis] else None
+    outputs = layer.weight_shape[layer.output_axis]
+    shape = tuple(bias.const_value.shape)
+    return bias if shape and shape[-1] == outputs == bias.const_value.size else None

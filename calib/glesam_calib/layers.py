@@ -52,14 +52,17 @@ class Policy:
     """Which layers become int8, by patterns of their names (fnmatch): "*.attn2.*", "*/Conv"."""
 
     include: Sequence[str] = ()
-    """Quantized although `HIGH_PRECISION` has them."""
+    """Quantized although `HIGH_PRECISION` has them, and whatever they cost alone."""
     exclude: Sequence[str] = ()
     """Left in float; this outweighs `include`."""
 
     def takes(self, name: str) -> bool:
         if _matches(name, self.exclude):
             return False
-        return _matches(name, self.include) or not _matches(name, HIGH_PRECISION)
+        return self.insists_on(name) or not _matches(name, HIGH_PRECISION)
+
+    def insists_on(self, name: str) -> bool:
+        return _matches(name, self.include)
 
     def choose(self, layers: Sequence[Layer]) -> list[Layer]:
         return [layer for layer in layers if self.takes(layer.name)]
@@ -72,6 +75,14 @@ class Policy:
                     f"no layer is called {pattern!r}; they are called like {', '.join(names[:3])} "
                     "(bundle.json lists the int8 ones)"
                 )
+
+
+def channels_of(graph: ir.Graph) -> dict[str, int]:
+    """Every tensor that a layer reads, with the number of its channels."""
+    return {
+        str(layer.input.name): layer.weight_shape[1 - layer.output_axis] * integer_of(layer.node, "group", 1)
+        for layer in layers_of(graph)
+    }
 
 
 def layers_of(graph: ir.Graph) -> list[Layer]:

@@ -12,9 +12,9 @@ import onnx_ir as ir
 
 from glesam_calib.beside_weights import beside_weights
 from glesam_calib.errors import CalibrationError
-from glesam_calib.layers import integer_of, layers_of
+from glesam_calib.layers import channels_of, layers_of
 from glesam_calib.statistics import TensorStatistics
-from glesam_calib.table import CalibrationTable, Statistics, graph_hash
+from glesam_calib.table import CalibrationTable, graph_hash
 from glesam_runtime import Bundle
 from glesam_runtime.engines import Engine, open_engine
 from glesam_runtime.engines.base import Array
@@ -24,7 +24,7 @@ from glesam_runtime.spec import GraphSpec, TensorSpec
 GRAPHS = ("image_encoder", "gle")
 """In the order they run. The mask decoder stays in float, so nobody asks what it sees."""
 SAVE_EVERY = 8
-"""Samples: what a killed run loses at most."""
+"""Samples, or layers: what a killed run loses at most."""
 Sample = tuple[str, Pixels]
 """A name that tells it from all others, and uint8 [H, W, 3] RGB."""
 
@@ -43,7 +43,8 @@ def empty_table(bundle: Bundle) -> CalibrationTable:
     hashes, tensors = {}, {}
     for name in GRAPHS:
         graph = ir.load(bundle.graph_path(name)).graph
-        hashes[name], tensors[name] = graph_hash(graph), _empty(graph)
+        hashes[name] = graph_hash(graph)
+        tensors[name] = {t: TensorStatistics.empty(n) for t, n in channels_of(graph).items()}
     return CalibrationTable(hashes, checkpoint_of(bundle), tensors)
 
 
@@ -120,12 +121,3 @@ def _spec(value: onnx.ValueInfoProto) -> TensorSpec:
 def _channel_axes(graph: ir.Graph) -> dict[str, int]:
     """Tensors that layers read -> the axis of their channels."""
     return {str(layer.input.name): layer.channel_axis for layer in layers_of(graph)}
-
-
-def _empty(graph: ir.Graph) -> Statistics:
-    found: Statistics = {}
-    for layer in layers_of(graph):
-        groups = integer_of(layer.node, "group", 1)
-        channels = layer.weight_shape[1 - layer.output_axis] * groups
-        found[str(layer.input.name)] = TensorStatistics.empty(channels)
-    return found

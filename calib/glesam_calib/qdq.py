@@ -36,16 +36,17 @@ def insert_qdq(
     """
     zero_point = initializer(graph, "int8_zero_point", np.array(0, np.int8))
     activations: dict[ir.Value, ir.Value] = {}
-    weights: dict[ir.Value, ir.Value] = {}
+    weights: dict[tuple[ir.Value, int], ir.Value] = {}
     for layer in layers:
         value, weight = layer.input, layer.weight
         if value not in activations:
             scale = np.float32(scale_type(max(amax[str(value.name)] / LEVELS, SMALLEST_SCALE)))
             activations[value] = _quantized(graph, value, scale, zero_point)
-        if weight not in weights:
-            weights[weight] = dequantized_weight(graph, weight, layer.output_axis, scale_type)
+        key = weight, layer.output_axis
+        if key not in weights:
+            weights[key] = dequantized_weight(graph, *key, scale_type)
         layer.node.replace_input_with(0, activations[value])
-        layer.node.replace_input_with(1, weights[weight])
+        layer.node.replace_input_with(1, weights[key])
     drop_unused(graph)
     graph.sort()
 
@@ -103,7 +104,8 @@ def dequantized_weight(
     """What a layer reads in place of its weight: int8 with a scale for each slice along `axis`."""
     array = weight_array(weight)
     scales = weight_scales(array, axis, scale_type)
-    shape, name = ir.Shape(array.shape), f"{weight.name}_int8"
+    stem = f"{weight.name}_by_{axis}" if f"{weight.name}_int8" in graph.initializers else weight.name
+    shape, name = ir.Shape(array.shape), f"{stem}_int8"
 
     def convert() -> ir.TensorProtocol:
         return ir.Tensor(quantized_weight(array, scales, axis), name=name)
@@ -111,9 +113,9 @@ def dequantized_weight(
     lazy = ir.LazyTensor(convert, dtype=ir.DataType.INT8, shape=shape, name=name)
     steps = ir.Value(name=name, shape=shape, type=ir.TensorType(ir.DataType.INT8), const_value=lazy)
     graph.register_initializer(steps)
-    scale_value = initializer(graph, f"{weight.name}_scale", scales)
-    zero_points = initializer(graph, f"{weight.name}_zero_point", np.zeros(len(scales), np.int8))
-    restored = _value(f"{weight.name}_dequantized", shape, ir.DataType.FLOAT)
+    scale_value = initializer(graph, f"{stem}_scale", scales)
+    zero_points = initializer(graph, f"{stem}_zero_point", np.zeros(len(scales), np.int8))
+    restored = _value(f"{stem}_dequantized", shape, ir.DataType.FLOAT)
     attributes = [ir.AttrInt64("axis", axis)]
     graph.append(
         ir.Node("", "DequantizeLinear", [steps, scale_value, zero_points], attributes, outputs=[restored])

@@ -20,7 +20,7 @@ SCALE_TYPES: dict[str, type[np.floating]] = {"fp16": np.float16, "fp32": np.floa
 
 
 TOLERANCE = 0.003
-"""Of a graph's answer: docs/int8.md has what other values cost and gain."""
+"""Of a graph's answer."""
 
 
 @dataclass(frozen=True)
@@ -38,6 +38,10 @@ class Quantization:
     decoder_weights_in_int8: bool = True
     smoothing: bool = True
     bias_correction: bool = True
+
+    def affords(self, layer: str, errors: Mapping[str, float]) -> bool:
+        """Whether a layer costs no more than `tolerance` alone, or the policy insists on it."""
+        return self.policy.insists_on(layer) or errors.get(layer, 0.0) <= self.tolerance
 
 
 @dataclass(frozen=True)
@@ -65,9 +69,7 @@ def quantize(
     """
     layers = layers_of(graph)
     errors = sensitivity or {}
-    chosen = [
-        layer for layer in options.policy.choose(layers) if errors.get(layer.name, 0.0) <= options.tolerance
-    ]
+    chosen = [layer for layer in options.policy.choose(layers) if options.affords(layer.name, errors)]
     taken = {layer.name for layer in chosen}
     smoothed = quantize_layers(graph, chosen, statistics, options)
     left = [layer.name for layer in layers if layer.name not in taken]

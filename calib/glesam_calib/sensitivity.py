@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -21,15 +21,15 @@ from glesam_runtime.spec import GraphSpec
 Feeds = dict[str, Array]
 
 
-def sensitivity(
+def sensitivities(
     path: Path,
     spec: GraphSpec,
     statistics: Statistics,
     layers: Iterable[str],
     feeds: Sequence[Feeds],
     options: Quantization,
-) -> dict[str, float]:
-    """Layer name -> |answer - float answer| / |float answer|, that layer alone quantized, mean of `feeds`.
+) -> Iterator[tuple[str, float]]:
+    """Each layer with |answer - float answer| / |float answer|, that layer alone quantized, mean of `feeds`.
 
     Args:
         path, spec: an fp32 graph.
@@ -49,7 +49,8 @@ def sensitivity(
         pairs = zip(found, expected, strict=True)
         return float(np.mean([np.linalg.norm(a - b) / np.linalg.norm(b) for a, b in pairs]))
 
-    return {name: error(name) for name in layers}
+    for name in layers:
+        yield name, error(name)
 
 
 def _answers(path: Path, spec: GraphSpec, feeds: Sequence[Feeds], output: str) -> list[NDArray[np.float64]]:

@@ -49,7 +49,7 @@ def smooth(
         tensor = str(norm.outputs[0].name)
         weights = [_matrix(layer) for layer in readers]
         best, alpha, gain = _best(statistics[tensor], weights)
-        if gain > LEAST_GAIN:
+        if not gain <= LEAST_GAIN:  # NaN is no gain
             continue
         for parameter in norm.inputs[1:]:
             if parameter is not None:

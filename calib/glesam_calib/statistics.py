@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,7 +10,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from glesam_calib.errors import CalibrationError
-from glesam_calib.histogram import BINS, Histogram
+from glesam_calib.histogram import BINS, LEAST_EXPONENT, Histogram
+
+MOST_VALUES = 2**50
+"""Of a tensor: so many that sums of counts fit int64."""
+MOST_EXPONENT = 128
+"""Of a histogram's range: float32's."""
+MOST_MAGNITUDE = float(np.finfo(np.float32).max)
+ROUNDING = 1e-6
+"""Of the seven digits in a file."""
 
 Vector = NDArray[np.float64]
 
@@ -76,16 +85,23 @@ class TensorStatistics:
         counts = np.zeros(BINS, np.int64)
         seen = np.array(record["histogram"], np.int64)
         counts[: len(seen)] = seen
-        exponent = record["exponent"]
+        exponent = None if record["exponent"] is None else int(record["exponent"])
         largest, mean, square = (
             np.array(record[f"channel_{what}"], np.float64) for what in ("absmax", "mean", "square")
         )
         if largest.ndim != 1 or not largest.shape == mean.shape == square.shape:
             raise ValueError("channel_absmax, channel_mean and channel_square differ in length")
-        if (counts < 0).any() or not np.isfinite(largest + mean + square).all():
-            raise ValueError("negative counts, NaN or infinity")
-        histogram = Histogram(counts, None if exponent is None else int(exponent))
-        return cls(histogram, largest, mean, square, int(record["count"]))
+        if not (counts >= 0).all() or not (counts <= MOST_VALUES).all() or int(record["count"]) < 0:
+            raise ValueError(f"a count is not between 0 and {MOST_VALUES}")
+        sizes = np.stack([largest, np.abs(mean), square])
+        if not (sizes >= 0).all() or not (sizes <= MOST_MAGNITUDE).all():
+            raise ValueError("a magnitude or square is negative, NaN or infinite")
+        if exponent is not None and not LEAST_EXPONENT <= exponent <= MOST_EXPONENT:
+            raise ValueError(f"exponent {exponent} is not between {LEAST_EXPONENT} and {MOST_EXPONENT}")
+        reach = 0.0 if exponent is None else math.ldexp(1, exponent) * (1 + ROUNDING)
+        if largest.max(initial=0) > reach or (reach and not counts.any()):
+            raise ValueError("histogram and channel_absmax differ")
+        return cls(Histogram(counts, exponent), largest, mean, square, int(record["count"]))
 
 
 def _rounded(values: Vector) -> list[float]:

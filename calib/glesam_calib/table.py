@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -13,8 +13,9 @@ from typing import Any
 import onnx_ir as ir
 
 from glesam_calib.errors import CalibrationError
-from glesam_calib.layers import layers_of
+from glesam_calib.layers import channels_of, layers_of
 from glesam_calib.statistics import TensorStatistics
+from glesam_runtime.image_io import write_files
 
 FORMAT_VERSION = 1
 
@@ -27,7 +28,8 @@ class CalibrationTable:
 
     `graphs`: graph name -> its hash. `checkpoint`: the hashes of what the graphs were made from, as in
     bundle.json. `samples`: what was observed so far, "name at LQ-3". `sensitivity`: of each graph's
-    layers (`glesam_calib.sensitivity`), empty where it was not measured.
+    layers (`glesam_calib.sensitivity`), empty where it was not measured. `plan`: all samples that were to be
+    observed, where that is known; `complete`: whether the run that wrote this came to its end.
     """
 
     graphs: Mapping[str, str]
@@ -35,6 +37,8 @@ class CalibrationTable:
     tensors: dict[str, Statistics] = field(default_factory=dict)
     sensitivity: dict[str, dict[str, float]] = field(default_factory=dict)
     samples: list[str] = field(default_factory=list)
+    plan: Sequence[str] = ()
+    complete: bool = True
 
     def of_graph(self, name: str, graph: ir.Graph) -> Statistics:
         """The statistics of a graph's tensors.
@@ -48,6 +52,11 @@ class CalibrationTable:
             raise CalibrationError(
                 f"calibration table: {name} has hash {found[:12]}, the table is of {known[:12]}, another "
                 "graph; run glesam-calibrate on this model's fp32 bundle, or give --calib-images"
+            )
+        if _channels(self.tensors[name]) != channels_of(graph):
+            raise CalibrationError(
+                f"calibration table: it is damaged, {name}'s tensors are not the graph's; "
+                "run glesam-calibrate again"
             )
         return self.tensors[name]
 
@@ -65,21 +74,37 @@ class CalibrationTable:
         """This table, to go on with for the model that `empty` was made for.
 
         Raises:
-            CalibrationError: it is of other graphs or weights.
+            CalibrationError: it is of other graphs, weights, pictures or levels, or damaged.
         """
+        channels = {name: _channels(tensors) for name, tensors in self.tensors.items()}
         if (self.graphs, self.checkpoint) != (empty.graphs, empty.checkpoint):
+            found = "another model's"
+        elif channels != {name: _channels(tensors) for name, tensors in empty.tensors.items()}:
+            found = "damaged"
+        elif list(self.plan) != list(empty.plan):
+            found = "of other pictures, levels or samples"
+        else:
+            return self
+        raise CalibrationError(
+            f"the calibration table that is there is {found}; choose another --out, or move it away"
+        )
+
+    def check_complete(self) -> None:
+        """Raises CalibrationError where the run that wrote this was killed."""
+        if not self.complete:
             raise CalibrationError(
-                "the calibration table that is there is another model's; "
-                "choose another --out, or move it away"
+                "calibration table: glesam-calibrate was interrupted "
+                f"({len(self.samples)} of {len(self.plan)} samples observed); run the same command again"
             )
-        return self
 
     def save(self, path: Path) -> None:
-        """Replaces `path` in one step."""
+        """Replaces `path` in one step. Raises OutputError where it cannot be written."""
         document = {
             "format_version": FORMAT_VERSION,
             "checkpoint": dict(self.checkpoint),
             "samples": self.samples,
+            "plan": list(self.plan),
+            "complete": self.complete,
             "graphs": {
                 name: {
                     "sha256": sha256,
@@ -89,12 +114,8 @@ class CalibrationTable:
                 for name, sha256 in self.graphs.items()
             },
         }
-        partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-        try:
-            partial.write_text(json.dumps(document, allow_nan=False, separators=(",", ":")) + "\n")
-            partial.replace(path)
-        finally:
-            partial.unlink(missing_ok=True)
+        text = json.dumps(document, allow_nan=False, separators=(",", ":")) + "\n"
+        write_files({Path(os.path.realpath(path)): text.encode()})
 
     @classmethod
     def load(cls, path: Path) -> CalibrationTable:
@@ -109,13 +130,15 @@ class CalibrationTable:
                 {str(name): str(sha256) for name, sha256 in document["checkpoint"].items()},
                 {name: _statistics(graph["tensors"]) for name, graph in graphs.items()},
                 {name: _errors(graph["sensitivity"]) for name, graph in graphs.items()},
-                [str(sample) for sample in document["samples"]],
+                _names(document["samples"]),
+                _names(document.get("plan", ())),
+                bool(document.get("complete", True)),
             )
         except OSError as error:
             raise CalibrationError(
                 f"{path}: cannot be read ({error.strerror}); glesam-calibrate writes one"
             ) from error
-        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        except (ArithmeticError, AttributeError, KeyError, RecursionError, TypeError, ValueError) as error:
             raise CalibrationError(
                 f"{path}: not a calibration table ({type(error).__name__}: {error}); "
                 "glesam-calibrate writes one"
@@ -127,7 +150,18 @@ def _statistics(records: Mapping[str, Any]) -> Statistics:
 
 
 def _errors(record: Mapping[str, Any]) -> dict[str, float]:
-    return {str(layer): float(error) for layer, error in record.items()}
+    errors = {str(layer): float(error) for layer, error in record.items()}
+    if not all(error >= 0 for error in errors.values()):
+        raise ValueError("a sensitivity is negative or NaN")
+    return errors
+
+
+def _names(record: Sequence[Any]) -> list[str]:
+    return [str(name) for name in record]
+
+
+def _channels(tensors: Statistics) -> dict[str, int]:
+    return {name: len(statistics.channel_absmax) for name, statistics in tensors.items()}
 
 
 def graph_hash(graph: ir.Graph) -> str:

@@ -26,10 +26,12 @@ def calibrate(
     level: Annotated[
         str, typer.Option(metavar="N,N", help="Degradations: 0 (none) to 3, taken in turns.")
     ] = "0,1,2,3",
-    samples: Annotated[int, typer.Option(metavar="N", help="Pictures, counting each level.")] = SAMPLES,
+    samples: Annotated[
+        int, typer.Option(metavar="N", min=1, help="Pictures, counting each level.")
+    ] = SAMPLES,
     sensitivity: Annotated[
         int,
-        typer.Option(metavar="N", help="Also try each layer alone in int8, on N pictures: minutes."),
+        typer.Option(metavar="N", min=0, help="Also try each layer alone in int8, on N pictures: minutes."),
     ] = 0,
 ) -> None:
     """Observe an fp32 bundle on pictures and write the statistics that int8 is made of.
@@ -48,16 +50,19 @@ def calibrate(
         pictures = CalibrationPictures(images, levels(level), samples, typer.echo)
         opened = Bundle.open(bundle)
         table = empty_table(opened)
+        table.plan = pictures.plan()
         if out.exists():
             table = CalibrationTable.load(out).continued(table)
             typer.echo(f"going on with {out}: {len(table.samples)} samples observed")
+        table.complete = False
         observe(opened, track(pictures, "pictures observed", len(pictures)), table, out)
         if sensitivity:
-            measure_sensitivity(opened, pictures, sensitivity, table, Quantization())
-            table.save(out)
+            measure_sensitivity(opened, pictures, sensitivity, table, Quantization(), out)
+        table.complete = True
+        table.save(out)
     typer.echo(
         f"wrote {out}, {out.stat().st_size / 2**20:.1f} MiB, {len(table.samples)} samples; "
-        f"next: glesam-export --precision int8 --calib-table {out}"
+        f"next, of the model that {bundle} is of: glesam-export MODEL --precision int8 --calib-table {out}"
     )
 
 
@@ -69,7 +74,7 @@ def levels(text: str) -> tuple[int, ...]:
         found = ()
     if not found or not set(found) <= {0, 1, 2, 3}:
         raise typer.BadParameter(f"level {text!r}: expected numbers from 0 to 3, as in 0,1,2,3")
-    return found
+    return tuple(dict.fromkeys(found))
 
 
 def main() -> None:

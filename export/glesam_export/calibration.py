@@ -12,12 +12,13 @@ import onnx_ir as ir
 from glesam.data.degradation import LEVEL_RATES, degrade
 from glesam_calib import CalibrationError, CalibrationTable, Quantization, Sample, picture_paths
 from glesam_calib.layers import layers_of
-from glesam_calib.observe import GRAPHS
-from glesam_calib.sensitivity import Feeds, sensitivity
+from glesam_calib.observe import GRAPHS, SAVE_EVERY
+from glesam_calib.sensitivity import Feeds, sensitivities
 from glesam_export.progress import track
 from glesam_runtime import Bundle, ImageError, read_image
+from glesam_runtime.bundle import sha256_of
 from glesam_runtime.engines import open_engine
-from glesam_runtime.preprocess import preprocess
+from glesam_runtime.preprocess import Pixels, preprocess
 
 LEVELS = (0, *LEVEL_RATES)
 """0 is the picture as it is, then LQ-1 to LQ-3."""
@@ -29,7 +30,8 @@ class CalibrationPictures:
     """Up to `samples` of a folder's pictures, evenly spread over its names, at one level each.
 
     Where there are fewer pictures than samples they come again, at other levels. Iterating reads and
-    degrades one after the other; a degradation depends on the picture's place and level alone.
+    degrades one after the other; a degradation depends on the picture's place and level alone. For one that
+    cannot be read, which is named, the folder's next one stands in, if it has more.
     """
 
     def __init__(
@@ -42,7 +44,14 @@ class CalibrationPictures:
         turns = [(path, i + turn) for turn in range(len(levels)) for i, path in enumerate(spread)]
         self._plan = [(path, levels[shift % len(levels)]) for path, shift in turns[:samples]]
         self._folder, self._report = folder, report
+        self._spare = iter([path for path in paths if path not in set(spread)])
+        self._instead: dict[Path, Path | None] = {}
         self._check(len(self._plan))
+
+    def plan(self) -> list[str]:
+        """The samples by name, content and level: what tells whether a table was begun with the same ones."""
+        contents = {path: _content(path) for path, _ in self._plan}
+        return [f"{path.name} ({contents[path]}) at LQ-{level}" for path, level in self._plan]
 
     def __len__(self) -> int:
         return len(self._plan)
@@ -51,38 +60,63 @@ class CalibrationPictures:
         """Raises CalibrationError at the end where too few could be read."""
         readable = 0
         for seed, (path, level) in enumerate(self._plan):
-            try:
-                picture = read_image(path)
-            except ImageError as error:
-                self._report(f"skipped {error}")
+            found = self._read(path)
+            if found is None:
                 continue
             readable += 1
+            name, picture = found
             if level:
                 picture = degrade(picture, LEVEL_RATES[level], np.random.default_rng(seed))
-            yield f"{path.name} at LQ-{level}", picture
+            yield f"{name} at LQ-{level}", picture
         self._check(readable)
+
+    def _read(self, path: Path | None) -> tuple[str, Pixels] | None:
+        """A picture with its name, or the one that stands in for it; None where no picture is left."""
+        while path is not None:
+            if path in self._instead:
+                path = self._instead[path]
+                continue
+            try:
+                return path.name, read_image(path)
+            except ImageError as error:
+                self._report(f"skipped {error}")
+                self._instead[path] = next(self._spare, None)
+        return None
 
     def _check(self, count: int) -> None:
         if count < LEAST:
             raise CalibrationError(
                 f"{self._folder}: {count} samples, expected at least {LEAST}; "
-                "give more photographs like those the model will see, or more levels"
+                "give more photographs like those the model will see, more levels, or a larger --samples"
             )
 
 
+def _content(path: Path) -> str:
+    try:
+        return sha256_of(path)[:12]
+    except OSError:
+        return "unreadable"
+
+
 def measure_sensitivity(
-    bundle: Bundle, pictures: CalibrationPictures, count: int, table: CalibrationTable, options: Quantization
+    bundle: Bundle,
+    pictures: CalibrationPictures,
+    count: int,
+    table: CalibrationTable,
+    options: Quantization,
+    save_to: Path | None = None,
 ) -> None:
     """Measures, on the first `count` pictures, what each layer that the policy allows costs, into `table`.
 
-    Layers that the table has already are left out.
+    Layers that the table has already are left out. `save_to`: where the table is written, every `SAVE_EVERY`
+    layers.
 
     Raises:
         BackendError: a graph of the fp32 `bundle` does not run.
     """
     manifest = bundle.manifest
     feeds: list[Feeds] = []
-    for _, picture in islice(pictures, count):
+    for _, picture in islice(pictures, min(count, len(pictures))):
         image, _ = preprocess(picture, manifest.image_size, manifest.pixel_mean, manifest.pixel_std)
         feeds.append({"image": image})
     for graph in GRAPHS:
@@ -90,7 +124,10 @@ def measure_sensitivity(
         names = [layer.name for layer in options.policy.choose(layers_of(ir.load(path).graph))]
         known = table.sensitivity.setdefault(graph, {})
         missing = track([n for n in names if n not in known], f"layers of {graph} tried", len(names))
-        known |= sensitivity(path, spec, table.tensors[graph], missing, feeds, options)
+        for name, error in sensitivities(path, spec, table.tensors[graph], missing, feeds, options):
+            known[name] = error
+            if save_to is not None and len(known) % SAVE_EVERY == 0:
+                table.save(save_to)
         if graph == GRAPHS[0]:
             engine = open_engine("onnxruntime", path, spec)
             feeds = [engine(one) for one in feeds]

@@ -76,7 +76,7 @@ def export(
     decoder_weights: int8_options.DecoderWeights = INT8,
     include: int8_options.Include = None,
     exclude: int8_options.Exclude = None,
-    search: int8_options.Search = 0,
+    search: int8_options.Search = None,
     frontier: int8_options.Frontier = None,
     speed_gate: int8_options.SpeedGate = True,
     sam_type: files_of.SamType = None,
@@ -104,15 +104,8 @@ def export(
             return
         _check_options(precision, min_iou, opset)
         int8_options.check(method, high_precision, decoder_weights)
-        given = {
-            "calib-images": calib_images,
-            "calib-table": calib_table,
-            "include": include,
-            "exclude": exclude,
-            "search": search,
-            "frontier": frontier,
-        }
-        int8_options.check_together(precision, given, opset, high_precision)
+        given = int8_options.given(ctx)
+        int8_options.check_together(precision, given, opset, high_precision, frontier)
         from glesam.model import GleSam, checkpoint_files, shipped_checkpoint
         from glesam.official.build import OfficialFiles
         from glesam_calib import Policy, Quantization

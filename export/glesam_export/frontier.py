@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -9,6 +10,7 @@ from pathlib import Path
 
 from glesam_calib import CalibrationTable, Quantization
 from glesam_export.int8 import Speed
+from glesam_runtime.image_io import write_files
 from glesam_runtime.parity import Parity
 
 HEADER = (
@@ -43,25 +45,30 @@ class Point:
 
 
 def steps(start: Quantization, table: CalibrationTable) -> list[Quantization]:
-    """`start`, and then with 1, 2, 4, 8 ... more of the layers in float that cost most of the answer.
+    """`start`, and then with 1, 2, 4, 8 ... more of the layers in float that cost most, until one is left.
 
     `start` alone where the table has no sensitivities.
     """
-    errors = [error for graph in table.sensitivity.values() for error in graph.values()]
+    errors = [
+        error
+        for graph in table.sensitivity.values()
+        for name, error in graph.items()
+        if start.policy.takes(name) and not start.policy.insists_on(name)
+    ]
     rest = sorted((error for error in errors if error <= start.tolerance), reverse=True)
-    powers = [2**i for i in range(len(rest).bit_length()) if 2**i <= len(rest)]
-    return [start, *(replace(start, tolerance=math.nextafter(rest[n - 1], 0)) for n in powers)]
+    most = len(rest) - 1
+    counts = sorted({2**i for i in range(most.bit_length())} | {most}) if most > 0 else []
+    return [start, *(replace(start, tolerance=math.nextafter(rest[n - 1], 0)) for n in counts)]
 
 
 def write_frontier(points: Sequence[Point], folder: Path) -> None:
     """frontier.md and frontier.png in `folder`, which is made where it is missing."""
-    folder.mkdir(parents=True, exist_ok=True)
-    rows = [HEADER, *map(str, points)]
-    (folder / "frontier.md").write_text("\n".join(rows) + "\n")
-    _plot(points, folder / "frontier.png")
+    text = "\n".join([HEADER, *map(str, points)]) + "\n"
+    write_files({folder / "frontier.md": text.encode(), folder / "frontier.png": _plot(points)}, "--frontier")
 
 
-def _plot(points: Sequence[Point], path: Path) -> None:
+def _plot(points: Sequence[Point]) -> bytes:
+    """A PNG."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(9, 4), layout="constrained")
@@ -78,4 +85,6 @@ def _plot(points: Sequence[Point], path: Path) -> None:
         axis.grid(alpha=0.3)
     axes[0].set_ylabel("mask IoU against PyTorch fp32")
     axes[0].legend(title="number: layers in float")
-    figure.savefig(path, dpi=110)
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=110)
+    return buffer.getvalue()

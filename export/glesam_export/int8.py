@@ -10,7 +10,7 @@ from statistics import median
 
 import onnx_ir as ir
 
-from glesam_calib import CalibrationTable, Quantization, quantize
+from glesam_calib import CalibrationError, CalibrationTable, Quantization, quantize
 from glesam_calib.layers import layers_of
 from glesam_calib.observe import GRAPHS as OBSERVED
 from glesam_calib.quantize import SCALE_TYPES
@@ -41,7 +41,7 @@ def quantized_graphs(
     """
     models = {name: ir.load(source.graph_path(name)) for name in records}
     options.policy.check([layer.name for name in OBSERVED for layer in layers_of(models[name].graph)])
-    written = {}
+    written, found = {}, 0
     for name, model in models.items():
         precision, islands = options.high_precision, dict[str, str]()
         if name in OBSERVED:
@@ -49,6 +49,7 @@ def quantized_graphs(
                 model.graph, table.of_graph(name, model.graph), options, table.sensitivity.get(name)
             )
             precision = f"{INT8}+{precision}"
+            found += len(done.layers)
         else:
             done = None
             precision, islands = decoder_precision(precision)
@@ -58,6 +59,10 @@ def quantized_graphs(
             islands = lower_precision(model, precision.rpartition("+")[2])
         save_onnx(model, folder / records[name].file)
         written[name] = replace(records[name], precision=precision, fp32_islands=islands, int8=done)
+    if not found:
+        raise CalibrationError(
+            "no layer is left to be int8; exclude fewer, or export with --precision fp16, bf16 or fp32"
+        )
     return written
 
 
@@ -85,7 +90,10 @@ class Speed:
         if not self.known:
             report(f"warning: {self}; {self.backend} computes these int8 layers in float, a target may not")
         elif self.int8_ms >= self.float_ms:
-            raise NotFasterError(f"{self}: int8 is not faster; export with --precision bf16, fp16 or fp32")
+            raise NotFasterError(
+                f"{self}: int8 is not faster here; export with --precision bf16, fp16 or fp32, or with "
+                "--no-speed-gate for a target elsewhere"
+            )
         else:
             report(str(self))
 

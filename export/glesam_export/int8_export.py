@@ -19,19 +19,23 @@ from glesam_runtime import Bundle
 from glesam_runtime.engines import INT8
 from glesam_runtime.parity import Parity, check, table
 
+SEARCHED = 4
+"""Pictures that a search tries each layer on, where nobody says how many."""
+
 
 @dataclass(frozen=True)
 class Int8:
     """How to quantize, and by whose statistics: `table`, or `pictures` observed now.
 
-    `search`: pictures on which each layer is tried alone, where there are `pictures`. `frontier`: where a
-    table and a plot of all that the search passes are written. `speed_gate`: refuse what is no faster here.
+    `search`: of `pictures`, on how many each layer is tried alone before anything is quantized; None: on
+    `SEARCHED`, but only where the masks do not hold without. `frontier`: where a table and a plot of all that
+    the search passes are written. `speed_gate`: refuse what is no faster here.
     """
 
     quantization: Quantization
     table: CalibrationTable | None
     pictures: CalibrationPictures | None
-    search: int = 0
+    search: int | None = None
     frontier: Path | None = None
     speed_gate: bool = True
 
@@ -61,18 +65,46 @@ class Int8Export:
             walk = steps(replace(start, tolerance=math.inf), statistics)
             points = [self._point(one, statistics) for one in walk]
             write_frontier(points, self.int8.frontier)
-        for quantization in steps(start, statistics):
-            point = self._point(quantization, statistics)
-            if point.mean_iou >= min_iou:
-                break
+        point = self._first_that_holds(statistics, min_iou)
+        if point.mean_iou < min_iou and self._may_search(statistics):
+            self.report(
+                f"masks of IoU {point.mean_iou:.4f}, asked {min_iou:g}: looking for layers to leave in float"
+            )
+            self._search(statistics, SEARCHED)
+            point = self._first_that_holds(statistics, min_iou)
         self.report(table(point.parity))
-        cure = "export with --precision fp16, or let --search 4 find the layers that belong into float"
-        check(point.parity, min_iou, cure)
+        check(point.parity, min_iou, self._cure(statistics))
         if self.int8.speed_gate:
             point.speed.check(self.report)
         else:
             self.report(str(point.speed))
         return point.parity
+
+    def _first_that_holds(self, statistics: CalibrationTable, min_iou: float) -> Point:
+        """Or the last that was tried."""
+        for quantization in steps(self.int8.quantization, statistics):
+            point = self._point(quantization, statistics)
+            if point.mean_iou >= min_iou:
+                break
+        return point
+
+    def _may_search(self, statistics: CalibrationTable) -> bool:
+        return (
+            self.int8.pictures is not None
+            and self.int8.search is None
+            and not any(statistics.sensitivity.values())
+        )
+
+    def _search(self, statistics: CalibrationTable, count: int) -> None:
+        assert self.int8.pictures is not None
+        measure_sensitivity(self.floats, self.int8.pictures, count, statistics, self.int8.quantization)
+
+    def _cure(self, statistics: CalibrationTable) -> str:
+        if any(statistics.sensitivity.values()):
+            return "export with --precision fp16, or with more and other --calib-images"
+        return (
+            f"export with --precision fp16, or let --search {SEARCHED} find the layers that belong into float"
+        )
 
     def _statistics(self) -> CalibrationTable:
         found, pictures = self.int8.table, self.int8.pictures
@@ -80,8 +112,9 @@ class Int8Export:
             found = empty_table(self.floats)
             calibrate(self.floats, track(pictures, "pictures observed", len(pictures)), found)
             if self.int8.search:
-                measure_sensitivity(self.floats, pictures, self.int8.search, found, self.int8.quantization)
+                self._search(found, self.int8.search)
         assert found is not None
+        found.check_complete()
         found.check_checkpoint(checkpoint_of(self.floats))
         return found
 

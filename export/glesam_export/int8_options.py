@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -14,8 +14,8 @@ HIGH_PRECISIONS = ("fp16", "bf16", "fp32")
 DECODER_WEIGHTS = (INT8, "float")
 
 
-def _option(metavar: str, text: str) -> Any:  # noqa: ANN401 - typer's own type
-    return typer.Option(metavar=metavar, help=f"int8: {text}", show_default=False)
+def _option(metavar: str, text: str, least: int | None = None) -> Any:  # noqa: ANN401 - typer's own type
+    return typer.Option(metavar=metavar, min=least, help=f"int8: {text}", show_default=False)
 
 
 CalibImages = Annotated[Path | None, _option("DIR", "calibrate on these photographs, clean and degraded.")]
@@ -24,7 +24,7 @@ CalibTable = Annotated[
 ]
 SAMPLES = 64
 """Of calibration, where nobody says otherwise: docs/int8.md has what others cost and gain."""
-Samples = Annotated[int, _option("N", f"samples of --calib-images. Default: {SAMPLES}.")]
+Samples = Annotated[int, _option("N", f"samples of --calib-images. Default: {SAMPLES}.", least=1)]
 Method = Annotated[str, _option("NAME", f"thresholds by {', '.join(METHODS)}. Default: mse.")]
 HighPrecision = Annotated[str, _option("NAME", "what is left computes in fp16, bf16 or fp32. Default: fp16.")]
 DecoderWeights = Annotated[
@@ -34,7 +34,13 @@ DecoderWeights = Annotated[
 Include = Annotated[list[str] | None, _option("PATTERN", "layers to quantize although the policy would not.")]
 Exclude = Annotated[list[str] | None, _option("PATTERN", "layers to leave in float, such as '*/Conv'.")]
 Search = Annotated[
-    int, _option("N", "try each layer alone on N of --calib-images (minutes); the worst stay in float.")
+    int | None,
+    _option(
+        "N",
+        "try each layer alone on N of --calib-images (minutes); the worst stay in float. "
+        "Default: on 4, and only where the masks do not hold otherwise. 0: never.",
+        least=0,
+    ),
 ]
 Frontier = Annotated[Path | None, _option("DIR", "write a table and a plot of masks against time and bytes.")]
 SpeedGate = Annotated[
@@ -57,17 +63,45 @@ def check(method: str, high_precision: str, decoder_weights: str) -> None:
             raise typer.BadParameter(f"{option} {value!r}: expected one of {', '.join(known)}")
 
 
+OPTIONS = (
+    "calib_images",
+    "calib_table",
+    "samples",
+    "method",
+    "high_precision",
+    "decoder_weights",
+    "include",
+    "exclude",
+    "search",
+    "frontier",
+    "speed_gate",
+)
+"""Parameters of glesam-export that mean nothing without int8."""
+
+
+def given(ctx: typer.Context) -> set[str]:
+    """Those of `OPTIONS` that the user gave."""
+    sources = {name: ctx.get_parameter_source(name) for name in OPTIONS}
+    return {name for name, source in sources.items() if source is not None and source.name == "COMMANDLINE"}
+
+
 def check_together(
-    precision: str, given: Mapping[str, object], opset: int | None, high_precision: str
+    precision: str, given: Collection[str], opset: int | None, high_precision: str, frontier: Path | None
 ) -> None:
     """Raises BadParameter for options that have no effect or no way beside the others."""
     if precision != INT8:
-        for option, value in given.items():
-            if value:
-                raise typer.BadParameter(
-                    f"{option} is for --precision int8, and the precision is {precision}"
-                )
-    elif given["search"] and not given["calib-images"]:
+        for name in (name for name in OPTIONS if name in given):
+            option = name.replace("_", "-")
+            raise typer.BadParameter(f"{option} is for --precision int8, and the precision is {precision}")
+    elif {"calib_images", "calib_table"} <= set(given):
+        raise typer.BadParameter(
+            "calib-images and calib-table both say what the layers see: give one of them"
+        )
+    elif "samples" in given and "calib_images" not in given:
+        raise typer.BadParameter("samples are of --calib-images DIR: give that, too")
+    elif frontier is not None and frontier.exists() and not frontier.is_dir():
+        raise typer.BadParameter(f"frontier {frontier}: expected a folder, found a file; choose another one")
+    elif "search" in given and "calib_images" not in given:
         raise typer.BadParameter(
             "search needs pictures: give --calib-images DIR, or a --calib-table that "
             "glesam-calibrate --sensitivity made"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ import pytest
 from small_graph import observed, small_graph
 
 from glesam_calib import CalibrationError, CalibrationTable
+from glesam_calib.statistics import TensorStatistics
 from glesam_calib.table import graph_hash
 
 
@@ -64,8 +66,12 @@ def test_other_weights_are_refused(table: CalibrationTable) -> None:
 
 
 def test_a_table_is_gone_on_with_for_the_same_model_alone(table: CalibrationTable) -> None:
-    empty = CalibrationTable(table.graphs, table.checkpoint)
+    empty = CalibrationTable(table.graphs, table.checkpoint, {"gle": observed(small_graph(), range(1))})
     assert table.continued(empty) is table
+    with pytest.raises(CalibrationError, match="of other pictures, levels or samples"):
+        table.continued(replace(empty, plan=["a.jpg"]))
+    with pytest.raises(CalibrationError, match="is damaged"):
+        table.continued(replace(empty, tensors={"gle": {}}))
     with pytest.raises(CalibrationError, match="another model's; choose another --out"):
         table.continued(CalibrationTable({"gle": "0" * 64}, table.checkpoint))
 
@@ -87,12 +93,51 @@ def nan_in_it(document: dict[str, Any], text: str) -> str:
     return json.dumps(document)
 
 
+def overflowing_count(document: dict[str, Any], text: str) -> str:
+    document["graphs"]["gle"]["tensors"]["grid"]["histogram"][0] = 10**30
+    return json.dumps(document)
+
+
+def another_range(document: dict[str, Any], text: str) -> str:
+    document["graphs"]["gle"]["tensors"]["grid"]["exponent"] = 5000
+    return json.dumps(document)
+
+
+def too_small_a_range(document: dict[str, Any], text: str) -> str:
+    document["graphs"]["gle"]["tensors"]["grid"]["exponent"] -= 2
+    return json.dumps(document)
+
+
+def negative_magnitude(document: dict[str, Any], text: str) -> str:
+    document["graphs"]["gle"]["tensors"]["grid"]["channel_absmax"][0] = -1
+    return json.dumps(document)
+
+
+def sensitivity_of_nan(document: dict[str, Any], text: str) -> str:
+    document["graphs"]["gle"]["sensitivity"]["encoder.conv/Conv"] = float("nan")
+    return json.dumps(document)
+
+
 def no_samples(document: dict[str, Any], text: str) -> str:
     del document["samples"]
     return json.dumps(document)
 
 
-@pytest.mark.parametrize("damage", [break_json, another_version, a_list, nan_in_it, no_samples])
+DAMAGES = [
+    break_json,
+    another_version,
+    a_list,
+    nan_in_it,
+    overflowing_count,
+    another_range,
+    too_small_a_range,
+    negative_magnitude,
+    sensitivity_of_nan,
+    no_samples,
+]
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
 def test_a_file_that_is_no_table_is_one_line(
     table: CalibrationTable, tmp_path: Path, damage: Callable[[dict[str, Any], str], str]
 ) -> None:
@@ -102,6 +147,17 @@ def test_a_file_that_is_no_table_is_one_line(
     path.write_text(damage(json.loads(text), text))
     with pytest.raises(CalibrationError, match=r"table.json: not a calibration table .*glesam-calibrate"):
         CalibrationTable.load(path)
+
+
+@pytest.mark.parametrize("damage", ["missing", "channels"])
+def test_tensors_that_are_not_the_graphs_are_refused(table: CalibrationTable, damage: str) -> None:
+    tensors = table.tensors["gle"]
+    if damage == "missing":
+        del tensors["grid"]
+    else:
+        tensors["grid"] = TensorStatistics.empty(1)
+    with pytest.raises(CalibrationError, match="it is damaged, gle's tensors are not the graph's"):
+        table.of_graph("gle", small_graph().graph)
 
 
 def test_a_missing_file_is_one_line(tmp_path: Path) -> None:

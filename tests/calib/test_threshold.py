@@ -59,6 +59,16 @@ def test_entropy_clips_outliers_and_keeps_what_is_even(outliers: np.ndarray) -> 
     assert entropy(statistics(even)) > 2.8
 
 
+def test_entropy_does_not_count_the_zeros_behind_a_relu() -> None:
+    passed = np.abs(np.random.default_rng(2).normal(size=20_000))
+    mostly_zeros = np.concatenate([passed, np.zeros(200_000)])
+    assert entropy(statistics(mostly_zeros)) == pytest.approx(entropy(statistics(passed)), rel=0.05)
+
+
+def test_every_name_is_its_method() -> None:
+    assert {"absmax": absmax, "percentile": percentile, "entropy": entropy, "mse": mse} == METHODS
+
+
 @pytest.mark.parametrize("method", METHODS)
 def test_zeros_have_a_threshold_of_zero(method: str) -> None:
     assert METHODS[method](statistics(np.zeros(10))) == 0

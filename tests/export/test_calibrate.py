@@ -175,8 +175,83 @@ def test_broken_pictures_are_named_and_too_few_are_an_error(photos: Path, tmp_pa
         CalibrationPictures(tmp_path / "missing", (0,), 8, print)
 
 
+def test_another_picture_stands_in_for_a_broken_one(photos: Path, tmp_path: Path) -> None:
+    for i in range(8):
+        shutil.copy(photos / "coffee.jpg", tmp_path / f"{i}.jpg")
+    (tmp_path / "2.jpg").write_bytes(b"no picture")
+    (tmp_path / "1.jpg").write_bytes(b"no picture either")
+    said: list[str] = []
+    found = CalibrationPictures(tmp_path, (0,), 4, said.append)
+    names = ["0.jpg at LQ-0", "3.jpg at LQ-0", "4.jpg at LQ-0", "6.jpg at LQ-0"]
+    assert [name for name, _ in found] == [name for name, _ in found] == names
+    assert len(said) == 2
+
+
+def test_a_table_of_other_pictures_is_not_gone_on_with(
+    fp32_bundle: Path, photos: Path, tmp_path: Path
+) -> None:
+    out, others = tmp_path / "table.json", tmp_path / "others"
+    assert command(fp32_bundle, photos, out, "--samples", "4")[0] == 0
+    before = out.read_bytes()
+    assert command(fp32_bundle, photos, out, "--samples", "4")[0] == 0
+    assert out.read_bytes() == before
+    shutil.copytree(photos, others)
+    shutil.copy(photos / "coffee.jpg", others / "chelsea.jpg")
+    for images, options in ((others, ("--samples", "4")), (photos, ("--samples", "4", "--level", "3,2"))):
+        status, _, said = command(fp32_bundle, images, out, *options)
+        assert status == 2
+        assert "is of other pictures, levels or samples; choose another --out" in said
+        assert out.read_bytes() == before
+
+
+def test_a_killed_runs_table_is_gone_on_with_and_not_exported(
+    fp32_bundle: Path, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("glesam_export.calibration.SAVE_EVERY", 1)
+    out, tried = tmp_path / "table.json", []
+
+    def killed(*_: object) -> Iterator[tuple[str, float]]:
+        tried.append(1)
+        yield "a layer", 0.5
+        raise Killed
+
+    with monkeypatch.context() as patch:
+        patch.setattr("glesam_export.calibration.sensitivities", killed)
+        done = CliRunner().invoke(
+            app,
+            [
+                str(fp32_bundle),
+                "--images",
+                str(photos),
+                "--out",
+                str(out),
+                "--samples",
+                "4",
+                "--sensitivity",
+                "1",
+            ],
+        )
+    assert isinstance(done.exception, Killed)
+    table = CalibrationTable.load(out)
+    assert table.sensitivity["image_encoder"] == {"a layer": 0.5}
+    with pytest.raises(CalibrationError, match=r"interrupted \(4 of 4 samples observed\); run the same"):
+        table.check_complete()
+    assert command(fp32_bundle, photos, out, "--samples", "4")[0] == 0
+    CalibrationTable.load(out).check_complete()
+
+
+@pytest.mark.parametrize("options", [("--samples", "0"), ("--sensitivity", "-1")])
+def test_a_number_that_is_none(
+    fp32_bundle: Path, photos: Path, tmp_path: Path, options: tuple[str, str]
+) -> None:
+    status, _, said = command(fp32_bundle, photos, tmp_path / "table.json", *options)
+    assert status == 2
+    assert options[0] in said
+    assert not (tmp_path / "table.json").exists()
+
+
 def test_the_table_is_json(fp32_bundle: Path, photos: Path, table: CalibrationTable, tmp_path: Path) -> None:
     table.save(tmp_path / "t.json")
     document = json.loads((tmp_path / "t.json").read_text())
-    assert set(document) == {"format_version", "checkpoint", "samples", "graphs"}
+    assert set(document) == {"format_version", "checkpoint", "samples", "plan", "complete", "graphs"}
     assert set(document["graphs"]["gle"]) == {"sha256", "sensitivity", "tensors"}

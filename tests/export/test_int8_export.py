@@ -13,7 +13,7 @@ import pytest
 from conftest import known_graphs
 from typer.testing import CliRunner
 
-from glesam_calib import CalibrationTable, Quantization
+from glesam_calib import CalibrationTable, Policy, Quantization
 from glesam_export import int8_export, pipeline
 from glesam_export.cli import app
 from glesam_export.frontier import steps
@@ -119,9 +119,9 @@ def test_a_gate_that_fails_writes_nothing_and_says_what_to_do(
     checkpoints: dict[str, Path], photos: Path, tmp_path: Path
 ) -> None:
     options = ("--high-precision", "fp32", "--min-iou", "1", "--no-speed-gate")
-    status, _, error = run(checkpoints["fp32"], photos, tmp_path / "b", *options)
+    status, _, error = run(checkpoints["fp32"], photos, tmp_path / "b", *options, "--search", "0")
     assert status == 1
-    assert "--search" in error
+    assert "or let --search 4 find the layers" in error
     assert list(tmp_path.iterdir()) == []
 
 
@@ -145,6 +145,28 @@ def test_the_search_gives_layers_back_until_the_masks_hold(
 
 
 @pytest.mark.usefixtures("quick")
+def test_where_masks_do_not_hold_the_search_comes_by_itself(
+    checkpoints: dict[str, Path], photos: Path, tmp_path: Path
+) -> None:
+    options = ("--high-precision", "fp32", "--min-iou", "0.99", "--no-speed-gate")
+    status, said, error = run(checkpoints["fp32"], photos, tmp_path / "b", *options)
+    assert status == 0, error
+    assert "asked 0.99: looking for layers to leave in float" in said
+    status, said, error = run(checkpoints["fp32"], photos, tmp_path / "c", *options[:-2], "1")
+    assert status == 1
+    assert "or with more and other --calib-images" in error
+    assert not (tmp_path / "c").exists()
+
+
+@pytest.mark.usefixtures("quick")
+def test_no_int8_layer_at_all(checkpoints: dict[str, Path], photos: Path, tmp_path: Path) -> None:
+    status, _, error = run(checkpoints["fp32"], photos, tmp_path / "b", "--exclude", "*")
+    assert status == 2
+    assert "no layer is left to be int8; exclude fewer" in error
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.usefixtures("quick")
 def test_int8_that_is_no_faster_is_refused_unless_the_target_is_elsewhere(
     checkpoints: dict[str, Path], photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -153,7 +175,7 @@ def test_int8_that_is_no_faster_is_refused_unless_the_target_is_elsewhere(
     options = ("--high-precision", "fp32", "--min-iou", "0")
     status, _, error = run(checkpoints["fp32"], photos, tmp_path / "b", *options)
     assert status == 1
-    assert "int8 11.0 ms, float 10.0 ms (0.91x): int8 is not faster" in error
+    assert "int8 11.0 ms, float 10.0 ms (0.91x): int8 is not faster here" in error
     assert list(tmp_path.iterdir()) == []
     assert run(checkpoints["fp32"], photos, tmp_path / "b", *options, "--no-speed-gate")[0] == 0
 
@@ -188,6 +210,10 @@ def test_a_name_that_is_none(
     [
         (("--precision", "fp16", "--exclude", "*/Conv"), "exclude is for --precision int8"),
         (("--precision", "fp16", "--search", "2"), "search is for --precision int8"),
+        (("--precision", "fp16", "--method", "mse"), "method is for --precision int8"),
+        (("--precision", "int8", "--samples", "8"), "samples are of --calib-images"),
+        (("--precision", "int8", "--calib-images", ".", "--calib-table", "t"), "give one of them"),
+        (("--precision", "int8", "--frontier", __file__), "expected a folder, found a file"),
         (("--precision", "int8", "--search", "2"), "search needs pictures: give --calib-images DIR"),
         (("--precision", "int8", "--opset", "18"), "opset 18 has no fp16 scales"),
     ],
@@ -231,3 +257,15 @@ def test_the_steps_of_a_search_double_what_is_left() -> None:
     found = steps(Quantization(tolerance=0.095), table)
     left = [sum(error > step.tolerance for error in table.sensitivity["gle"].values()) for step in found]
     assert left == [1, 2, 3, 5, 9]
+    found = steps(Quantization(tolerance=0.075), table)
+    left = [sum(error > step.tolerance for error in table.sensitivity["gle"].values()) for step in found]
+    assert left == [3, 4, 5, 7, 9]  # one layer is int8 in the end
+
+
+def test_a_search_leaves_alone_what_the_policy_decides() -> None:
+    table = CalibrationTable({}, {}, sensitivity={"gle": {"a": 0.1, "b": 0.2, "c": 0.3}})
+    policy = Policy(include=["b"], exclude=["c"])
+    assert len(steps(Quantization(tolerance=1, policy=policy), table)) == 1
+    options = Quantization(tolerance=0.15, policy=policy)
+    assert [options.affords(name, table.sensitivity["gle"]) for name in "ab"] == [True, True]
+    assert not Quantization(tolerance=0.15).affords("b", table.sensitivity["gle"])
