@@ -70,11 +70,16 @@ def _turn_weights(graph: ir.Graph) -> None:
         if weight is None or weight.const_value is None or not weight.is_initializer():
             continue
         uses = list(node.outputs[0].uses())
-        if {use.node.op_type for use in uses} == {"MatMul"} and weight_array(weight).ndim == 2:
+        if {use.node.op_type for use in uses} == {"MatMul"} and _swaps_two_axes(node, weight):
             turned = initializer(graph, f"{node.outputs[0].name}_turned", weight_array(weight).T)
             for use in uses:
                 use.node.replace_input_with(use.idx, turned)
             graph.remove(node, safe=True)
+
+
+def _swaps_two_axes(node: ir.Node, weight: ir.Value) -> bool:
+    order = node.attributes["perm"].as_ints() if "perm" in node.attributes else [1, 0]
+    return weight_array(weight).ndim == 2 and list(order) == [1, 0]
 
 
 def _output_axis(node: ir.Node, position: int) -> int | None:

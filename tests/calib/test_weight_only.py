@@ -38,25 +38,40 @@ def _dequantized(model: ir.Model) -> list[ir.Usage]:
     return [use for node in restored for use in node.outputs[0].uses()]
 
 
+def transposed(model: ir.Model, name: str, perm: list[int]) -> np.ndarray:
+    """Puts a Transpose by `perm` between a weight and its product, which computes what it did. The weight."""
+    weight = model.graph.initializers[name]
+    assert weight.const_value is not None
+    array = weight.const_value.numpy()
+    stored = ir.Value(
+        name=f"{name}_t",
+        shape=weight.shape,
+        type=weight.type,
+        const_value=ir.Tensor(np.ascontiguousarray(array.transpose(perm)), name=f"{name}_t"),
+    )
+    model.graph.register_initializer(stored)
+    turned = ir.Node("", "Transpose", [stored], [ir.AttrInt64s("perm", perm)])
+    turned.outputs[0].name = f"{name}_turned"
+    (use,) = weight.uses()
+    model.graph.insert_before(use.node, turned)
+    use.node.replace_input_with(1, turned.outputs[0])
+    return array
+
+
+def test_a_transpose_that_swaps_nothing_is_left(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(weight_only, "LEAST_SIZE", 256)
+    model = small_graph()
+    transposed(model, "out", [0, 1])
+    expected = run(model, tokens(1))[0]
+    store_weights_in_int8(model.graph, np.float32)
+    assert relative_error(run(model, tokens(1))[0], expected) < 0.01
+
+
 def test_a_linear_layers_transposed_weight_has_a_scale_per_output(monkeypatch: pytest.MonkeyPatch) -> None:
     """As torch exports a weight that two products read."""
     monkeypatch.setattr(weight_only, "LEAST_SIZE", 256)
     model = small_graph()
-    weight = model.graph.initializers["out"]
-    assert weight.const_value is not None
-    array = weight.const_value.numpy()
-    stored = ir.Value(
-        name="out_t",
-        shape=weight.shape,
-        type=weight.type,
-        const_value=ir.Tensor(np.ascontiguousarray(array.T), name="out_t"),
-    )
-    model.graph.register_initializer(stored)
-    turned = ir.Node("", "Transpose", [stored], [ir.AttrInt64s("perm", [1, 0])])
-    turned.outputs[0].name = "out_turned"
-    (use,) = weight.uses()
-    model.graph.insert_before(use.node, turned)
-    use.node.replace_input_with(1, turned.outputs[0])
+    array = transposed(model, "out", [1, 0])
     expected = run(model, tokens(1))[0]
     store_weights_in_int8(model.graph, np.float32)
     scales = constants(model)["out_turned_turned_scale"]
