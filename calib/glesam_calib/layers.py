@@ -64,6 +64,10 @@ class Policy:
     def insists_on(self, name: str) -> bool:
         return _matches(name, self.include)
 
+    def may_return(self, name: str) -> bool:
+        """Whether a layer that could be int8 may go back to float where it costs too much."""
+        return self.takes(name) and not self.insists_on(name)
+
     def choose(self, layers: Sequence[Layer]) -> list[Layer]:
         return [layer for layer in layers if self.takes(layer.name)]
 

@@ -11,6 +11,7 @@ import onnx_ir as ir
 from numpy.typing import NDArray
 
 from glesam_calib.beside_weights import beside_weights
+from glesam_calib.errors import CalibrationError
 from glesam_calib.layers import layers_of
 from glesam_calib.quantize import Quantization, quantize_layers
 from glesam_calib.table import Statistics
@@ -19,6 +20,8 @@ from glesam_runtime.engines.base import Array
 from glesam_runtime.spec import GraphSpec
 
 Feeds = dict[str, Array]
+TINY = 1e-30
+"""Least norm of an answer that an error is compared with."""
 
 
 def sensitivities(
@@ -47,10 +50,15 @@ def sensitivities(
             ir.save(model, variant)
             found = _answers(variant, spec, feeds, output)
         pairs = zip(found, expected, strict=True)
-        return float(np.mean([np.linalg.norm(a - b) / np.linalg.norm(b) for a, b in pairs]))
+        return float(np.mean([np.linalg.norm(a - b) / max(np.linalg.norm(b), TINY) for a, b in pairs]))
 
     for name in layers:
-        yield name, error(name)
+        found = error(name)
+        if not np.isfinite(found):
+            raise CalibrationError(
+                f"{name}: NaN or infinite where it alone is int8; leave it out with --exclude {name!r}"
+            )
+        yield name, found
 
 
 def _answers(path: Path, spec: GraphSpec, feeds: Sequence[Feeds], output: str) -> list[NDArray[np.float64]]:

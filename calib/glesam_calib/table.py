@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -29,7 +30,8 @@ class CalibrationTable:
     `graphs`: graph name -> its hash. `checkpoint`: the hashes of what the graphs were made from, as in
     bundle.json. `samples`: what was observed so far, "name at LQ-3". `sensitivity`: of each graph's
     layers (`glesam_calib.sensitivity`), empty where it was not measured. `plan`: all samples that were to be
-    observed, where that is known; `complete`: whether the run that wrote this came to its end.
+    observed, where that is known; `sensitivity_samples`: on how many each layer was to be tried;
+    `complete`: whether the run that wrote this came to its end.
     """
 
     graphs: Mapping[str, str]
@@ -38,6 +40,7 @@ class CalibrationTable:
     sensitivity: dict[str, dict[str, float]] = field(default_factory=dict)
     samples: list[str] = field(default_factory=list)
     plan: Sequence[str] = ()
+    sensitivity_samples: int = 0
     complete: bool = True
 
     def of_graph(self, name: str, graph: ir.Graph) -> Statistics:
@@ -56,7 +59,7 @@ class CalibrationTable:
         if _channels(self.tensors[name]) != channels_of(graph):
             raise CalibrationError(
                 f"calibration table: it is damaged, {name}'s tensors are not the graph's; "
-                "run glesam-calibrate again"
+                "move it away, and run glesam-calibrate again"
             )
         return self.tensors[name]
 
@@ -83,6 +86,8 @@ class CalibrationTable:
             found = "damaged"
         elif list(self.plan) != list(empty.plan):
             found = "of other pictures, levels or samples"
+        elif self.sensitivity_samples not in (0, empty.sensitivity_samples):
+            found = f"of --sensitivity {self.sensitivity_samples}"
         else:
             return self
         raise CalibrationError(
@@ -94,7 +99,7 @@ class CalibrationTable:
         if not self.complete:
             raise CalibrationError(
                 "calibration table: glesam-calibrate was interrupted "
-                f"({len(self.samples)} of {len(self.plan)} samples observed); run the same command again"
+                f"({len(self.samples)} of {len(self.plan)} samples observed); run that command again"
             )
 
     def save(self, path: Path) -> None:
@@ -104,6 +109,7 @@ class CalibrationTable:
             "checkpoint": dict(self.checkpoint),
             "samples": self.samples,
             "plan": list(self.plan),
+            "sensitivity_samples": self.sensitivity_samples,
             "complete": self.complete,
             "graphs": {
                 name: {
@@ -131,8 +137,9 @@ class CalibrationTable:
                 {name: _statistics(graph["tensors"]) for name, graph in graphs.items()},
                 {name: _errors(graph["sensitivity"]) for name, graph in graphs.items()},
                 _names(document["samples"]),
-                _names(document.get("plan", ())),
-                bool(document.get("complete", True)),
+                _names(document.get("plan", [])),
+                int(document.get("sensitivity_samples", 0)),
+                document.get("complete", True) is True,
             )
         except OSError as error:
             raise CalibrationError(
@@ -141,7 +148,7 @@ class CalibrationTable:
         except (ArithmeticError, AttributeError, KeyError, RecursionError, TypeError, ValueError) as error:
             raise CalibrationError(
                 f"{path}: not a calibration table ({type(error).__name__}: {error}); "
-                "glesam-calibrate writes one"
+                "move it away, and let glesam-calibrate write one"
             ) from error
 
 
@@ -151,12 +158,14 @@ def _statistics(records: Mapping[str, Any]) -> Statistics:
 
 def _errors(record: Mapping[str, Any]) -> dict[str, float]:
     errors = {str(layer): float(error) for layer, error in record.items()}
-    if not all(error >= 0 for error in errors.values()):
-        raise ValueError("a sensitivity is negative or NaN")
+    if not all(0 <= error < math.inf for error in errors.values()):
+        raise ValueError("a sensitivity is negative, infinite or NaN")
     return errors
 
 
-def _names(record: Sequence[Any]) -> list[str]:
+def _names(record: object) -> list[str]:
+    if not isinstance(record, list):
+        raise TypeError(f"expected a list of samples, found {type(record).__name__}")
     return [str(name) for name in record]
 
 

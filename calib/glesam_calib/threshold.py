@@ -35,6 +35,7 @@ def entropy(statistics: TensorStatistics) -> float:
     Of S. Migacz, "8-bit inference with TensorRT", GTC 2017: everything beyond the threshold is counted
     in its last bin. The first bin counts as the second does: zeros cost no precision, and where most
     values are zeros, behind a ReLU, they would decide alone (NVIDIA's pytorch-quantization does it too).
+    So one value thousands of times the others is not clipped: all of them lie in that bin.
     """
     counts = statistics.histogram.counts.astype(np.float64)
     counts[0] = counts[1]

@@ -50,11 +50,11 @@ def calibrate(
         pictures = CalibrationPictures(images, levels(level), samples, typer.echo)
         opened = Bundle.open(bundle)
         table = empty_table(opened)
-        table.plan = pictures.plan()
+        table.plan, table.sensitivity_samples = pictures.plan(), sensitivity
         if out.exists():
             table = CalibrationTable.load(out).continued(table)
             typer.echo(f"going on with {out}: {len(table.samples)} samples observed")
-        table.complete = False
+        table.sensitivity_samples, table.complete = sensitivity, False
         observe(opened, track(pictures, "pictures observed", len(pictures)), table, out)
         if sensitivity:
             measure_sensitivity(opened, pictures, sensitivity, table, Quantization(), out)

@@ -106,13 +106,14 @@ def measure_sensitivity(
     options: Quantization,
     save_to: Path | None = None,
 ) -> None:
-    """Measures, on the first `count` pictures, what each layer that the policy allows costs, into `table`.
+    """Measures, on the first `count` pictures, what each layer that may return to float costs, into `table`.
 
     Layers that the table has already are left out. `save_to`: where the table is written, every `SAVE_EVERY`
     layers.
 
     Raises:
         BackendError: a graph of the fp32 `bundle` does not run.
+        CalibrationError: a layer makes the answer NaN.
     """
     manifest = bundle.manifest
     feeds: list[Feeds] = []
@@ -121,12 +122,14 @@ def measure_sensitivity(
         feeds.append({"image": image})
     for graph in GRAPHS:
         path, spec = bundle.graph_path(graph), manifest.graphs[graph].spec
-        names = [layer.name for layer in options.policy.choose(layers_of(ir.load(path).graph))]
+        layers = [layer.name for layer in layers_of(ir.load(path).graph)]
         known = table.sensitivity.setdefault(graph, {})
-        missing = track([n for n in names if n not in known], f"layers of {graph} tried", len(names))
-        for name, error in sensitivities(path, spec, table.tensors[graph], missing, feeds, options):
+        missing = [name for name in layers if options.policy.may_return(name) and name not in known]
+        tried = track(missing, f"layers of {graph} tried", len(missing))
+        errors = sensitivities(path, spec, table.tensors[graph], tried, feeds, options)
+        for count, (name, error) in enumerate(errors, 1):
             known[name] = error
-            if save_to is not None and len(known) % SAVE_EVERY == 0:
+            if save_to is not None and (count % SAVE_EVERY == 0 or count == len(missing)):
                 table.save(save_to)
         if graph == GRAPHS[0]:
             engine = open_engine("onnxruntime", path, spec)

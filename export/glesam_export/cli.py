@@ -105,7 +105,7 @@ def export(
         _check_options(precision, min_iou, opset)
         int8_options.check(method, high_precision, decoder_weights)
         given = int8_options.given(ctx)
-        int8_options.check_together(precision, given, opset, high_precision, frontier)
+        int8_options.check_together(precision, given, opset, high_precision, frontier, search)
         from glesam.model import GleSam, checkpoint_files, shipped_checkpoint
         from glesam.official.build import OfficialFiles
         from glesam_calib import Policy, Quantization
@@ -138,7 +138,7 @@ def export(
             policy = Policy(tuple(include or ()), tuple(exclude or ()))
             int8 = Int8(
                 Quantization(method, policy, high_precision, decoder_weights_in_int8=decoder_weights == INT8),
-                None if calib_images else _table(calib_table, made_from),
+                None if calib_images else _table(calib_table, made_from, frontier),
                 CalibrationPictures(calib_images, LEVELS, samples, typer.echo) if calib_images else None,
                 search,
                 frontier,
@@ -191,7 +191,7 @@ def _size(folder: Path) -> int:
     return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
 
 
-def _table(given: Path | None, made_from: Mapping[str, Path]) -> CalibrationTable:
+def _table(given: Path | None, made_from: Mapping[str, Path], frontier: Path | None) -> CalibrationTable:
     """The table that was given, or the one that lies in the checkpoint's folder."""
     from glesam_calib import CalibrationTable
 
@@ -201,7 +201,14 @@ def _table(given: Path | None, made_from: Mapping[str, Path]) -> CalibrationTabl
             "int8 has to know what the layers see: give --calib-images DIR, photographs like those the model "
             "will see, or --calib-table FILE"
         )
-    return CalibrationTable.load(given or beside[0])
+    table = CalibrationTable.load(given or beside[0])
+    table.check_complete()
+    if frontier is not None and not any(table.sensitivity.values()):
+        raise typer.BadParameter(
+            "frontier needs what each layer costs: give --calib-images DIR, or a --calib-table that "
+            "glesam-calibrate --sensitivity made"
+        )
+    return table
 
 
 def _check_options(precision: str, min_iou: float | None, opset: int | None) -> None:

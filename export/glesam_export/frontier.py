@@ -21,8 +21,9 @@ HEADER = (
 
 @dataclass(frozen=True)
 class Point:
-    """One bundle on the frontier between masks and cost. `left`: layers of encoder and GLE in float."""
+    """One bundle on the frontier between masks and cost, with its layers of encoder and GLE."""
 
+    int8: Sequence[str]
     left: int
     tolerance: float
     parity: Parity
@@ -49,15 +50,12 @@ def steps(start: Quantization, table: CalibrationTable) -> list[Quantization]:
 
     `start` alone where the table has no sensitivities.
     """
-    errors = [
-        error
-        for graph in table.sensitivity.values()
-        for name, error in graph.items()
-        if start.policy.takes(name) and not start.policy.insists_on(name)
-    ]
+    measured = [pair for graph in table.sensitivity.values() for pair in graph.items()]
+    errors = [error for name, error in measured if start.policy.may_return(name)]
     rest = sorted((error for error in errors if error <= start.tolerance), reverse=True)
-    most = len(rest) - 1
-    counts = sorted({2**i for i in range(most.bit_length())} | {most}) if most > 0 else []
+    # Layers that cost the same go together, and the cheapest never go.
+    most = sum(error > rest[-1] for error in rest) if rest else 0
+    counts = sorted({2**i for i in range(most.bit_length())} | {most}) if most else []
     return [start, *(replace(start, tolerance=math.nextafter(rest[n - 1], 0)) for n in counts)]
 
 

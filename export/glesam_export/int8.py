@@ -61,7 +61,8 @@ def quantized_graphs(
         written[name] = replace(records[name], precision=precision, fp32_islands=islands, int8=done)
     if not found:
         raise CalibrationError(
-            "no layer is left to be int8; exclude fewer, or export with --precision fp16, bf16 or fp32"
+            "no layer is left in int8: all are excluded, or each costs too much alone; "
+            "exclude fewer, or export with --precision fp16, bf16 or fp32"
         )
     return written
 

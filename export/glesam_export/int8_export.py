@@ -28,8 +28,8 @@ class Int8:
     """How to quantize, and by whose statistics: `table`, or `pictures` observed now.
 
     `search`: of `pictures`, on how many each layer is tried alone before anything is quantized; None: on
-    `SEARCHED`, but only where the masks do not hold without. `frontier`: where a table and a plot of all that
-    the search passes are written. `speed_gate`: refuse what is no faster here.
+    `SEARCHED`, but only for a `frontier` or where the masks do not hold without. `frontier`: where a table
+    and a plot of all that the search passes are written. `speed_gate`: refuse what is no faster here.
     """
 
     quantization: Quantization
@@ -66,9 +66,10 @@ class Int8Export:
             points = [self._point(one, statistics) for one in walk]
             write_frontier(points, self.int8.frontier)
         point = self._first_that_holds(statistics, min_iou)
-        if point.mean_iou < min_iou and self._may_search(statistics):
+        if point.mean_iou < min_iou and self._may_search(point, statistics):
             self.report(
-                f"masks of IoU {point.mean_iou:.4f}, asked {min_iou:g}: looking for layers to leave in float"
+                f"masks of IoU {point.mean_iou:.4f}, asked {min_iou:g}: trying {len(point.int8)} layers "
+                f"alone on {SEARCHED} pictures each, to leave the worst in float (--search 0 does without)"
             )
             self._search(statistics, SEARCHED)
             point = self._first_that_holds(statistics, min_iou)
@@ -88,11 +89,12 @@ class Int8Export:
                 break
         return point
 
-    def _may_search(self, statistics: CalibrationTable) -> bool:
+    def _may_search(self, point: Point, statistics: CalibrationTable) -> bool:
         return (
             self.int8.pictures is not None
             and self.int8.search is None
             and not any(statistics.sensitivity.values())
+            and any(map(self.int8.quantization.policy.may_return, point.int8))
         )
 
     def _search(self, statistics: CalibrationTable, count: int) -> None:
@@ -102,6 +104,8 @@ class Int8Export:
     def _cure(self, statistics: CalibrationTable) -> str:
         if any(statistics.sensitivity.values()):
             return "export with --precision fp16, or with more and other --calib-images"
+        if self.int8.pictures is None:
+            return "export with --precision fp16, or give --calib-images instead of the table"
         return (
             f"export with --precision fp16, or let --search {SEARCHED} find the layers that belong into float"
         )
@@ -111,10 +115,12 @@ class Int8Export:
         if found is None and pictures is not None:
             found = empty_table(self.floats)
             calibrate(self.floats, track(pictures, "pictures observed", len(pictures)), found)
-            if self.int8.search:
-                self._search(found, self.int8.search)
+            wanted = self.int8.search
+            if wanted is None and self.int8.frontier is not None:
+                wanted = SEARCHED
+            if wanted:
+                self._search(found, wanted)
         assert found is not None
-        found.check_complete()
         found.check_checkpoint(checkpoint_of(self.floats))
         return found
 
@@ -130,4 +136,5 @@ class Int8Export:
         size = sum(self.folder.joinpath(file).stat().st_size for file in bundle.manifest.files)
         left = sum(len(layers.left) for layers in done.values())
         speed = measure_speed(self.floats, bundle, self.cases[0])
-        return Point(left, quantization.tolerance, parity, size / 2**20, speed)
+        int8 = [name for layers in done.values() for name in layers.layers]
+        return Point(int8, left, quantization.tolerance, parity, size / 2**20, speed)

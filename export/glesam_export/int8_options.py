@@ -31,14 +31,16 @@ DecoderWeights = Annotated[
     str,
     _option("NAME", "int8 or float, for the mask decoder, which computes in float. Default: int8."),
 ]
-Include = Annotated[list[str] | None, _option("PATTERN", "layers to quantize although the policy would not.")]
+Include = Annotated[
+    list[str] | None, _option("PATTERN", "layers to quantize whatever policy and search say.")
+]
 Exclude = Annotated[list[str] | None, _option("PATTERN", "layers to leave in float, such as '*/Conv'.")]
 Search = Annotated[
     int | None,
     _option(
         "N",
         "try each layer alone on N of --calib-images (minutes); the worst stay in float. "
-        "Default: on 4, and only where the masks do not hold otherwise. 0: never.",
+        "Default: on 4, for --frontier or where the masks do not hold otherwise. 0: never.",
         least=0,
     ),
 ]
@@ -86,7 +88,12 @@ def given(ctx: typer.Context) -> set[str]:
 
 
 def check_together(
-    precision: str, given: Collection[str], opset: int | None, high_precision: str, frontier: Path | None
+    precision: str,
+    given: Collection[str],
+    opset: int | None,
+    high_precision: str,
+    frontier: Path | None,
+    search: int | None,
 ) -> None:
     """Raises BadParameter for options that have no effect or no way beside the others."""
     if precision != INT8:
@@ -101,10 +108,12 @@ def check_together(
         raise typer.BadParameter("samples are of --calib-images DIR: give that, too")
     elif frontier is not None and frontier.exists() and not frontier.is_dir():
         raise typer.BadParameter(f"frontier {frontier}: expected a folder, found a file; choose another one")
+    elif frontier is not None and search == 0:
+        raise typer.BadParameter("frontier is what a search passes: leave --search 0 out")
     elif "search" in given and "calib_images" not in given:
         raise typer.BadParameter(
-            "search needs pictures: give --calib-images DIR, or a --calib-table that "
-            "glesam-calibrate --sensitivity made"
+            "search needs pictures: give --calib-images DIR, or leave it out beside a --calib-table, which "
+            "brings what glesam-calibrate --sensitivity found"
         )
     elif opset == 18 and high_precision == "fp16":
         raise typer.BadParameter(

@@ -21,6 +21,7 @@ from .preprocess import Doubles, Floats, Geometry
 
 _BLOCK_PIXELS = 1 << 16  # 256 KiB of float32 logits at a time: they stay in a core's cache
 _TAPS = 3
+_ROUNDING = 1e-6  # relative, of three weights' sum
 
 
 @dataclass(frozen=True)
@@ -94,9 +95,9 @@ class MaskResizer:
     def window(self, low_res_mask: Floats, threshold: float) -> tuple[slice, slice]:
         """Rows and columns of the picture outside which no logit exceeds `threshold`.
 
-        Exact: resizing averages, so a logit never exceeds every sample it is made from.
+        Resizing averages, so a logit exceeds none of the samples it is made from but by rounding.
         """
-        above = low_res_mask > threshold
+        above = low_res_mask > threshold - _ROUNDING * abs(threshold)
         return _span(self.rows, np.any(above, axis=1)), _span(self.columns, np.any(above, axis=0))
 
 

@@ -19,6 +19,7 @@ from glesam_calib import CalibrationError, CalibrationTable, Sample, calibrate, 
 from glesam_calib.layers import layers_of
 from glesam_export.calibrate_cli import app
 from glesam_export.calibration import CalibrationPictures
+from glesam_export.cli import app as export_app
 from glesam_runtime import Bundle, ImageError
 from glesam_runtime.preprocess import preprocess
 
@@ -205,7 +206,11 @@ def test_a_table_of_other_pictures_is_not_gone_on_with(
 
 
 def test_a_killed_runs_table_is_gone_on_with_and_not_exported(
-    fp32_bundle: Path, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    fp32_bundle: Path,
+    checkpoints: dict[str, Path],
+    photos: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr("glesam_export.calibration.SAVE_EVERY", 1)
     out, tried = tmp_path / "table.json", []
@@ -234,9 +239,15 @@ def test_a_killed_runs_table_is_gone_on_with_and_not_exported(
     assert isinstance(done.exception, Killed)
     table = CalibrationTable.load(out)
     assert table.sensitivity["image_encoder"] == {"a layer": 0.5}
-    with pytest.raises(CalibrationError, match=r"interrupted \(4 of 4 samples observed\); run the same"):
-        table.check_complete()
-    assert command(fp32_bundle, photos, out, "--samples", "4")[0] == 0
+    export = ["--precision", "int8", "--calib-table", str(out), "--out", str(tmp_path / "bundle")]
+    refused = CliRunner().invoke(export_app, [str(checkpoints["fp32"]), *export])
+    assert refused.exit_code == 2
+    assert "interrupted (4 of 4 samples observed); run that command again" in refused.stderr
+    for others in ((), ("--sensitivity", "2")):
+        status, _, said = command(fp32_bundle, photos, out, "--samples", "4", *others)
+        assert status == 2
+        assert "is of --sensitivity 1; choose another --out" in said
+    assert command(fp32_bundle, photos, out, "--samples", "4", "--sensitivity", "1")[0] == 0
     CalibrationTable.load(out).check_complete()
 
 
@@ -253,5 +264,6 @@ def test_a_number_that_is_none(
 def test_the_table_is_json(fp32_bundle: Path, photos: Path, table: CalibrationTable, tmp_path: Path) -> None:
     table.save(tmp_path / "t.json")
     document = json.loads((tmp_path / "t.json").read_text())
-    assert set(document) == {"format_version", "checkpoint", "samples", "plan", "complete", "graphs"}
+    told = {"format_version", "checkpoint", "samples", "plan", "sensitivity_samples", "complete", "graphs"}
+    assert set(document) == told
     assert set(document["graphs"]["gle"]) == {"sha256", "sensitivity", "tensors"}

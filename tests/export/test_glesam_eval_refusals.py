@@ -45,15 +45,18 @@ def prompts(data: Path, tmp_path: Path) -> Path:
     return tmp_path / "dev.json"
 
 
-@pytest.mark.parametrize("option", ["--prompts", "--sets"])
-def test_no_file_that_was_given_becomes_a_result(data: Path, tmp_path: Path, option: str) -> None:
+@pytest.mark.parametrize(
+    ("option", "name"),
+    [("--prompts", "results.csv"), ("--sets", "table.md"), ("--sets", "prompts.json")],
+)
+def test_no_file_that_was_given_becomes_a_result(data: Path, tmp_path: Path, option: str, name: str) -> None:
     out = tmp_path / "first"
     evaluated(data, out, *BOX)
-    before = (out / "results.csv").read_bytes()
-    result = attempted(data, out, *BOX, option, tmp_path / "first" / ".." / "first" / "results.csv")
+    before = (out / name).read_bytes()
+    result = attempted(data, out, *BOX, option, tmp_path / "first" / ".." / "first" / name)
     assert result.exit_code == 2
     assert "would be written over by this run; choose another folder with --out" in result.stderr
-    assert (out / "results.csv").read_bytes() == before
+    assert (out / name).read_bytes() == before
 
 
 @pytest.mark.parametrize(

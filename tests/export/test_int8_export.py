@@ -151,18 +151,23 @@ def test_where_masks_do_not_hold_the_search_comes_by_itself(
     options = ("--high-precision", "fp32", "--min-iou", "0.99", "--no-speed-gate")
     status, said, error = run(checkpoints["fp32"], photos, tmp_path / "b", *options)
     assert status == 0, error
-    assert "asked 0.99: looking for layers to leave in float" in said
+    assert re.search(r"asked 0.99: trying \d+ layers alone on 4 pictures each", said)
     status, said, error = run(checkpoints["fp32"], photos, tmp_path / "c", *options[:-2], "1")
     assert status == 1
     assert "or with more and other --calib-images" in error
     assert not (tmp_path / "c").exists()
+    status, said, error = run(
+        checkpoints["fp32"], photos, tmp_path / "c", *options[:-2], "1", "--include", "*", "--no-speed-gate"
+    )
+    assert status == 1
+    assert "trying" not in said + error
 
 
 @pytest.mark.usefixtures("quick")
 def test_no_int8_layer_at_all(checkpoints: dict[str, Path], photos: Path, tmp_path: Path) -> None:
     status, _, error = run(checkpoints["fp32"], photos, tmp_path / "b", "--exclude", "*")
     assert status == 2
-    assert "no layer is left to be int8; exclude fewer" in error
+    assert "no layer is left in int8: all are excluded" in error
     assert list(tmp_path.iterdir()) == []
 
 
@@ -214,6 +219,7 @@ def test_a_name_that_is_none(
         (("--precision", "int8", "--samples", "8"), "samples are of --calib-images"),
         (("--precision", "int8", "--calib-images", ".", "--calib-table", "t"), "give one of them"),
         (("--precision", "int8", "--frontier", __file__), "expected a folder, found a file"),
+        (("--precision", "int8", "--frontier", "f", "--search", "0"), "leave --search 0 out"),
         (("--precision", "int8", "--search", "2"), "search needs pictures: give --calib-images DIR"),
         (("--precision", "int8", "--opset", "18"), "opset 18 has no fp16 scales"),
     ],
@@ -260,6 +266,8 @@ def test_the_steps_of_a_search_double_what_is_left() -> None:
     found = steps(Quantization(tolerance=0.075), table)
     left = [sum(error > step.tolerance for error in table.sensitivity["gle"].values()) for step in found]
     assert left == [3, 4, 5, 7, 9]  # one layer is int8 in the end
+    alike = CalibrationTable({}, {}, sensitivity={"gle": {"a": 0.001, "b": 0.001}})
+    assert len(steps(Quantization(), alike)) == 1
 
 
 def test_a_search_leaves_alone_what_the_policy_decides() -> None:

@@ -73,9 +73,9 @@ def run_evaluation(plan: Plan, methods: Sequence[Method], notes: Sequence[str], 
 
 def refuse_overwriting(plan: Plan) -> None:
     """Raises ValueError where a file that the user gave would become one of the results."""
-    results = {realpath(plan.out / name) for name in (RESULTS, TABLE, SHEET)}
-    for given in (plan.choice.prompts, plan.choice.sets):
-        if given is not None and realpath(given) in results:
+    results = (RESULTS, TABLE, SHEET)
+    for given, names in ((plan.choice.prompts, results), (plan.choice.sets, (*results, PROMPTS))):
+        if given is not None and realpath(given) in [realpath(plan.out / name) for name in names]:
             raise ValueError(f"{given} would be written over by this run; choose another folder with --out")
 
 
