@@ -44,7 +44,8 @@ class CalibrationPictures:
         turns = [(path, i + turn) for turn in range(len(levels)) for i, path in enumerate(spread)]
         self._plan = [(path, levels[shift % len(levels)]) for path, shift in turns[:samples]]
         self._folder, self._report = folder, report
-        self._spare = iter([path for path in paths if path not in set(spread)])
+        chosen = set(spread)
+        self._spare = iter([path for path in paths if path not in chosen])
         self._instead: dict[Path, Path | None] = {}
         self._check(len(self._plan))
 

@@ -104,8 +104,7 @@ def export(
             return
         _check_options(precision, min_iou, opset)
         int8_options.check(method, high_precision, decoder_weights)
-        given = int8_options.given(ctx)
-        int8_options.check_together(precision, given, opset, high_precision, frontier, search)
+        int8_options.check_together(precision, _given(ctx), opset, high_precision, frontier, search)
         from glesam.model import GleSam, checkpoint_files, shipped_checkpoint
         from glesam.official.build import OfficialFiles
         from glesam_calib import Policy, Quantization
@@ -156,11 +155,15 @@ def export(
             _write_triton(target, triton)
 
 
+def _given(ctx: typer.Context) -> list[str]:
+    """The parameters that the user gave."""
+    sources = {name: ctx.get_parameter_source(name) for name in ctx.params}
+    return [name for name, source in sources.items() if source and source.name == "COMMANDLINE"]
+
+
 def _check_alone(ctx: typer.Context) -> None:
     """A finished bundle is not exported again: what would change it has no effect."""
-    sources = {name: ctx.get_parameter_source(name) for name in ctx.params}
-    given = [name for name, source in sources.items() if source and source.name == "COMMANDLINE"]
-    others = [f"--{name.replace('_', '-')}" for name in given if name not in ("checkpoint", "triton")]
+    others = [f"--{name.replace('_', '-')}" for name in _given(ctx) if name not in ("checkpoint", "triton")]
     if others:
         raise typer.BadParameter(
             f"{ctx.params['checkpoint']} is a finished bundle; leave out {', '.join(others)}, "

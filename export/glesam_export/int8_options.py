@@ -81,12 +81,6 @@ OPTIONS = (
 """Parameters of glesam-export that mean nothing without int8."""
 
 
-def given(ctx: typer.Context) -> set[str]:
-    """Those of `OPTIONS` that the user gave."""
-    sources = {name: ctx.get_parameter_source(name) for name in OPTIONS}
-    return {name for name, source in sources.items() if source is not None and source.name == "COMMANDLINE"}
-
-
 def check_together(
     precision: str,
     given: Collection[str],
@@ -95,7 +89,10 @@ def check_together(
     frontier: Path | None,
     search: int | None,
 ) -> None:
-    """Raises BadParameter for options that have no effect or no way beside the others."""
+    """Raises BadParameter for options that have no effect or no way beside the others.
+
+    `given`: names of the parameters that the user gave.
+    """
     if precision != INT8:
         for name in (name for name in OPTIONS if name in given):
             option = name.replace("_", "-")
