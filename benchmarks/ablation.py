@@ -25,9 +25,9 @@ from glesam.data.batches import SamplePool, batches
 from glesam.data.datasets import load_datasets
 from glesam.data.in_memory import in_memory
 from glesam.model import GleSam, shipped_checkpoint
-from glesam.training.adapter_start import start_adapters
+from glesam.nano.adapter_start import start_adapters
+from glesam.nano.recipe import NANO, PRECISION, START_BATCHES, TASK_WEIGHT, Run, Stage
 from glesam.training.gle_stage import gle_losses, select_lora
-from glesam.training.recipe import NANO, PRECISION, START_BATCHES, TASK_WEIGHT, Run, Stage
 from glesam.training.session import make_accelerator, use_threads
 from glesam.training.stage_config import GleStageConfig
 from glesam.training.stages import with_adapters

@@ -18,7 +18,7 @@ import numpy as np
 import typer
 from scenes import random_scene
 
-from glesam.data.degradation import LEVEL_RATES, TRAINING_RATES, degrade
+from glesam_runtime.degradation.lqseg import LEVEL_RATES, TRAINING_RATES, degrade
 
 
 def picture(size: int, rng: np.random.Generator) -> np.ndarray:

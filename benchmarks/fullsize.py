@@ -27,7 +27,7 @@ import typer
 from interleaved import SECOND, STAGES, WHOLE, Times, interleaved
 
 from glesam.official.build import build_official
-from glesam_export.reference import reference_predictor
+from glesam.reference import reference_predictor
 from glesam_runtime import Bundle, Predictor
 from glesam_runtime.engines import ONNX_BACKENDS
 

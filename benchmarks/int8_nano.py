@@ -28,20 +28,21 @@ import numpy as np
 import onnx_ir as ir
 import typer
 
-from glesam.data.degradation import LEVEL_RATES, degrade
-from glesam_calib import METHODS, CalibrationTable, Quantization, calibrate, empty_table, images_in, quantize
-from glesam_calib.observe import GRAPHS
-from glesam_export.calibration import LEVELS, CalibrationPictures, measure_sensitivity
-from glesam_export.parity import fixed_prompts
-from glesam_export.precision import lower_precision
+from glesam_calib import METHODS, CalibrationTable, Quantization, calibrate, empty_table, images_in
+from glesam_calib.graph.precision import lower_precision
+from glesam_calib.observation.observe import GRAPHS
+from glesam_calib.observation.pictures import LEVELS, CalibrationPictures, measure_sensitivity
+from glesam_calib.quantization import quantize
 from glesam_export.to_onnx import save_onnx
 from glesam_runtime import Bundle
+from glesam_runtime.degradation.lqseg import LEVEL_RATES, degrade
 from glesam_runtime.engines import Engine, open_engine
 from glesam_runtime.engines.base import Array
-from glesam_runtime.parity import compare, mask_iou
 from glesam_runtime.postprocess import MaskResizer
 from glesam_runtime.preprocess import Pixels, preprocess
 from glesam_runtime.prompts import encode_prompts
+from glesam_runtime.tools.measure import fixed_prompts
+from glesam_runtime.tools.parity import compare, mask_iou
 
 NNCF = """
 import sys, numpy as np, nncf, onnx

@@ -16,7 +16,7 @@ import typer
 from interleaved import STAGES, WHOLE, interleaved
 
 from glesam.model import GleSam, shipped_checkpoint
-from glesam_export.reference import reference_predictor
+from glesam.reference import reference_predictor
 from glesam_runtime import Predictor
 
 

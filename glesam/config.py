@@ -36,7 +36,7 @@ class VitEncoderConfig:
 
 @dataclass(frozen=True)
 class ConvEncoderConfig:
-    """Our convolutional image encoder (`glesam.conv_encoder.ConvEncoder`), strides 4, 8, 16, 32."""
+    """Our convolutional image encoder (`glesam.nano.encoder.ConvEncoder`), strides 4, 8, 16, 32."""
 
     widths: tuple[int, int, int, int]
     bottlenecks: tuple[int, int, int, int]

@@ -17,10 +17,10 @@ from glesam.config import (
     EncoderConfig,
     SamConfig,
 )
-from glesam.conv_encoder import ConvEncoder
-from glesam.drawn_prompts import box_limit, draw_prompts
-from glesam.guide import SPOTS_PER_SIDE, per_prompt
-from glesam.guided_decoder import GuidedDecoder, SeenPicture
+from glesam.nano.decoder import GuidedDecoder, SeenPicture
+from glesam.nano.drawn_prompts import box_limit, draw_prompts
+from glesam.nano.encoder import ConvEncoder
+from glesam.nano.guide import SPOTS_PER_SIDE, per_prompt
 from glesam.sam_modules import ImageEncoderViT, MaskDecoder, PromptEncoder, TwoWayTransformer
 
 DEAD_BELOW = 1e-3

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from glesam.config import GleSamConfig
-from glesam_export.manifest import GraphRecord, Json, write_manifest
 from glesam_runtime import Bundle
+from glesam_runtime.bundle.writer import GraphRecord, Json, write_manifest
 
 Records = dict[str, GraphRecord]
 

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from glesam.cli import official_options as files_of
-from glesam_export import int8_options
+from glesam_calib.cli import options as int8_options
+from glesam_calib.cli.options import INT8, SAMPLES
 from glesam_export.cli_errors import one_line_errors
-from glesam_export.int8_options import INT8, SAMPLES
 
 if TYPE_CHECKING:
     from glesam_calib import CalibrationTable
@@ -108,9 +108,9 @@ def export(
         from glesam.model import GleSam, checkpoint_files, shipped_checkpoint
         from glesam.official.build import OfficialFiles
         from glesam_calib import Policy, Quantization
-        from glesam_export.calibration import LEVELS, CalibrationPictures
+        from glesam_calib.observation.pictures import LEVELS, CalibrationPictures
+        from glesam_calib.pipeline import Int8
         from glesam_export.images import parity_images
-        from glesam_export.int8_export import Int8
         from glesam_export.pipeline import ExportOptions, export_bundle
 
         official = OfficialFiles(
@@ -173,7 +173,7 @@ def _check_alone(ctx: typer.Context) -> None:
 
 def _check_triton(precision: str, triton: Path, out: Path) -> None:
     """Before minutes are spent."""
-    from glesam_export.triton import check_triton
+    from glesam_runtime.tools.triton import check_triton
 
     if triton.resolve() == out.resolve():
         raise typer.BadParameter(f"--triton {triton} is the bundle's own folder; choose another one")
@@ -181,8 +181,8 @@ def _check_triton(precision: str, triton: Path, out: Path) -> None:
 
 
 def _write_triton(bundle: Path, triton: Path) -> None:
-    from glesam_export.triton import write_triton
     from glesam_runtime import Bundle
+    from glesam_runtime.tools.triton import write_triton
 
     write_triton(Bundle.open(bundle), triton)
     typer.echo(

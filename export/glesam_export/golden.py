@@ -7,8 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
-from glesam_export.parity import Case
 from glesam_runtime.engines.base import Array
+from glesam_runtime.tools.measure import Case
 
 FOLDER = "golden"
 PROMPTS = slice(0, 6, 3)

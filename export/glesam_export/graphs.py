@@ -13,16 +13,16 @@ from torch.nn.functional import layer_norm
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from glesam.config import EMBEDDING_CHANNELS, EMBEDDING_STRIDE
-from glesam.guided_decoder import GuidedDecoder
 from glesam.model import GleSam
+from glesam.nano.decoder import GuidedDecoder
 from glesam.sam import decode
 from glesam.sam_modules import LayerNorm2d
-from glesam_export.chunked_attention import chunked_self_attention
 from glesam_export.folds import FoldReport, fold_all
-from glesam_export.static_decoder import StaticDecoder
-from glesam_export.static_encoder import static_encoder
-from glesam_export.static_gle import StaticGle, constant, shared_copy
-from glesam_export.static_upscaling import PictureUpscaling
+from glesam_export.rewrites.chunked_attention import chunked_self_attention
+from glesam_export.rewrites.static_decoder import StaticDecoder
+from glesam_export.rewrites.static_encoder import static_encoder
+from glesam_export.rewrites.static_gle import StaticGle, constant, shared_copy
+from glesam_export.rewrites.static_upscaling import PictureUpscaling
 
 EXAMPLE_PROMPTS, EXAMPLE_POINTS = 2, 3
 
@@ -60,7 +60,7 @@ class GleGraph(nn.Module):
 
 
 class GuidedDecoderGraph(nn.Module):
-    """nano's decoder, which is written as it runs, but for its upscaling (`glesam.guided_decoder`)."""
+    """nano's decoder, which is written as it runs, but for its upscaling (`glesam.nano.decoder`)."""
 
     def __init__(
         self, prompt_encoder: nn.Module, mask_decoder: nn.Module, cells: int, refinements: int

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import numpy as np
 
-from glesam.data.degradation import LEVEL_RATES, degrade
 from glesam_calib import images_in
-from glesam_export.parity import ImageSets
+from glesam_runtime.degradation.lqseg import LEVEL_RATES, degrade
 from glesam_runtime.preprocess import Pixels
+from glesam_runtime.tools.measure import ImageSets
 
 LIMIT = 16
 """Pictures at most: parity must not take longer than the export."""

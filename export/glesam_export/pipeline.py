@@ -11,18 +11,18 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from glesam.model import GleSam
+from glesam.reference import reference_manifest, torch_engines
 from glesam.sam import dead_mask_heads
+from glesam_calib.graph.precision import decoder_precision, lower_precision
+from glesam_calib.pipeline import Int8, Int8Export
 from glesam_export.assembly import Assembly, Records
 from glesam_export.golden import write_golden
 from glesam_export.graphs import Graph, graphs
-from glesam_export.int8_export import Int8, Int8Export
-from glesam_export.manifest import GraphRecord, provenance
-from glesam_export.parity import ImageSets, measure, reference_cases
-from glesam_export.precision import decoder_precision, lower_precision
-from glesam_export.reference import reference_manifest, torch_engines
-from glesam_export.replaced_folder import replaced_folder, scratch_folder
 from glesam_export.to_onnx import OPSETS, onnx_from_graph, save_onnx
-from glesam_runtime.parity import MIN_IOU, Parity, check, table
+from glesam_runtime.bundle.writer import GraphRecord, provenance
+from glesam_runtime.tools.measure import ImageSets, measure, reference_cases
+from glesam_runtime.tools.output import replaced_folder, scratch_folder
+from glesam_runtime.tools.parity import MIN_IOU, Parity, check, table
 
 Report = Callable[[str], None]
 

@@ -46,8 +46,8 @@ def train(
     the weights it would have ended with. `accelerate launch` shares a stage among processes.
     """
     with one_line_errors("glesam-train"):
+        from glesam.nano.recipe import PRECISION
         from glesam.training.model_source import ModelSource
-        from glesam.training.recipe import PRECISION
         from glesam.training.session import Session, make_accelerator, use_threads
         from glesam.training.stage_config import read_stage_config
 

@@ -19,11 +19,11 @@ from torch import Tensor
 
 from glesam.data.augmentation import Image, View, jitter_colours, random_view
 from glesam.data.compositing import paste_object
-from glesam.data.degradation import TRAINING_RATES, degrade
 from glesam.data.label_maps import MIN_OBJECT_PX
 from glesam.data.masks import Mask, MaskLayers
 from glesam.data.prompts import PromptKind, random_prompt
 from glesam.data.sample import Dataset, Sample
+from glesam_runtime.degradation.lqseg import TRAINING_RATES, degrade
 
 PROMPT_TOKENS = 4
 """Points per prompt after padding: three points and SAM's padding point, or a box and two paddings."""

@@ -22,11 +22,11 @@ from glesam.data.batches import BatchPlan, SamplePool, make_batch
 from glesam.data.datasets import load_datasets
 from glesam.data.in_memory import in_memory
 from glesam.model import GleSam
+from glesam.nano.recipe import NANO, Run, train_model
 from glesam.official.decoder import save_decoder
 from glesam.official.lora import save_lora
 from glesam.training.encoded_views import VIEWS
 from glesam.training.pictures import mask_pictures
-from glesam.training.recipe import NANO, Run, train_model
 from glesam.training.stage_config import DecoderStageConfig, GleStageConfig, Precision, StageConfig
 from glesam.training.stages import StageRun, ready, train_stage
 from glesam.training.together import on_the_main_process

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from .automatic import AutomaticMask, AutomaticMasks, AutomaticOptions
-from .bundle import Bundle
+from .bundle.manifest import Manifest
+from .bundle.reader import Bundle
 from .engines import Engine
 from .errors import (
     BackendError,
@@ -15,12 +16,11 @@ from .errors import (
     PromptError,
 )
 from .image_io import read_image, read_mask
-from .manifest import Manifest
-from .overlay import draw_overlay
 from .postprocess import MaskResizer
 from .predictor import DevicePrediction, Engines, Prediction, Predictor
 from .preprocess import Geometry
 from .prompts import Prompt, logits_from_mask
+from .tools.overlay import draw_overlay
 
 __all__ = [
     "AutomaticMask",

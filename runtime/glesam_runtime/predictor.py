@@ -17,11 +17,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from .bundle import Bundle
+from .bundle.manifest import Manifest
+from .bundle.reader import Bundle
 from .engines import Engine, open_engines
 from .engines.device_array import is_on_device, to_host
 from .errors import BackendError, ImageError, PromptError
-from .manifest import Manifest
 from .postprocess import MaskResizer
 from .preprocess import RESIZES, Floats, Geometry, Pixels, Size, preprocess
 from .prompts import Box, Points, Prompt, asked_prompts, encode_prompts

@@ -9,8 +9,8 @@ import onnx_ir as ir
 from onnx import TensorProto, helper, numpy_helper
 from onnx.reference import ReferenceEvaluator
 
-from glesam_calib.layers import layers_of
-from glesam_calib.statistics import TensorStatistics
+from glesam_calib.observation.statistics import TensorStatistics
+from glesam_calib.quantization.layers import layers_of
 
 CHANNELS, TOKENS = 16, 36
 NAMES = ("encoder.to_q/MatMul", "encoder.to_k/MatMul", "encoder.to_v/MatMul", "encoder.out/MatMul",

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from small_graph import NAMES, constants, observed, small_graph
 
-from glesam_calib.bias_correction import correct_biases, mean_shift
-from glesam_calib.layers import layers_of
-from glesam_calib.qdq import quantized_weight, weight_scales
+from glesam_calib.quantization.bias_correction import correct_biases, mean_shift
+from glesam_calib.quantization.layers import layers_of
+from glesam_calib.quantization.qdq import quantized_weight, weight_scales
 
 
 def restored(weight: np.ndarray, axis: int) -> np.ndarray:

@@ -7,10 +7,11 @@ import onnx_ir as ir
 from onnx import TensorProto, helper, numpy_helper
 from onnx.reference import ReferenceEvaluator
 
-from glesam_calib import Quantization, quantize
-from glesam_calib.bias_correction import correct_biases
-from glesam_calib.layers import layers_of
-from glesam_calib.statistics import TensorStatistics
+from glesam_calib import Quantization
+from glesam_calib.observation.statistics import TensorStatistics
+from glesam_calib.quantization import quantize
+from glesam_calib.quantization.bias_correction import correct_biases
+from glesam_calib.quantization.layers import layers_of
 
 CHANNELS = 8
 

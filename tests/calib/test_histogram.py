@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from glesam_calib.histogram import BINS, Histogram
+from glesam_calib.observation.histogram import BINS, Histogram
 
 
 def histogram(*parts: np.ndarray) -> Histogram:

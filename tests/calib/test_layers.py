@@ -6,7 +6,7 @@ import pytest
 from small_graph import NAMES, small_graph
 
 from glesam_calib import CalibrationError, Policy
-from glesam_calib.layers import layers_of
+from glesam_calib.quantization.layers import layers_of
 
 
 def taken(policy: Policy) -> list[str]:

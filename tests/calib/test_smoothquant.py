@@ -7,9 +7,10 @@ import onnx_ir as ir
 import pytest
 from small_graph import NAMES, constants, observed, relative_error, run, small_graph, tokens
 
-from glesam_calib import Quantization, quantize
-from glesam_calib.layers import layers_of
-from glesam_calib.smoothquant import estimated_error, smooth, smoothing_scales
+from glesam_calib import Quantization
+from glesam_calib.quantization import quantize
+from glesam_calib.quantization.layers import layers_of
+from glesam_calib.quantization.smoothquant import estimated_error, smooth, smoothing_scales
 
 
 def chosen(model: ir.Model, *names: str) -> list:

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from glesam_calib import CalibrationError
-from glesam_calib.statistics import TensorStatistics
+from glesam_calib.observation.statistics import TensorStatistics
 
 
 def test_parts_make_the_same_statistics_as_the_whole() -> None:

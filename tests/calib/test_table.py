@@ -14,8 +14,8 @@ import pytest
 from small_graph import observed, small_graph
 
 from glesam_calib import CalibrationError, CalibrationTable
-from glesam_calib.statistics import TensorStatistics
-from glesam_calib.table import graph_hash
+from glesam_calib.observation.statistics import TensorStatistics
+from glesam_calib.observation.table import graph_hash
 
 
 @pytest.fixture

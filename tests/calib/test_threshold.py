@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from glesam_calib.statistics import TensorStatistics
-from glesam_calib.threshold import LEVELS, METHODS, absmax, entropy, mse, percentile
+from glesam_calib.observation.statistics import TensorStatistics
+from glesam_calib.observation.threshold import LEVELS, METHODS, absmax, entropy, mse, percentile
 
 
 def statistics(values: np.ndarray) -> TensorStatistics:

@@ -9,8 +9,8 @@ import pytest
 from onnx import parser
 from small_graph import constants, relative_error, run, small_graph, tokens
 
-from glesam_calib import weight_only
-from glesam_calib.weight_only import store_weights_in_int8
+from glesam_calib.quantization import weight_only
+from glesam_calib.quantization.weight_only import store_weights_in_int8
 
 BY_HEADS = """
 <ir_version: 8, opset_import: ["" : 18]>

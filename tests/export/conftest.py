@@ -20,8 +20,8 @@ from glesam_export import pipeline
 from glesam_export.cli import app
 from glesam_export.graphs import Graph
 from glesam_export.images import parity_images
-from glesam_export.parity import ImageSets
 from glesam_export.to_onnx import onnx_from_graph
+from glesam_runtime.tools.measure import ImageSets
 
 torch.set_num_threads(1)
 logging.getLogger("torch.__trace").propagate = False  # thousands of empty lines in a failure's report

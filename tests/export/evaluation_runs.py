@@ -10,7 +10,7 @@ import numpy as np
 from PIL import Image
 from typer.testing import CliRunner, Result
 
-from glesam_export.evaluation.cli import app
+from glesam.cli.evaluate import app
 
 SETS = [
     {"name": "squares", "kind": "label_maps", "dev": "all"},

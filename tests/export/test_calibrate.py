@@ -16,9 +16,9 @@ from onnx.reference import ReferenceEvaluator
 from typer.testing import CliRunner
 
 from glesam_calib import CalibrationError, CalibrationTable, Sample, calibrate, empty_table
-from glesam_calib.layers import layers_of
-from glesam_export.calibrate_cli import app
-from glesam_export.calibration import CalibrationPictures
+from glesam_calib.cli.calibrate import app
+from glesam_calib.observation.pictures import CalibrationPictures
+from glesam_calib.quantization.layers import layers_of
 from glesam_export.cli import app as export_app
 from glesam_runtime import Bundle, ImageError
 from glesam_runtime.preprocess import preprocess
@@ -77,7 +77,7 @@ def killed_after(samples: Iterable[Sample], count: int) -> Iterator[Sample]:
 def test_a_killed_run_is_gone_on_with(
     table: CalibrationTable, fp32_bundle: Path, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("glesam_calib.observe.SAVE_EVERY", 1)
+    monkeypatch.setattr("glesam_calib.observation.observe.SAVE_EVERY", 1)
     opened, path = Bundle.open(fp32_bundle), tmp_path / "table.json"
     with pytest.raises(Killed):
         calibrate(opened, killed_after(pictures(photos), 2), empty_table(opened), path)
@@ -212,7 +212,7 @@ def test_a_killed_runs_table_is_gone_on_with_and_not_exported(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("glesam_export.calibration.SAVE_EVERY", 1)
+    monkeypatch.setattr("glesam_calib.observation.pictures.SAVE_EVERY", 1)
     out, tried = tmp_path / "table.json", []
 
     def killed(*_: object) -> Iterator[tuple[str, float]]:
@@ -221,7 +221,7 @@ def test_a_killed_runs_table_is_gone_on_with_and_not_exported(
         raise Killed
 
     with monkeypatch.context() as patch:
-        patch.setattr("glesam_export.calibration.sensitivities", killed)
+        patch.setattr("glesam_calib.observation.pictures.sensitivities", killed)
         done = CliRunner().invoke(
             app,
             [

@@ -6,9 +6,9 @@ import pytest
 import torch
 from tiny_model import STYLES, Style, random_model
 
-from glesam_export import chunked_attention
-from glesam_export.chunked_attention import ChunkedAttention, chunked_self_attention
 from glesam_export.folds import fold_all
+from glesam_export.rewrites import chunked_attention
+from glesam_export.rewrites.chunked_attention import ChunkedAttention, chunked_self_attention
 
 
 @pytest.mark.parametrize("style", STYLES)

@@ -17,17 +17,17 @@ from onnx import ModelProto, numpy_helper
 from typer.testing import CliRunner
 
 from glesam.model import GleSam, checkpoint_files
+from glesam.reference import reference_manifest, reference_predictor, torch_engines
 from glesam_export import pipeline
 from glesam_export.cli import app
 from glesam_export.errors import ConversionError, ExportError
 from glesam_export.graphs import Graph
 from glesam_export.images import parity_images
-from glesam_export.parity import ImageSets, fixed_prompts, measure, reference_cases
 from glesam_export.pipeline import ExportOptions, export_bundle
-from glesam_export.reference import reference_manifest, reference_predictor, torch_engines
 from glesam_runtime import Bundle, ParityError, Predictor
-from glesam_runtime.parity import Parity, mask_iou
 from glesam_runtime.preprocess import Pixels
+from glesam_runtime.tools.measure import ImageSets, fixed_prompts, measure, reference_cases
+from glesam_runtime.tools.parity import Parity, mask_iou
 
 MIN_IOU = {"fp32": 0.999, "fp16": 0.99}
 

@@ -25,7 +25,7 @@ from glesam_export.folds import (
     fold_timestep,
     merge_lora,
 )
-from glesam_export.static_gle import StaticGle, static_gle
+from glesam_export.rewrites.static_gle import StaticGle, static_gle
 
 Fold = Callable[[StaticGle], StaticGle]
 RANK = 4

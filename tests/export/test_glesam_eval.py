@@ -13,12 +13,12 @@ import pytest
 from evaluation_runs import evaluated, rows_of, values, write_data
 from PIL import Image
 
+from glesam.evaluation import sheet
 from glesam.evaluation.contact_sheet import Section, contact_sheet
 from glesam.evaluation.metrics import METRICS
-from glesam_export.evaluation import sheet
-from glesam_export.evaluation.sources import LastAnswer, SourceSpec, parse_source
-from glesam_runtime.engines.fake import FakeEngine
-from glesam_runtime.spec import bundle_contract
+from glesam.evaluation.sources import LastAnswer, SourceSpec, parse_source
+from glesam_runtime.bundle.spec import bundle_contract
+from glesam_runtime.engines.function import FakeEngine
 
 FILES = ["contact_sheet.png", "prompts.json", "results.csv", "table.md"]
 
@@ -188,7 +188,7 @@ def test_a_broken_picture_is_named_and_left_out_for_all(tmp_path: Path) -> None:
 def test_the_shipped_bundle_is_evaluated_without_torch(data: Path, tmp_path: Path) -> None:
     code = (
         "import sys\n"
-        "from glesam_export.evaluation.cli import main\n"
+        "from glesam.cli.evaluate import main\n"
         "try:\n"
         "    main()\n"
         "finally:\n"

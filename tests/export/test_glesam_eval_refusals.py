@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 from evaluation_runs import attempted, evaluated, write_data
 
+from glesam.evaluation import run
 from glesam.evaluation.evaluate import evaluate
-from glesam_export.evaluation import run
 from glesam_runtime import image_io
 
 Refusal = Callable[..., str]

@@ -141,7 +141,7 @@ def test_a_full_disk_is_one_line_too(
 
 
 @pytest.mark.parametrize(
-    "command", ["glesam_export.cli", "glesam_export.evaluation.cli", "glesam.cli.train", "glesam.cli.convert"]
+    "command", ["glesam_export.cli", "glesam.cli.evaluate", "glesam.cli.train", "glesam.cli.convert"]
 )
 def test_help_loads_neither_torch_nor_onnx(command: str) -> None:
     code = (

@@ -23,13 +23,13 @@ from glesam.config import (
     tiny,
 )
 from glesam.model import GleSam
+from glesam_calib.graph.precision import lower_precision
 from glesam_export.graphs import graphs
-from glesam_export.precision import lower_precision
 from glesam_export.to_onnx import OPERATORS, onnx_from_graph, save_onnx
+from glesam_runtime.bundle.spec import bundle_contract
 from glesam_runtime.engines import open_engine
 from glesam_runtime.engines.base import Array
-from glesam_runtime.parity import MIN_IOU, compare, mask_iou
-from glesam_runtime.spec import bundle_contract
+from glesam_runtime.tools.parity import MIN_IOU, compare, mask_iou
 
 Arrays = dict[str, Array]
 

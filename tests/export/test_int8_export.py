@@ -14,15 +14,16 @@ from conftest import known_graphs
 from typer.testing import CliRunner
 
 from glesam_calib import CalibrationTable, Policy, Quantization
-from glesam_export import int8_export, pipeline
+from glesam_calib import pipeline as int8_export
+from glesam_calib.frontier import steps
+from glesam_calib.graphs import Speed
+from glesam_export import pipeline
 from glesam_export.cli import app
-from glesam_export.frontier import steps
-from glesam_export.int8 import Speed
-from glesam_export.parity import ImageSets
 from glesam_runtime import Bundle
 from glesam_runtime.engines import open_engines
-from glesam_runtime.parity import compare
 from glesam_runtime.preprocess import preprocess
+from glesam_runtime.tools.measure import ImageSets
+from glesam_runtime.tools.parity import compare
 
 
 def run(

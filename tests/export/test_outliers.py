@@ -18,10 +18,10 @@ from tiny_model import STYLES, Style, random_model
 from torch import Tensor, nn
 
 from glesam.model import GleSam
-from glesam_export import precision
+from glesam_calib.graph import precision
+from glesam_calib.graph.precision import HALF_MAX, lower_precision
 from glesam_export.graphs import Graph, graphs
-from glesam_export.precision import HALF_MAX, lower_precision
-from glesam_export.static_gle import shared_copy
+from glesam_export.rewrites.static_gle import shared_copy
 from glesam_export.to_onnx import onnx_from_graph, quiet_exporter
 
 MASSIVE = 1400.0

@@ -5,11 +5,20 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from glesam_export.parity import fixed_prompts
 from glesam_runtime import ParityError
-from glesam_runtime.parity import MIN_IOU, GraphParity, MaskParity, Parity, check, compare, mask_iou, table
 from glesam_runtime.preprocess import Geometry
 from glesam_runtime.prompts import encode_prompts
+from glesam_runtime.tools.measure import fixed_prompts
+from glesam_runtime.tools.parity import (
+    MIN_IOU,
+    GraphParity,
+    MaskParity,
+    Parity,
+    check,
+    compare,
+    mask_iou,
+    table,
+)
 
 GOOD = GraphParity(1e-5, 1e-6, 0.9999)
 

@@ -12,8 +12,8 @@ import onnxruntime as ort  # noqa: TID251 - runs hand-made graphs that no bundle
 import pytest
 from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
+from glesam_calib.graph.precision import lower_precision
 from glesam_export.errors import ConversionError
-from glesam_export.precision import lower_precision
 from glesam_runtime import BackendError, Predictor
 
 FLOAT, HALF = TensorProto.FLOAT, TensorProto.FLOAT16

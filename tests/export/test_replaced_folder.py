@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from glesam_export.errors import ExportError
-from glesam_export.replaced_folder import replaced_folder
+from glesam_runtime.tools.output import replaced_folder
 
 WRITER = """
 import sys

@@ -20,10 +20,10 @@ from glesam.config import (
     official,
     tiny,
 )
-from glesam.guided_decoder import GuidedDecoder
+from glesam.nano.decoder import GuidedDecoder
 from glesam.sam import build_mask_decoder, build_prompt_encoder, decode
 from glesam_export.graphs import GuidedDecoderGraph, for_export
-from glesam_export.static_decoder import StaticDecoder
+from glesam_export.rewrites.static_decoder import StaticDecoder
 
 CELLS, SIDE = 4, 16
 PROMPTS = {

@@ -10,7 +10,7 @@ from torch import nn
 
 from glesam.config import VitEncoderConfig, nano, tiny
 from glesam.sam import build_image_encoder
-from glesam_export.static_encoder import StaticBlock, static_encoder
+from glesam_export.rewrites.static_encoder import StaticBlock, static_encoder
 
 TINY = tiny().sam.encoder
 assert isinstance(TINY, VitEncoderConfig)

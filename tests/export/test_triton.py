@@ -17,13 +17,13 @@ from typer.testing import CliRunner, Result
 
 from glesam_export import pipeline
 from glesam_export.cli import app
-from glesam_export.triton import write_triton
 from glesam_runtime import Bundle, Predictor, read_image
-from glesam_runtime.bundle import default_bundle_path
+from glesam_runtime.bundle.reader import default_bundle_path
+from glesam_runtime.bundle.spec import GraphSpec, TensorSpec
 from glesam_runtime.engines.onnxruntime import OnnxRuntimeEngine
 from glesam_runtime.preprocess import preprocess
 from glesam_runtime.prompts import Prompt, encode_prompts
-from glesam_runtime.spec import GraphSpec, TensorSpec
+from glesam_runtime.tools.triton import write_triton
 
 PHOTO = Path(__file__).parents[2] / "examples/photos/astronaut_lq3.jpg"
 NAMES = ["glesam", "glesam_gle", "glesam_image_encoder", "glesam_mask_decoder"]
@@ -140,7 +140,7 @@ def test_the_ensembles_embeddings_answer_another_prompt(repository: Path) -> Non
 @pytest.fixture
 def large(tmp_path: Path) -> Path:
     """A bundle whose GLE has its weights in a file of their own."""
-    from glesam_export.manifest import sha256_of
+    from glesam_runtime.bundle.writer import sha256_of
 
     root = Path(shutil.copytree(default_bundle_path(), tmp_path / "large"))
     model = onnx.load(str(root / "gle.onnx"))

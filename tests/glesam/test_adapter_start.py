@@ -10,7 +10,7 @@ from torch import Tensor
 
 from glesam.data.batches import Batch
 from glesam.model import GleSam
-from glesam.training.adapter_start import principal_components, start_adapters
+from glesam.nano.adapter_start import principal_components, start_adapters
 
 
 def model_of_rank(rank: int) -> GleSam:

@@ -8,7 +8,7 @@ from torch import nn
 from torch.nn.functional import avg_pool2d, pixel_shuffle
 
 from glesam.config import EMBEDDING_CHANNELS, ConvEncoderConfig
-from glesam.conv_encoder import PLACE_FEATURES, ConvEncoder, SelfAttention, colours, place_features
+from glesam.nano.encoder import PLACE_FEATURES, ConvEncoder, SelfAttention, colours, place_features
 
 COLOURS = 48
 

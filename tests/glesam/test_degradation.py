@@ -10,8 +10,16 @@ import cv2
 import numpy as np
 import pytest
 
-from glesam.data import degradation, kernels
-from glesam.data.degradation import (
+from glesam_runtime.degradation import kernels
+from glesam_runtime.degradation import lqseg as degradation
+from glesam_runtime.degradation.kernels import (
+    gaussian_like_kernel,
+    random_blur_kernel,
+    random_sinc_kernel,
+    random_size,
+    sinc_kernel,
+)
+from glesam_runtime.degradation.lqseg import (
     FINAL_SINC_PROBABILITY,
     FIRST,
     GREY_NOISE_PROBABILITY,
@@ -22,13 +30,6 @@ from glesam.data.degradation import (
     WORKING_SIZE,
     degrade,
     degrade_level,
-)
-from glesam.data.kernels import (
-    gaussian_like_kernel,
-    random_blur_kernel,
-    random_sinc_kernel,
-    random_size,
-    sinc_kernel,
 )
 
 LEVELS = (1, 2, 4)
@@ -72,7 +73,7 @@ def test_the_levels_of_a_name_are_drawn_alike(picture: np.ndarray, monkeypatch: 
     def record(_: object, rate: int, rng: np.random.Generator) -> None:
         seen.append((rate, rng.random()))
 
-    monkeypatch.setattr("glesam.data.degradation.degrade", record)
+    monkeypatch.setattr("glesam_runtime.degradation.lqseg.degrade", record)
     for level in (1, 2, 3):
         degrade_level(picture, level, 0, "name")
     assert [rate for rate, _ in seen] == [1, 2, 4]

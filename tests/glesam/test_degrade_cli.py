@@ -9,9 +9,9 @@ import pytest
 from PIL import Image
 from typer.testing import CliRunner
 
-from glesam.cli.degrade import app
-from glesam.data.degradation import degrade_level
 from glesam.data.pictures import read_picture
+from glesam_runtime.cli.degrade import app
+from glesam_runtime.degradation.lqseg import degrade_level
 
 
 def picture(path: Path, seed: int = 0) -> Path:

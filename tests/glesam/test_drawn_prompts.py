@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from glesam.drawn_prompts import SURE_LOGIT, box_limit, draw_prompts
+from glesam.nano.drawn_prompts import SURE_LOGIT, box_limit, draw_prompts
 
 PADDING = (0.0, 0.0, -1)
 

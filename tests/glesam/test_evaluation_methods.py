@@ -8,11 +8,11 @@ from dataclasses import dataclass, replace
 import numpy as np
 import pytest
 
-from glesam.data.degradation import degrade_level
 from glesam.data.sample import Sample
 from glesam.evaluation.evaluate import Score, Skipped, Task, evaluate
 from glesam.evaluation.methods import FilledBox, GrabCut, Image, RowName, Segmentation
 from glesam.evaluation.prompts import ObjectPrompt, PromptedPicture, draw_picture
+from glesam_runtime.degradation.lqseg import degrade_level
 
 
 def sample(dataset: str = "set", name: str = "a", ragged: int = 0) -> Sample:

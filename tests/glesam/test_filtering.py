@@ -6,8 +6,8 @@ import cv2
 import numpy as np
 import pytest
 
-from glesam.data.filtering import filtered, separated, trimmed
-from glesam.data.kernels import gaussian_like_kernel, random_blur_kernel, random_sinc_kernel
+from glesam_runtime.degradation.filtering import filtered, separated, trimmed
+from glesam_runtime.degradation.kernels import gaussian_like_kernel, random_blur_kernel, random_sinc_kernel
 
 
 @pytest.mark.parametrize("channels", [1, 3])

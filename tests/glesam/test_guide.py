@@ -12,11 +12,11 @@ from torch.nn.functional import pixel_shuffle
 from torch.utils.flop_counter import FlopCounterMode
 
 from glesam.config import ConvEncoderConfig, nano, tiny
-from glesam.conv_encoder import colours
-from glesam.drawn_prompts import box_limit, draw_prompts
-from glesam.guide import CODES, FEATURES, RARE, SPOTS_PER_SIDE, Guide, share_of_codes
-from glesam.guided_decoder import GuidedDecoder
 from glesam.model import GleSam
+from glesam.nano.decoder import GuidedDecoder
+from glesam.nano.drawn_prompts import box_limit, draw_prompts
+from glesam.nano.encoder import colours
+from glesam.nano.guide import CODES, FEATURES, RARE, SPOTS_PER_SIDE, Guide, share_of_codes
 from glesam.sam import build_mask_decoder, build_prompt_encoder, decode
 from glesam.sam_modules import MaskDecoder
 

@@ -9,8 +9,8 @@ import pytest
 import torch
 
 from glesam.losses import cross_entropy_loss, dice_loss, focal_loss, mask_iou
+from glesam.nano.sam_stage import coherence_loss, edge_loss, label_edges
 from glesam.training.mask_loss import MaskLoss, aligned, mask_losses, near
-from glesam.training.sam_stage import coherence_loss, edge_loss, label_edges
 
 TARGET = torch.tensor([[1.0, 1.0], [0.0, 0.0]])
 

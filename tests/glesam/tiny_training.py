@@ -11,8 +11,8 @@ from accelerate.state import AcceleratorState
 
 from glesam.config import ConvEncoderConfig, GleSamConfig, tiny
 from glesam.model import GleSam
+from glesam.nano.recipe import DecoderStage, Recipe, Stage
 from glesam.training.loop import LoopConfig
-from glesam.training.recipe import DecoderStage, Recipe, Stage
 
 ENCODER = ConvEncoderConfig((8, 16, 16, 16), (4, 4, 4, 4), (1, 1, 1, 1), attention_blocks=1)
 

@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 from typer.main import get_command
 
+from glesam.cli.evaluate import app
 from glesam.evaluation.methods import BASELINES
+from glesam.evaluation.options import METHODS
 from glesam.evaluation.results import COLUMNS
-from glesam_export.evaluation.cli import app
-from glesam_export.evaluation.options import METHODS
 
 DOCS = (Path(__file__).parents[2] / "docs/evaluation.md").read_text()
 

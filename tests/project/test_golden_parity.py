@@ -14,11 +14,11 @@ from glesam.model import GleSam, shipped_checkpoint
 from glesam_export.graphs import graphs
 from glesam_export.to_onnx import OPSETS, onnx_from_graph, save_onnx
 from glesam_runtime import Bundle
-from glesam_runtime.bundle import sha256_of
+from glesam_runtime.bundle.reader import sha256_of
 from glesam_runtime.cli.build import app as build_app
 from glesam_runtime.engines import ONNX_BACKENDS, open_engine, open_engines
-from glesam_runtime.parity import MIN_IOU, check
-from glesam_runtime.verify import verify
+from glesam_runtime.tools.parity import MIN_IOU, check
+from glesam_runtime.tools.verify import verify
 
 WORST_MASK = 0.95
 """Of 32; the mean is what design and gate ask for. .966 where OpenVINO computes in fp16, .991 in fp32."""

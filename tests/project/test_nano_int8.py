@@ -9,14 +9,14 @@ from typer.testing import CliRunner
 
 from glesam.model import checkpoint_files, shipped_checkpoint
 from glesam_calib import CalibrationTable
-from glesam_calib.observe import GRAPHS
+from glesam_calib.observation.observe import GRAPHS
 from glesam_export.cli import TABLE, app
 from glesam_runtime import Bundle
-from glesam_runtime.bundle import sha256_of
+from glesam_runtime.bundle.reader import sha256_of
 from glesam_runtime.cli.build import app as build_app
 from glesam_runtime.engines import ONNX_BACKENDS, open_engines
-from glesam_runtime.parity import MIN_IOU, check
-from glesam_runtime.verify import verify
+from glesam_runtime.tools.parity import MIN_IOU, check
+from glesam_runtime.tools.verify import verify
 
 
 @pytest.fixture(scope="module")

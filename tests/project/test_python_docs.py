@@ -14,7 +14,7 @@ import pytest
 
 import glesam_runtime
 from glesam_runtime import Bundle, GlesamError, Predictor
-from glesam_runtime.info import info, json_document
+from glesam_runtime.tools.info import info, json_document
 
 ROOT = Path(__file__).parents[2]
 DOCS = (ROOT / "docs/python.md").read_text()

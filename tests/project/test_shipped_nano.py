@@ -11,7 +11,7 @@ from safetensors import safe_open
 from glesam.config import nano
 from glesam.model import CONFIG_FILE, WEIGHTS_FILE, shipped_checkpoint
 from glesam_runtime import Bundle
-from glesam_runtime.bundle import sha256_of
+from glesam_runtime.bundle.reader import sha256_of
 from glesam_runtime.engines import open_engines
 from glesam_runtime.preprocess import preprocess
 

@@ -13,11 +13,11 @@ from tiny_bundle import IMAGE_SIZE
 from typer.testing import CliRunner
 
 from glesam_runtime import BackendError
+from glesam_runtime.bundle.spec import bundle_contract
 from glesam_runtime.cli import run as run_command
 from glesam_runtime.cli import verify as verify_command
 from glesam_runtime.engines import candidates, choice, computes_int8, open_engine, pick_backend
 from glesam_runtime.engines.openvino import OpenVinoEngine, arithmetic
-from glesam_runtime.spec import bundle_contract
 
 SPECS = bundle_contract(IMAGE_SIZE)
 CUDA = ["TensorrtExecutionProvider", "CUDAExecutionProvider", "CPUExecutionProvider"]

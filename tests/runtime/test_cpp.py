@@ -16,13 +16,13 @@ from PIL import Image
 from tiny_bundle import IMAGE_SIZE, manifest, write_bundle, write_manifest
 
 from glesam_runtime import Bundle, GlesamError, Predictor, Prompt, read_image
-from glesam_runtime.bundle import default_bundle_path
+from glesam_runtime.bundle.reader import default_bundle_path
 from glesam_runtime.engines import pick_backend
 from glesam_runtime.errors import BackendError
-from glesam_runtime.parity import mask_iou
 from glesam_runtime.postprocess import MaskResizer
 from glesam_runtime.preprocess import RESIZES, Pixels, longest_side, preprocess
 from glesam_runtime.prompts import encode_prompts, no_masks
+from glesam_runtime.tools.parity import mask_iou
 
 pytestmark = pytest.mark.skipif(not LIBRARY.exists(), reason=f"{LIBRARY} is not built: make cpp")
 ROOT = Path(__file__).parents[2]

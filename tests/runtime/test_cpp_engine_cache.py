@@ -16,8 +16,8 @@ from native import LIBRARY
 from test_engine_cache import CHANGES, KEY, PLAN, REBUILD, stored
 
 from glesam_runtime import Bundle
-from glesam_runtime.engine_cache import EngineKey, Gpu, load
 from glesam_runtime.engines.tensorrt.build import build_command, engine_key
+from glesam_runtime.engines.tensorrt.cache import EngineKey, Gpu, load
 from glesam_runtime.engines.tensorrt.library import Library
 from glesam_runtime.errors import BackendError
 

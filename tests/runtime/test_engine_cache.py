@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from glesam_runtime.engine_cache import (
+from glesam_runtime.engines.tensorrt.cache import (
     EngineKey,
     EngineRecord,
     bundle_folder,

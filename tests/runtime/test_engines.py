@@ -19,11 +19,11 @@ from onnx import parser
 from tiny_bundle import IMAGE_SIZE
 
 from glesam_runtime import BackendError
+from glesam_runtime.bundle.spec import GraphSpec, TensorSpec, bundle_contract
 from glesam_runtime.engines import ONNX_BACKENDS, TENSORRT, Engine, open_engine, pick_backend
 from glesam_runtime.engines.base import Tensors
-from glesam_runtime.engines.fake import FakeEngine
+from glesam_runtime.engines.function import FakeEngine
 from glesam_runtime.engines.tensorrt.engine import TensorRtEngine
-from glesam_runtime.spec import GraphSpec, TensorSpec, bundle_contract
 
 DECODER = bundle_contract(IMAGE_SIZE)["mask_decoder"]
 GLE = bundle_contract(IMAGE_SIZE)["gle"]

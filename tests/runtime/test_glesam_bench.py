@@ -12,12 +12,12 @@ from PIL import Image
 from typer.testing import CliRunner, Result
 
 from glesam_runtime import Bundle, predictor
-from glesam_runtime.bench import Plan, bench, synthetic_image
 from glesam_runtime.cli.bench import app
 from glesam_runtime.engines import open_engines
 from glesam_runtime.engines.base import Engine
-from glesam_runtime.engines.fake import FakeEngine
+from glesam_runtime.engines.function import FakeEngine
 from glesam_runtime.preprocess import Pixels
+from glesam_runtime.tools.bench import Plan, bench, synthetic_image
 
 SHORT = ("--rounds", 4, "--warmup", 1, "--prompts", "1,3", "--threads", "1,2")
 

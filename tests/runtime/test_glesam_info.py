@@ -12,9 +12,10 @@ import pytest
 from tiny_bundle import manifest, write_manifest
 from typer.testing import CliRunner, Result
 
-from glesam_runtime import Bundle, info
+from glesam_runtime import Bundle
 from glesam_runtime.cli.info import app
-from glesam_runtime.engine_cache import EngineKey, EngineRecord, Gpu
+from glesam_runtime.engines.tensorrt.cache import EngineKey, EngineRecord, Gpu
+from glesam_runtime.tools import info
 
 Change = Callable[[dict[str, Any]], None]
 

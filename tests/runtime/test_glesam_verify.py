@@ -15,7 +15,7 @@ from glesam_runtime.cli import verify as verify_command
 from glesam_runtime.cli.verify import app
 from glesam_runtime.engines import open_engines
 from glesam_runtime.engines.base import Array, Engine
-from glesam_runtime.engines.fake import FakeEngine
+from glesam_runtime.engines.function import FakeEngine
 from glesam_runtime.preprocess import Pixels, preprocess
 
 Vectors = dict[str, Array]

@@ -15,9 +15,10 @@ import openvino
 import pytest
 from onnx import parser
 
-from glesam_runtime import BackendError, machine
+from glesam_runtime import BackendError
+from glesam_runtime.bundle.spec import GraphSpec, TensorSpec
 from glesam_runtime.engines import computes_int8, open_engine, pick_backend
-from glesam_runtime.spec import GraphSpec, TensorSpec
+from glesam_runtime.tools import machine
 
 Floats = np.ndarray[Any, Any]
 

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from glesam_runtime import machine
-from glesam_runtime.machine import Gpu, device_memory, host_memory, this_machine
+from glesam_runtime.tools import machine
+from glesam_runtime.tools.machine import Gpu, device_memory, host_memory, this_machine
 
 Say = Callable[[str, str], None]
 

@@ -15,12 +15,12 @@ from tiny_bundle import write_manifest
 from typer.testing import CliRunner
 
 from glesam_runtime import BackendError, Bundle, Predictor
+from glesam_runtime.bundle.spec import GraphSpec, TensorSpec
 from glesam_runtime.cli import run as run_command
 from glesam_runtime.cli import verify as verify_command
 from glesam_runtime.engines import open_engine, open_engines
 from glesam_runtime.engines.openvino import OpenVinoEngine, arithmetic
-from glesam_runtime.parity import mask_iou
-from glesam_runtime.spec import GraphSpec, TensorSpec
+from glesam_runtime.tools.parity import mask_iou
 
 PHOTO = Path(__file__).parents[2] / "examples/photos/astronaut_lq3.jpg"
 BOX = ["--box", "20", "5", "470", "510"]

@@ -21,7 +21,7 @@ from glesam_runtime import (
     PromptError,
 )
 from glesam_runtime.engines import Engine, open_engine
-from glesam_runtime.engines.fake import FakeEngine
+from glesam_runtime.engines.function import FakeEngine
 from glesam_runtime.preprocess import Pixels
 
 
@@ -180,7 +180,7 @@ def test_an_unknown_resize_names_the_known_ones(bundle_path: Path) -> None:
 
 
 def test_a_missing_default_bundle_says_where_to_get_one(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("glesam_runtime.bundle.files", lambda _: Path("/nonexistent"))
+    monkeypatch.setattr("glesam_runtime.bundle.reader.files", lambda _: Path("/nonexistent"))
     with pytest.raises(BundleError, match="no default bundle"):
         Predictor.from_bundle()
 

@@ -17,10 +17,10 @@ from fake_tensorrt import FakeTensorRt, ILogger, plan_of
 from tiny_bundle import IMAGE_SIZE
 
 from glesam_runtime import BackendError
+from glesam_runtime.bundle.spec import bundle_contract
 from glesam_runtime.engines import open_engine
 from glesam_runtime.engines.tensorrt.engine import TensorRtEngine
 from glesam_runtime.engines.tensorrt.log import python_logger
-from glesam_runtime.spec import bundle_contract
 
 OpenGraph = Callable[..., TensorRtEngine]
 CONTRACT = bundle_contract(IMAGE_SIZE)

@@ -17,12 +17,12 @@ from fake_cuda import FakeGpu, ForeignArray, Work, download
 from fake_tensorrt import FakeTensorRt, plan_of
 
 from glesam_runtime import BackendError, Bundle, ImageError, Predictor, Prompt
-from glesam_runtime.engine_cache import EngineRecord, bundle_folder, part_path, store
 from glesam_runtime.engines import pick_for_bundle
 from glesam_runtime.engines.cuda import current_gpu
 from glesam_runtime.engines.tensorrt import choice
 from glesam_runtime.engines.tensorrt import open as opening
 from glesam_runtime.engines.tensorrt.build import engine_key
+from glesam_runtime.engines.tensorrt.cache import EngineRecord, bundle_folder, part_path, store
 from glesam_runtime.preprocess import Floats, Geometry, Pixels, preprocess
 
 BOX = (24, 16, 104, 80)

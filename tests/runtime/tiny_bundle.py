@@ -14,7 +14,7 @@ from typing import Any
 import onnx
 from onnx import parser
 
-from glesam_runtime.spec import TensorSpec, bundle_contract
+from glesam_runtime.bundle.spec import TensorSpec, bundle_contract
 
 IMAGE_SIZE = 64
 

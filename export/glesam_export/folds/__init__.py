@@ -11,7 +11,7 @@ from glesam_export.folds.report import FoldReport, report_fold
 from glesam_export.folds.scales import fold_gamma, fold_noise_scale
 from glesam_export.folds.text_context import fold_text_context
 from glesam_export.folds.timestep import fold_timestep
-from glesam_export.static_gle import StaticGle, static_gle
+from glesam_export.rewrites.static_gle import StaticGle, static_gle
 
 FOLDS: tuple[Callable[[StaticGle], StaticGle], ...] = (
     factor_conv_in,

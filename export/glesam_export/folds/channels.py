@@ -17,7 +17,7 @@ from glesam.config import EMBEDDING_CHANNELS
 from glesam.gle import LATENT_CHANNELS
 from glesam_export.errors import FoldError
 from glesam_export.folds.lora import lora_factors
-from glesam_export.static_gle import StaticGle, shared_copy
+from glesam_export.rewrites.static_gle import StaticGle, shared_copy
 
 CENTRE = 1
 """Index of the middle tap of a 3x3 kernel."""

@@ -8,7 +8,7 @@ import torch
 from peft.tuners.lora import LoraLayer
 from torch import Tensor, nn
 
-from glesam_export.static_gle import StaticGle, shared_copy
+from glesam_export.rewrites.static_gle import StaticGle, shared_copy
 
 
 def merge_lora(gle: StaticGle) -> StaticGle:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import nn
 
 from glesam_export.errors import FoldError
-from glesam_export.static_gle import StaticGle, shared_copy
+from glesam_export.rewrites.static_gle import StaticGle, shared_copy
 
 
 def fold_gamma(gle: StaticGle) -> StaticGle:

@@ -9,8 +9,8 @@ from torch import Tensor
 from torch.nn.functional import scaled_dot_product_attention
 
 from glesam_export.errors import FoldError
-from glesam_export.static_attention import StaticAttention
-from glesam_export.static_gle import StaticGle, shared_copy
+from glesam_export.rewrites.static_attention import StaticAttention
+from glesam_export.rewrites.static_gle import StaticGle, shared_copy
 
 
 def fold_text_context(gle: StaticGle) -> StaticGle:

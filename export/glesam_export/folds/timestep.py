@@ -8,7 +8,7 @@ from peft.tuners.lora import LoraLayer
 from torch import nn
 
 from glesam_export.errors import FoldError
-from glesam_export.static_gle import StaticGle, shared_copy
+from glesam_export.rewrites.static_gle import StaticGle, shared_copy
 
 
 def fold_timestep(gle: StaticGle) -> StaticGle:

@@ -9,17 +9,17 @@ from typing import Annotated
 
 import typer
 
-from ..bench import Plan, bench, middle, synthetic_image
-from ..bench_report import Json, Report, json_document, tables
-from ..bundle import Bundle
-from ..console import show
+from ..bundle.reader import Bundle
 from ..engines import pick_for_bundle
 from ..errors import OutputError, PromptError
 from ..image_io import read_image, write_files
-from ..machine import this_machine
 from ..preprocess import Pixels
 from ..prompts import Box
-from ..report import model_line
+from ..tools.bench import Plan, bench, middle, synthetic_image
+from ..tools.bench_report import Json, Report, json_document, tables
+from ..tools.console import show
+from ..tools.machine import this_machine
+from ..tools.run_report import model_line
 from . import coordinates
 from .arguments import BackendName, BundleFolder
 from .errors import one_line_errors

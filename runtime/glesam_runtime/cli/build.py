@@ -8,15 +8,15 @@ from typing import Annotated
 
 import typer
 
-from ..bundle import Bundle
-from ..engine_cache import EngineRecord, Gpu, bundle_folder
+from ..bundle.reader import Bundle
 from ..engines import TENSORRT
 from ..engines.tensorrt.build import BuildOptions, build_engine, engine_key
+from ..engines.tensorrt.cache import EngineRecord, Gpu, bundle_folder
 from ..engines.tensorrt.library import load_library
 from ..engines.tensorrt.profile import Profile
 from ..engines.tensorrt.targets import choose_gpus
 from ..errors import BackendError
-from ..report import model_line
+from ..tools.run_report import model_line
 from .arguments import BundleFolder
 from .errors import one_line_errors
 from .progress import status

@@ -7,10 +7,10 @@ from typing import Annotated
 
 import typer
 
-from ..bundle import Bundle
-from ..console import show
-from ..info import info, json_document
-from ..info_report import tables
+from ..bundle.reader import Bundle
+from ..tools.console import show
+from ..tools.info import info, json_document
+from ..tools.info_report import tables
 from .arguments import BundleFolder
 from .errors import one_line_errors
 

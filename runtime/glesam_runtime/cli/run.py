@@ -12,13 +12,13 @@ from typing import Annotated
 import typer
 
 from ..automatic import AutomaticOptions
-from ..automatic.job import SegmentedAll, run_automatic
-from ..bundle import Bundle
+from ..bundle.reader import Bundle
 from ..engines import pick_for_bundle
-from ..job import Failed, Job, Segmented, check_paths, combine_prompts, run_job
 from ..predictor import Predictor
 from ..preprocess import RESIZES
-from ..report import Json, closing_line, json_document, model_line, picture_json, picture_lines
+from ..tools.automatic_job import SegmentedAll, run_automatic
+from ..tools.job import Failed, Job, Segmented, check_paths, combine_prompts, run_job
+from ..tools.run_report import Json, closing_line, json_document, model_line, picture_json, picture_lines
 from . import automatic, coordinates
 from .arguments import BackendName
 from .errors import EXIT_STATUS, complain, one_line_errors

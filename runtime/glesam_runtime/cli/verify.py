@@ -6,12 +6,12 @@ from typing import Annotated
 
 import typer
 
-from ..bundle import Bundle
+from ..bundle.reader import Bundle
 from ..engines import open_engines, pick_for_bundle
 from ..errors import BundleError
-from ..parity import MIN_IOU, check, table
-from ..report import model_line
-from ..verify import CURE, verify
+from ..tools.parity import MIN_IOU, check, table
+from ..tools.run_report import model_line
+from ..tools.verify import CURE, verify
 from .arguments import BackendName, BundleFolder
 from .errors import one_line_errors
 

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from ..bundle import Bundle
-from ..engine_cache import cached_engines
+from ..bundle.reader import Bundle
+from ..bundle.spec import GraphSpec
 from ..errors import BackendError, first_line
-from ..spec import GraphSpec
 from .base import Engine
 from .choice import (
     BACKEND_HELP,
@@ -23,6 +22,7 @@ from .choice import (
     place,
     split_backend,
 )
+from .tensorrt.cache import cached_engines
 
 
 def _onnxruntime(path: Path, spec: GraphSpec, precision: str, device: str, hint: str) -> Engine:

@@ -9,8 +9,8 @@ from typing import Any, Protocol, overload
 import numpy as np
 import numpy.typing as npt
 
+from ..bundle.spec import GraphSpec, TensorSpec
 from ..errors import BackendError
-from ..spec import GraphSpec, TensorSpec
 from .device_array import DeviceArray
 
 Array = npt.NDArray[np.generic]

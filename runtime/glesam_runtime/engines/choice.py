@@ -10,9 +10,9 @@ import ctypes
 from dataclasses import dataclass
 from importlib.util import find_spec
 
+from ..bundle.spec import GraphSpec
 from ..errors import BackendError
-from ..machine import sums_int8_exactly
-from ..spec import GraphSpec
+from ..tools.machine import sums_int8_exactly
 
 INT8 = "int8"
 """Begins the precision of a graph with int8 layers; the rest's follows: "int8+fp16"."""

@@ -16,9 +16,9 @@ import numpy as np
 import numpy.typing as npt
 from cuda.bindings import runtime
 
-from ..engine_cache import Gpu
 from ..errors import BackendError
 from .device_array import LEGACY_STREAM, DeviceArray
+from .tensorrt.cache import Gpu
 
 _LOG = logging.getLogger(__name__)
 _NO_GPU = ("cudaErrorNoDevice", "cudaErrorInsufficientDriver")

@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 import onnxruntime  # type: ignore[import-untyped]
 
+from ..bundle.spec import GraphSpec, TensorSpec
 from ..errors import BackendError, first_line
-from ..spec import GraphSpec, TensorSpec
 from .base import Array, Tensors, cannot_open, cannot_run, check_graph, closed_engine, run_checked
 
 # ONNX Runtime names element types "tensor(float)"; these are numpy's names for them.

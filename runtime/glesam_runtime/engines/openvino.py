@@ -11,9 +11,9 @@ import openvino  # type: ignore[import-untyped]
 from openvino import opset13 as opset
 from openvino.frontend import FrontEndManager  # type: ignore[import-untyped]
 
+from ..bundle.spec import GraphSpec, TensorSpec
 from ..errors import BackendError
-from ..machine import sums_int8_exactly
-from ..spec import GraphSpec, TensorSpec
+from ..tools.machine import sums_int8_exactly
 from .base import Array, Tensors, cannot_open, cannot_run, check_graph, closed_engine, run_checked
 
 _HINTS = ("latency", "throughput")

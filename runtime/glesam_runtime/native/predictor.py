@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ..bundle import Bundle, default_bundle_path
+from ..bundle.reader import Bundle, default_bundle_path
 from ..errors import BackendError
 from ..predictor import Prediction, check_image
 from ..preprocess import Floats, Pixels

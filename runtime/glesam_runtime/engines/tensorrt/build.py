@@ -18,12 +18,12 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ... import engine_cache
-from ...bundle import Bundle
-from ...engine_cache import ANY_GPU, EngineKey, EngineRecord, Gpu
+from ...bundle.reader import Bundle
 from ...errors import BackendError
-from ...machine import installed
+from ...tools.machine import installed
+from . import cache as engine_cache
 from . import child
+from .cache import ANY_GPU, EngineKey, EngineRecord, Gpu
 from .child import RTX, Request
 from .layers import check_layers, heavy_layers
 from .library import Library

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from ...bundle import Bundle
-from ...engine_cache import ANY_GPU, EngineRecord, Gpu
+from ...bundle.reader import Bundle
 from ...errors import BackendError
+from .cache import ANY_GPU, EngineRecord, Gpu
 from .library import Library, load_library
 from .this_gpu import this_gpu
 

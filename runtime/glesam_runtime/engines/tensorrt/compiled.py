@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ...bundle.spec import GraphSpec, TensorSpec
 from ...errors import BackendError
-from ...spec import GraphSpec, TensorSpec
 from ..base import check_graph
 from ..cuda import current_device
 from .library import Library

@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
+from ...bundle.spec import GraphSpec
 from ...errors import BackendError
-from ...spec import GraphSpec
 from ..base import AnyTensors, closed_engine, run_checked
 from ..cuda import memory_device
 from ..device_array import DeviceArray, device_array, is_on_device

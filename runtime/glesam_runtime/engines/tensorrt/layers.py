@@ -15,8 +15,8 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from ...bundle.manifest import Graph
 from ...errors import BackendError
-from ...manifest import Graph
 
 _LINE = re.compile(
     r"^(?:\[\d+\]:? )?Name: (?P<name>.+?), LayerType: (?P<kind>\w+), (?P<rest>.*)$", re.MULTILINE

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from contextlib import ExitStack, closing
 
-from ...bundle import Bundle
+from ...bundle.reader import Bundle
 from ...errors import BackendError, first_line
 from ..base import Engine
 from .build import engine_plan

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from ...spec import GraphSpec
+from ...bundle.spec import GraphSpec
 from ..base import Array
 
 PROMPTS, POINTS = "num_prompts", "num_points"

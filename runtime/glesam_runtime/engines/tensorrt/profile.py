@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 
-from ...spec import GraphSpec
+from ...bundle.spec import GraphSpec
 
 Range = tuple[int, int, int]
 """Least, usual and largest size; an engine is tuned for the usual one and refuses what lies outside."""

@@ -10,8 +10,8 @@ from typing import Any
 
 import numpy as np
 
+from ...bundle.spec import TensorSpec
 from ...errors import BackendError
-from ...spec import TensorSpec
 from ..base import Array
 from ..cuda import DeviceBuffer, Event, PinnedBuffer, Stream, follow, use_device
 from ..device_array import DeviceArray

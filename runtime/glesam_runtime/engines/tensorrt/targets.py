@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import re
 
-from ...engine_cache import ANY_GPU, Gpu
 from ...errors import BackendError
+from .cache import ANY_GPU, Gpu
 from .child import RTX
 from .library import Library
 from .this_gpu import this_gpu

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from ...engine_cache import Gpu
 from ...errors import BackendError
+from .cache import Gpu
 
 
 def this_gpu() -> Gpu | None:

@@ -1,0 +1,1 @@
+"""glesam-calibrate and glesam-quantize."""

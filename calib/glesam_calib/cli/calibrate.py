@@ -1,0 +1,82 @@
+"""glesam-calibrate: what an fp32 bundle's layers see on real pictures, into one table."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from glesam_calib.cli.options import SAMPLES
+from glesam_export.cli_errors import one_line_errors
+
+app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
+
+
+@app.command()
+def calibrate(
+    bundle: Annotated[Path, typer.Argument(metavar="BUNDLE", help="An fp32 bundle.")],
+    images: Annotated[
+        Path,
+        typer.Option(metavar="DIR", help="Photographs like those the model will see.", show_default=False),
+    ],
+    out: Annotated[
+        Path, typer.Option(metavar="FILE", help="The table. A killed run's is gone on with.")
+    ] = Path("calibration.json"),
+    level: Annotated[
+        str, typer.Option(metavar="N,N", help="Degradations: 0 (none) to 3, taken in turns.")
+    ] = "0,1,2,3",
+    samples: Annotated[
+        int, typer.Option(metavar="N", min=1, help="Pictures, counting each level.")
+    ] = SAMPLES,
+    sensitivity: Annotated[
+        int,
+        typer.Option(metavar="N", min=0, help="Also try each layer alone in int8, on N pictures: minutes."),
+    ] = 0,
+) -> None:
+    """Observe an fp32 bundle on pictures and write the statistics that int8 is made of.
+
+    One pass in ONNX Runtime; histograms and channel statistics, nothing of a picture, are kept and
+    written every few samples. `glesam-export --precision int8 --calib-table FILE` takes the table.
+    Exit status 2 for any error.
+    """
+    with one_line_errors("glesam-calibrate"):
+        from glesam_calib import CalibrationTable, Quantization, empty_table
+        from glesam_calib import calibrate as observe
+        from glesam_calib.observation.pictures import CalibrationPictures, measure_sensitivity
+        from glesam_export.progress import track
+        from glesam_runtime import Bundle
+
+        pictures = CalibrationPictures(images, levels(level), samples, typer.echo)
+        opened = Bundle.open(bundle)
+        table = empty_table(opened)
+        table.plan, table.sensitivity_samples = pictures.plan(), sensitivity
+        if out.exists():
+            table = CalibrationTable.load(out).continued(table)
+            typer.echo(f"going on with {out}: {len(table.samples)} samples observed")
+        table.sensitivity_samples, table.complete = sensitivity, False
+        observe(opened, track(pictures, "pictures observed", len(pictures)), table, out)
+        if sensitivity:
+            measure_sensitivity(opened, pictures, sensitivity, table, Quantization(), out)
+        table.complete = True
+        table.save(out)
+    typer.echo(
+        f"wrote {out}, {out.stat().st_size / 2**20:.1f} MiB, {len(table.samples)} samples; "
+        f"next, of the model that {bundle} is of: glesam-export MODEL --precision int8 --calib-table {out}"
+    )
+
+
+def levels(text: str) -> tuple[int, ...]:
+    """ "0,3" -> (0, 3). Raises BadParameter for anything else than numbers from 0 to 3."""
+    try:
+        found = tuple(int(part) for part in text.split(","))
+    except ValueError:
+        found = ()
+    if not found or not set(found) <= {0, 1, 2, 3}:
+        raise typer.BadParameter(f"level {text!r}: expected numbers from 0 to 3, as in 0,1,2,3")
+    return tuple(dict.fromkeys(found))
+
+
+def main() -> None:
+    """The console script."""
+    app()

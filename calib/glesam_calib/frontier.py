@@ -1,0 +1,88 @@
+"""The search for an int8 bundle that holds: ever more of the worst layers go back to float."""
+
+from __future__ import annotations
+
+import io
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from glesam_calib import CalibrationTable, Quantization
+from glesam_calib.graphs import Speed
+from glesam_runtime.image_io import write_files
+from glesam_runtime.tools.parity import Parity
+
+HEADER = (
+    "| layers in float | tolerance | mask IoU, mean | worst | MiB | int8, ms | float, ms | ratio |\n"
+    "|---|---|---|---|---|---|---|---|"
+)
+
+
+@dataclass(frozen=True)
+class Point:
+    """One bundle on the frontier between masks and cost, with its layers of encoder and GLE."""
+
+    int8: Sequence[str]
+    left: int
+    tolerance: float
+    parity: Parity
+    mib: float
+    speed: Speed
+
+    @property
+    def mean_iou(self) -> float:
+        """Of the worst set."""
+        return min(masks.mean for masks in self.parity.mask_iou.values())
+
+    @property
+    def worst_iou(self) -> float:
+        return min(masks.worst for masks in self.parity.mask_iou.values())
+
+    def __str__(self) -> str:
+        masks = f"{self.mean_iou:.4f} | {self.worst_iou:.4f}"
+        times = f"{self.speed.int8_ms:.1f} | {self.speed.float_ms:.1f} | {self.speed.ratio:.2f}x"
+        return f"| {self.left} | {self.tolerance:.2g} | {masks} | {self.mib:.1f} | {times} |"
+
+
+def steps(start: Quantization, table: CalibrationTable) -> list[Quantization]:
+    """`start`, and then with 1, 2, 4, 8 ... more of the layers in float that cost most, until one is left.
+
+    `start` alone where the table has no sensitivities.
+    """
+    measured = [pair for graph in table.sensitivity.values() for pair in graph.items()]
+    errors = [error for name, error in measured if start.policy.may_return(name)]
+    rest = sorted((error for error in errors if error <= start.tolerance), reverse=True)
+    # Layers that cost the same go together, and the cheapest never go.
+    most = sum(error > rest[-1] for error in rest) if rest else 0
+    counts = sorted({2**i for i in range(most.bit_length())} | {most}) if most else []
+    return [start, *(replace(start, tolerance=math.nextafter(rest[n - 1], 0)) for n in counts)]
+
+
+def write_frontier(points: Sequence[Point], folder: Path) -> None:
+    """frontier.md and frontier.png in `folder`, which is made where it is missing."""
+    text = "\n".join([HEADER, *map(str, points)]) + "\n"
+    write_files({folder / "frontier.md": text.encode(), folder / "frontier.png": _plot(points)}, "--frontier")
+
+
+def _plot(points: Sequence[Point]) -> bytes:
+    """A PNG."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(9, 4), layout="constrained")
+    axes = figure.subplots(1, 2, sharey=True)
+    for axis, label, values in (
+        (axes[0], "encoder and GLE, ms", [point.speed.int8_ms for point in points]),
+        (axes[1], "bundle, MiB", [point.mib for point in points]),
+    ):
+        axis.plot(values, [point.mean_iou for point in points], "o-", label="mean")
+        axis.plot(values, [point.worst_iou for point in points], "x:", label="worst")
+        for value, point in zip(values, points, strict=True):
+            axis.annotate(str(point.left), (value, point.mean_iou), (4, 4), textcoords="offset points")
+        axis.set_xlabel(label)
+        axis.grid(alpha=0.3)
+    axes[0].set_ylabel("mask IoU against PyTorch fp32")
+    axes[0].legend(title="number: layers in float")
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=110)
+    return buffer.getvalue()

@@ -1,0 +1,1 @@
+"""ONNX graphs: their arithmetic and their files."""

@@ -1,0 +1,123 @@
+"""Runs float graphs on pictures and keeps the statistics of what their layers read."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnx_ir as ir
+
+from glesam_calib.errors import CalibrationError
+from glesam_calib.observation.statistics import TensorStatistics
+from glesam_calib.observation.table import CalibrationTable, graph_hash
+from glesam_calib.quantization.beside_weights import beside_weights
+from glesam_calib.quantization.layers import channels_of, layers_of
+from glesam_runtime import Bundle
+from glesam_runtime.bundle.spec import GraphSpec, TensorSpec
+from glesam_runtime.engines import Engine, open_engine
+from glesam_runtime.engines.base import Array
+from glesam_runtime.preprocess import Pixels, preprocess
+
+GRAPHS = ("image_encoder", "gle")
+"""In the order they run. The mask decoder stays in float, so nobody asks what it sees."""
+SAVE_EVERY = 8
+"""Samples, or layers: what a killed run loses at most."""
+Sample = tuple[str, Pixels]
+"""A name that tells it from all others, and uint8 [H, W, 3] RGB."""
+
+
+def empty_table(bundle: Bundle) -> CalibrationTable:
+    """A table of an fp32 bundle's graphs, before the first picture.
+
+    Raises:
+        CalibrationError: the bundle is not fp32.
+    """
+    if bundle.manifest.precision != "fp32":
+        raise CalibrationError(
+            f"bundle {bundle.root}: precision {bundle.manifest.precision}, expected fp32, of which int8 "
+            "is made; export with --precision fp32"
+        )
+    hashes, tensors = {}, {}
+    for name in GRAPHS:
+        graph = ir.load(bundle.graph_path(name)).graph
+        hashes[name] = graph_hash(graph)
+        tensors[name] = {t: TensorStatistics.empty(n) for t, n in channels_of(graph).items()}
+    return CalibrationTable(hashes, checkpoint_of(bundle), tensors)
+
+
+def checkpoint_of(bundle: Bundle) -> dict[str, str]:
+    """The hashes of the files that a bundle was made from, by name."""
+    found = bundle.manifest.made_from.get("checkpoint", {})
+    return {str(name): str(sha256) for name, sha256 in found.items()} if isinstance(found, dict) else {}
+
+
+def calibrate(
+    bundle: Bundle, samples: Iterable[Sample], table: CalibrationTable, save_to: Path | None = None
+) -> None:
+    """Takes every sample through an fp32 bundle's encoder and GLE, and adds what it sees to `table`.
+
+    Samples that the table has already are left out, so that a killed run goes on where it was. Nothing
+    of a picture is kept. `save_to`: where the table is written, every `SAVE_EVERY` samples and at the end.
+
+    Raises:
+        CalibrationError: a tensor is NaN or infinite, or there is no sample.
+        BackendError: a graph does not run.
+    """
+    manifest = bundle.manifest
+    with ExitStack() as stack:
+        engines, axes = {}, {}
+        for name in GRAPHS:
+            path, spec = bundle.graph_path(name), manifest.graphs[name].spec
+            axes[name] = _channel_axes(ir.load(path).graph)
+            engines[name] = stack.enter_context(observed(path, spec, axes[name]))
+        for name, picture in samples:
+            if name in table.samples:
+                continue
+            image, _ = preprocess(picture, manifest.image_size, manifest.pixel_mean, manifest.pixel_std)
+            feeds: dict[str, Array] = {"image": image}
+            for graph in GRAPHS:
+                seen = feeds | engines[graph](feeds)
+                for tensor, axis in axes[graph].items():
+                    where = f"{graph}: {tensor} of {name}"
+                    values = seen[tensor].astype(np.float32, copy=False)
+                    table.tensors[graph][tensor].update(values, axis, where)
+                feeds = {output.name: seen[output.name] for output in manifest.graphs[graph].spec.outputs}
+            table.samples.append(name)
+            if save_to is not None and len(table.samples) % SAVE_EVERY == 0:
+                table.save(save_to)
+    if not table.samples:
+        raise CalibrationError("no picture was observed; give a folder of photographs")
+    if save_to is not None:
+        table.save(save_to)
+
+
+@contextmanager
+def observed(path: Path, spec: GraphSpec, tensors: Iterable[str]) -> Iterator[Engine]:
+    """The graph at `path`, which also gives `tensors`, but for its inputs."""
+    model = onnx.load(path, load_external_data=False)
+    known = {value.name: value for value in (*model.graph.value_info, *model.graph.output)}
+    given = {tensor.name for tensor in spec.outputs}
+    outputs = [name for name in tensors if name in known and name not in given]
+    model.graph.output.extend(known[name] for name in outputs)
+    wider = GraphSpec(spec.name, spec.inputs, (*spec.outputs, *(_spec(known[name]) for name in outputs)))
+    with beside_weights(path) as variant:
+        onnx.save(model, variant)
+        engine = open_engine("onnxruntime", variant, wider)
+        try:
+            yield engine
+        finally:
+            engine.close()
+
+
+def _spec(value: onnx.ValueInfoProto) -> TensorSpec:
+    return TensorSpec(
+        value.name, "float32", tuple(size.dim_value for size in value.type.tensor_type.shape.dim)
+    )
+
+
+def _channel_axes(graph: ir.Graph) -> dict[str, int]:
+    """Tensors that layers read -> the axis of their channels."""
+    return {str(layer.input.name): layer.channel_axis for layer in layers_of(graph)}

@@ -1,0 +1,147 @@
+"""Q/DQ pairs into a float graph: symmetric int8, before the layer, as TensorRT fuses it.
+
+    x -> QuantizeLinear -> DequantizeLinear -\\
+                                              Conv | MatMul | Gemm -> (bias, activation: float)
+    int8 weight -> DequantizeLinear ---------/
+
+Activations have one scale, weights one per output channel, zero points are 0. Layers that read the same
+tensor share its pair, so Q, K and V can be merged into one product. Outputs have none: what follows is
+fused with the layer in float.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import onnx_ir as ir
+from numpy.typing import NDArray
+
+from glesam_calib.observation.threshold import LEVELS
+from glesam_calib.quantization.layers import Layer
+
+SMALLEST_SCALE = 2.0**-20
+"""A tensor of zeros needs a scale as well, and fp16 has a few bits left here."""
+
+
+def insert_qdq(
+    graph: ir.Graph, layers: Sequence[Layer], amax: Mapping[str, float], scale_type: type[np.floating]
+) -> None:
+    """In place.
+
+    Args:
+        amax: magnitude that becomes 127, by the name of the tensor that a layer reads.
+        scale_type: scales are rounded to it before anything is divided by them, so that the conversion
+            to it changes nothing: np.float16 or np.float32.
+    """
+    zero_point = initializer(graph, "int8_zero_point", np.array(0, np.int8))
+    activations: dict[ir.Value, ir.Value] = {}
+    weights: dict[tuple[ir.Value, int], ir.Value] = {}
+    for layer in layers:
+        value, weight = layer.input, layer.weight
+        if value not in activations:
+            scale = np.float32(scale_type(max(amax[str(value.name)] / LEVELS, SMALLEST_SCALE)))
+            activations[value] = _quantized(graph, value, scale, zero_point)
+        key = weight, layer.output_axis
+        if key not in weights:
+            weights[key] = dequantized_weight(graph, *key, scale_type)
+        layer.node.replace_input_with(0, activations[value])
+        layer.node.replace_input_with(1, weights[key])
+    drop_unused(graph)
+    graph.sort()
+
+
+def drop_unused(graph: ir.Graph) -> None:
+    """Removes the constants that no node reads any more."""
+    for name, value in list(graph.initializers.items()):
+        if not value.uses():
+            del graph.initializers[name]
+
+
+def weight_scales(
+    weight: NDArray[np.floating], axis: int, scale_type: type[np.floating]
+) -> NDArray[np.float32]:
+    """max |w| / 127 of each slice along `axis`."""
+    others = tuple(i for i in range(weight.ndim) if i != axis)
+    scales = np.maximum(np.abs(weight).max(others) / LEVELS, SMALLEST_SCALE)
+    rounded: NDArray[np.float32] = scales.astype(scale_type).astype(np.float32)
+    return rounded
+
+
+def quantized_weight(
+    weight: NDArray[np.floating], scales: NDArray[np.float32], axis: int
+) -> NDArray[np.int8]:
+    """round(w / scale), within +-127."""
+    steps = np.round(weight / _along(scales, axis, weight.ndim))
+    return np.clip(steps, -LEVELS, LEVELS).astype(np.int8)
+
+
+def weight_error(layer: Layer, scale_type: type[np.floating]) -> NDArray[np.float32]:
+    """What quantization adds to a layer's weight, in its shape."""
+    weight = weight_array(layer.weight)
+    scales = weight_scales(weight, layer.output_axis, scale_type)
+    steps = quantized_weight(weight, scales, layer.output_axis)
+    error: NDArray[np.float32] = steps * _along(scales, layer.output_axis, weight.ndim) - weight
+    return error
+
+
+def _quantized(graph: ir.Graph, value: ir.Value, scale: np.float32, zero_point: ir.Value) -> ir.Value:
+    scale_value = initializer(graph, f"{value.name}_scale", np.array(scale))
+    steps = _value(f"{value.name}_int8", value.shape, ir.DataType.INT8)
+    restored = _value(f"{value.name}_dequantized", value.shape, ir.DataType.FLOAT)
+    graph.extend(
+        [
+            ir.Node("", "QuantizeLinear", [value, scale_value, zero_point], outputs=[steps]),
+            ir.Node("", "DequantizeLinear", [steps, scale_value, zero_point], outputs=[restored]),
+        ]
+    )
+    return restored
+
+
+def dequantized_weight(
+    graph: ir.Graph, weight: ir.Value, axis: int, scale_type: type[np.floating]
+) -> ir.Value:
+    """What a layer reads in place of its weight: int8 with a scale for each slice along `axis`."""
+    array = weight_array(weight)
+    scales = weight_scales(array, axis, scale_type)
+    stem = f"{weight.name}_by_{axis}" if f"{weight.name}_int8" in graph.initializers else weight.name
+    shape, name = ir.Shape(array.shape), f"{stem}_int8"
+
+    def convert() -> ir.TensorProtocol:
+        return ir.Tensor(quantized_weight(array, scales, axis), name=name)
+
+    lazy = ir.LazyTensor(convert, dtype=ir.DataType.INT8, shape=shape, name=name)
+    steps = ir.Value(name=name, shape=shape, type=ir.TensorType(ir.DataType.INT8), const_value=lazy)
+    graph.register_initializer(steps)
+    scale_value = initializer(graph, f"{stem}_scale", scales)
+    zero_points = initializer(graph, f"{stem}_zero_point", np.zeros(len(scales), np.int8))
+    restored = _value(f"{stem}_dequantized", shape, ir.DataType.FLOAT)
+    attributes = [ir.AttrInt64("axis", axis)]
+    graph.append(
+        ir.Node("", "DequantizeLinear", [steps, scale_value, zero_points], attributes, outputs=[restored])
+    )
+    return restored
+
+
+def initializer(graph: ir.Graph, name: str, array: NDArray[np.generic]) -> ir.Value:
+    tensor = ir.Tensor(array, name=name)
+    value = ir.Value(
+        name=name, shape=ir.Shape(array.shape), type=ir.TensorType(tensor.dtype), const_value=tensor
+    )
+    graph.register_initializer(value)
+    return value
+
+
+def _value(name: str, shape: ir.Shape | None, dtype: ir.DataType) -> ir.Value:
+    return ir.Value(name=name, shape=shape, type=ir.TensorType(dtype))
+
+
+def weight_array(value: ir.Value) -> NDArray[np.float32]:
+    """A constant's values."""
+    assert value.const_value is not None
+    array: NDArray[np.float32] = value.const_value.numpy()
+    return array
+
+
+def _along(scales: NDArray[np.float32], axis: int, ndim: int) -> NDArray[np.float32]:
+    return scales.reshape([-1 if i == axis else 1 for i in range(ndim)])

@@ -1,0 +1,69 @@
+"""How much of a graph's answer each layer costs when it alone is int8, measured on real pictures."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import onnx_ir as ir
+from numpy.typing import NDArray
+
+from glesam_calib.errors import CalibrationError
+from glesam_calib.observation.table import Statistics
+from glesam_calib.quantization.beside_weights import beside_weights
+from glesam_calib.quantization.layers import layers_of
+from glesam_calib.quantization.quantize import Quantization, quantize_layers
+from glesam_runtime.bundle.spec import GraphSpec
+from glesam_runtime.engines import open_engine
+from glesam_runtime.engines.base import Array
+
+Feeds = dict[str, Array]
+TINY = 1e-30
+"""Least norm of an answer that an error is compared with."""
+
+
+def sensitivities(
+    path: Path,
+    spec: GraphSpec,
+    statistics: Statistics,
+    layers: Iterable[str],
+    feeds: Sequence[Feeds],
+    options: Quantization,
+) -> Iterator[tuple[str, float]]:
+    """Each layer with |answer - float answer| / |float answer|, that layer alone quantized, mean of `feeds`.
+
+    Args:
+        path, spec: an fp32 graph.
+        layers: names of those to measure, each a compilation and a run for each of `feeds`.
+    """
+    output = spec.outputs[0].name
+    alone = replace(options, high_precision="fp32", smoothing=False)
+    expected = _answers(path, spec, feeds, output)
+
+    def error(name: str) -> float:
+        model = ir.load(path)
+        chosen = [layer for layer in layers_of(model.graph) if layer.name == name]
+        quantize_layers(model.graph, chosen, statistics, alone)
+        with beside_weights(path) as variant:
+            ir.save(model, variant)
+            found = _answers(variant, spec, feeds, output)
+        pairs = zip(found, expected, strict=True)
+        return float(np.mean([np.linalg.norm(a - b) / max(np.linalg.norm(b), TINY) for a, b in pairs]))
+
+    for name in layers:
+        found = error(name)
+        if not np.isfinite(found):
+            raise CalibrationError(
+                f"{name}: NaN or infinite where it alone is int8; leave it out with --exclude {name!r}"
+            )
+        yield name, found
+
+
+def _answers(path: Path, spec: GraphSpec, feeds: Sequence[Feeds], output: str) -> list[NDArray[np.float64]]:
+    engine = open_engine("onnxruntime", path, spec, "int8+fp32")
+    try:
+        return [engine(one)[output].astype(np.float64) for one in feeds]
+    finally:
+        engine.close()

@@ -1,1 +1,0 @@
-"""glesam-eval: checkpoints and exported bundles in one table, with GLE and without."""

@@ -1,0 +1,1 @@
+"""Networks in a form that exports well; each computes what the original computes."""

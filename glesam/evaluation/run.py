@@ -1,0 +1,117 @@
+"""One evaluation from data to files: prompts, scores, tables, contact sheet."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from os.path import realpath
+from pathlib import Path
+
+from glesam.evaluation.choice import Choice, Pictures, chosen_pictures
+from glesam.evaluation.evaluate import LEVELS, Score, Task, evaluate
+from glesam.evaluation.joined import PROMPTS, RESULTS, joined_scores, refuse_equal_rows
+from glesam.evaluation.log import Log
+from glesam.evaluation.methods import Method
+from glesam.evaluation.prompts import PromptKind
+from glesam.evaluation.results import Results, to_csv
+from glesam.evaluation.sheet import case_sheet
+from glesam.evaluation.table import report
+from glesam_export.progress import track
+from glesam_runtime.image_io import write_files
+
+TABLE, SHEET = "table.md", "contact_sheet.png"
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What to evaluate on, and how.
+
+    `joined`: folders of earlier runs with the same prompts, whose rows come first in the table.
+    """
+
+    choice: Choice
+    out: Path
+    kind: PromptKind = "box"
+    levels: tuple[str, ...] = LEVELS
+    joined: tuple[Path, ...] = ()
+    jobs: int = 1
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """The results, and the size of every file that holds them."""
+
+    results: Results
+    files: dict[Path, int]
+
+
+def run_evaluation(plan: Plan, methods: Sequence[Method], notes: Sequence[str], log: Log) -> Outcome:
+    """Evaluates `methods` and writes everything into `plan.out`; `notes` end the table.
+
+    Scores and table are on disk before the contact sheet is drawn.
+
+    Raises:
+        ValueError: data, prompts or a joined run do not fit, or no picture could be evaluated.
+        OSError: a file is missing; OutputError where one cannot be written.
+    """
+    refuse_overwriting(plan)
+    pictures = chosen_pictures(plan.choice, log)
+    task = Task(methods, plan.levels, plan.kind, pictures.prompts.seed, pictures.real)
+    joined = earlier_scores(plan, pictures, task)
+    files = write(plan.out, PROMPTS, pictures.prompts.to_json().encode())
+    if plan.choice.prompts is not None and not plan.choice.prompts.exists():
+        write_files({plan.choice.prompts: pictures.prompts.to_json().encode()})
+    log.say(f"{title_of(pictures, plan.kind)}: {pictures.origin}")
+    own = own_scores(plan, pictures, task, log)
+    results = results_of(joined, own)
+    files |= write(plan.out, RESULTS, to_csv(results.scores, plan.kind).encode())
+    table = report(results, title_of(pictures, plan.kind), [*notes, *log.skip_note()])
+    files |= write(plan.out, TABLE, table.encode())
+    files |= write(plan.out, SHEET, case_sheet(Results(tuple(own)), pictures, task))
+    return Outcome(results, files)
+
+
+def refuse_overwriting(plan: Plan) -> None:
+    """Raises ValueError where a file that the user gave would become one of the results."""
+    results = (RESULTS, TABLE, SHEET)
+    for given, names in ((plan.choice.prompts, results), (plan.choice.sets, (*results, PROMPTS))):
+        if given is not None and realpath(given) in [realpath(plan.out / name) for name in names]:
+            raise ValueError(f"{given} would be written over by this run; choose another folder with --out")
+
+
+def earlier_scores(plan: Plan, pictures: Pictures, task: Task) -> list[Score]:
+    """Those of the joined runs, refused before anything is evaluated where they do not fit."""
+    places = [
+        (picture.dataset, picture.name, level)
+        for picture in pictures.prompts.pictures
+        for level in task.levels_of(picture.dataset)
+    ]
+    joined = [joined_scores(folder, pictures.prompts, plan.kind, places) for folder in plan.joined]
+    refuse_equal_rows(joined, task.methods)
+    return [score for scores in joined for score in scores]
+
+
+def own_scores(plan: Plan, pictures: Pictures, task: Task, log: Log) -> list[Score]:
+    chosen = pictures.prompts.pictures
+    outcomes = evaluate(chosen, pictures.library.read, task, plan.jobs)
+    own = [score for scores in log.kept(track(outcomes, "pictures", len(chosen))) for score in scores]
+    log.refuse_none(own)
+    return own
+
+
+def results_of(joined: Sequence[Score], own: Sequence[Score]) -> Results:
+    """Joined scores are kept for the pictures that this run could evaluate."""
+    evaluated = {(score.dataset, score.name) for score in own}
+    return Results((*(s for s in joined if (s.dataset, s.name) in evaluated), *own))
+
+
+def title_of(pictures: Pictures, kind: PromptKind) -> str:
+    prompts = pictures.prompts
+    objects = sum(len(picture.objects) for picture in prompts.pictures)
+    return f"{len(prompts.pictures)} pictures, {objects} objects, {kind} prompts, seed {prompts.seed}"
+
+
+def write(folder: Path, name: str, content: bytes) -> dict[Path, int]:
+    """The file's path and size."""
+    write_files({folder / name: content})
+    return {folder / name: len(content)}

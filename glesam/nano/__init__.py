@@ -1,0 +1,1 @@
+"""nano: the networks and the training recipe of the shipped small model."""

@@ -1,0 +1,1 @@
+"""The bundle: reading, checking and writing it. docs/bundle.md is the specification."""

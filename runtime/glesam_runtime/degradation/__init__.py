@@ -1,0 +1,1 @@
+"""LQSeg: low-quality pictures made from good ones. Needs the extra `degrade`; no torch."""

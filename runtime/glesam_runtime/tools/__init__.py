@@ -1,0 +1,1 @@
+"""What the commands do: one function per command, and how its result is shown."""

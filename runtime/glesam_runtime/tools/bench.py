@@ -1,0 +1,192 @@
+"""How fast a bundle is on this machine, in how much memory. docs/bench.md says how each figure is made."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+import numpy as np
+
+from ..bundle.reader import Bundle
+from ..predictor import Predictor
+from ..preprocess import Pixels
+from ..prompts import Box, Prompt
+from .machine import DeviceMemory, HostMemory, device_memory, host_memory
+
+WHOLE = "image to mask"
+"""The row of set_image and predict together, from outside."""
+Track = Callable[[Iterable[int], int, str], Iterable[int]]
+"""Passes rounds on and shows how far they are: (rounds, how many, what they are)."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How much is measured: rounds that count, rounds before them that do not, and in the second and third
+    table the numbers of prompts in one call and of threads at once."""
+
+    warmup: int = 3
+    rounds: int = 30
+    prompts: tuple[int, ...] = (1, 16, 64)
+    threads: tuple[int, ...] = (1, 2)
+
+
+@dataclass(frozen=True)
+class Spread:
+    """Percentiles, linear between two samples, and mean of one stage's times [ms]."""
+
+    p50: float
+    p90: float
+    p99: float
+    mean: float
+
+    @classmethod
+    def of(cls, times_ms: Sequence[float]) -> Spread:
+        figures = *np.percentile(times_ms, [50, 90, 99]).tolist(), float(np.mean(times_ms))
+        return cls(*(round(ms, 3) for ms in figures))
+
+
+@dataclass(frozen=True)
+class FirstRun:
+    """Each once, in this order [ms]: reading and compiling the graphs with the backend's own import,
+    then the first picture and its first prompt."""
+
+    load_ms: float
+    set_image_ms: float
+    predict_ms: float
+
+
+@dataclass(frozen=True)
+class PromptsResult:
+    """predict() with `prompts` prompts in one call, on a picture that is set already."""
+
+    prompts: int
+    decode_ms: Spread
+    postprocess_ms: Spread
+    predict_ms: Spread
+    prompts_per_s: float
+
+
+@dataclass(frozen=True)
+class ThreadsResult:
+    """`threads` sessions at once on the same engines, `images` pictures together, one prompt each."""
+
+    threads: int
+    images: int
+    images_per_s: float
+
+
+@dataclass(frozen=True)
+class Benchmark:
+    """What bench() measured. `before`: the host's memory before a graph was opened, `after`: at the end."""
+
+    first_run: FirstRun
+    stages_ms: dict[str, Spread]
+    prompts: tuple[PromptsResult, ...]
+    threads: tuple[ThreadsResult, ...]
+    before: HostMemory
+    after: HostMemory
+    device: DeviceMemory
+
+
+def bench(
+    bundle: Bundle,
+    image: Pixels,
+    box: Box | None = None,
+    plan: Plan | None = None,
+    backend: str = "auto",
+    track: Track = lambda rounds, total, unit: rounds,
+) -> Benchmark:
+    """Opens `bundle` and times it on `image`, uint8 [H,W,3] RGB, with `box` in its pixels (None: the middle).
+
+    Raises BackendError, ImageError and PromptError like Predictor.
+    """
+    plan = plan or Plan()
+    prompt = Prompt(box or middle(image))
+    before, start = host_memory(), time.perf_counter()
+    with Predictor.from_bundle(bundle, backend) as predictor:
+        first = _first_run(predictor, image, prompt, start)
+        return Benchmark(
+            first,
+            _stages(predictor, image, prompt, plan, track),
+            tuple(_prompts(predictor, prompt, count, plan, track) for count in plan.prompts),
+            tuple(_threads(predictor, image, prompt, count, plan) for count in plan.threads),
+            before,
+            host_memory(),
+            device_memory(),
+        )
+
+
+def synthetic_image() -> Pixels:
+    """Noise of 640 x 480 pixels, always the same: how long a picture takes depends on its size only."""
+    return np.random.default_rng(0).integers(0, 256, (480, 640, 3), np.uint8)
+
+
+def pixels_sha256(image: Pixels) -> str:
+    """Of the pixels, row by row: a JPEG's own hash would not say what its decoder made of it."""
+    return hashlib.sha256(np.ascontiguousarray(image).tobytes()).hexdigest()
+
+
+def middle(image: Pixels) -> Box:
+    """A box of half the picture's width and height."""
+    height, width = image.shape[:2]
+    return (width / 4, height / 4, width * 3 / 4, height * 3 / 4)
+
+
+def _first_run(predictor: Predictor, image: Pixels, prompt: Prompt, start: float) -> FirstRun:
+    loaded = time.perf_counter()
+    predictor.set_image(image)
+    encoded = time.perf_counter()
+    predictor.predict(prompts=[prompt])
+    return FirstRun(_ms(start, loaded), _ms(loaded, encoded), _ms(encoded, time.perf_counter()))
+
+
+def _stages(
+    predictor: Predictor, image: Pixels, prompt: Prompt, plan: Plan, track: Track
+) -> dict[str, Spread]:
+    times: dict[str, list[float]] = {}
+    for number in track(range(plan.warmup + plan.rounds), plan.warmup + plan.rounds, "pictures"):
+        start = time.perf_counter()
+        predictor.set_image(image)
+        predictor.predict(prompts=[prompt])
+        whole = {WHOLE: _ms(start, time.perf_counter())}
+        for stage, ms in (predictor.timings | whole).items() if number >= plan.warmup else ():
+            times.setdefault(stage, []).append(ms)
+    return {stage: Spread.of(values) for stage, values in times.items()}
+
+
+def _prompts(predictor: Predictor, prompt: Prompt, count: int, plan: Plan, track: Track) -> PromptsResult:
+    decode, postprocess, whole = list[float](), list[float](), list[float]()
+    for number in track(range(plan.warmup + plan.rounds), plan.warmup + plan.rounds, f"{count} prompts"):
+        start = time.perf_counter()
+        predictor.predict(prompts=[prompt] * count)
+        if number >= plan.warmup:
+            whole.append(_ms(start, time.perf_counter()))
+            decode.append(predictor.timings["decode"])
+            postprocess.append(predictor.timings["postprocess"])
+    call = Spread.of(whole)
+    return PromptsResult(
+        count, Spread.of(decode), Spread.of(postprocess), call, round(count * 1000 / call.mean, 3)
+    )
+
+
+def _threads(predictor: Predictor, image: Pixels, prompt: Prompt, count: int, plan: Plan) -> ThreadsResult:
+    def segment(session: Predictor, rounds: int) -> None:
+        for _ in range(rounds):
+            session.set_image(image)
+            session.predict(prompts=[prompt])
+
+    sessions = [predictor.new_session() for _ in range(count)]
+    with ThreadPoolExecutor(count) as pool:
+        list(pool.map(segment, sessions, [plan.warmup] * count))
+        start = time.perf_counter()
+        list(pool.map(segment, sessions, [plan.rounds] * count))
+        seconds = time.perf_counter() - start
+    images = count * plan.rounds
+    return ThreadsResult(count, images, round(images / seconds, 3))
+
+
+def _ms(start: float, end: float) -> float:
+    return round((end - start) * 1000, 3)

@@ -1,0 +1,196 @@
+"""What glesam-run does with its pictures: segment each, write its files, go on after a bad one.
+
+The next pictures are read, and the last one's files are made and written, while one is segmented.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import TypeVar
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+
+from ..errors import GlesamError, OutputError, PromptError
+from ..image_io import check_exists, png_bytes, read_image, read_mask, write_files
+from ..predictor import Predictor
+from ..preprocess import Floats, Pixels
+from ..prompts import Box, Points, Prompt, logits_from_mask
+from .overlap import ahead, background_thread
+from .overlay import draw_overlay
+
+_READ_AHEAD = 2  # a large picture may take longer to read than a small one to segment
+_WRITTEN_BEHIND = 1
+Result = TypeVar("Result")
+
+
+@dataclass(frozen=True, eq=False)
+class Job:
+    """The same request for every picture; `out` is the folder that results go to."""
+
+    prompts: Sequence[Prompt]
+    out: Path
+    mask_path: Path | None = None
+    multimask: bool = False
+
+
+@dataclass(frozen=True, eq=False)
+class Segmented:
+    """One picture's results. Masks bool [M,H,W] and scores float32 [M] are in prompt order.
+
+    `candidates` neighbours in M belong to one prompt: 3 with multimask, else 1. `files` maps each
+    written path to its size [bytes]: the masks in order, then the overlay.
+    """
+
+    path: Path
+    masks: npt.NDArray[np.bool_]
+    scores: Floats
+    candidates: int
+    timings_ms: dict[str, float]
+    files: dict[Path, int]
+
+
+@dataclass(frozen=True)
+class Failed:
+    """A picture that gave no result, and why in one line. Nothing of it was written."""
+
+    path: Path
+    reason: str
+
+
+@dataclass(frozen=True, eq=False)
+class _Read:
+    """A picture, uint8 [H,W,3] RGB, that waits to be segmented, and the job's mask picture, uint8 [H,W]."""
+
+    path: Path
+    image: Pixels
+    mask: Pixels | None
+
+
+@dataclass(frozen=True, eq=False)
+class _Answered:
+    """A picture's results, of which nothing has been written yet, and what its overlay shows."""
+
+    segmented: Segmented
+    image: Pixels
+    prompts: Sequence[Prompt]
+
+
+def combine_prompts(
+    boxes: Sequence[Box], points: Points, background_points: Points, mask_path: Path | None
+) -> list[Prompt]:
+    """The prompts that separate options mean: one per box, or one of all points together.
+
+    Points refine a single box; a mask belongs to a single prompt. Raises PromptError where there
+    is no prompt, or where it is unclear which prompt the points or the mask belong to.
+    """
+    if len(boxes) > 1 and (len(points) or len(background_points)):
+        raise PromptError(
+            f"{len(boxes)} boxes and points together are ambiguous, since each box is a prompt of "
+            "its own; give one box with points, or run twice"
+        )
+    if len(boxes) > 1 and mask_path is not None:
+        raise PromptError(f"{len(boxes)} boxes and one mask input are ambiguous; give one box with the mask")
+    if not (boxes or len(points) or len(background_points) or mask_path):
+        raise PromptError("no prompt: give --box X0 Y0 X1 Y1, --point X Y or --mask-input PNG; see --help")
+    if len(boxes) > 1:
+        return [Prompt(box) for box in boxes]
+    return [Prompt(boxes[0] if boxes else None, points, background_points)]
+
+
+def check_paths(images: Sequence[Path], job: Job) -> None:
+    """Raise ImageError for a missing picture, OutputError where results would overwrite anything.
+
+    Costs nothing, so it comes before the model is loaded.
+    """
+    for path in _inputs(images, job):
+        check_exists(path)
+    stems: dict[str, Path] = {}
+    for path in images:
+        if path.stem in stems:
+            raise OutputError(
+                f"{stems[path.stem]} and {path} would both write {job.out / path.stem}.*; "
+                "rename one, or run twice with another --out"
+            )
+        stems[path.stem] = path
+
+
+def run_job(predictor: Predictor, images: Sequence[Path], job: Job) -> Iterator[Segmented | Failed]:
+    """Segment each picture and write DIR/<stem>.mask<i>.png and DIR/<stem>.overlay.png; results in order.
+
+    A picture's files are written once all of them are made; a bad picture does not stop the rest.
+    At most five pictures are in memory. Leaving early, also by Ctrl-C, leaves no half-written file.
+    """
+    inputs = {path.resolve() for path in _inputs(images, job)}
+    with background_thread() as reader, background_thread() as writer:
+        pictures = ahead(partial(_read, job.mask_path), images, reader, _READ_AHEAD)
+        answers = (_answer(predictor, job, picture) for picture in pictures)
+        yield from ahead(partial(_write, job.out, inputs), answers, writer, _WRITTEN_BEHIND)
+
+
+def _inputs(images: Sequence[Path], job: Job) -> list[Path]:
+    return [*images, job.mask_path] if job.mask_path else [*images]
+
+
+def _read(mask_path: Path | None, path: Path) -> _Read | Failed:
+    # The mask too: reading silences PIL's warnings, which only one thread at a time can do and undo.
+    return _attempt(path, lambda: _Read(path, read_image(path), read_mask(mask_path) if mask_path else None))
+
+
+def _answer(predictor: Predictor, job: Job, picture: _Read | Failed) -> _Answered | Failed:
+    if isinstance(picture, Failed):
+        return picture
+    return _attempt(picture.path, lambda: _segment(predictor, job, picture))
+
+
+def _write(out: Path, inputs: set[Path], answer: _Answered | Failed) -> Segmented | Failed:
+    if isinstance(answer, Failed):
+        return answer
+    return _attempt(answer.segmented.path, lambda: _written(out, inputs, answer))
+
+
+def _attempt(path: Path, step: Callable[[], Result]) -> Result | Failed:
+    try:
+        return step()
+    except GlesamError as error:
+        return Failed(path, str(error))
+
+
+def _segment(predictor: Predictor, job: Job, picture: _Read) -> _Answered:
+    predictor.set_image(picture.image)
+    prompts = _with_mask(predictor, job, picture.mask)
+    prediction = predictor.predict(prompts=prompts, multimask=job.multimask)
+    masks = prediction.masks.reshape(-1, *picture.image.shape[:2])
+    scores = prediction.iou_predictions.reshape(-1)
+    candidates = len(masks) // len(prompts)
+    segmented = Segmented(picture.path, masks, scores, candidates, dict(predictor.timings), {})
+    return _Answered(segmented, picture.image, prompts)
+
+
+def _written(out: Path, inputs: set[Path], answer: _Answered) -> Segmented:
+    stem, masks = answer.segmented.path.stem, answer.segmented.masks
+    files = {
+        out / f"{stem}.mask{index}.png": png_bytes(Image.fromarray(mask)) for index, mask in enumerate(masks)
+    }
+    files[out / f"{stem}.overlay.png"] = png_bytes(draw_overlay(answer.image, masks, answer.prompts))
+    check_not_an_input(files, inputs)
+    write_files(files)
+    return replace(answer.segmented, files={file: len(content) for file, content in files.items()})
+
+
+def _with_mask(predictor: Predictor, job: Job, mask: Pixels | None) -> Sequence[Prompt]:
+    if mask is None:
+        return job.prompts
+    logits = logits_from_mask(mask, predictor.geometry)
+    return [replace(prompt, mask_input=logits) for prompt in job.prompts]
+
+
+def check_not_an_input(files: dict[Path, bytes], inputs: set[Path]) -> None:
+    """Raise OutputError where one of `files` would be written over one of `inputs`, resolved paths."""
+    for file in files:
+        if file.resolve() in inputs:
+            raise OutputError(f"{file} is one of the inputs; choose another folder with --out")

@@ -1,0 +1,92 @@
+"""A picture to look at: masks tinted and outlined, prompts drawn on top."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image, ImageDraw, ImageFilter
+
+from ..errors import ImageError
+from ..preprocess import Pixels
+from ..prompts import Box, Prompt
+
+# Bright and far apart in hue; the sea and the sky are blue and grass is green, so those come last.
+COLOURS = (
+    (255, 140, 0),
+    (230, 70, 160),
+    (250, 215, 40),
+    (140, 100, 255),
+    (0, 158, 255),
+    (0, 200, 130),
+)
+_WHITE = (255, 255, 255)
+_FOREGROUND = (40, 200, 80)
+_BACKGROUND = (230, 50, 50)
+_TINT = 0.42
+
+
+def draw_overlay(
+    image: Pixels, masks: Iterable[npt.NDArray[np.bool_]], prompts: Sequence[Prompt] = ()
+) -> Image.Image:
+    """uint8 [H,W,3], bool masks [H,W] each in its own colour, prompts in the same pixels -> RGB.
+
+    Raises ImageError for a mask of another size.
+    """
+    masks = list(masks)
+    for mask in masks:
+        if mask.shape != image.shape[:2]:
+            raise ImageError(
+                f"mask: expected [H,W] = {list(image.shape[:2])} like the picture, found {list(mask.shape)}; "
+                "with multimask give one prompt's masks"
+            )
+    picture = Image.fromarray(image)
+    stroke = max(2, round(max(picture.size) / 350))
+    # The largest first, so that a part lies on top of the whole it belongs to.
+    for index, mask in sorted(enumerate(masks), key=lambda item: -np.count_nonzero(item[1])):
+        _draw_mask(picture, mask, _colour(index), stroke)
+    draw = ImageDraw.Draw(picture)
+    for index, prompt in enumerate(prompts):
+        _draw_prompt(draw, prompt, _colour(index) if len(prompts) > 1 else _WHITE, stroke)
+    return picture
+
+
+def _colour(index: int) -> tuple[int, int, int]:
+    return COLOURS[index % len(COLOURS)]
+
+
+def _draw_mask(
+    picture: Image.Image, mask: npt.NDArray[np.bool_], colour: tuple[int, int, int], stroke: int
+) -> None:
+    area = Image.fromarray(mask.astype(np.uint8) * 255)
+    picture.paste(colour, mask=area.point([round(value * _TINT) for value in range(256)]))
+    # A light halo under a coloured line shows on dark and on bright pictures alike.
+    picture.paste(_WHITE, mask=_contour(area, 2 * stroke))
+    picture.paste(colour, mask=_contour(area, stroke))
+
+
+def _contour(area: Image.Image, radius: int) -> Image.Image:
+    """A smooth line around a mask: a blurred mask is half-way exactly on its border."""
+    blurred = area.filter(ImageFilter.BoxBlur(radius))
+    return blurred.point([min(255, 4 * v, 4 * (255 - v)) for v in range(256)])
+
+
+def _draw_prompt(
+    draw: ImageDraw.ImageDraw, prompt: Prompt, colour: tuple[int, int, int], stroke: int
+) -> None:
+    if prompt.box is not None:
+        _draw_box(draw, prompt.box, colour, stroke)
+    radius = 3 * stroke
+    for points, fill in ((prompt.points, _FOREGROUND), (prompt.background_points, _BACKGROUND)):
+        for x, y in points:
+            disc = (x - radius, y - radius, x + radius, y + radius)
+            draw.ellipse(disc, fill=fill, outline=_WHITE, width=stroke)
+
+
+def _draw_box(draw: ImageDraw.ImageDraw, box: Box, colour: tuple[int, int, int], stroke: int) -> None:
+    """A coloured frame inside a dark one, so that it shows on any picture."""
+    x0, y0, x1, y1 = box
+    draw.rectangle((x0, y0, max(x0, x1 - 1), max(y0, y1 - 1)), outline="black", width=stroke + 2)
+    if min(x1 - x0, y1 - y0) > 3:
+        draw.rectangle((x0 + 1, y0 + 1, x1 - 2, y1 - 2), outline=colour, width=stroke)

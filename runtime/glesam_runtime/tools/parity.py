@@ -1,0 +1,107 @@
+"""How far a bundle's answers are from PyTorch's: the figures, the limits, the gate that says no, the table.
+
+`glesam-export` measures them on photographs before it hands a bundle over, `glesam-verify` on the golden
+vectors wherever the bundle has come to.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+from ..engines.base import Array
+from ..errors import ParityError
+
+MIN_IOU = {"fp32": 0.999, "fp16": 0.99, "bf16": 0.99, "int8": 0.97}
+"""Least mean mask IoU against PyTorch fp32, by precision; of "int8+fp16" by what stands before the "+"."""
+
+
+@dataclass(frozen=True)
+class GraphParity:
+    """The worst of all calls: max |a - b|, |a - b| / |b| and cosine (both of the whole tensor)."""
+
+    max_abs: float = 0.0
+    relative: float = 0.0
+    cosine: float = 1.0
+
+    def worst(self, other: GraphParity) -> GraphParity:
+        """A NaN survives: it must reach the gate."""
+        return GraphParity(
+            float(np.maximum(self.max_abs, other.max_abs)),
+            float(np.maximum(self.relative, other.relative)),
+            float(np.minimum(self.cosine, other.cosine)),
+        )
+
+
+@dataclass(frozen=True)
+class MaskParity:
+    """IoU between the bundle's masks and PyTorch's, over `masks` masks."""
+
+    mean: float
+    worst: float
+    masks: int
+
+    @classmethod
+    def of(cls, ious: Sequence[float]) -> MaskParity:
+        return cls(float(np.mean(ious)), float(np.min(ious)), len(ious))
+
+
+@dataclass(frozen=True)
+class Parity:
+    graphs: Mapping[str, GraphParity]
+    mask_iou: Mapping[str, MaskParity]
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+def compare(found: Array, expected: Array) -> GraphParity:
+    a, b = found.astype(np.float64).ravel(), expected.astype(np.float64).ravel()
+    difference, length = np.linalg.norm(a - b), np.linalg.norm(b)
+    if not length:
+        return GraphParity(float(np.abs(a).max()), float(difference), float(difference == 0))
+    cosine = float(a @ b / max(np.linalg.norm(a) * length, np.finfo(float).tiny))
+    return GraphParity(float(np.abs(a - b).max()), float(difference / length), cosine)
+
+
+def mask_iou(a: np.typing.NDArray[np.bool_], b: np.typing.NDArray[np.bool_]) -> float:
+    """Two empty masks agree."""
+    union = int((a | b).sum())
+    return int((a & b).sum()) / union if union else 1.0
+
+
+def check(parity: Parity, min_iou: float, cure: str | None = None) -> None:
+    """Raises ParityError where a set's mean IoU is below `min_iou`, or a graph gave NaN.
+
+    `cure` is what to do about either; None: what helps one who exports.
+    """
+    for name, graph in parity.graphs.items():
+        if not np.isfinite([graph.max_abs, graph.relative, graph.cosine]).all():
+            raise ParityError(
+                f"{name}: the exported graph gives NaN or infinite values where PyTorch does not; "
+                f"{cure or 'export with --precision fp32'}"
+            )
+    for name, masks in parity.mask_iou.items():
+        if not masks.mean >= min_iou:
+            raise ParityError(
+                f"masks of {name}: mean IoU against PyTorch {masks.mean:.4f}, expected at least "
+                f"{min_iou:g}; {cure or 'export with a higher precision, or lower --min-iou knowingly'}"
+            )
+
+
+def table(parity: Parity) -> str:
+    """The parity as aligned text, graphs first."""
+    rows = [f"{'graph':<16}{'max abs':>12}{'relative':>12}{'cosine':>12}"]
+    rows += [
+        f"{name:<16}{graph.max_abs:>12.2e}{graph.relative:>12.2e}{graph.cosine:>12.8f}"
+        for name, graph in parity.graphs.items()
+    ]
+    rows += ["", f"{'mask IoU':<16}{'mean':>12}{'worst':>12}{'masks':>12}"]
+    rows += [
+        f"{name:<16}{masks.mean:>12.5f}{masks.worst:>12.5f}{masks.masks:>12}"
+        for name, masks in parity.mask_iou.items()
+    ]
+    return "\n".join(rows)

@@ -1,0 +1,107 @@
+"""A bundle as a model repository of the Triton Inference Server: three models and an ensemble of them.
+
+    glesam_image_encoder/config.pbtxt  1/image_encoder.onnx
+    glesam_gle/...  glesam_mask_decoder/...
+    glesam/config.pbtxt  1/bundle.json      the ensemble; what a client needs for its preprocessing
+
+The configurations are text of Triton's ModelConfig schema, which a test reads with tritonclient. No model is
+batched by Triton (max_batch_size 0): a picture is one request, its prompts are an axis of the decoder.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Mapping, Sequence
+from pathlib import Path, PurePosixPath
+
+from glesam_export.errors import ExportError
+
+from .. import Bundle
+from ..bundle.spec import GraphSpec, TensorSpec
+from ..bundle.writer import FILE
+from .output import FolderKind, check_replaceable, replaced_folder
+
+ENSEMBLE = "glesam"
+CONFIG = "config.pbtxt"
+TRITON = FolderKind("a Triton repository of a bundle", f"{ENSEMBLE}/1/{FILE}", "--triton")
+_TYPES = {"float32": "TYPE_FP32", "int32": "TYPE_INT32"}
+_EMBEDDINGS, _ENHANCED = "image_embeddings", "image_embeddings_enhanced"
+
+
+def check_triton(precision: str, out: Path) -> None:
+    """Raises ExportError where a bundle of `precision` cannot run in Triton, or `out` is something else."""
+    if precision.endswith("bf16"):
+        raise ExportError(
+            f"--triton: Triton's onnxruntime backend has no {precision}; export with --precision fp32 or fp16"
+        )
+    check_replaceable(Path(out).resolve(), TRITON)
+
+
+def write_triton(bundle: Bundle, out: Path) -> None:
+    """Writes the repository of `bundle` to `out`, whole or not at all. Raises as check_triton does."""
+    check_triton(bundle.manifest.precision, out)
+    with replaced_folder(out, TRITON) as folder:
+        for name, graph in bundle.manifest.graphs.items():
+            version = _model_folder(folder, model_name(name), _model_config(name, graph.file, graph.spec))
+            for file in bundle.manifest.graph_files(name):
+                # Copies: the onnx library refuses weights with a second hard link, in the bundle too.
+                shutil.copyfile(bundle.root / file, version / PurePosixPath(file).name)
+        specs = {name: graph.spec for name, graph in bundle.manifest.graphs.items()}
+        version = _model_folder(folder, ENSEMBLE, _ensemble_config(specs))
+        shutil.copyfile(bundle.root / FILE, version / FILE)
+
+
+def model_name(graph: str) -> str:
+    """A repository may hold other people's image encoders."""
+    return f"{ENSEMBLE}_{graph}"
+
+
+def _model_folder(folder: Path, name: str, config: str) -> Path:
+    """Where the files of version 1 go."""
+    version = folder / name / "1"
+    version.mkdir(parents=True)
+    (folder / name / CONFIG).write_text(config)
+    return version
+
+
+def _model_config(graph: str, file: str, spec: GraphSpec) -> str:
+    name = json.dumps(PurePosixPath(file).name, ensure_ascii=False)
+    head = f'name: "{model_name(graph)}"\nbackend: "onnxruntime"\ndefault_model_filename: {name}\n'
+    return f"{head}{_tensors(spec.inputs, spec.outputs)}"
+
+
+def _ensemble_config(specs: Mapping[str, GraphSpec]) -> str:
+    """Picture and prompts in, masks out; GLE's embeddings too, for more prompts on the same picture."""
+    encoder, gle, decoder = (specs[name] for name in ("image_encoder", "gle", "mask_decoder"))
+    prompts = [tensor for tensor in decoder.inputs if tensor.name != _EMBEDDINGS]
+    steps = [_step(encoder, {}), _step(gle, {}), _step(decoder, {_EMBEDDINGS: _ENHANCED})]
+    tensors = _tensors([*encoder.inputs, *prompts], [*decoder.outputs, *gle.outputs])
+    head = f'name: "{ENSEMBLE}"\nplatform: "ensemble"\n'
+    listed = ",\n".join(steps)
+    return f"{head}{tensors}ensemble_scheduling {{\n  step [\n{listed}\n  ]\n}}\n"
+
+
+def _step(spec: GraphSpec, renamed: Mapping[str, str]) -> str:
+    """One model in the ensemble; `renamed` maps its inputs to the ensemble's tensors of other names."""
+    lines = [f'      model_name: "{model_name(spec.name)}"', "      model_version: -1"]
+    for tensor in spec.inputs:
+        value = renamed.get(tensor.name, tensor.name)
+        lines.append(f'      input_map {{ key: "{tensor.name}" value: "{value}" }}')
+    for tensor in spec.outputs:
+        lines.append(f'      output_map {{ key: "{tensor.name}" value: "{tensor.name}" }}')
+    return "    {{\n{}\n    }}".format("\n".join(lines))
+
+
+def _tensors(inputs: Sequence[TensorSpec], outputs: Sequence[TensorSpec]) -> str:
+    """With max_batch_size 0 dims are whole shapes; a dynamic one is -1."""
+    text = "max_batch_size: 0\n"
+    for side, tensors in (("input", inputs), ("output", outputs)):
+        listed = ",\n".join(map(_tensor, tensors))
+        text += f"{side} [\n{listed}\n]\n"
+    return text
+
+
+def _tensor(tensor: TensorSpec) -> str:
+    dims = ", ".join(str(size) if isinstance(size, int) else "-1" for size in tensor.shape)
+    return f'  {{ name: "{tensor.name}" data_type: {_TYPES[tensor.dtype]} dims: [ {dims} ] }}'

@@ -1,0 +1,127 @@
+"""Golden parity: does a bundle compute on this machine what PyTorch computed where it was made? No torch."""
+
+from __future__ import annotations
+
+import io
+import zlib
+from collections.abc import Mapping
+from zipfile import BadZipFile
+
+import numpy as np
+
+from ..bundle.manifest import Manifest
+from ..bundle.reader import Bundle
+from ..engines.base import Array, Engine, Tensors
+from ..errors import BundleError, first_line
+from ..preprocess import preprocess
+from ..prompts import no_masks
+from .parity import GraphParity, MaskParity, Parity, compare, mask_iou
+
+GOLDEN = "golden/"
+"""What the names of golden vectors in a bundle begin with."""
+ARRAYS = {
+    "image": (np.uint8, 3),
+    "point_coords": (np.float32, 3),
+    "point_labels": (np.int32, 2),
+    "image_embeddings": (np.float32, 4),
+    "image_embeddings_enhanced": (np.float32, 4),
+    "low_res_masks": (np.float32, 4),
+    "iou_predictions": (np.float32, 2),
+}
+"""Type and rank of every golden file's arrays (docs/bundle.md)."""
+CURE = "this backend computes something else here: try another --backend, or export with a higher precision"
+
+
+def verify(bundle: Bundle, engines: Mapping[str, Engine]) -> Parity:
+    """Runs every golden input through `engines`, one for each graph of `bundle`.
+
+    A graph is compared on PyTorch's own input to it, so that one graph's error is not charged to the
+    next. Masks are compared end to end, from the picture to the decoder's logits, one set per golden file.
+
+    Raises:
+        BundleError: there are no golden vectors, or they are not what docs/bundle.md says.
+        BackendError: a graph does not run.
+    """
+    names = sorted(name for name in bundle.manifest.files if name.startswith(GOLDEN))
+    if not names:
+        raise BundleError(f"bundle {bundle.root}: it has no golden vectors; export it again")
+    graphs = {name: GraphParity() for name in engines}
+    masks: dict[str, MaskParity] = {}
+    for name in names:
+        golden = _read(bundle, name)
+        feeds = _feeds(golden, bundle.manifest)
+        answers = {graph: engine(feeds[graph]) for graph, engine in engines.items()}
+        for graph, outputs in answers.items():
+            for output, found in outputs.items():
+                graphs[graph] = graphs[graph].worst(compare(found, _of_shape(golden, output, found, name)))
+        logits = _end_to_end(engines, answers["image_encoder"], feeds["mask_decoder"])
+        masks[name.removesuffix(".npz")] = _mask_parity(logits, golden, bundle.manifest)
+    return Parity(graphs, masks)
+
+
+def _read(bundle: Bundle, name: str) -> Tensors:
+    """The arrays of a golden file, whose hash Bundle.open has checked."""
+    try:
+        file = np.load(io.BytesIO((bundle.root / name).read_bytes()), allow_pickle=False)
+        if not isinstance(file, np.lib.npyio.NpzFile):
+            raise ValueError("one array instead of several")
+        golden = {key: file[key] for key in file.files}
+    except (OSError, EOFError, ValueError, NotImplementedError, zlib.error, BadZipFile) as error:
+        raise BundleError(f"{name}: cannot be read ({first_line(error)}); export the bundle again") from error
+    wrong = [key for key in ARRAYS if key not in golden or not _is_sound(key, golden[key])]
+    if wrong or golden["point_coords"].shape != (*golden["point_labels"].shape, 2):
+        raise BundleError(
+            f"{name}: {wrong[0] if wrong else 'point_coords'} is missing or not what docs/bundle.md says; "
+            "export the bundle again"
+        )
+    return golden
+
+
+def _is_sound(key: str, array: Array) -> bool:
+    """Of the type and rank that docs/bundle.md says, not empty, and without NaN."""
+    kind, rank = ARRAYS[key]
+    if array.dtype != kind or array.ndim != rank or not array.size:
+        return False
+    return array.shape[2] == 3 if key == "image" else bool(np.isfinite(array.astype(np.float64)).all())
+
+
+def _feeds(golden: Tensors, manifest: Manifest) -> dict[str, dict[str, Array]]:
+    """What each graph is asked, with PyTorch's answers of the graph before it."""
+    picture = golden["image"].astype(np.uint8, copy=False)
+    image, _ = preprocess(picture, manifest.image_size, manifest.pixel_mean, manifest.pixel_std)
+    return {
+        "image_encoder": {"image": image},
+        "gle": {"image_embeddings": golden["image_embeddings"]},
+        "mask_decoder": {
+            "image_embeddings": golden["image_embeddings_enhanced"],
+            "point_coords": golden["point_coords"],
+            "point_labels": golden["point_labels"],
+            **no_masks(len(golden["point_labels"]), manifest.image_size),
+        },
+    }
+
+
+def _end_to_end(engines: Mapping[str, Engine], encoded: Tensors, prompts: Tensors) -> Array:
+    """Logits from this machine's own embeddings; `prompts` are the decoder's feeds."""
+    enhanced = engines["gle"](encoded)["image_embeddings_enhanced"]
+    return engines["mask_decoder"]({**prompts, "image_embeddings": enhanced})["low_res_masks"]
+
+
+def _mask_parity(logits: Array, golden: Tensors, manifest: Manifest) -> MaskParity:
+    """Over mask 0 of every prompt, and masks 1 to 3 where they are alive."""
+    kept = slice(None) if manifest.multimask else slice(0, 1)
+    both = (x[:, kept].astype(np.float32, copy=False) for x in (logits, golden["low_res_masks"]))
+    found, expected = (x > manifest.mask_threshold for x in both)
+    shape = (-1, *found.shape[2:])
+    pairs = zip(found.reshape(shape), expected.reshape(shape), strict=True)
+    return MaskParity.of([mask_iou(a, b) for a, b in pairs])
+
+
+def _of_shape(golden: Tensors, output: str, found: Array, name: str) -> Array:
+    expected = golden[output]
+    if expected.shape != found.shape:
+        raise BundleError(
+            f"{name}: {output} has shape {list(expected.shape)}, the graph answers {list(found.shape)}; "
+            "export the bundle again"
+        )
+    return expected
