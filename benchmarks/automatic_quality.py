@@ -27,7 +27,7 @@ from glesam.evaluation.selection import Library
 from glesam_runtime import AutomaticMasks, AutomaticOptions, Predictor
 from glesam_runtime.automatic.boxes import xyxy
 from glesam_runtime.automatic.nms import suppress
-from glesam_runtime.rle import rle_from_mask
+from glesam_runtime.automatic.rle import rle_from_mask
 
 LEVELS = ("clean", "3")
 IOU_THRESHOLDS = (0.0, 0.2, 0.3, 0.4, 0.5, 0.6, 0.88)

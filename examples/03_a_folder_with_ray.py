@@ -12,7 +12,7 @@ from pathlib import Path
 import ray
 
 from glesam_runtime import GlesamError, Predictor, read_image
-from glesam_runtime.rle import rle_from_mask
+from glesam_runtime.automatic.rle import rle_from_mask
 
 folder, out, *actors = sys.argv[1:]
 

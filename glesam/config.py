@@ -11,6 +11,8 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal
 
+from glesam_runtime.errors import InputError
+
 EMBEDDING_CHANNELS = 256
 """Channels of SAM's image embedding."""
 EMBEDDING_STRIDE = 16
@@ -69,7 +71,7 @@ class SamConfig:
 
     def __post_init__(self) -> None:
         if type(self.refinements) is not int or self.refinements < 0:
-            raise ValueError(f"refinements {self.refinements!r}: expected a whole number from 0")
+            raise InputError(f"refinements {self.refinements!r}: expected a whole number from 0")
 
 
 @dataclass(frozen=True)
@@ -125,12 +127,12 @@ class GleSamConfig:
         """Inverse of `to_json`.
 
         Raises:
-            ValueError: the text is not such a configuration; the message names what is wrong.
+            InputError: the text is not such a configuration; the message names what is wrong.
         """
         try:
             return _config_from_dict(json.loads(text))
         except (KeyError, TypeError, AttributeError, json.JSONDecodeError) as error:
-            raise ValueError(
+            raise InputError(
                 f"not a GleSAM config.json: {type(error).__name__}: {error}; "
                 "expected the file that GleSam.save_pretrained writes"
             ) from error
@@ -138,7 +140,7 @@ class GleSamConfig:
 
 def _config_from_dict(data: Mapping[str, Any]) -> GleSamConfig:
     if data["format_version"] != 1:
-        raise ValueError(
+        raise InputError(
             f"config.json has format_version {data['format_version']}, this glesam reads 1; "
             "upgrade glesam or convert the checkpoint"
         )

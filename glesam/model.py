@@ -15,10 +15,10 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from glesam.config import GleSamConfig
-from glesam.errors import first_line
-from glesam.file_output import refused_writes
 from glesam.gle import Gle
 from glesam.sam import build_image_encoder, build_mask_decoder, build_prompt_encoder, decode
+from glesam.tensor_output import refused_writes
+from glesam_runtime.errors import CheckpointError, InputError, first_line
 
 CONFIG_FILE = "config.json"
 WEIGHTS_FILE = "model.safetensors"
@@ -39,10 +39,6 @@ def shipped_checkpoint() -> Path:
 def checkpoint_files(folder: Path) -> dict[str, Path]:
     """The two files of a checkpoint, by name."""
     return {name: folder / name for name in (CONFIG_FILE, WEIGHTS_FILE)}
-
-
-class CheckpointError(ValueError):
-    """A checkpoint is missing, unreadable, or does not fit its configuration."""
 
 
 class GleSam(nn.Module):
@@ -125,7 +121,7 @@ class GleSam(nn.Module):
             dtype: of the floating-point tensors on disk.
 
         Raises:
-            ValueError: a finite tensor would overflow `dtype`.
+            InputError: a finite tensor would overflow `dtype`.
             OSError: a file cannot be written.
         """
         target = Path(folder)
@@ -136,7 +132,7 @@ class GleSam(nn.Module):
         }
         for name, tensor in tensors.items():
             if tensor.is_floating_point() and not tensor.isfinite().all():
-                raise ValueError(f"{name} is not finite in {dtype}; save it with a wider dtype")
+                raise InputError(f"{name} is not finite in {dtype}; save it with a wider dtype")
         partial = Path(tempfile.mkdtemp(prefix=".partial-", dir=target))
         try:
             with refused_writes(target / WEIGHTS_FILE):

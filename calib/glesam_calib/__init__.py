@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from glesam_calib.errors import CalibrationError
 from glesam_calib.observation.image_folder import images_in, picture_paths
 from glesam_calib.observation.observe import Sample, calibrate, empty_table
 from glesam_calib.observation.table import CalibrationTable
 from glesam_calib.observation.threshold import METHODS
 from glesam_calib.quantization.layers import Policy
 from glesam_calib.quantization.quantize import Quantization, Quantized, quantize
+from glesam_runtime.errors import CalibrationError
 
 __all__ = [
     "METHODS",

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from glesam_calib import CalibrationTable, Quantization
 from glesam_calib.graphs import Speed
-from glesam_runtime.image_io import write_files
+from glesam_runtime.output import write_files
 from glesam_runtime.tools.parity import Parity
 
 HEADER = (

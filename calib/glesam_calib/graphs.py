@@ -13,15 +13,14 @@ import onnx_ir as ir
 from glesam_calib import CalibrationError, CalibrationTable, Quantization
 from glesam_calib.graph.precision import decoder_precision, lower_precision
 from glesam_calib.observation.observe import GRAPHS as OBSERVED
-from glesam_calib.quantization import quantize
 from glesam_calib.quantization.layers import layers_of
-from glesam_calib.quantization.quantize import SCALE_TYPES
+from glesam_calib.quantization.quantize import SCALE_TYPES, quantize
 from glesam_calib.quantization.weight_only import store_weights_in_int8
-from glesam_export.errors import NotFasterError
 from glesam_export.to_onnx import save_onnx
 from glesam_runtime import Bundle
 from glesam_runtime.bundle.writer import GraphRecord
 from glesam_runtime.engines import INT8, computes_int8, open_engine, pick_backend
+from glesam_runtime.errors import NotFasterError
 from glesam_runtime.tools.measure import Case
 
 ROUNDS = 5

@@ -13,11 +13,11 @@ from glesam_calib.graphs import measure_speed, quantized_graphs
 from glesam_calib.observation.observe import checkpoint_of
 from glesam_calib.observation.pictures import CalibrationPictures, measure_sensitivity
 from glesam_export.assembly import Assembly, Records
-from glesam_export.progress import track
 from glesam_runtime import Bundle
 from glesam_runtime.engines import INT8
 from glesam_runtime.tools.measure import Case, measure
 from glesam_runtime.tools.parity import Parity, check, table
+from glesam_runtime.tools.progress import track
 
 SEARCHED = 4
 """Pictures that a search tries each layer on, where nobody says how many."""
@@ -114,7 +114,7 @@ class Int8Export:
         found, pictures = self.int8.table, self.int8.pictures
         if found is None and pictures is not None:
             found = empty_table(self.floats)
-            calibrate(self.floats, track(pictures, "pictures observed", len(pictures)), found)
+            calibrate(self.floats, track(pictures, len(pictures), "pictures observed"), found)
             wanted = self.int8.search
             if wanted is None and self.int8.frontier is not None:
                 wanted = SEARCHED

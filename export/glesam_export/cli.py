@@ -11,7 +11,7 @@ import typer
 from glesam.cli import official_options as files_of
 from glesam_calib.cli import options as int8_options
 from glesam_calib.cli.options import INT8, SAMPLES
-from glesam_export.cli_errors import one_line_errors
+from glesam_runtime.cli.errors import one_line_errors
 
 if TYPE_CHECKING:
     from glesam_calib import CalibrationTable
@@ -97,7 +97,7 @@ def export(
     only when all of that has succeeded. Exit status: 1 when parity fails or int8 is no faster than
     float, 2 for any other error.
     """
-    with one_line_errors("glesam-export"):
+    with one_line_errors("glesam-export", "export"):
         if triton and checkpoint and (Path(checkpoint) / "bundle.json").is_file():
             _check_alone(ctx)
             _write_triton(Path(checkpoint), triton)
@@ -151,7 +151,7 @@ def export(
         f"next: glesam-run photo.jpg --box X0 Y0 X1 Y1 --bundle {target}"
     )
     if triton:
-        with one_line_errors("glesam-export"):
+        with one_line_errors("glesam-export", "export"):
             _write_triton(target, triton)
 
 

@@ -20,8 +20,8 @@ from glesam_export.golden import write_golden
 from glesam_export.graphs import Graph, graphs
 from glesam_export.to_onnx import OPSETS, onnx_from_graph, save_onnx
 from glesam_runtime.bundle.writer import GraphRecord, provenance
+from glesam_runtime.output import replaced_folder, scratch_folder
 from glesam_runtime.tools.measure import ImageSets, measure, reference_cases
-from glesam_runtime.tools.output import replaced_folder, scratch_folder
 from glesam_runtime.tools.parity import MIN_IOU, Parity, check, table
 
 Report = Callable[[str], None]

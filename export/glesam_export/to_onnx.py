@@ -15,8 +15,8 @@ import onnx_ir as ir
 import torch
 from onnx_ir.passes.common import ClearMetadataAndDocStringPass
 
-from glesam_export.errors import ConversionError
 from glesam_export.graphs import Graph
+from glesam_runtime.errors import ConversionError
 
 OPSETS = (18, 19, 20)
 """Native LayerNormalization needs 17, the exporter starts at 18, TensorRT 10.3 ends at 20."""

@@ -8,7 +8,8 @@ from typing import Annotated
 import typer
 
 from glesam.cli import official_options as files_of
-from glesam.cli.errors import one_line_errors
+from glesam_runtime.cli.errors import one_line_errors
+from glesam_runtime.errors import InputError
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
 
@@ -29,7 +30,7 @@ def convert(
 
     Needs --sam-checkpoint, --unet and --lora; an older checkpoint in DIR is replaced.
     """
-    with one_line_errors("glesam-convert"):
+    with one_line_errors("glesam-convert", "train"):
         from glesam.model import checkpoint_files
         from glesam.official.build import OfficialFiles
 
@@ -43,13 +44,13 @@ def convert(
 
 
 def check_replaceable(out: Path) -> None:
-    """Raises ValueError where `out` is anything but a checkpoint or an empty folder."""
+    """Raises InputError where `out` is anything but a checkpoint or an empty folder."""
     from glesam.model import checkpoint_files
 
     if not out.exists() or (out.is_dir() and not any(out.iterdir())):
         return
     if not all(path.is_file() for path in checkpoint_files(out).values()):
-        raise ValueError(
+        raise InputError(
             f"{out} exists and is not a checkpoint; choose another folder with --out, or move it away"
         )
 

@@ -7,10 +7,9 @@ from typing import Annotated, Literal
 
 import typer
 
-from glesam.cli.errors import one_line_errors
 from glesam.evaluation.console import closing_line, note, show_results
 from glesam.evaluation.options import LEVELS, METHODS, names, one_of
-from glesam_runtime.cli.errors import one_line_errors as runtime_errors
+from glesam_runtime.cli.errors import one_line_errors
 
 SOURCE = "[NAME=]FOLDER[:METHODS]"
 
@@ -94,7 +93,7 @@ def evaluate(
     of the real photographs).
     A picture that cannot be evaluated is named and left out; the exit status is 2 where none is left.
     """
-    with one_line_errors("glesam-eval"), runtime_errors():
+    with one_line_errors("glesam-eval", "train"):
         asked = names("--methods", methods, METHODS)
         kind: Literal["box", "points"] = one_of("--prompt", prompt, ("box", "points"))
         chosen_levels = names("--levels", levels, LEVELS)

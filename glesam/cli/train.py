@@ -7,7 +7,8 @@ from typing import Annotated, Any
 
 import typer
 
-from glesam.cli.errors import one_line_errors
+from glesam_runtime.cli.errors import one_line_errors
+from glesam_runtime.errors import InputError
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
 
@@ -45,7 +46,7 @@ def train(
     Interrupt it whenever you like: the same command goes on from the last checkpoint, and ends with
     the weights it would have ended with. `accelerate launch` shares a stage among processes.
     """
-    with one_line_errors("glesam-train"):
+    with one_line_errors("glesam-train", "train"):
         from glesam.nano.recipe import PRECISION
         from glesam.training.model_source import ModelSource
         from glesam.training.session import Session, make_accelerator, use_threads
@@ -55,7 +56,7 @@ def train(
         source = ModelSource(model, sam_checkpoint, unet, text_embedding, lora, decoder, gamma)
         settings = read_stage_config(config, stage) if config or stage else None
         if settings is None and not source.is_empty():
-            raise ValueError("a model to train was given, but not how; add --stage 1 or --stage 2")
+            raise InputError("a model to train was given, but not how; add --stage 1 or --stage 2")
         accelerator = make_accelerator(settings.mixed_precision if settings else PRECISION)
         session = Session(data, sets, run, out or run / "model", accelerator)
         session.check_folders(model)

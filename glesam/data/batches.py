@@ -24,6 +24,7 @@ from glesam.data.masks import Mask, MaskLayers
 from glesam.data.prompts import PromptKind, random_prompt
 from glesam.data.sample import Dataset, Sample
 from glesam_runtime.degradation.lqseg import TRAINING_RATES, degrade
+from glesam_runtime.errors import InputError
 
 PROMPT_TOKENS = 4
 """Points per prompt after padding: three points and SAM's padding point, or a box and two paddings."""
@@ -82,7 +83,7 @@ class BatchPlan:
 
     def __post_init__(self) -> None:
         if not 1 <= self.points[0] <= self.points[1] <= MAX_POINTS:
-            raise ValueError(f"points: expected a range within 1 to {MAX_POINTS}, found {self.points}")
+            raise InputError(f"points: expected a range within 1 to {MAX_POINTS}, found {self.points}")
 
 
 @dataclass(frozen=True)
@@ -117,7 +118,7 @@ def make_batch(pool: SamplePool, plan: BatchPlan, step: int, rows: range | None 
     their rows, and get what one process would have had.
 
     Raises:
-        ValueError: a file is not what it should be, or the pool has no objects.
+        InputError: a file is not what it should be, or the pool has no objects.
         OSError: a file cannot be read.
     """
     chosen = range(plan.size) if rows is None else rows
@@ -189,7 +190,7 @@ def draw_view(pool: SamplePool, plan: BatchPlan, rng: np.random.Generator) -> Vi
                 view = paste_object(view, pool.draw(rng), min_px, rng)
         if kept := view.masks.at_least(min_px, PADDING_LABEL - 1):
             return View(view.image, kept, view.scale)
-    raise ValueError(f"no object of {MIN_OBJECT_PX} px in {MAX_DRAWS} pictures; check their masks")
+    raise InputError(f"no object of {MIN_OBJECT_PX} px in {MAX_DRAWS} pictures; check their masks")
 
 
 def draw_masks(masks: MaskLayers, count: int, rng: np.random.Generator) -> list[Mask]:

@@ -19,6 +19,7 @@ from glesam.data.label_maps import MIN_OBJECT_PX
 from glesam.data.masks import Mask, MaskLayers
 from glesam.data.pictures import read_picture
 from glesam.data.sample import Sample
+from glesam_runtime.errors import InputError
 
 Segmentation = list[NDArray[np.float64]] | dict[str, Any]
 """Polygons, each x0 y0 x1 y1 ... [px], or a run-length code {"size", "counts"}."""
@@ -63,14 +64,14 @@ class CocoInstances:
         image = read_picture(self.folder / entry.path)
         shape = entry.height, entry.width
         if image.shape[:2] != shape:
-            raise ValueError(
+            raise InputError(
                 f"{self.folder / entry.path}: expected {entry.width} x {entry.height} as annotated, "
                 f"found {image.shape[1]} x {image.shape[0]}"
             )
         try:
             masks = [decode(segmentation, shape) for segmentation in entry.segmentations]
         except ValueError as error:
-            raise ValueError(f"{self.folder / entry.path}: in its annotations {error}") from error
+            raise InputError(f"{self.folder / entry.path}: in its annotations {error}") from error
         return Sample(self.name, entry.name, image, MaskLayers.stacked(masks, shape).at_least(MIN_OBJECT_PX))
 
 
@@ -78,14 +79,14 @@ def decode(segmentation: Segmentation, shape: tuple[int, int]) -> Mask:
     """bool [H, W] of polygons or of a run-length code, compressed or not.
 
     Raises:
-        ValueError: run lengths that are none, or of another picture size.
+        InputError: run lengths that are none, or of another picture size.
     """
     height, width = shape
     if not isinstance(segmentation, dict):
         code = run_lengths.merge(run_lengths.frPyObjects(segmentation, height, width))
         return mask_of_runs(expand_counts(code["counts"].decode()), shape)
     if list(segmentation["size"]) != [height, width]:
-        raise ValueError(f"a run-length code has size {segmentation['size']}, its picture {[height, width]}")
+        raise InputError(f"a run-length code has size {segmentation['size']}, its picture {[height, width]}")
     counts = segmentation["counts"]
     return mask_of_runs(expand_counts(counts) if isinstance(counts, str) else counts, shape)
 
@@ -97,7 +98,7 @@ def mask_of_runs(runs: Sequence[int], shape: tuple[int, int]) -> Mask:
     """
     height, width = shape
     if min(runs, default=-1) < 0 or sum(runs) != height * width:
-        raise ValueError(
+        raise InputError(
             f"run lengths are not those of {width} x {height} px, from 0 on and {width * height} in sum"
         )
     columns = np.repeat(np.arange(len(runs)) % 2 == 1, runs).reshape(width, height)
@@ -115,7 +116,7 @@ def expand_counts(counts: str) -> list[int]:
     for character in counts:
         group = ord(character) - ord("0")
         if not 0 <= group < 64:
-            raise ValueError(f"a compressed run-length code holds {character!r}")
+            raise InputError(f"a compressed run-length code holds {character!r}")
         value |= (group & 31) << shift
         shift += 5
         if not group & 32:
@@ -131,7 +132,7 @@ def read_annotations(path: Path) -> list[AnnotatedImage]:
     Only what masks need is kept: half a gigabyte of JSON becomes a few arrays per picture.
 
     Raises:
-        ValueError: not such a file.
+        InputError: not such a file.
         OSError: the file cannot be read.
     """
     try:
@@ -144,7 +145,7 @@ def read_annotations(path: Path) -> list[AnnotatedImage]:
         return [_image(entry, found[entry["id"]]) for entry in contents["images"] if found[entry["id"]]]
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         problem = f"no {error}" if isinstance(error, KeyError) else " ".join(str(error).split())
-        raise ValueError(
+        raise InputError(
             f"{path}: expected annotations of COCO or LVIS with images and segmentations: {problem}"
         ) from error
 
@@ -153,11 +154,11 @@ def _kept(segmentation: Any) -> Segmentation:  # noqa: ANN401
     if isinstance(segmentation, dict):
         size, counts = segmentation["size"], segmentation["counts"]
         if not isinstance(counts, str) and any(type(count) is not int for count in counts):
-            raise ValueError("expected run lengths as whole numbers, or compressed as a string")
+            raise InputError("expected run lengths as whole numbers, or compressed as a string")
         return {"size": size, "counts": counts}
     polygons = [np.asarray(polygon, np.float64) for polygon in segmentation if len(polygon) >= MIN_POLYGON]
     if any(p.ndim != 1 or p.size % 2 or not (np.abs(p) <= MAX_COORDINATE).all() for p in polygons):
-        raise ValueError("expected polygons as x0 y0 x1 y1 ... in px")
+        raise InputError("expected polygons as x0 y0 x1 y1 ... in px")
     return polygons
 
 
@@ -165,7 +166,7 @@ def _image(entry: dict[str, Any], segmentations: Iterable[Segmentation]) -> Anno
     """LVIS has no file names but addresses, ".../train2017/000000391895.jpg"."""
     name = entry.get("file_name") or "/".join(entry["coco_url"].split("/")[-2:])
     if PurePosixPath(name).is_absolute() or ".." in PurePosixPath(name).parts:
-        raise ValueError(f"{name} leaves the pictures' folder")
+        raise InputError(f"{name} leaves the pictures' folder")
     return AnnotatedImage(name, int(entry["width"]), int(entry["height"]), tuple(segmentations))
 
 
@@ -174,7 +175,7 @@ def coco_instances(data: Path, description: DatasetDescription) -> CocoInstances
 
     Raises:
         FileNotFoundError: the folder of the pictures or the annotations are missing.
-        ValueError: not annotations of COCO or LVIS, or two pictures of one stem.
+        InputError: not annotations of COCO or LVIS, or two pictures of one stem.
     """
     folder = description.folder(data) / description.images
     if not folder.is_dir():
@@ -183,7 +184,7 @@ def coco_instances(data: Path, description: DatasetDescription) -> CocoInstances
     images = sorted(read_annotations(path), key=lambda image: image.path)
     counted = Counter(image.name for image in images)
     if repeated := [name for name, count in counted.items() if count > 1]:
-        raise ValueError(
+        raise InputError(
             f"{path}: two pictures are named {repeated[0]}; give every picture a name of its own"
         )
     return CocoInstances(description.name, description.weight, folder, images)

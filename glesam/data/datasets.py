@@ -11,6 +11,7 @@ from glesam.data.coco import coco_instances
 from glesam.data.descriptions import DatasetDescription, read_descriptions, shipped_descriptions
 from glesam.data.picture_folders import find_pairs, picture_folder
 from glesam.data.sample import Dataset, Sample
+from glesam_runtime.errors import InputError
 
 __all__ = ["Dataset", "Sample", "Split", "describe", "load_datasets"]
 
@@ -29,7 +30,7 @@ def load_datasets(data: Path, sets: Path | None = None, split: Split = "train") 
 
     Raises:
         OSError: a folder, file or mask is missing; the message names it.
-        ValueError: a description is not one, or no set has a picture in this split.
+        InputError: a description is not one, or no set has a picture in this split.
     """
     if not data.is_dir():
         raise FileNotFoundError(f"{data}: no such folder; expected one of data sets, or of images and masks")
@@ -37,7 +38,7 @@ def load_datasets(data: Path, sets: Path | None = None, split: Split = "train") 
     loaded = [_load(root, description, split) for root, description in described]
     kept = [dataset for dataset in loaded if len(dataset)]
     if not kept:
-        raise ValueError(f"{data}: no picture of its sets is in the split {split!r}; every tenth is in 'dev'")
+        raise InputError(f"{data}: no picture of its sets is in the split {split!r}; every tenth is in 'dev'")
     return kept
 
 

@@ -14,6 +14,8 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any, Literal, get_args
 
+from glesam_runtime.errors import InputError
+
 Kind = Literal["label_maps", "pairs", "coco"]
 Dev = Literal["tenth", "all", "none"]
 
@@ -81,13 +83,13 @@ def read_descriptions(path: Path) -> tuple[DatasetDescription, ...]:
     """Reads a JSON list of descriptions.
 
     Raises:
-        ValueError: no such list; a key is unknown or missing, or holds something else than it should.
+        InputError: no such list; a key is unknown or missing, or holds something else than it should.
         OSError: the file cannot be read.
     """
     try:
         text = path.read_text("utf-8")
     except UnicodeDecodeError as error:
-        raise ValueError(f"{path}: expected JSON in UTF-8: {error}") from error
+        raise InputError(f"{path}: expected JSON in UTF-8: {error}") from error
     return parse_descriptions(text, str(path))
 
 
@@ -96,29 +98,29 @@ def parse_descriptions(text: str, source: str) -> tuple[DatasetDescription, ...]
     try:
         entries = json.loads(text)
     except ValueError as error:
-        raise ValueError(f"{source}: expected JSON: {error}") from error
+        raise InputError(f"{source}: expected JSON: {error}") from error
     if not isinstance(entries, list) or not entries:
-        raise ValueError(f'{source}: expected a list of sets, [{{"name": ..., "kind": ...}}, ...]')
+        raise InputError(f'{source}: expected a list of sets, [{{"name": ..., "kind": ...}}, ...]')
     described = tuple(_parse(entry, f"{source}: set {i}") for i, entry in enumerate(entries, start=1))
     names = [description.name for description in described]
     if repeated := sorted({name for name in names if names.count(name) > 1}):
-        raise ValueError(f"{source}: {repeated[0]} is described twice; give every set a name of its own")
+        raise InputError(f"{source}: {repeated[0]} is described twice; give every set a name of its own")
     return described
 
 
 def _parse(entry: object, source: str) -> DatasetDescription:
     if not isinstance(entry, dict):
-        raise ValueError(f'{source}: expected {{"name": ..., "kind": ...}}, found {json.dumps(entry)}')
+        raise InputError(f'{source}: expected {{"name": ..., "kind": ...}}, found {json.dumps(entry)}')
     source = f"{source} ({entry['name']})" if "name" in entry else source
     if unknown := sorted(set(entry) - set(EXPECTED)):
-        raise ValueError(f"{source}: unknown key {unknown[0]!r}; expected {', '.join(EXPECTED)}")
+        raise InputError(f"{source}: unknown key {unknown[0]!r}; expected {', '.join(EXPECTED)}")
     if missing := [key for key in ("name", "kind") if key not in entry]:
-        raise ValueError(f"{source}: {missing[0]!r} is missing; expected {EXPECTED[missing[0]]}")
+        raise InputError(f"{source}: {missing[0]!r} is missing; expected {EXPECTED[missing[0]]}")
     for key, value in entry.items():
         if not _fits(key, value):
-            raise ValueError(f"{source}: {key} is {json.dumps(value)}; expected {EXPECTED[key]}")
+            raise InputError(f"{source}: {key} is {json.dumps(value)}; expected {EXPECTED[key]}")
     if entry["kind"] == "coco" and not entry.get("annotations"):
-        raise ValueError(f"{source}: a coco set needs 'annotations': {EXPECTED['annotations']}")
+        raise InputError(f"{source}: a coco set needs 'annotations': {EXPECTED['annotations']}")
     values: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in entry.items()}
     return DatasetDescription(**values)
 

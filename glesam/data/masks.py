@@ -9,6 +9,8 @@ from typing import overload
 import numpy as np
 from numpy.typing import NDArray
 
+from glesam_runtime.errors import InputError
+
 Mask = NDArray[np.bool_]
 Layers = NDArray[np.uint8]
 Place = tuple[int, int]
@@ -99,7 +101,7 @@ class MaskLayers(Sequence[Mask]):
     def painted(self) -> NDArray[np.uint8]:
         """Label map uint8 [H, W]: mask i is i + 1, later masks cover earlier ones, 0 is no mask."""
         if len(self) > MAX_LABEL:
-            raise ValueError(f"at most {MAX_LABEL} masks fit a label map of bytes, found {len(self)}")
+            raise InputError(f"at most {MAX_LABEL} masks fit a label map of bytes, found {len(self)}")
         painted = np.zeros(self.layers.shape[1:], np.uint8)
         for i, layer in enumerate(self.layers):
             ranks = np.zeros(MAX_LABEL + 1, np.uint8)

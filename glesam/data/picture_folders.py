@@ -15,6 +15,7 @@ from glesam.data.label_maps import MIN_OBJECT_PX, objects
 from glesam.data.masks import Mask, MaskLayers
 from glesam.data.pictures import SUFFIXES, read_binary_mask, read_label_map, read_picture
 from glesam.data.sample import Sample
+from glesam_runtime.errors import InputError
 
 USUAL_FOLDERS = ("images", "masks")
 USUAL_SUFFIX = "_mask"
@@ -43,7 +44,7 @@ def find_pairs(folder: Path, description: DatasetDescription) -> list[Pair]:
 
     Raises:
         FileNotFoundError: a folder is missing, or holds no picture, or a picture has no mask.
-        ValueError: two pictures of a folder have the same stem.
+        InputError: two pictures of a folder have the same stem.
     """
     images, masks = _folders(folder, description)
     pictures, candidates = _pictures_of(images), _pictures_of(masks)
@@ -90,7 +91,7 @@ def _refuse_equal_stems(pictures: Sequence[Path]) -> None:
     seen: dict[str, Path] = {}
     for path in pictures:
         if other := seen.get(path.stem):
-            raise ValueError(f"{path} and {other.name} share one stem; give every picture a name of its own")
+            raise InputError(f"{path} and {other.name} share one stem; give every picture a name of its own")
         seen[path.stem] = path
 
 
@@ -116,7 +117,7 @@ class PictureFolder:
         image, labels = read_picture(pair.image), self.read(pair.mask)
         height, width = labels.shape
         if (height, width) != image.shape[:2]:
-            raise ValueError(
+            raise InputError(
                 f"{pair.mask}: expected the size of its picture, {image.shape[1]} x {image.shape[0]}, "
                 f"found {width} x {height}"
             )

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
 from glesam.data.masks import Mask
+from glesam_runtime.errors import InputError
 
 SIXTEEN_BITS = 65535
 SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff")
@@ -19,7 +20,7 @@ def read_picture(path: Path) -> NDArray[np.uint8]:
     """uint8 [H, W, 3], RGB, turned as its EXIF orientation says; 16 bits are scaled to 8.
 
     Raises:
-        ValueError: not a picture that Pillow can read, or one without a white level.
+        InputError: not a picture that Pillow can read, or one without a white level.
         FileNotFoundError: no such file.
     """
     try:
@@ -28,18 +29,18 @@ def read_picture(path: Path) -> NDArray[np.uint8]:
     except FileNotFoundError:
         raise
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        raise ValueError(f"{path}: expected a picture: {_one_line(error)}") from error
+        raise InputError(f"{path}: expected a picture: {_one_line(error)}") from error
 
 
 def _eight_bits(image: Image.Image) -> Image.Image:
     """Pillow's own conversion clips 16 bits at 255: nearly everything would be white."""
     if image.mode == "F":
-        raise ValueError("floating-point pixels have no white level; save it with 8 or 16 bits")
+        raise InputError("floating-point pixels have no white level; save it with 8 or 16 bits")
     if not image.mode.startswith("I"):
         return image
     values = np.asarray(image).astype(np.int64)
     if values.min() < 0 or values.max() > SIXTEEN_BITS:
-        raise ValueError("32-bit pixels have no white level; save it with 8 or 16 bits")
+        raise InputError("32-bit pixels have no white level; save it with 8 or 16 bits")
     return Image.fromarray(((values * 255 + SIXTEEN_BITS // 2) // SIXTEEN_BITS).astype(np.uint8))
 
 
@@ -58,7 +59,7 @@ def read_binary_mask(path: Path) -> Mask:
     highest = int(values.max())
     full_scale = SIXTEEN_BITS if values.dtype == np.uint16 else 255
     if 1 < highest < full_scale // 2:
-        raise ValueError(
+        raise InputError(
             f"{path}: expected a black and white mask, found numbers up to {highest}; "
             f"if it is a label map, describe its set with kind label_maps"
         )
@@ -75,9 +76,9 @@ def _read_numbers(path: Path, expected: str) -> NDArray[Any]:
     except FileNotFoundError:
         raise
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        raise ValueError(f"{path}: expected {expected}: {_one_line(error)}") from error
+        raise InputError(f"{path}: expected {expected}: {_one_line(error)}") from error
     if numbers.ndim != 2 or numbers.dtype.kind == "f":
-        raise ValueError(
+        raise InputError(
             f"{path}: expected {expected} of whole numbers [H, W], "
             f"found {numbers.dtype} {list(numbers.shape)}"
         )

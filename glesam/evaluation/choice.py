@@ -9,7 +9,7 @@ from glesam.data.datasets import Split, load_datasets
 from glesam.evaluation.log import Log
 from glesam.evaluation.prompts import PromptSet
 from glesam.evaluation.selection import Library, check_prompts, draw_prompts
-from glesam_export.progress import track
+from glesam_runtime.tools.progress import track
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ def chosen_pictures(choice: Choice, log: Log) -> Pictures:
 
     Raises:
         PromptFileError: the file is damaged or does not fit the data.
-        ValueError: there is no data set, two have the same name, or no picture could be read.
+        InputError: there is no data set, two have the same name, or no picture could be read.
         OSError: a file or folder is missing.
     """
     given = choice.prompts if choice.prompts is not None and choice.prompts.exists() else None
@@ -59,13 +59,13 @@ def chosen_pictures(choice: Choice, log: Log) -> Pictures:
 
 def read_prompts(path: Path, library: Library) -> PromptSet:
     prompts = PromptSet.from_json(path.read_bytes().decode("utf-8", "replace"), str(path))
-    check_prompts(track(prompts.pictures, "pictures checked", len(prompts.pictures)), library)
+    check_prompts(track(prompts.pictures, len(prompts.pictures), "pictures checked"), library)
     return prompts
 
 
 def new_prompts(choice: Choice, library: Library, log: Log) -> PromptSet:
     places = library.spread(choice.per_set)
-    drawn = draw_prompts(track(places, "pictures read", len(places)), choice.max_objects, choice.seed)
+    drawn = draw_prompts(track(places, len(places), "pictures read"), choice.max_objects, choice.seed)
     pictures = tuple(log.kept(drawn))
     log.refuse_none(pictures)
     return PromptSet(choice.seed, pictures)

@@ -10,11 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from glesam.data.datasets import Sample
-from glesam.errors import first_line
 from glesam.evaluation.methods import Image, Method, RowName, Segmentation
 from glesam.evaluation.metrics import METRICS
 from glesam.evaluation.prompts import PromptedPicture, PromptKind
 from glesam_runtime.degradation.lqseg import degrade_level
+from glesam_runtime.errors import first_line
 
 LEVELS = ("clean", "1", "2", "3")
 """From the easiest to the hardest: the picture as it is, and LQSeg's levels of it."""

@@ -8,7 +8,8 @@ from pathlib import Path
 from glesam.evaluation.evaluate import Score
 from glesam.evaluation.methods import Method
 from glesam.evaluation.prompts import PromptKind, PromptSet
-from glesam.evaluation.results import Place, ResultsError, covering, from_csv
+from glesam.evaluation.results import Place, covering, from_csv
+from glesam_runtime.errors import ResultsError
 
 PROMPTS, RESULTS = "prompts.json", "results.csv"
 

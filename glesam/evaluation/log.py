@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import TypeVar
 
 from glesam.evaluation.evaluate import Skipped
+from glesam_runtime.errors import InputError
 
 Item = TypeVar("Item")
 
@@ -33,10 +34,10 @@ class Log:
         return [f"Skipped, so in no row: {names}."] if names else []
 
     def refuse_none(self, kept: Sequence[object]) -> None:
-        """Raises ValueError where every picture was skipped."""
+        """Raises InputError where every picture was skipped."""
         if not kept:
             last = self.skipped[-1]
-            raise ValueError(
+            raise InputError(
                 f"no picture could be evaluated, {len(self.skipped)} were skipped; the last because of "
                 f"{last.title}: {last.reason}"
             )

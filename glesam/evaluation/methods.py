@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from glesam.evaluation.metrics import Mask
 from glesam.evaluation.prompts import Box, ObjectPrompt
+from glesam_runtime.errors import InputError
 
 Image = NDArray[np.uint8]
 
@@ -106,5 +107,5 @@ def grabcut(image: Image, box: Box) -> Mask | None:
 
 def box_of(prompt: ObjectPrompt) -> Box:
     if prompt.box is None:
-        raise ValueError("grabcut and box need box prompts; leave them out of --methods, or use --prompt box")
+        raise InputError("grabcut and box need box prompts; leave them out of --methods, or use --prompt box")
     return prompt.box

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from glesam.evaluation.methods import BASELINES, Method
 from glesam.evaluation.prompts import PromptKind
 from glesam.evaluation.sources import MODEL_METHODS, SourceSpec, methods_of, open_source
+from glesam_runtime.errors import InputError
 
 SHIPPED = SourceSpec("bundle", "")
 
@@ -19,21 +20,21 @@ def open_methods(
     Sources without methods of their own run those of `asked`; without sources the shipped bundle does.
 
     Raises:
-        ValueError: a baseline was asked for points prompts, a source has nothing to run, or two rows
+        InputError: a baseline was asked for points prompts, a source has nothing to run, or two rows
             would have the same name; CheckpointError, a ValueError, where a checkpoint cannot be read.
         GlesamError: a bundle or its backend cannot be opened.
     """
     baselines = [name for name in asked if name in BASELINES]
     models = tuple(name for name in asked if name in MODEL_METHODS)
     if baselines and kind != "box":
-        raise ValueError(
+        raise InputError(
             f"--methods {','.join(baselines)}: expected --prompt box, found {kind}; leave them out"
         )
     methods: list[Method] = [BASELINES[name]() for name in baselines]
     origins = []
     for spec in sources or ([SHIPPED] if models else []):
         if not (chosen := spec.methods or models):
-            raise ValueError(
+            raise InputError(
                 f"{spec.path}: nothing to run; add sam or glesam to --methods, or :sam to the folder"
             )
         source = open_source(spec, backend)
@@ -47,4 +48,4 @@ def _refuse_equal_names(methods: Sequence[Method]) -> None:
     rows = [method.row for method in methods]
     for row in rows:
         if rows.count(row) > 1:
-            raise ValueError(f"{row}: two sources have this name; name them, as in NAME={row.source}")
+            raise InputError(f"{row}: two sources have this name; name them, as in NAME={row.source}")

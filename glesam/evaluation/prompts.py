@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 from glesam.data.datasets import Sample
 from glesam.data.label_maps import mask_box
 from glesam.evaluation.metrics import Mask
+from glesam_runtime.errors import InputError, PromptFileError
 
 FORMAT_VERSION = 1
 POINTS_PER_OBJECT = 3
@@ -31,10 +32,6 @@ POINTS_PER_OBJECT = 3
 Box = tuple[int, int, int, int]
 Point = tuple[int, int]
 PromptKind = Literal["box", "points"]
-
-
-class PromptFileError(ValueError):
-    """A prompt file is damaged, or does not fit the data."""
 
 
 @dataclass(frozen=True)
@@ -105,10 +102,10 @@ class PromptSet:
 def draw_picture(sample: Sample, max_objects: int, seed: int) -> PromptedPicture:
     """The `max_objects` largest objects of a picture: each one's tight box, and random points on it.
 
-    Raises ValueError where the picture holds no object.
+    Raises InputError where the picture holds no object.
     """
     if not sample.masks:
-        raise ValueError(f"{sample.dataset}/{sample.name}: it holds no object large enough to be asked for")
+        raise InputError(f"{sample.dataset}/{sample.name}: it holds no object large enough to be asked for")
     indices = range(min(max_objects, len(sample.masks)))
     objects = tuple(_draw_object(sample, index, seed) for index in indices)
     return PromptedPicture(sample.dataset, sample.name, fingerprint(sample, indices), objects)
@@ -159,11 +156,11 @@ def _check_inside(picture: PromptedPicture, one: PromptedObject, mask: Mask) -> 
 
 def _prompt_set(data: Any) -> PromptSet:  # noqa: ANN401 - whatever a JSON file may hold
     if data["format_version"] != FORMAT_VERSION:
-        raise ValueError(f"format_version {data['format_version']}, this glesam reads {FORMAT_VERSION}")
+        raise InputError(f"format_version {data['format_version']}, this glesam reads {FORMAT_VERSION}")
     pictures = tuple(_picture(entry) for entry in data["pictures"])
     titles = [picture.title for picture in pictures]
     if not pictures or len(set(titles)) != len(titles):
-        raise ValueError("expected at least one picture, and each once")
+        raise InputError("expected at least one picture, and each once")
     return PromptSet(_integer(data["seed"]), pictures)
 
 
@@ -171,7 +168,7 @@ def _picture(entry: Any) -> PromptedPicture:  # noqa: ANN401
     names = entry["dataset"], entry["name"], entry["sha256"]
     objects = tuple(_object(one) for one in entry["objects"])
     if not all(isinstance(name, str) for name in names) or not objects:
-        raise ValueError("expected texts dataset, name and sha256, and at least one object")
+        raise InputError("expected texts dataset, name and sha256, and at least one object")
     return PromptedPicture(*names, objects)
 
 
@@ -180,11 +177,11 @@ def _object(entry: Any) -> PromptedObject:  # noqa: ANN401
     points = tuple((_integer(x), _integer(y)) for x, y in entry["points"])
     index = _integer(entry["index"])
     if index < 0 or not points:
-        raise ValueError("expected an index from 0 and at least one point")
+        raise InputError("expected an index from 0 and at least one point")
     return PromptedObject(index, (x0, y0, x1, y1), points)
 
 
 def _integer(value: Any) -> int:  # noqa: ANN401
     if not isinstance(value, int) or isinstance(value, bool):
-        raise ValueError(f"expected an integer, found {value!r}")
+        raise InputError(f"expected an integer, found {value!r}")
     return value

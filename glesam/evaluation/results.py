@@ -19,6 +19,7 @@ from glesam.evaluation.evaluate import LEVELS, REAL, Score
 from glesam.evaluation.methods import RowName
 from glesam.evaluation.metrics import METRICS
 from glesam.evaluation.prompts import PromptKind
+from glesam_runtime.errors import InputError, ResultsError
 
 COLUMNS = (
     *("dataset", "picture", "prompt", "level", "source", "method", "objects", "fallbacks"),
@@ -27,10 +28,6 @@ COLUMNS = (
 
 Place = tuple[str, str, str]
 """Data set, picture, level."""
-
-
-class ResultsError(ValueError):
-    """A results.csv is damaged, or does not fit the evaluation it should join."""
 
 
 @dataclass(frozen=True)
@@ -98,7 +95,7 @@ def from_csv(text: str, kind: PromptKind, source: str) -> list[Score]:
     lines = csv.DictReader(io.StringIO(text))
     try:
         if tuple(lines.fieldnames or ()) != COLUMNS:
-            raise ValueError(f"columns {lines.fieldnames}")
+            raise InputError(f"columns {lines.fieldnames}")
         return [_score(line, kind) for line in lines]
     except (KeyError, TypeError, ValueError, csv.Error) as error:
         raise ResultsError(
@@ -127,7 +124,7 @@ def covering(scores: Iterable[Score], places: Sequence[Place], source: str) -> l
 
 def _score(line: dict[str, str], kind: PromptKind) -> Score:
     if line["prompt"] != kind:
-        raise ValueError(f"found {line['prompt']} prompts")
+        raise InputError(f"found {line['prompt']} prompts")
     row = RowName(line["source"], line["method"])
     metrics = {metric: _share(line[metric]) for metric in METRICS}
     place = line["dataset"], line["picture"], line["level"], row
@@ -136,5 +133,5 @@ def _score(line: dict[str, str], kind: PromptKind) -> Score:
 
 def _share(text: str) -> float:
     if not 0 <= (value := float(text)) <= 1:
-        raise ValueError(f"found {text} where a number in [0, 1] should be")
+        raise InputError(f"found {text} where a number in [0, 1] should be")
     return value

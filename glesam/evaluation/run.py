@@ -16,8 +16,9 @@ from glesam.evaluation.prompts import PromptKind
 from glesam.evaluation.results import Results, to_csv
 from glesam.evaluation.sheet import case_sheet
 from glesam.evaluation.table import report
-from glesam_export.progress import track
-from glesam_runtime.image_io import write_files
+from glesam_runtime.errors import InputError
+from glesam_runtime.output import write_files
+from glesam_runtime.tools.progress import track
 
 TABLE, SHEET = "table.md", "contact_sheet.png"
 
@@ -51,7 +52,7 @@ def run_evaluation(plan: Plan, methods: Sequence[Method], notes: Sequence[str], 
     Scores and table are on disk before the contact sheet is drawn.
 
     Raises:
-        ValueError: data, prompts or a joined run do not fit, or no picture could be evaluated.
+        InputError: data, prompts or a joined run do not fit, or no picture could be evaluated.
         OSError: a file is missing; OutputError where one cannot be written.
     """
     refuse_overwriting(plan)
@@ -72,11 +73,11 @@ def run_evaluation(plan: Plan, methods: Sequence[Method], notes: Sequence[str], 
 
 
 def refuse_overwriting(plan: Plan) -> None:
-    """Raises ValueError where a file that the user gave would become one of the results."""
+    """Raises InputError where a file that the user gave would become one of the results."""
     results = (RESULTS, TABLE, SHEET)
     for given, names in ((plan.choice.prompts, results), (plan.choice.sets, (*results, PROMPTS))):
         if given is not None and realpath(given) in [realpath(plan.out / name) for name in names]:
-            raise ValueError(f"{given} would be written over by this run; choose another folder with --out")
+            raise InputError(f"{given} would be written over by this run; choose another folder with --out")
 
 
 def earlier_scores(plan: Plan, pictures: Pictures, task: Task) -> list[Score]:
@@ -94,7 +95,7 @@ def earlier_scores(plan: Plan, pictures: Pictures, task: Task) -> list[Score]:
 def own_scores(plan: Plan, pictures: Pictures, task: Task, log: Log) -> list[Score]:
     chosen = pictures.prompts.pictures
     outcomes = evaluate(chosen, pictures.library.read, task, plan.jobs)
-    own = [score for scores in log.kept(track(outcomes, "pictures", len(chosen))) for score in scores]
+    own = [score for scores in log.kept(track(outcomes, len(chosen), "pictures")) for score in scores]
     log.refuse_none(own)
     return own
 

@@ -8,19 +8,20 @@ import numpy as np
 
 from glesam.data.datasets import Dataset, Sample
 from glesam.evaluation.evaluate import Skipped
-from glesam.evaluation.prompts import PromptedPicture, PromptFileError, check_fit, draw_picture
+from glesam.evaluation.prompts import PromptedPicture, check_fit, draw_picture
+from glesam_runtime.errors import InputError, PromptFileError
 
 Place = tuple[Dataset, int]
 """A picture that has not been read: its data set and its index there."""
 
 
 class Library:
-    """Data sets, their pictures found by name. Raises ValueError where two sets have the same."""
+    """Data sets, their pictures found by name. Raises InputError where two sets have the same."""
 
     def __init__(self, datasets: Sequence[Dataset]) -> None:
         names = [dataset.name for dataset in datasets]
         if repeated := sorted({name for name in names if names.count(name) > 1}):
-            raise ValueError(f"two data sets are named {repeated[0]}; rename a folder, or describe one")
+            raise InputError(f"two data sets are named {repeated[0]}; rename a folder, or describe one")
         self._datasets = datasets
         self._places = {(one.name, name): (one, i) for one in datasets for i, name in enumerate(one.names)}
 

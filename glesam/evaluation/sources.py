@@ -21,6 +21,7 @@ from glesam_runtime.bundle.reader import sha256_of
 from glesam_runtime.bundle.spec import GraphSpec
 from glesam_runtime.engines import Engine, open_engines
 from glesam_runtime.engines.base import Array, Tensors
+from glesam_runtime.errors import InputError
 
 MODEL_METHODS = ("sam", "glesam")
 """GLE off, GLE on."""
@@ -60,7 +61,7 @@ class ModelMethod:
             asked = [Prompt(box=prompt.box, points=prompt.points) for prompt in prompts]
             return Segmentation(session.predict(prompts=asked).masks)
         except GlesamError as error:
-            raise ValueError(f"{self.row}: {error}") from error
+            raise InputError(f"{self.row}: {error}") from error
 
 
 class LastAnswer:
@@ -96,7 +97,7 @@ class LastAnswer:
 def parse_source(kind: Literal["checkpoint", "bundle"], text: str) -> SourceSpec:
     """`[NAME=]FOLDER[:METHODS]`; a folder whose own name looks like that wins.
 
-    Raises ValueError for an empty name or folder, or an unknown method.
+    Raises InputError for an empty name or folder, or an unknown method.
     """
     if Path(text).is_dir():
         return SourceSpec(kind, text)
@@ -104,7 +105,7 @@ def parse_source(kind: Literal["checkpoint", "bundle"], text: str) -> SourceSpec
     path, divided, methods = (rest, "", "") if Path(rest).is_dir() else rest.partition(":")
     chosen = tuple(methods.split(",")) if divided else ()
     if not path or (named and not name) or not set(chosen) <= set(MODEL_METHODS):
-        raise ValueError(
+        raise InputError(
             f"--{kind} {text!r}: expected [NAME=]FOLDER[:METHODS] with METHODS of "
             f"{', '.join(MODEL_METHODS)}, such as 'GLE off=runs/off:sam'"
         )

@@ -10,12 +10,13 @@ import torch
 from peft.tuners.lora import LoraLayer
 
 from glesam.config import BaseName, GleSamConfig, official, sd15, sd21
-from glesam.model import CheckpointError, GleSam
+from glesam.model import GleSam
 from glesam.official.decoder import load_decoder
 from glesam.official.lora import load_lora, lora_kind, read_lora
 from glesam.official.sam import load_sam, sam_type_of
 from glesam.official.text_embedding import load_text_embedding
 from glesam.official.unet import load_unet, read_unet_config, unet_folder, weights_file
+from glesam_runtime.errors import CheckpointError
 
 LORA_RANK = 8
 """The authors'."""

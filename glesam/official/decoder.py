@@ -6,9 +6,10 @@ from pathlib import Path
 
 import torch
 
-from glesam.file_output import refused_writes, replaced_file
 from glesam.model import GleSam
 from glesam.official.tensor_files import check_fit, put, read_tensors
+from glesam.tensor_output import refused_writes
+from glesam_runtime.output import replaced_file
 
 PREFIXES = ("module.", "mask_decoder.")
 """DataParallel's and SAM's; either, both in this order, or none."""

@@ -19,9 +19,10 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from glesam.file_output import write_tensors
-from glesam.model import CheckpointError, GleSam
+from glesam.model import GleSam
 from glesam.official.tensor_files import check_fit, read_tensors
+from glesam.tensor_output import write_tensors
+from glesam_runtime.errors import CheckpointError
 
 ADAPTER = ".default."
 ATTENTION = re.compile(r"\.attn[12]\.to_(q|k|v|out\.0)\.lora_[AB]\.")

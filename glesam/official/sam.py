@@ -7,8 +7,9 @@ from pathlib import Path
 from torch import Tensor
 
 from glesam.config import SamType
-from glesam.model import CheckpointError, GleSam
+from glesam.model import GleSam
 from glesam.official.tensor_files import check_fit, put, read_tensors
+from glesam_runtime.errors import CheckpointError
 
 PARTS = ("image_encoder", "prompt_encoder", "mask_decoder")
 PATCH_EMBEDDING = "image_encoder.patch_embed.proj.weight"

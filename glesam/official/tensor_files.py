@@ -11,7 +11,7 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from glesam.model import CheckpointError
+from glesam_runtime.errors import CheckpointError
 
 SHOWN = 3
 """Names listed in an error message."""

@@ -9,8 +9,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from glesam.model import CheckpointError, GleSam
+from glesam.model import GleSam
 from glesam.official.tensor_files import read_object
+from glesam_runtime.errors import CheckpointError
 
 
 def load_text_embedding(model: GleSam, path: str | Path) -> None:

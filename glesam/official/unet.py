@@ -12,9 +12,10 @@ from torch import nn
 
 from glesam.config import UNetConfig
 from glesam.gle import build_base_unet, load_base_weights
-from glesam.model import CheckpointError, GleSam
+from glesam.model import GleSam
 from glesam.official.lora import base_name
 from glesam.official.tensor_files import check_fit, put, read_tensors
+from glesam_runtime.errors import CheckpointError
 
 WEIGHTS = tuple(
     f"diffusion_pytorch_model{suffix}"

@@ -13,8 +13,9 @@ import torch
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 
-from glesam.file_output import refused_writes, replaced_file
-from glesam.model import CheckpointError
+from glesam.tensor_output import refused_writes
+from glesam_runtime.errors import CheckpointError
+from glesam_runtime.output import replaced_file
 
 FORMAT = 4
 SAMPLED = 64

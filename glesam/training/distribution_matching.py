@@ -39,6 +39,7 @@ from torch.nn.functional import mse_loss
 
 from glesam.gle import Gle, alphas_cumprod
 from glesam.training.adapters import STUDENT, adapter
+from glesam_runtime.errors import InputError
 
 DISTRIBUTION_MATCHING_WEIGHT = 1.0
 """Of the authors' code."""
@@ -71,7 +72,7 @@ def draw_noising(shape: Sequence[int], seed: int, step: int, rows: range | None 
     """
     rows = range(shape[0]) if rows is None else rows
     if len(rows) != shape[0]:
-        raise ValueError(f"{len(rows)} rows for a batch of {shape[0]}; pass the rows of this process's part")
+        raise InputError(f"{len(rows)} rows for a batch of {shape[0]}; pass the rows of this process's part")
     timesteps, noise = [], []
     for row in rows:
         state = np.random.SeedSequence((seed, step, row)).generate_state(1, np.uint64)

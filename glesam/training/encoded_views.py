@@ -30,10 +30,11 @@ from glesam.data.batches import (
     draw_twins,
 )
 from glesam.data.masks import MaskLayers
-from glesam.file_output import replaced_file, write_tensors
-from glesam.model import CheckpointError
 from glesam.official.tensor_files import read_tensors
+from glesam.tensor_output import write_tensors
 from glesam.training.checkpoint import Identity
+from glesam_runtime.errors import CheckpointError, InputError
+from glesam_runtime.output import replaced_file
 
 VIEWS, IDENTITY_FILE = "views", "views.json"
 VIEW_ROW = 2**31
@@ -121,13 +122,13 @@ class EncodedViews:
         return self.folder.glob("*.safetensors")
 
     def check_room(self) -> None:
-        """Raises ValueError where the disk has no room for what is missing."""
+        """Raises InputError where the disk has no room for what is missing."""
         missing = self.count - sum(1 for _ in self.files())
         cells = (self.plan.image_size // EMBEDDING_STRIDE) ** 2
         view_bytes = len(self.mixture.kinds()) * 2 * EMBEDDING_CHANNELS * cells + self.plan.image_size**2
         free = shutil.disk_usage(self.folder).free
         if missing * view_bytes > free:
-            raise ValueError(
+            raise InputError(
                 f"{self.folder}: {missing} more views need about {missing * view_bytes / 2**30:.1f} GiB, "
                 f"{free / 2**30:.1f} GiB are free; ask for fewer views, or choose another run folder"
             )
@@ -154,7 +155,7 @@ class EncodedViews:
         halves = {kind: tensor.half().cpu().contiguous() for kind, tensor in embeddings.items()}
         for kind, tensor in halves.items():
             if not tensor.isfinite().all():
-                raise ValueError(f"view {index}: its {kind} embedding exceeds what float16 holds")
+                raise InputError(f"view {index}: its {kind} embedding exceeds what float16 holds")
         layers, places = torch.from_numpy(view.masks.layers), torch.tensor(view.masks.places)
         write_tensors({**halves, "layers": layers.contiguous(), "places": places}, self.path(index))
 

@@ -28,6 +28,7 @@ from glesam.training.averaging import averaged_weights
 from glesam.training.checkpoint import Checkpoint, Identity
 from glesam.training.rows import BatchT, micro_batches, to_device
 from glesam.training.watch import Lines, Moment, Watcher
+from glesam_runtime.errors import InputError
 
 Losses = dict[str, Tensor]
 """Named scalars; "loss" is minimized, the others are only reported."""
@@ -105,7 +106,7 @@ def train(
 
     Raises:
         CheckpointError: the file is unreadable or of another run or model.
-        ValueError: the loss is not a number any more.
+        InputError: the loss is not a number any more.
     """
     player = Player([p for p in module.parameters() if p.requires_grad], losses)
     train_players(module, batches, [player], config, checkpoint, watch, accelerator, identity)
@@ -230,7 +231,7 @@ class Meter:
     def refuse_nan(self, means: Mapping[str, float], done: int) -> None:
         for key, value in means.items():
             if not math.isfinite(value):
-                raise ValueError(
+                raise InputError(
                     f"{self.name}: {key} has become {value} by step {done}; lower the learning rate, or use "
                     "another mixed_precision (the last checkpoint is of an earlier step)"
                 )

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from glesam.model import GleSam
 from glesam.official.build import build_official, config_of
+from glesam_runtime.errors import InputError
 
 OFFICIAL_GAMMA = 3.0
 """Of the authors' released demo."""
@@ -34,17 +35,17 @@ class ModelSource:
         """The model, float32, in eval mode.
 
         Raises:
-            ValueError: it is given twice, or in part.
+            InputError: it is given twice, or in part.
             CheckpointError: a file is unreadable or does not fit.
         """
         if self.model is not None:
             if self != ModelSource(self.model):
-                raise ValueError(
+                raise InputError(
                     "--model is a whole model; leave out the official files and --gamma beside it"
                 )
             return GleSam.from_pretrained(self.model)
         if self.sam_checkpoint is None or self.unet is None or self.text_embedding is None:
-            raise ValueError(
+            raise InputError(
                 "a stage trains a model that exists: give --model FOLDER, or the official files "
                 "--sam-checkpoint, --unet and --text-embedding (with --lora and --decoder where there are)"
             )

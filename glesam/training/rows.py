@@ -10,6 +10,8 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor
 
+from glesam_runtime.errors import InputError
+
 BatchT = TypeVar("BatchT")
 """A tensor, or a frozen dataclass of tensors and of such dataclasses."""
 
@@ -36,5 +38,5 @@ def micro_batches(batch: BatchT, count: int) -> list[BatchT]:
 def _part(count: int, index: int, tensor: Tensor) -> Tensor:
     size, rest = divmod(len(tensor), count)
     if rest:
-        raise ValueError(f"{len(tensor)} rows cannot be worked off in {count} equal parts")
+        raise InputError(f"{len(tensor)} rows cannot be worked off in {count} equal parts")
     return tensor[index * size : (index + 1) * size]

@@ -8,6 +8,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, get_args
 
+from glesam_runtime.errors import InputError
+
 
 @dataclass(frozen=True)
 class Rule:
@@ -18,12 +20,12 @@ class Rule:
 
 
 def check(values: Mapping[str, Any], rules: Mapping[str, Rule], source: str) -> None:
-    """Raises ValueError for a key without a rule, and for a value that does not fit its own."""
+    """Raises InputError for a key without a rule, and for a value that does not fit its own."""
     for key, value in values.items():
         if key not in rules:
-            raise ValueError(f"{source}: unknown key {key!r}; expected {', '.join(rules)}")
+            raise InputError(f"{source}: unknown key {key!r}; expected {', '.join(rules)}")
         if not rules[key].fits(value):
-            raise ValueError(f"{source}: {key} is {json.dumps(value)}; expected {rules[key].expected}")
+            raise InputError(f"{source}: {key} is {json.dumps(value)}; expected {rules[key].expected}")
 
 
 def is_number(value: object) -> bool:

@@ -31,6 +31,7 @@ from glesam.training.stage_config import DecoderStageConfig, GleStageConfig, Pre
 from glesam.training.stages import StageRun, ready, train_stage
 from glesam.training.together import on_the_main_process
 from glesam.training.watch import All, Bar, Board, Lines, Watcher, training_progress
+from glesam_runtime.errors import InputError
 
 SCRATCH_PICTURES_EVERY = 100
 """Steps between pictures while nano is trained from scratch."""
@@ -56,16 +57,16 @@ class Session:
         return pool
 
     def check_folders(self, model: str | None) -> None:
-        """Raises ValueError, before anything is computed, where results cannot go where they shall.
+        """Raises InputError, before anything is computed, where results cannot go where they shall.
 
         Args:
             model: what --model says.
         """
         for path in (self.run, self.out):
             if path.exists() and not path.is_dir():
-                raise ValueError(f"{path}: expected a folder, found a file; choose another name")
+                raise InputError(f"{path}: expected a folder, found a file; choose another name")
         if model is not None and self.out.exists() and self.out.resolve() == Path(model).resolve():
-            raise ValueError(f"--out {self.out} is the folder of --model, which is kept; choose another")
+            raise InputError(f"--out {self.out} is the folder of --model, which is kept; choose another")
 
     @contextmanager
     def alone(self) -> Iterator[None]:
@@ -78,12 +79,12 @@ class Session:
             lock.release()
 
     def take(self, lock: FileLock) -> None:
-        """Raises ValueError where another run has it; removes what killed runs left half-written."""
+        """Raises InputError where another run has it; removes what killed runs left half-written."""
         self.run.mkdir(parents=True, exist_ok=True)
         try:
             lock.acquire(timeout=0)
         except Timeout as error:
-            raise ValueError(
+            raise InputError(
                 f"{self.run}: another glesam-train works in it; wait for its end, or choose another --run"
             ) from error
         for folder in (self.run, self.run / VIEWS):
@@ -93,7 +94,7 @@ class Session:
     def from_scratch(self) -> None:
         """Trains nano, all of it."""
         if self.accelerator.num_processes > 1:
-            raise ValueError(
+            raise InputError(
                 "training from scratch has batch norm: expected one process, found "
                 f"{self.accelerator.num_processes}; start it without a launcher, or train --stage 1 or 2"
             )
@@ -150,10 +151,10 @@ def make_accelerator(precision: Precision) -> Accelerator:
     """Processes and devices as the environment has them.
 
     Raises:
-        ValueError: there is no GPU, which fp16 needs.
+        InputError: there is no GPU, which fp16 needs.
     """
     if precision == "fp16" and not torch.cuda.is_available():
-        raise ValueError("mixed_precision is fp16, which is for GPUs, and there is none; choose bf16 or no")
+        raise InputError("mixed_precision is fp16, which is for GPUs, and there is none; choose bf16 or no")
     # Without a GPU it must be told so, or it takes a process of several for the only one.
     return Accelerator(mixed_precision=precision, cpu=not torch.accelerator.is_available())
 

@@ -29,6 +29,7 @@ from glesam.training.rules import (
     switch,
     whole,
 )
+from glesam_runtime.errors import InputError
 
 Precision = Literal["no", "fp16", "bf16"]
 Optimizer = Literal["adamw", "adam"]
@@ -130,9 +131,9 @@ class DecoderStageConfig(StageConfig):
         if not self.raw_share and not self.mixed_share:
             return
         if self.views is None or not self.enhance:
-            raise ValueError("raw_share and mixed_share are shares of `views`, with `enhance`; set both")
+            raise InputError("raw_share and mixed_share are shares of `views`, with `enhance`; set both")
         if self.raw_share + self.mixed_share > 1:
-            raise ValueError(
+            raise InputError(
                 f"raw_share {self.raw_share} and mixed_share {self.mixed_share} add up to more than 1"
             )
 
@@ -213,7 +214,7 @@ def read_stage_config(path: Path | None, stage: int | None) -> StageConfig:
         stage: 1 or 2; None: what the file's key "stage" says.
 
     Raises:
-        ValueError: not such a file, an unknown key, or a value that is none.
+        InputError: not such a file, an unknown key, or a value that is none.
         OSError: it cannot be read.
     """
     if path is None:
@@ -221,7 +222,7 @@ def read_stage_config(path: Path | None, stage: int | None) -> StageConfig:
     try:
         text = path.read_text("utf-8")
     except UnicodeDecodeError as error:
-        raise ValueError(f"{path}: expected JSON in UTF-8: {error}") from error
+        raise InputError(f"{path}: expected JSON in UTF-8: {error}") from error
     return parse_stage_config(text, stage, str(path))
 
 
@@ -230,7 +231,7 @@ def without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     values = dict(pairs)
     if len(values) < len(pairs):
         twice = next(key for i, (key, _) in enumerate(pairs) if key in dict(pairs[:i]))
-        raise ValueError(f"key {twice!r} is there twice")
+        raise InputError(f"key {twice!r} is there twice")
     return values
 
 
@@ -239,24 +240,24 @@ def parse_stage_config(text: str, stage: int | None, source: str) -> StageConfig
     try:
         values = json.loads(text, object_pairs_hook=without_duplicates)
     except (ValueError, RecursionError) as error:
-        raise ValueError(f"{source}: expected JSON: {error}") from error
+        raise InputError(f"{source}: expected JSON: {error}") from error
     if not isinstance(values, dict):
-        raise ValueError(f'{source}: expected settings such as {{"stage": 1, "lr": 1e-4}}')
+        raise InputError(f'{source}: expected settings such as {{"stage": 1, "lr": 1e-4}}')
     found = values.pop("stage", stage)
     if type(found) is not int or found not in STAGES or stage not in (None, found):
         expected = stage if stage in STAGES else "1 or 2"
-        raise ValueError(f"{source}: stage is {found}; expected {expected}")
+        raise InputError(f"{source}: stage is {found}; expected {expected}")
     kind = STAGES[found]
     check(values, {f.name: RULES[f.name] for f in fields(kind)}, f"{source} (stage {found})")
     if values.get("epochs") is not None:
         if values.get("steps") is not None:
-            raise ValueError(f"{source}: steps and epochs are both given; expected one of them")
+            raise InputError(f"{source}: steps and epochs are both given; expected one of them")
         values["steps"] = None  # in place of the default
     chosen: dict[str, Any] = {key: tuple(v) if isinstance(v, list) else v for key, v in values.items()}
     try:
         config = kind(**chosen)
     except ValueError as error:
-        raise ValueError(f"{source} (stage {found}): {error}") from error
+        raise InputError(f"{source} (stage {found}): {error}") from error
     if config.steps is None and config.epochs is None:
-        raise ValueError(f"{source}: steps and epochs are both null; expected one of them")
+        raise InputError(f"{source}: steps and epochs are both null; expected one of them")
     return config

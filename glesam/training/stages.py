@@ -30,6 +30,7 @@ from glesam.training.stage_config import (
 )
 from glesam.training.view_encoder import ViewEncoder
 from glesam.training.watch import Lines, Watcher
+from glesam_runtime.errors import InputError
 
 CHECKPOINTS = {GleStageConfig: "stage1", DecoderStageConfig: "stage2"}
 
@@ -61,7 +62,7 @@ def ready(model: GleSam, config: StageConfig, accelerator: Accelerator) -> GleSa
     """The model as the stage will train it, on its device: `model` itself, or one with new adapters.
 
     Raises:
-        ValueError: the settings do not fit the model, or the processes.
+        InputError: the settings do not fit the model, or the processes.
     """
     check_image_size(model, config)
     rows_of(accelerator, config)
@@ -76,7 +77,7 @@ def train_stage(model: GleSam, pool: SamplePool, config: StageConfig, run: Stage
 
     Raises:
         CheckpointError: the checkpoint there is of another run.
-        ValueError: the loss is not a number any more.
+        InputError: the loss is not a number any more.
         OSError: a picture cannot be read.
     """
     torch.manual_seed(config.seed)  # of a critic
@@ -126,11 +127,11 @@ def rows_of(accelerator: Accelerator, config: StageConfig) -> range:
     """This process's rows of the batch that all processes share.
 
     Raises:
-        ValueError: processes and their parts would not be equal.
+        InputError: processes and their parts would not be equal.
     """
     processes, parts = accelerator.num_processes, config.accumulation
     if config.batch_size % (processes * parts):
-        raise ValueError(
+        raise InputError(
             f"batch_size {config.batch_size}, the pictures of one step, is not a multiple of "
             f"{processes} processes x accumulation {parts}; change one of the three"
         )
@@ -141,7 +142,7 @@ def rows_of(accelerator: Accelerator, config: StageConfig) -> range:
 def check_image_size(model: GleSam, config: StageConfig) -> None:
     size = model.config.sam.image_size
     if isinstance(model.config.sam.encoder, VitEncoderConfig) and config.image_size not in (None, size):
-        raise ValueError(
+        raise InputError(
             f"image_size {config.image_size}: this model's ViT encoder takes {size} px alone; leave it out"
         )
 

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from accelerate import Accelerator
 from accelerate.utils import broadcast_object_list
 
-from glesam.model import CheckpointError
+from glesam_runtime.errors import CheckpointError
 
 
 def on_the_main_process(accelerator: Accelerator, work: Callable[[], None]) -> None:

@@ -42,7 +42,7 @@ class ViewEncoder:
 
         Raises:
             CheckpointError: as `EncodedViews.claim` and `batch`.
-            ValueError: an embedding exceeds what float16 holds, or the views what the disk has room for.
+            InputError: an embedding exceeds what float16 holds, or the views what the disk has room for.
             OSError: a picture cannot be read, or a view not be written.
         """
 

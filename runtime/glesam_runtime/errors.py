@@ -1,12 +1,21 @@
-"""Everything that can go wrong on purpose.
+"""Everything that can go wrong on purpose, in every package of this project.
 
     GlesamError
-    ├── BundleError     the bundle is missing, tampered with, or not what docs/bundle.md says
-    ├── BackendError    a backend is unknown, absent, or refuses a graph or its feeds
-    ├── ImageError      a picture cannot be read, is none, or cannot be resized as asked
-    ├── PromptError     a prompt does not fit the picture or the model
-    ├── OutputError     a result cannot be written where it was asked for
-    └── ParityError     a bundle does not compute what PyTorch computes
+    ├── BundleError        the bundle is missing, tampered with, or not what docs/bundle.md says
+    ├── BackendError       a backend is unknown, absent, or refuses a graph or its feeds
+    ├── ImageError         a picture cannot be read, is none, or cannot be resized
+    ├── PromptError        a prompt does not fit the picture or the model
+    ├── OutputError        a result cannot be written
+    ├── ParityError        a bundle does not compute what PyTorch computes
+    ├── CalibrationError   pictures, statistics or a graph cannot be used for int8
+    ├── NotFasterError     int8 runs no faster on this machine than float
+    ├── ExportError        a checkpoint does not become a bundle
+    │   ├── FoldError        a fold's precondition does not hold for this model
+    │   └── ConversionError  PyTorch -> ONNX failed, or the graph breaks the bundle's contract
+    └── InputError         a checkpoint, a data set or a setting cannot be used; also a ValueError
+        ├── CheckpointError  a checkpoint is missing, damaged, or does not fit its configuration
+        ├── PromptFileError  a file of prompts does not fit its pictures
+        └── ResultsError     evaluation results are unreadable or do not belong together
 
 A message is one line: what was expected, what was found, what to do.
 """
@@ -15,11 +24,11 @@ from __future__ import annotations
 
 
 class GlesamError(Exception):
-    """Base of every error this package raises deliberately."""
+    """Base of every error that this project raises deliberately."""
 
     def __init__(self, message: str) -> None:
-        """What a message quotes, a file's name or a bundle's, may hold line breaks: they are escaped."""
-        super().__init__("".join(x if x.isprintable() else repr(x)[1:-1] for x in message))
+        """Escapes line breaks and control characters, which a file's or a bundle's name may hold."""
+        super().__init__(printable(message))
 
 
 class BundleError(GlesamError):
@@ -31,7 +40,7 @@ class BackendError(GlesamError):
 
 
 class ImageError(GlesamError):
-    """A picture cannot be read, is none, or cannot be resized as asked."""
+    """A picture cannot be read, is none, or cannot be resized."""
 
 
 class PromptError(GlesamError):
@@ -39,13 +48,54 @@ class PromptError(GlesamError):
 
 
 class OutputError(GlesamError):
-    """A result cannot be written where it was asked for."""
+    """A result cannot be written."""
 
 
 class ParityError(GlesamError):
     """A bundle does not compute what PyTorch computes."""
 
 
+class CalibrationError(GlesamError):
+    """Pictures, statistics or a graph cannot be used for int8; the message says what to do."""
+
+
+class NotFasterError(GlesamError):
+    """int8 runs no faster on this machine than float: a bundle that only loses."""
+
+
+class ExportError(GlesamError):
+    """A checkpoint does not become a bundle."""
+
+
+class FoldError(ExportError):
+    """A fold's precondition does not hold for this model."""
+
+
+class ConversionError(ExportError):
+    """PyTorch -> ONNX failed, or the graph breaks the bundle's contract."""
+
+
+class InputError(GlesamError, ValueError):
+    """A checkpoint, a data set or a setting cannot be used."""
+
+
+class CheckpointError(InputError):
+    """A checkpoint is missing, damaged, or does not fit its configuration."""
+
+
+class PromptFileError(InputError):
+    """A file of prompts does not fit its pictures."""
+
+
+class ResultsError(InputError):
+    """Evaluation results are unreadable or do not belong together."""
+
+
 def first_line(error: BaseException) -> str:
-    """The first line of another library's message, to quote inside one of ours."""
+    """Returns the first line of another library's message, to quote inside one of ours."""
     return (str(error).strip().splitlines() or [type(error).__name__])[0]
+
+
+def printable(text: str) -> str:
+    """Returns `text` with line breaks and other control characters escaped."""
+    return "".join(x if x.isprintable() else repr(x)[1:-1] for x in text)

@@ -1,18 +1,16 @@
-"""Pictures in, as a viewer shows them; files out, whole or not at all."""
+"""Pictures and masks, read as a viewer shows them."""
 
 from __future__ import annotations
 
-import errno
 import io
 import os
 import warnings
-from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-from .errors import ImageError, OutputError, first_line
+from .errors import ImageError, first_line
 from .preprocess import Pixels
 
 
@@ -46,41 +44,6 @@ def png_bytes(picture: Image.Image) -> bytes:
     buffer = io.BytesIO()
     picture.save(buffer, "PNG", compress_level=1)
     return buffer.getvalue()
-
-
-def write_files(contents: Mapping[Path, bytes], option: str = "--out") -> None:
-    """Write all files or none that could be seen half-written; folders are made as needed.
-
-    Each is written under a temporary name in its own folder and renamed once all are complete.
-    Raises OutputError where the folder or the disk refuses; `option` chooses another one.
-    """
-    temporary = {path: path.with_name(f".{path.name}.{os.getpid()}.tmp") for path in contents}
-    try:
-        for path, content in contents.items():
-            path.parent.mkdir(parents=True, exist_ok=True)
-            if path.is_dir():  # would only be noticed when others are already renamed
-                raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), path)
-            if path.exists() and not path.is_file():  # a device: it would be replaced by a file
-                raise FileExistsError(errno.EEXIST, "it is no file", path)
-            temporary[path].write_bytes(content)
-        for path in contents:
-            temporary[path].replace(path)
-    except OSError as error:
-        raise OutputError(
-            f"cannot write {error.filename or next(iter(contents))} ({error.strerror}); "
-            f"choose another folder with {option}, or free some space"
-        ) from error
-    finally:
-        for leftover in temporary.values():
-            _remove(leftover)
-
-
-def _remove(path: Path) -> None:
-    """Remove a temporary file. Never masks the error that led here."""
-    try:
-        path.unlink(missing_ok=True)
-    except OSError:
-        return
 
 
 def _open(path: Path, ground: str = "white") -> Image.Image:

@@ -9,9 +9,9 @@ from onnx.reference import ReferenceEvaluator
 
 from glesam_calib import Quantization
 from glesam_calib.observation.statistics import TensorStatistics
-from glesam_calib.quantization import quantize
 from glesam_calib.quantization.bias_correction import correct_biases
 from glesam_calib.quantization.layers import layers_of
+from glesam_calib.quantization.quantize import quantize
 
 CHANNELS = 8
 

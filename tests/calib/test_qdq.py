@@ -8,9 +8,9 @@ import pytest
 from small_graph import NAMES, constants, observed, relative_error, run, small_graph, tokens
 
 from glesam_calib import Policy, Quantization
-from glesam_calib.quantization import quantize
 from glesam_calib.quantization.layers import layers_of
 from glesam_calib.quantization.qdq import SMALLEST_SCALE, insert_qdq
+from glesam_calib.quantization.quantize import quantize
 
 PLAIN = Quantization(method="absmax", high_precision="fp32", smoothing=False, bias_correction=False)
 

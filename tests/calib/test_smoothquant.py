@@ -8,8 +8,8 @@ import pytest
 from small_graph import NAMES, constants, observed, relative_error, run, small_graph, tokens
 
 from glesam_calib import Quantization
-from glesam_calib.quantization import quantize
 from glesam_calib.quantization.layers import layers_of
+from glesam_calib.quantization.quantize import quantize
 from glesam_calib.quantization.smoothquant import estimated_error, smooth, smoothing_scales
 
 

@@ -20,11 +20,11 @@ from glesam.model import GleSam, checkpoint_files
 from glesam.reference import reference_manifest, reference_predictor, torch_engines
 from glesam_export import pipeline
 from glesam_export.cli import app
-from glesam_export.errors import ConversionError, ExportError
 from glesam_export.graphs import Graph
 from glesam_export.images import parity_images
 from glesam_export.pipeline import ExportOptions, export_bundle
 from glesam_runtime import Bundle, ParityError, Predictor
+from glesam_runtime.errors import ConversionError, ExportError
 from glesam_runtime.preprocess import Pixels
 from glesam_runtime.tools.measure import ImageSets, fixed_prompts, measure, reference_cases
 from glesam_runtime.tools.parity import Parity, mask_iou

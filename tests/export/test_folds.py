@@ -13,7 +13,6 @@ from tiny_model import STYLES, Style, random_model
 from torch import Tensor, nn
 
 from glesam.gle import LATENT_CHANNELS, Gle
-from glesam_export.errors import FoldError
 from glesam_export.folds import (
     FOLDS,
     factor_conv_in,
@@ -26,6 +25,7 @@ from glesam_export.folds import (
     merge_lora,
 )
 from glesam_export.rewrites.static_gle import StaticGle, static_gle
+from glesam_runtime.errors import FoldError
 
 Fold = Callable[[StaticGle], StaticGle]
 RANK = 4

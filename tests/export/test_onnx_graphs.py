@@ -15,11 +15,11 @@ from onnx.reference import ReferenceEvaluator
 
 from glesam.model import GleSam
 from glesam_export import to_onnx
-from glesam_export.errors import ConversionError
 from glesam_export.graphs import Graph, graphs
 from glesam_export.to_onnx import OPERATORS, onnx_from_graph, save_onnx
 from glesam_runtime import Bundle
 from glesam_runtime.engines import open_engine
+from glesam_runtime.errors import ConversionError
 
 N, P, S = "num_prompts", "num_points", 64
 FLOAT, INT32 = TensorProto.FLOAT, TensorProto.INT32

@@ -13,8 +13,8 @@ import pytest
 from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
 from glesam_calib.graph.precision import lower_precision
-from glesam_export.errors import ConversionError
 from glesam_runtime import BackendError, Predictor
+from glesam_runtime.errors import ConversionError
 
 FLOAT, HALF = TensorProto.FLOAT, TensorProto.FLOAT16
 NORMS = ("LayerNormalization", "InstanceNormalization")

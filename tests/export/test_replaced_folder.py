@@ -11,13 +11,13 @@ from pathlib import Path
 
 import pytest
 
-from glesam_export.errors import ExportError
-from glesam_runtime.tools.output import replaced_folder
+from glesam_runtime.errors import OutputError
+from glesam_runtime.output import replaced_folder
 
 WRITER = """
 import sys
 from pathlib import Path
-from glesam_export.replaced_folder import replaced_folder
+from glesam_runtime.output import replaced_folder
 
 def write(folder, version):
     for name in ("bundle.json", "one.onnx", "two.onnx"):
@@ -194,14 +194,14 @@ def test_a_kill_at_any_moment_leaves_one_complete_version(target: Path) -> None:
 def test_a_folder_that_is_no_bundle_is_never_deleted(tmp_path: Path) -> None:
     (tmp_path / "photos").mkdir()
     (tmp_path / "photos" / "cat.jpg").write_text("meow")
-    with pytest.raises(ExportError, match="photos exists and is not a bundle"):
+    with pytest.raises(OutputError, match="photos exists and is not a bundle"):
         replaced_folder(tmp_path / "photos").__enter__()
     assert (tmp_path / "photos" / "cat.jpg").read_text() == "meow"
 
 
 def test_a_folder_that_fills_with_something_else_meanwhile_is_never_deleted(tmp_path: Path) -> None:
     target = tmp_path / "bundle"
-    with pytest.raises(ExportError, match="is not a bundle"), replaced_folder(target) as folder:
+    with pytest.raises(OutputError, match="is not a bundle"), replaced_folder(target) as folder:
         write_version(folder, "new")
         target.mkdir()
         (target / "cat.jpg").write_text("meow")
@@ -211,7 +211,7 @@ def test_a_folder_that_fills_with_something_else_meanwhile_is_never_deleted(tmp_
 
 def test_a_file_is_never_replaced(tmp_path: Path) -> None:
     (tmp_path / "bundle").write_text("a file")
-    with pytest.raises(ExportError, match="is not a bundle"):
+    with pytest.raises(OutputError, match="is not a bundle"):
         replaced_folder(tmp_path / "bundle").__enter__()
     assert (tmp_path / "bundle").read_text() == "a file"
 
@@ -219,7 +219,7 @@ def test_a_file_is_never_replaced(tmp_path: Path) -> None:
 def test_a_parent_that_cannot_be_written_is_one_clear_error(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     for parent in (tmp_path / "file", Path("/proc")):
-        with pytest.raises(ExportError, match="choose another folder with --out"):
+        with pytest.raises(OutputError, match="choose another folder with --out"):
             replaced_folder(parent / "bundle").__enter__()
 
 

@@ -15,8 +15,9 @@ from torch import Tensor
 
 from glesam import model as model_module
 from glesam.config import nano
-from glesam.model import CheckpointError, GleSam, shipped_checkpoint
+from glesam.model import GleSam, shipped_checkpoint
 from glesam.training.checkpoint import Checkpoint
+from glesam_runtime.errors import CheckpointError
 
 NAME = "gle.unet.conv_in.base_layer.weight"
 

@@ -18,11 +18,12 @@ from torch import Tensor
 
 from glesam.data.batches import PIXEL_MEAN, BatchPlan, SamplePool, pad_to, to_tensor
 from glesam.data.masks import MaskLayers
-from glesam.model import CheckpointError, GleSam
+from glesam.model import GleSam
 from glesam.training.decoder_stage import select_decoder
 from glesam.training.encoded_views import EncodedViews, Mixture
 from glesam.training.view_encoder import ViewEncoder
 from glesam.training.watch import Moment
+from glesam_runtime.errors import CheckpointError
 
 PLAN = BatchPlan(size=3, image_size=64, seed=7, objects_per_image=2, with_degraded=True, clean_share=0.5)
 BOTH = Mixture(raw_share=0.2, mixed_share=0.6)

@@ -14,8 +14,9 @@ import pytest
 from glesam.data.datasets import load_datasets
 from glesam.data.sample import Sample
 from glesam.evaluation.evaluate import Skipped
-from glesam.evaluation.prompts import PromptFileError, PromptSet, check_fit, draw_picture
+from glesam.evaluation.prompts import PromptSet, check_fit, draw_picture
 from glesam.evaluation.selection import Library, check_prompts, draw_prompts
+from glesam_runtime.errors import PromptFileError
 
 
 def sample(name: str = "a", value: int = 0) -> Sample:

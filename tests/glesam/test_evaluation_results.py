@@ -12,8 +12,9 @@ from glesam.evaluation.evaluate import Score
 from glesam.evaluation.gains import comparisons
 from glesam.evaluation.methods import RowName
 from glesam.evaluation.metrics import METRICS
-from glesam.evaluation.results import COLUMNS, Results, ResultsError, covering, from_csv, to_csv
+from glesam.evaluation.results import COLUMNS, Results, covering, from_csv, to_csv
 from glesam.evaluation.table import dataset_tables, footnotes, overall_tables, report
+from glesam_runtime.errors import ResultsError
 
 SAM, GLESAM = RowName("nano", "sam"), RowName("nano", "glesam")
 

@@ -16,10 +16,11 @@ from typer.testing import CliRunner
 from glesam.cli.convert import app
 from glesam.config import GleSamConfig, official, tiny
 from glesam.gle import build_base_unet, load_base_weights
-from glesam.model import CheckpointError, GleSam
+from glesam.model import GleSam
 from glesam.official.build import OfficialFiles, base_of, build_official, config_of
 from glesam.official.decoder import save_decoder
 from glesam.official.lora import lora_parameters, save_lora
+from glesam_runtime.errors import CheckpointError
 
 SD15 = {
     "_class_name": "UNet2DConditionModel",

@@ -18,13 +18,14 @@ from transformers import CLIPTextConfig, CLIPTextModel
 
 from glesam.config import official, tiny
 from glesam.gle import build_base_unet, expand_channels
-from glesam.model import CheckpointError, GleSam
+from glesam.model import GleSam
 from glesam.official.decoder import load_decoder, save_decoder
 from glesam.official.sam import load_sam
 from glesam.official.tensor_files import read_tensors
 from glesam.official.text_embedding import load_text_embedding
 from glesam.official.unet import load_unet
 from glesam.sam import build_mask_decoder
+from glesam_runtime.errors import CheckpointError
 
 Tensors = dict[str, Tensor]
 

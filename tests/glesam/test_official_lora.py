@@ -12,10 +12,11 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from glesam.config import BaseName, official, tiny
-from glesam.model import CheckpointError, GleSam
+from glesam.model import GleSam
 from glesam.official.build import start_adapters
 from glesam.official.lora import load_lora, lora_kind, lora_parameters, read_lora, save_lora
 from glesam.training.adapters import STUDENT, adapter_parameters, add_student
+from glesam_runtime.errors import CheckpointError
 
 DATA = Path(__file__).parent.parent / "data"
 TO_K = "down_blocks.0.attentions.0.transformer_blocks.0.attn2.to_k"

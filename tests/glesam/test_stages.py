@@ -14,13 +14,14 @@ from torch import Tensor
 
 from glesam.config import tiny
 from glesam.data.batches import PIXEL_MEAN, Batch, SamplePool, make_batch, pad_to, to_tensor
-from glesam.model import CheckpointError, GleSam
+from glesam.model import GleSam
 from glesam.training.decoder_stage import decoder_losses, encoded_losses, select_decoder
 from glesam.training.encoded_views import EncodedViews, Mixture
 from glesam.training.stage_config import DecoderStageConfig, StageConfig, parse_stage_config
 from glesam.training.stages import StageRun, ready, train_stage
 from glesam.training.view_encoder import ViewEncoder
 from glesam.training.watch import Lines
+from glesam_runtime.errors import CheckpointError
 
 CRITIC = {"distribution_matching": 1.0, "gan": 5e-3, "generator_every": 2}
 

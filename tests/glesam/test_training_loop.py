@@ -12,10 +12,10 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from glesam.model import CheckpointError
 from glesam.training.checkpoint import Identity
 from glesam.training.loop import LoopConfig, Losses, Player, learning_rate, train, train_players
 from glesam.training.watch import Lines, Moment
+from glesam_runtime.errors import CheckpointError
 
 CONFIG = LoopConfig(steps=7, lr=0.05, warmup=3, save_every=2, report_every=2, seed=11)
 AVERAGED = replace(CONFIG, average=0.3)

@@ -16,13 +16,13 @@ PACKAGES = {
     "glesam_runtime": ROOT / "runtime/glesam_runtime",
 }
 MAY_IMPORT = {
-    "glesam": {"glesam"},
+    "glesam": {"glesam", "glesam_runtime"},
     "glesam_runtime": {"glesam_runtime"},
     "glesam_calib": {"glesam_calib", "glesam_runtime"},
     "glesam_export": set(PACKAGES),
 }
 FORBIDDEN = {
-    "glesam_runtime": {"torch", "onnx", "scipy", "cv2"},
+    "glesam_runtime": {"torch", "onnx"},
     "glesam_calib": {"torch"},
 }
 VENDORS = {"onnxruntime", "openvino", "tensorrt", "tensorrt_rtx", "cuda"}

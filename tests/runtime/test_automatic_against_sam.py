@@ -13,10 +13,10 @@ import torch
 from glesam_runtime import AutomaticOptions
 from glesam_runtime.automatic.boxes import box_of, is_cut_off
 from glesam_runtime.automatic.grid import crops_of, point_grid
+from glesam_runtime.automatic.rle import rle_from_window
 from glesam_runtime.automatic.stability import resize_and_rate
 from glesam_runtime.postprocess import MaskResizer
 from glesam_runtime.preprocess import longest_side
-from glesam_runtime.rle import rle_from_window
 
 if TYPE_CHECKING:
     from segment_anything.modeling import Sam

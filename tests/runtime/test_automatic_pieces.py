@@ -16,10 +16,10 @@ from glesam_runtime.automatic.grid import crops_of, point_grid
 from glesam_runtime.automatic.nms import suppress
 from glesam_runtime.automatic.overlay import colour, draw_masks
 from glesam_runtime.automatic.regions import without_small_regions
+from glesam_runtime.automatic.rle import mask_from_rle, rle_from_mask, rle_from_window
 from glesam_runtime.automatic.stability import low_res_stability, resize_and_rate
 from glesam_runtime.postprocess import MaskResizer
 from glesam_runtime.preprocess import Geometry, longest_side, squash
-from glesam_runtime.rle import mask_from_rle, rle_from_mask, rle_from_window
 
 
 def test_the_grids_points_lie_in_the_middle_of_their_cells() -> None:

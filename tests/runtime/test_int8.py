@@ -17,8 +17,7 @@ from onnx import parser
 
 from glesam_runtime import BackendError
 from glesam_runtime.bundle.spec import GraphSpec, TensorSpec
-from glesam_runtime.engines import computes_int8, open_engine, pick_backend
-from glesam_runtime.tools import machine
+from glesam_runtime.engines import computes_int8, host, open_engine, pick_backend
 
 Floats = np.ndarray[Any, Any]
 
@@ -89,7 +88,7 @@ def vnni(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[[bool], No
     def set_to(present: bool) -> None:
         cpuinfo = tmp_path / "cpuinfo"
         cpuinfo.write_text(f"processor\t: 0\nflags\t\t: fma avx2{' avx512_vnni' if present else ''}\n")
-        monkeypatch.setattr(machine, "CPUINFO", cpuinfo)
+        monkeypatch.setattr(host, "CPUINFO", cpuinfo)
         monkeypatch.setattr(platform, "machine", lambda: "x86_64")
 
     return set_to

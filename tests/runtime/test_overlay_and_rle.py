@@ -7,7 +7,7 @@ import pytest
 from pycocotools import mask as coco_mask
 
 from glesam_runtime import ImageError, Prompt, draw_overlay
-from glesam_runtime.rle import rle_from_mask
+from glesam_runtime.automatic.rle import rle_from_mask
 
 
 def test_masks_are_tinted_in_distinct_colours_and_the_rest_is_untouched() -> None:

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from glesam_calib.cli.options import SAMPLES
-from glesam_export.cli_errors import one_line_errors
+from glesam_runtime.cli.errors import one_line_errors
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
 
@@ -40,12 +40,12 @@ def calibrate(
     written every few samples. `glesam-export --precision int8 --calib-table FILE` takes the table.
     Exit status 2 for any error.
     """
-    with one_line_errors("glesam-calibrate"):
+    with one_line_errors("glesam-calibrate", "calib"):
         from glesam_calib import CalibrationTable, Quantization, empty_table
         from glesam_calib import calibrate as observe
         from glesam_calib.observation.pictures import CalibrationPictures, measure_sensitivity
-        from glesam_export.progress import track
         from glesam_runtime import Bundle
+        from glesam_runtime.tools.progress import track
 
         pictures = CalibrationPictures(images, levels(level), samples, typer.echo)
         opened = Bundle.open(bundle)
@@ -55,7 +55,7 @@ def calibrate(
             table = CalibrationTable.load(out).continued(table)
             typer.echo(f"going on with {out}: {len(table.samples)} samples observed")
         table.sensitivity_samples, table.complete = sensitivity, False
-        observe(opened, track(pictures, "pictures observed", len(pictures)), table, out)
+        observe(opened, track(pictures, len(pictures), "pictures observed"), table, out)
         if sensitivity:
             measure_sensitivity(opened, pictures, sensitivity, table, Quantization(), out)
         table.complete = True

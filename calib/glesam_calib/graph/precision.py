@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import onnx_ir as ir
 
-from glesam_export.errors import ConversionError
+from glesam_runtime.errors import ConversionError
 
 FLOAT = ir.DataType.FLOAT
 LOW = {"fp16": ir.DataType.FLOAT16, "bf16": ir.DataType.BFLOAT16}

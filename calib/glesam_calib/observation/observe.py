@@ -10,7 +10,6 @@ import numpy as np
 import onnx
 import onnx_ir as ir
 
-from glesam_calib.errors import CalibrationError
 from glesam_calib.observation.statistics import TensorStatistics
 from glesam_calib.observation.table import CalibrationTable, graph_hash
 from glesam_calib.quantization.beside_weights import beside_weights
@@ -19,6 +18,7 @@ from glesam_runtime import Bundle
 from glesam_runtime.bundle.spec import GraphSpec, TensorSpec
 from glesam_runtime.engines import Engine, open_engine
 from glesam_runtime.engines.base import Array
+from glesam_runtime.errors import CalibrationError
 from glesam_runtime.preprocess import Pixels, preprocess
 
 GRAPHS = ("image_encoder", "gle")

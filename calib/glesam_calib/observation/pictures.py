@@ -13,12 +13,12 @@ from glesam_calib import CalibrationError, CalibrationTable, Quantization, Sampl
 from glesam_calib.observation.observe import GRAPHS, SAVE_EVERY
 from glesam_calib.quantization.layers import layers_of
 from glesam_calib.quantization.sensitivity import Feeds, sensitivities
-from glesam_export.progress import track
 from glesam_runtime import Bundle, ImageError, read_image
 from glesam_runtime.bundle.reader import sha256_of
 from glesam_runtime.degradation.lqseg import LEVEL_RATES, degrade
 from glesam_runtime.engines import open_engine
 from glesam_runtime.preprocess import Pixels, preprocess
+from glesam_runtime.tools.progress import track
 
 LEVELS = (0, *LEVEL_RATES)
 """0 is the picture as it is, then LQ-1 to LQ-3."""
@@ -126,7 +126,7 @@ def measure_sensitivity(
         layers = [layer.name for layer in layers_of(ir.load(path).graph)]
         known = table.sensitivity.setdefault(graph, {})
         missing = [name for name in layers if options.policy.may_return(name) and name not in known]
-        tried = track(missing, f"layers of {graph} tried", len(missing))
+        tried = track(missing, len(missing), f"layers of {graph} tried")
         errors = sensitivities(path, spec, table.tensors[graph], tried, feeds, options)
         for count, (name, error) in enumerate(errors, 1):
             known[name] = error

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from glesam_calib.errors import CalibrationError
 from glesam_calib.observation.histogram import BINS, LEAST_EXPONENT, Histogram
+from glesam_runtime.errors import CalibrationError
 
 MOST_VALUES = 2**50
 """Of a tensor: so many that sums of counts fit int64."""

@@ -13,10 +13,10 @@ from typing import Any
 
 import onnx_ir as ir
 
-from glesam_calib.errors import CalibrationError
 from glesam_calib.observation.statistics import TensorStatistics
 from glesam_calib.quantization.layers import channels_of, layers_of
-from glesam_runtime.image_io import write_files
+from glesam_runtime.errors import CalibrationError
+from glesam_runtime.output import write_files
 
 FORMAT_VERSION = 1
 

@@ -8,7 +8,7 @@ from fnmatch import fnmatchcase
 
 import onnx_ir as ir
 
-from glesam_calib.errors import CalibrationError
+from glesam_runtime.errors import CalibrationError
 
 HIGH_PRECISION = ("*.conv_in*", "*.conv_out*", "*.conv_shortcut*")
 """Left in float by default: what enters and leaves the U-Net (an error there is an error of the answer) and

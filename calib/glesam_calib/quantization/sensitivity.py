@@ -10,7 +10,6 @@ import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
-from glesam_calib.errors import CalibrationError
 from glesam_calib.observation.table import Statistics
 from glesam_calib.quantization.beside_weights import beside_weights
 from glesam_calib.quantization.layers import layers_of
@@ -18,6 +17,7 @@ from glesam_calib.quantization.quantize import Quantization, quantize_layers
 from glesam_runtime.bundle.spec import GraphSpec
 from glesam_runtime.engines import open_engine
 from glesam_runtime.engines.base import Array
+from glesam_runtime.errors import CalibrationError
 
 Feeds = dict[str, Array]
 TINY = 1e-30

@@ -15,9 +15,9 @@ from torch import Tensor, nn
 
 from glesam.config import EMBEDDING_CHANNELS
 from glesam.gle import LATENT_CHANNELS
-from glesam_export.errors import FoldError
 from glesam_export.folds.lora import lora_factors
 from glesam_export.rewrites.static_gle import StaticGle, shared_copy
+from glesam_runtime.errors import FoldError
 
 CENTRE = 1
 """Index of the middle tap of a 3x3 kernel."""

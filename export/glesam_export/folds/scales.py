@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from torch import nn
 
-from glesam_export.errors import FoldError
 from glesam_export.rewrites.static_gle import StaticGle, shared_copy
+from glesam_runtime.errors import FoldError
 
 
 def fold_gamma(gle: StaticGle) -> StaticGle:

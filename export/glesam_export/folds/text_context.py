@@ -8,9 +8,9 @@ from diffusers.models.attention_processor import Attention
 from torch import Tensor
 from torch.nn.functional import scaled_dot_product_attention
 
-from glesam_export.errors import FoldError
 from glesam_export.rewrites.static_attention import StaticAttention
 from glesam_export.rewrites.static_gle import StaticGle, shared_copy
+from glesam_runtime.errors import FoldError
 
 
 def fold_text_context(gle: StaticGle) -> StaticGle:

@@ -7,8 +7,8 @@ from diffusers.models.resnet import ResnetBlock2D
 from peft.tuners.lora import LoraLayer
 from torch import nn
 
-from glesam_export.errors import FoldError
 from glesam_export.rewrites.static_gle import StaticGle, shared_copy
+from glesam_runtime.errors import FoldError
 
 
 def fold_timestep(gle: StaticGle) -> StaticGle:

@@ -7,9 +7,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 
-from ..rle import Rle, mask_from_rle, rle_from_mask
 from .boxes import Xywh, box_of, xywh
 from .regions import without_small_regions
+from .rle import Rle, mask_from_rle, rle_from_mask
 
 
 @dataclass(frozen=True)

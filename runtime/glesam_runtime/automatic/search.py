@@ -11,12 +11,12 @@ import numpy.typing as npt
 from ..predictor import Predictor
 from ..preprocess import Doubles, Floats, Pixels, Size
 from ..prompts import Prompt
-from ..rle import rle_from_window
 from .batches import prompts_per_call
 from .boxes import box_of, is_cut_off, xywh
 from .grid import Crop, point_grid
 from .options import AutomaticOptions
 from .record import AutomaticMask
+from .rle import rle_from_window
 from .stability import low_res_stability, resize_and_rate
 from .stopwatch import Stopwatch
 

@@ -12,18 +12,19 @@ import typer
 from ..bundle.reader import Bundle
 from ..engines import pick_for_bundle
 from ..errors import OutputError, PromptError
-from ..image_io import read_image, write_files
+from ..image_io import read_image
+from ..output import write_files
 from ..preprocess import Pixels
 from ..prompts import Box
 from ..tools.bench import Plan, bench, middle, synthetic_image
 from ..tools.bench_report import Json, Report, json_document, tables
 from ..tools.console import show
 from ..tools.machine import this_machine
+from ..tools.progress import track
 from ..tools.run_report import model_line
 from . import coordinates
 from .arguments import BackendName, BundleFolder
 from .errors import one_line_errors
-from .progress import track
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
 

@@ -16,10 +16,10 @@ from ..engines.tensorrt.library import load_library
 from ..engines.tensorrt.profile import Profile
 from ..engines.tensorrt.targets import choose_gpus
 from ..errors import BackendError
+from ..tools.progress import status
 from ..tools.run_report import model_line
 from .arguments import BundleFolder
 from .errors import one_line_errors
-from .progress import status
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
 

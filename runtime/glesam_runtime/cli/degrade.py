@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from glesam.cli.errors import EXIT_STATUS, complain, one_line_errors
+from .errors import EXIT_STATUS, complain, one_line_errors
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
 
@@ -24,16 +24,14 @@ def degrade(
     The same name and seed give the same degradation, alone or among others. A file that is no picture is
     reported, the others are written, and the exit status is 2.
     """
-    with one_line_errors("glesam-degrade"):
-        from rich.progress import track
-
+    with one_line_errors("glesam-degrade", "degrade"):
         from ..degradation.files import check_level, degrade_file, plan_jobs
+        from ..tools.progress import track
 
         check_level(level, seed)
         jobs = plan_jobs(images, out)
-        terminal = typer.get_text_stream("stdout").isatty()
         written = 0
-        for job in track(jobs, "degrading", disable=not terminal):
+        for job in track(jobs, len(jobs), "pictures degraded"):
             try:
                 degrade_file(job, level, seed)
                 written += 1

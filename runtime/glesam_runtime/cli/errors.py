@@ -1,4 +1,4 @@
-"""How a command fails: one line on stderr, exit status 2; 1 where a bundle computes something else."""
+"""How a command fails: one line on stderr, exit status 2; 1 where a bundle does not pass a gate."""
 
 from __future__ import annotations
 
@@ -8,40 +8,58 @@ import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stdout, suppress
+from typing import NoReturn
 
 import typer
 
-from ..errors import GlesamError, ParityError
+from ..errors import GlesamError, NotFasterError, ParityError, printable
 
 EXIT_STATUS = 2
-PARITY_EXIT_STATUS = 1
+GATE_EXIT_STATUS = 1
 NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
-"""What stdout says where it is a file on a full disk."""
+"""Error numbers of a write to stdout where that is a file on a full disk."""
 
 
 @contextmanager
-def one_line_errors() -> Iterator[None]:
-    """Turn this package's errors, and an output that takes no more, into one line and an exit status."""
+def one_line_errors(command: str = "", extra: str = "") -> Iterator[None]:
+    """Turns the errors that a user can cause into one line on stderr and an exit status.
+
+    `command` and `extra` name the command and the optional dependencies it needs: a missing package is
+    an error of the user's too, where there is an extra that brings it.
+    """
     with some_stdout():
         try:
             yield
             sys.stdout.flush()
+        except (ParityError, NotFasterError) as error:
+            fail(str(error), error, GATE_EXIT_STATUS)
         except GlesamError as error:
-            complain(str(error))
-            raise typer.Exit(PARITY_EXIT_STATUS if isinstance(error, ParityError) else EXIT_STATUS) from error
+            fail(str(error), error)
+        except typer.BadParameter as error:
+            fail(error.message, error)
         except BrokenPipeError as error:
             give_up_stdout("the reader of this output went away before its end; read it all")
             raise typer.Exit(EXIT_STATUS) from error
+        except ImportError as error:
+            if not extra:
+                raise
+            fail(f"{command} needs {error.name}: pip install 'glesam[{extra}]'", error)
         except OSError as error:
             if error.errno not in NO_ROOM or error.filename is not None:
-                raise
+                fail(str(error), error)
             give_up_stdout(f"cannot write to the output ({error.strerror}); free some space on its disk")
             raise typer.Exit(EXIT_STATUS) from error
 
 
+def fail(message: str, cause: Exception, status: int = EXIT_STATUS) -> NoReturn:
+    """Prints `message` as one line on stderr and ends the command."""
+    complain(message)
+    raise typer.Exit(status) from cause
+
+
 @contextmanager
 def some_stdout() -> Iterator[None]:
-    """Python has none where who started it closed it; what is said then goes nowhere."""
+    """Discards output where whoever started Python closed its stdout."""
     if sys.stdout is not None:
         yield
         return
@@ -50,12 +68,12 @@ def some_stdout() -> Iterator[None]:
 
 
 def give_up_stdout(message: str) -> None:
-    """Python flushes stdout once more at exit, which would fail with a traceback."""
+    """Reports `message` and closes stdout: Python's flush at exit would fail with a traceback."""
     with suppress(io.UnsupportedOperation):  # a stdout without a descriptor
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     complain(message)
 
 
 def complain(message: str) -> None:
-    """Say what is wrong, in one line on stderr."""
-    typer.echo(f"error: {message}", err=True)
+    """Prints what is wrong, in one line on stderr."""
+    typer.echo(f"error: {printable(message)}", err=True)

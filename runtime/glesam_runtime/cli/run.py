@@ -18,11 +18,11 @@ from ..predictor import Predictor
 from ..preprocess import RESIZES
 from ..tools.automatic_job import SegmentedAll, run_automatic
 from ..tools.job import Failed, Job, Segmented, check_paths, combine_prompts, run_job
+from ..tools.progress import counter, track
 from ..tools.run_report import Json, closing_line, json_document, model_line, picture_json, picture_lines
 from . import automatic, coordinates
 from .arguments import BackendName
 from .errors import EXIT_STATUS, complain, one_line_errors
-from .progress import counter, track
 
 _Result = Segmented | SegmentedAll | Failed
 

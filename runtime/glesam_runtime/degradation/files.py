@@ -10,6 +10,7 @@ from PIL import Image
 
 from glesam.data.pictures import SUFFIXES, read_picture
 
+from ..errors import InputError
 from .lqseg import LEVEL_RATES, degrade_level
 
 
@@ -31,7 +32,7 @@ def plan_jobs(paths: Iterable[Path], out: Path) -> list[Job]:
 
     Raises:
         FileNotFoundError: a path is missing, or a folder holds no picture.
-        ValueError: two pictures would become one file, or one would be written over its source.
+        InputError: two pictures would become one file, or one would be written over its source.
     """
     jobs = []
     for path in paths:
@@ -47,7 +48,7 @@ def degrade_file(job: Job, level: int, seed: int) -> None:
     """Reads, degrades and writes one picture; the file appears whole or not at all.
 
     Raises:
-        ValueError: the file is no picture.
+        InputError: the file is no picture.
         OSError: it cannot be read, or the target not be written.
     """
     degraded = degrade_level(read_picture(job.source), level, seed, job.name)
@@ -61,11 +62,11 @@ def degrade_file(job: Job, level: int, seed: int) -> None:
 
 
 def check_level(level: int, seed: int) -> None:
-    """Raises ValueError where there is no such level or seed."""
+    """Raises InputError where there is no such level or seed."""
     if level not in LEVEL_RATES:
-        raise ValueError(f"level {level}: expected one of {', '.join(map(str, LEVEL_RATES))}")
+        raise InputError(f"level {level}: expected one of {', '.join(map(str, LEVEL_RATES))}")
     if seed < 0:
-        raise ValueError(f"seed {seed}: expected 0 or more")
+        raise InputError(f"seed {seed}: expected 0 or more")
 
 
 def _pictures(path: Path) -> Iterator[tuple[Path, Path]]:
@@ -90,9 +91,9 @@ def _refuse_collisions(jobs: list[Job]) -> None:
     for job in jobs:
         other = by_target.setdefault(job.target, job)
         if other is not job:
-            raise ValueError(
+            raise InputError(
                 f"{other.source} and {job.source} would both become {job.target}; degrade them one after the "
                 "other, to different folders"
             )
         if job.target.resolve() == job.source.resolve():
-            raise ValueError(f"{job.source} would be written over; choose another folder with --out")
+            raise InputError(f"{job.source} would be written over; choose another folder with --out")

@@ -13,6 +13,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from ..errors import InputError
 from .filtering import filtered
 from .kernels import random_blur_kernel, random_sinc_kernel, random_size
 
@@ -63,10 +64,10 @@ def degrade_level(image: Image, level: int, seed: int, name: str) -> Image:
         uint8 [H, W, 3].
 
     Raises:
-        ValueError: no such level.
+        InputError: no such level.
     """
     if level not in LEVEL_RATES:
-        raise ValueError(f"level {level}: expected one of {', '.join(map(str, LEVEL_RATES))}")
+        raise InputError(f"level {level}: expected one of {', '.join(map(str, LEVEL_RATES))}")
     digest = hashlib.sha256(name.encode()).digest()
     rng = np.random.default_rng((seed, int.from_bytes(digest[:8], "big")))
     return degrade(image, LEVEL_RATES[level], rng)

@@ -12,7 +12,7 @@ from importlib.util import find_spec
 
 from ..bundle.spec import GraphSpec
 from ..errors import BackendError
-from ..tools.machine import sums_int8_exactly
+from .host import sums_int8_exactly
 
 INT8 = "int8"
 """Begins the precision of a graph with int8 layers; the rest's follows: "int8+fp16"."""

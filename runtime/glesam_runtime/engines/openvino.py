@@ -13,8 +13,8 @@ from openvino.frontend import FrontEndManager  # type: ignore[import-untyped]
 
 from ..bundle.spec import GraphSpec, TensorSpec
 from ..errors import BackendError
-from ..tools.machine import sums_int8_exactly
 from .base import Array, Tensors, cannot_open, cannot_run, check_graph, closed_engine, run_checked
+from .host import sums_int8_exactly
 
 _HINTS = ("latency", "throughput")
 _LIBRARY = f"OpenVINO {openvino.__version__.split('-')[0]}"

@@ -13,7 +13,8 @@ from ..automatic.options import AutomaticOptions
 from ..automatic.overlay import draw_masks
 from ..automatic.record import AutomaticMask
 from ..errors import GlesamError
-from ..image_io import png_bytes, read_image, write_files
+from ..image_io import png_bytes, read_image
+from ..output import write_files
 from ..predictor import Predictor
 from ..preprocess import Size
 from .job import Failed, check_not_an_input

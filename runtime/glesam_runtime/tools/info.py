@@ -9,10 +9,10 @@ from typing import Any
 from ..bundle.manifest import Graph
 from ..bundle.reader import Bundle
 from ..engines import BACKENDS, TENSORRT, pick_backend, pick_for_bundle
+from ..engines.host import installed
 from ..engines.tensorrt.cache import EngineRecord, cached_engines
 from ..engines.tensorrt.this_gpu import this_gpu
 from ..errors import BackendError, BundleError
-from .machine import installed
 from .parity import GraphParity, MaskParity, Parity
 
 Json = dict[str, object]

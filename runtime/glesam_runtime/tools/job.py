@@ -16,7 +16,8 @@ import numpy.typing as npt
 from PIL import Image
 
 from ..errors import GlesamError, OutputError, PromptError
-from ..image_io import check_exists, png_bytes, read_image, read_mask, write_files
+from ..image_io import check_exists, png_bytes, read_image, read_mask
+from ..output import write_files
 from ..predictor import Predictor
 from ..preprocess import Floats, Pixels
 from ..prompts import Box, Points, Prompt, logits_from_mask

@@ -7,8 +7,10 @@ import platform
 import subprocess
 import sys
 from dataclasses import dataclass
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+
+from ..engines import host
+from ..engines.host import installed, proc_field, text_of
 
 LIBRARIES = (
     "glesam",
@@ -21,8 +23,6 @@ LIBRARIES = (
     "cuda-bindings",
 )
 """Names for pip of what a figure depends on."""
-CPUINFO = Path("/proc/cpuinfo")
-_X86 = ("x86_64", "amd64")
 _GPU_FIELDS = "name,driver_version,memory.total,enforced.power.limit"
 _TIMEOUT_S = 10
 
@@ -79,26 +79,15 @@ def this_machine() -> Machine:
     return Machine(
         system=f"{platform.system()} {platform.release()} {platform.machine()}",
         python=platform.python_version(),
-        cpu=_field(CPUINFO, "model name") or platform.processor() or platform.machine(),
+        cpu=proc_field(host.CPUINFO, "model name") or platform.processor() or platform.machine(),
         cores=len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1,
-        cpu_governor=_text(Path("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor")),
+        cpu_governor=text_of(Path("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor")),
         memory_bytes=_kib(Path("/proc/meminfo"), "MemTotal"),
-        board=_text(Path("/proc/device-tree/model")),
+        board=text_of(Path("/proc/device-tree/model")),
         power_mode=_power_mode(_ask("nvpmodel", "-q")),
         gpus=_gpus(_ask("nvidia-smi", f"--query-gpu={_GPU_FIELDS}", "--format=csv,noheader,nounits")),
         libraries=installed(LIBRARIES),
     )
-
-
-def sums_int8_exactly() -> bool:
-    """Whether int8 products can be summed here without loss: on x86 only where /proc tells of VNNI.
-
-    Other processors are taken to; on Arm nobody has tried.
-
-    Before VNNI (avx_vnni, avx512_vnni) x86 adds products of bytes in 16 bits, and they saturate: nano's int8
-    encoder was 8 % off in OpenVINO on an AVX2 machine, where exact sums are .9 % off (docs/int8.md).
-    """
-    return platform.machine().lower() not in _X86 or "vnni" in (_field(CPUINFO, "flags") or "")
 
 
 def host_memory() -> HostMemory:
@@ -120,17 +109,6 @@ def device_memory() -> DeviceMemory:
     if len(known) < len(own):
         return DeviceMemory(None, "nvidia-smi does not know the memory of a process on this GPU")
     return DeviceMemory(int(sum(known) * 2**20), "as nvidia-smi counts it")
-
-
-def installed(names: tuple[str, ...]) -> dict[str, str]:
-    """The versions of those packages that are here, by their names for pip."""
-    found = {}
-    for name in names:
-        try:
-            found[name] = version(name)
-        except PackageNotFoundError:
-            continue
-    return found
 
 
 def _gpus(answer: str | None) -> tuple[Gpu, ...]:
@@ -161,24 +139,8 @@ def _ask(*command: str) -> str | None:
 
 
 def _kib(path: Path, name: str) -> int | None:
-    words = (_field(path, name) or "").split()
+    words = (proc_field(path, name) or "").split()
     return int(words[0]) * 1024 if words and words[0].isdigit() else None
-
-
-def _field(path: Path, name: str) -> str | None:
-    """The first "name: value" of a file in /proc."""
-    for line in (_text(path) or "").splitlines():
-        key, _, value = line.partition(":")
-        if key.strip() == name:
-            return value.strip()
-    return None
-
-
-def _text(path: Path) -> str | None:
-    try:
-        return path.read_text(errors="replace").strip("\0\n ") or None
-    except OSError:
-        return None
 
 
 def _number(word: str) -> float | None:

@@ -7,8 +7,6 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from glesam_export.progress import track
-
 from .. import BackendError, Bundle, ParityError, Prompt
 from ..bundle.manifest import Manifest
 from ..engines import open_engine
@@ -18,6 +16,7 @@ from ..predictor import Engines
 from ..preprocess import Geometry, Pixels, preprocess
 from ..prompts import encode_prompts
 from .parity import GraphParity, MaskParity, Parity, compare, mask_iou
+from .progress import track
 
 ImageSets = Mapping[str, Sequence[Pixels]]
 """Pictures by the name of their set: "clean", "lq3"."""
@@ -49,7 +48,7 @@ def reference_cases(manifest: Manifest, reference: Engines, images: ImageSets) -
     """PyTorch's answers to the fixed prompts on every picture."""
     pictures = [(name, picture) for name, some in images.items() for picture in some]
     cases = []
-    for name, picture in track(pictures, "pictures through PyTorch", len(pictures)):
+    for name, picture in track(pictures, len(pictures), "pictures through PyTorch"):
         image, geometry = preprocess(picture, manifest.image_size, manifest.pixel_mean, manifest.pixel_std)
         prompts = encode_prompts(fixed_prompts(picture), geometry)
         case = Case(name, picture, geometry, prompts, {"image": image}, {"image": image})
@@ -84,7 +83,7 @@ def _measure_graph(name: str, bundle: Bundle, cases: Sequence[Case], backend: st
     engine = open_engine(backend, bundle.graph_path(name), graph.spec, graph.precision)
     parity = GraphParity()
     try:
-        for case in track(cases, f"pictures through {name}", len(cases)):
+        for case in track(cases, len(cases), f"pictures through {name}"):
             answer = engine(case.feeds(name, case.expected))
             for output, found in answer.items():
                 parity = parity.worst(compare(found, case.expected[output]))

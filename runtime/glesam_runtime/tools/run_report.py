@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from shlex import quote
 
+from ..automatic.rle import rle_from_mask
 from ..bundle.reader import Bundle
-from ..rle import rle_from_mask
 from .automatic_job import SegmentedAll
 from .automatic_report import automatic_json, automatic_lines
 from .job import Failed, Segmented

@@ -15,12 +15,11 @@ import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePosixPath
 
-from glesam_export.errors import ExportError
-
 from .. import Bundle
 from ..bundle.spec import GraphSpec, TensorSpec
 from ..bundle.writer import FILE
-from .output import FolderKind, check_replaceable, replaced_folder
+from ..errors import OutputError
+from ..output import FolderKind, check_replaceable, replaced_folder
 
 ENSEMBLE = "glesam"
 CONFIG = "config.pbtxt"
@@ -30,9 +29,9 @@ _EMBEDDINGS, _ENHANCED = "image_embeddings", "image_embeddings_enhanced"
 
 
 def check_triton(precision: str, out: Path) -> None:
-    """Raises ExportError where a bundle of `precision` cannot run in Triton, or `out` is something else."""
+    """Raises OutputError where a bundle of `precision` cannot run in Triton, or `out` is something else."""
     if precision.endswith("bf16"):
-        raise ExportError(
+        raise OutputError(
             f"--triton: Triton's onnxruntime backend has no {precision}; export with --precision fp32 or fp16"
         )
     check_replaceable(Path(out).resolve(), TRITON)

@@ -20,7 +20,7 @@ from typing import Any
 
 from ...bundle.reader import Bundle
 from ...errors import BackendError
-from ...tools.machine import installed
+from ..host import installed
 from . import cache as engine_cache
 from . import child
 from .cache import ANY_GPU, EngineKey, EngineRecord, Gpu

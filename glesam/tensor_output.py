@@ -1,8 +1,7 @@
-"""Files that appear whole or not at all, and what is said where the disk is full."""
+"""Tensors written to files, and the error where the disk is full."""
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,26 +10,11 @@ from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torch import Tensor
 
-from glesam.errors import first_line
+from glesam_runtime.errors import first_line
+from glesam_runtime.output import replaced_file
 
 TORCH_WRITER = "inline_container"
 """Part of what torch's writer says when the disk takes no more; it does not mention the disk."""
-
-
-@contextmanager
-def replaced_file(path: str | Path) -> Iterator[Path]:
-    """Yields a path beside `path` whose file takes its place once the block has ended well."""
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    try:
-        partial.touch()
-        mode = partial.stat().st_mode
-        yield partial
-        partial.chmod(mode)  # safetensors writes files that only their owner may read
-        os.replace(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)
 
 
 def write_tensors(tensors: Mapping[str, Tensor], path: str | Path) -> None:

@@ -1,18 +1,19 @@
-"""A folder that appears whole or not at all."""
+"""Files and folders that appear whole or not at all."""
 
 from __future__ import annotations
 
 import ctypes
+import errno
 import os
 import re
 import shutil
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from glesam_export.errors import ExportError
+from .errors import OutputError
 
 MANIFEST = "bundle.json"
 
@@ -30,6 +31,61 @@ BUNDLE = FolderKind("a bundle", MANIFEST, "--out")
 _AT_FDCWD, _RENAME_EXCHANGE = -100, 2
 
 
+def write_files(contents: Mapping[Path, bytes], option: str = "--out") -> None:
+    """Write all files or none that could be seen half-written; folders are made as needed.
+
+    Each is written under a temporary name in its own folder and renamed once all are complete.
+    Raises OutputError where the folder or the disk refuses; `option` chooses another one.
+    """
+    temporary = {path: path.with_name(f".{path.name}.{os.getpid()}.tmp") for path in contents}
+    try:
+        for path, content in contents.items():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            if path.is_dir():  # would only be noticed when others are already renamed
+                raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), path)
+            if path.exists() and not path.is_file():  # a device: it would be replaced by a file
+                raise FileExistsError(errno.EEXIST, "it is no file", path)
+            temporary[path].write_bytes(content)
+        for path in contents:
+            temporary[path].replace(path)
+    except OSError as error:
+        raise OutputError(
+            f"cannot write {error.filename or next(iter(contents))} ({error.strerror}); "
+            f"choose another folder with {option}, or free some space"
+        ) from error
+    finally:
+        for leftover in temporary.values():
+            _remove(leftover)
+
+
+def _remove(path: Path) -> None:
+    """Remove a temporary file. Never masks the error that led here."""
+    try:
+        path.unlink(missing_ok=True)
+    except OSError:
+        return
+
+
+@contextmanager
+def replaced_file(path: str | os.PathLike[str]) -> Iterator[Path]:
+    """Yields a path beside `path` whose file takes its place once the block has ended well.
+
+    Raises:
+        OSError: the folder or the disk refuses.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    try:
+        partial.touch()
+        mode = partial.stat().st_mode
+        yield partial
+        partial.chmod(mode)  # safetensors writes files that only their owner may read
+        os.replace(partial, path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
 @contextmanager
 def replaced_folder(target: Path, kind: FolderKind = BUNDLE) -> Iterator[Path]:
     """Yields an empty folder beside `target` that takes its place once the block has ended well.
@@ -38,7 +94,7 @@ def replaced_folder(target: Path, kind: FolderKind = BUNDLE) -> Iterator[Path]:
     removed by the next.
 
     Raises:
-        ExportError: `target` is something else than `kind`, or cannot be written beside.
+        OutputError: `target` is something else than `kind`, or cannot be written beside.
     """
     target = Path(os.path.realpath(target))  # a link stays, and what it points to is replaced
     check_replaceable(target, kind)
@@ -60,7 +116,7 @@ def scratch_folder(target: Path, kind: FolderKind = BUNDLE) -> Iterator[Path]:
         _remove_leftovers(target)
         partial.mkdir()
     except OSError as error:
-        raise ExportError(
+        raise OutputError(
             f"cannot write {target} ({error.strerror}); choose another folder with {kind.option}"
         ) from error
     try:
@@ -70,11 +126,11 @@ def scratch_folder(target: Path, kind: FolderKind = BUNDLE) -> Iterator[Path]:
 
 
 def check_replaceable(target: Path, kind: FolderKind = BUNDLE) -> None:
-    """Raises ExportError where `target` holds anything but one of its kind: it would be deleted."""
+    """Raises OutputError where `target` holds anything but one of its kind: it would be deleted."""
     if target.is_dir() and ((target / kind.marker).is_file() or not any(target.iterdir())):
         return
     if target.exists():
-        raise ExportError(
+        raise OutputError(
             f"{target} exists and is not {kind.name}; choose another folder with {kind.option}, "
             "or move it away"
         )
