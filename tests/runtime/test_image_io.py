@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from glesam_runtime import ImageError, OutputError, image_io, read_image, read_mask
+from glesam_runtime import ImageError, OutputError, output, read_image, read_mask
 
 
 def saved(path: Path, picture: Image.Image, **options: object) -> Path:
@@ -98,14 +98,14 @@ def test_what_is_transparent_in_a_mask_is_no_object(tmp_path: Path) -> None:
 
 
 def test_files_appear_in_folders_made_for_them(tmp_path: Path) -> None:
-    image_io.write_files({tmp_path / "new/a": b"1", tmp_path / "new/b": b"2"})
+    output.write_files({tmp_path / "new/a": b"1", tmp_path / "new/b": b"2"})
     assert sorted(path.name for path in (tmp_path / "new").iterdir()) == ["a", "b"]
 
 
 def test_what_is_no_file_is_not_replaced_by_one(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
     with pytest.raises(OutputError, match=r"cannot write .*pipe .it is no file.; choose another"):
-        image_io.write_files({tmp_path / "pipe": b"1"})
+        output.write_files({tmp_path / "pipe": b"1"})
     assert not (tmp_path / "pipe").is_file()
     assert [path.name for path in tmp_path.iterdir()] == ["pipe"]
 
@@ -113,12 +113,12 @@ def test_what_is_no_file_is_not_replaced_by_one(tmp_path: Path) -> None:
 def test_a_folder_in_the_way_stops_all_files(tmp_path: Path) -> None:
     (tmp_path / "b").mkdir()
     with pytest.raises(OutputError, match="Is a directory"):
-        image_io.write_files({tmp_path / "a": b"1", tmp_path / "b": b"2"})
+        output.write_files({tmp_path / "a": b"1", tmp_path / "b": b"2"})
     assert [path.name for path in tmp_path.iterdir()] == ["b"]
 
 
 def test_a_failed_write_leaves_nothing_behind(tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(b"")
     with pytest.raises(OutputError, match="choose another folder"):
-        image_io.write_files({tmp_path / "a": b"1", tmp_path / "file/b": b"2"})
+        output.write_files({tmp_path / "a": b"1", tmp_path / "file/b": b"2"})
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
