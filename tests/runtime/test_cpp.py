@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
+from int8_weights import FORMS, attention_in_float64, relative_error, write_attention
 from native import LIBRARY, NativeSteps, choose_backend
 from onnx import parser
 from PIL import Image
@@ -219,6 +220,21 @@ def test_sums_of_int8_products_do_not_saturate(tmp_path: Path, backend: str) -> 
     write_manifest(bundle, content)
     enhanced = NativeSteps.from_bundle(bundle, backend).enhance(np.full((1, 256, 4, 4), 127, np.float32))
     np.testing.assert_allclose(enhanced, 256 * 127 * 127, rtol=1e-6)
+
+
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("precision", ["fp32", "int8+fp32", "int8+fp16"])
+def test_weights_in_int8_do_not_make_activations_int8(
+    own_bundle: Path, backend: str, form: str, precision: str
+) -> None:
+    """OpenVINO would quantize them before each product on a CPU with VNNI, by default and in silence."""
+    write_attention(own_bundle / "gle.onnx", form)
+    content = manifest(own_bundle)
+    content["graphs"]["gle"]["precision"] = precision
+    write_manifest(own_bundle, content)
+    x = np.random.default_rng(1).normal(size=(1, 256, 4, 4)).astype(np.float32)
+    found = NativeSteps.from_bundle(own_bundle, backend).enhance(x)
+    assert relative_error(found, attention_in_float64(x)) < 1e-5
 
 
 def test_the_same_masks_as_python_on_photographs(backend: str) -> None:

@@ -9,17 +9,18 @@ import numpy as np
 import onnx
 import openvino
 import pytest
+from int8_weights import FORMS, attention_in_float64, relative_error, write_attention
 from onnx import parser
 from PIL import Image
 from tiny_bundle import write_manifest
 from typer.testing import CliRunner
 
 from glesam_runtime import BackendError, Bundle, Predictor
-from glesam_runtime.bundle.spec import GraphSpec, TensorSpec
+from glesam_runtime.bundle.spec import GraphSpec, TensorSpec, bundle_contract
 from glesam_runtime.cli import run as run_command
 from glesam_runtime.cli import verify as verify_command
 from glesam_runtime.engines import open_engine, open_engines
-from glesam_runtime.engines.openvino import OpenVinoEngine, arithmetic
+from glesam_runtime.engines.openvino import OpenVinoEngine, arithmetic, dynamic_quantization_off
 from glesam_runtime.tools.parity import mask_iou
 
 PHOTO = Path(__file__).parents[2] / "examples/photos/astronaut_lq3.jpg"
@@ -85,6 +86,37 @@ def test_a_bf16_graph_runs_here_and_only_here(tmp_path: Path) -> None:
     np.testing.assert_allclose(engine({"x": x})["y"], x @ x.T, rtol=0.02, atol=0.2)
     with pytest.raises(BackendError, match="choose openvino"):
         open_engine("onnxruntime", tmp_path / "bf16.onnx", spec, "bf16")
+
+
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("precision", ["fp32", "int8+fp32", "int8+fp16"])
+def test_weights_in_int8_do_not_make_activations_int8(tmp_path: Path, form: str, precision: str) -> None:
+    """A CPU with VNNI would quantize them before each product, by default and in silence."""
+    write_attention(tmp_path / "gle.onnx", form)
+    engine = open_engine("openvino", tmp_path / "gle.onnx", bundle_contract(64)["gle"], precision)
+    x = np.random.default_rng(1).normal(size=(1, 256, 4, 4)).astype(np.float32)
+    found = engine({"image_embeddings": x})["image_embeddings_enhanced"]
+    assert relative_error(found, attention_in_float64(x)) < 1e-5
+
+
+@pytest.mark.parametrize("precision", ["fp32", "fp16", "bf16", "int8+fp32", "int8+fp16", "int8+bf16"])
+def test_no_precision_leaves_dynamic_quantization_to_openvino(tmp_path: Path, precision: str) -> None:
+    write_attention(tmp_path / "gle.onnx", FORMS[0])
+    engine = open_engine("openvino", tmp_path / "gle.onnx", bundle_contract(64)["gle"], precision)
+    assert isinstance(engine, OpenVinoEngine)
+    assert engine._compiled is not None
+    assert engine._compiled.get_property("DYNAMIC_QUANTIZATION_GROUP_SIZE") == 0
+
+
+def test_a_device_without_dynamic_quantization_is_not_asked_about_it() -> None:
+    class Core:
+        def get_property(self, device: str, name: str) -> dict[str, str]:
+            return {"INFERENCE_PRECISION_HINT": "RW"} | (
+                {"DYNAMIC_QUANTIZATION_GROUP_SIZE": "RW"} if device == "CPU" else {}
+            )
+
+    assert dynamic_quantization_off(Core(), "CPU") == {"DYNAMIC_QUANTIZATION_GROUP_SIZE": "0"}
+    assert dynamic_quantization_off(Core(), "NPU") == {}
 
 
 def test_what_is_wrong_with_a_graph_is_said_without_openvinos_source_files(tmp_path: Path) -> None:

@@ -243,7 +243,7 @@ from pathlib import Path
 from glesam_runtime import BackendError
 from glesam_runtime.engines.tensorrt.compiled import deserialize
 from glesam_runtime.engines.tensorrt.library import load_library
-from glesam_runtime.spec import bundle_contract
+from glesam_runtime.bundle.spec import bundle_contract
 try:
     deserialize(load_library("tensorrt-rtx"), b"x" * 4096, bundle_contract(64)["gle"], Path("gle.onnx"))
 except BackendError as error:
