@@ -1,4 +1,4 @@
-"""The Python package's way into the C++ library; test_cpp.py has the library's own steps."""
+"""The whole C++ predictor beside the Python one; test_cpp.py compares the single steps."""
 
 from __future__ import annotations
 
@@ -9,12 +9,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from native import LIBRARY
+from native import LIBRARY, NativePredictor
+from native import library as native_library
 from tiny_bundle import write_bundle
 
 from glesam_runtime import BackendError, Bundle, BundleError, GlesamError, ImageError, Predictor, Prompt
-from glesam_runtime.native import NativePredictor
-from glesam_runtime.native import library as native_library
 from glesam_runtime.preprocess import Pixels
 
 built = pytest.mark.skipif(not LIBRARY.exists(), reason=f"{LIBRARY} is not built: make cpp")

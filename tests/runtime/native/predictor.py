@@ -1,9 +1,4 @@
-"""Predictor's set_image and predict, computed by the C++ library.
-
-predictor = NativePredictor.from_bundle()
-predictor.set_image(image)
-prediction = predictor.predict(box=(20, 40, 300, 280))
-"""
+"""Predictor's set_image and predict, computed by the C++ library."""
 
 from __future__ import annotations
 
@@ -16,13 +11,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ..bundle.reader import Bundle, default_bundle_path
-from ..errors import BackendError
-from ..predictor import Prediction, check_image
-from ..preprocess import Floats, Pixels
-from ..prompts import Box, Points, Prompt, asked_prompts
+from glesam_runtime.bundle.reader import Bundle, default_bundle_path
+from glesam_runtime.errors import BackendError
+from glesam_runtime.predictor import Prediction, check_image
+from glesam_runtime.preprocess import Floats, Pixels
+from glesam_runtime.prompts import Box, Points, Prompt, asked_prompts
+
 from .arrays import CPrompts, copied, image_view, with_dense_rows
-from .library import check, load_library
+from .library import check, load_library, opened_bundle
 from .structs import CModelInfo, CPrediction
 
 if TYPE_CHECKING:
@@ -55,13 +51,10 @@ class NativePredictor:
         Raises BundleError, BackendError, also without the library, or ImageError for an unknown `resize`.
         """
         root = path.root if isinstance(path, Bundle) else path or default_bundle_path()
-        library, bundle, handle = load_library(), c_void_p(), c_void_p()
-        check(library, library.glesam_bundle_open(os.fsencode(root), byref(bundle)))
-        try:
-            names = backend.encode(), int(enhance), resize.encode()
-            check(library, library.glesam_predictor_open(bundle, *names, byref(handle)))
-        finally:
-            library.glesam_bundle_free(bundle)
+        library, handle = load_library(), c_void_p()
+        with opened_bundle(library, root) as bundle:
+            options = backend.encode(), int(enhance), resize.encode()
+            check(library, library.glesam_predictor_open(bundle, *options, byref(handle)))
         return cls(library, handle)
 
     def new_session(self) -> Self:
@@ -73,7 +66,7 @@ class NativePredictor:
     def set_image(self, image: Pixels) -> None:
         """Encode and enhance `image`, uint8 [H,W,3] RGB. Raises ImageError for anything else.
 
-        No copy is made where its rows are dense. A picture that is refused leaves the former one in place.
+        No copy is made where its rows are dense. A picture that is refused leaves the current one in place.
         """
         check_image(image)
         image = with_dense_rows(image)
@@ -89,20 +82,20 @@ class NativePredictor:
         prompts: Sequence[Prompt] | None = None,
         multimask: bool = False,
     ) -> Prediction:
-        """Masks of one prompt, or of all `prompts`: takes, gives and raises what Predictor.predict does."""
-        asked = asked_prompts(Prompt(box, points, background_points, mask_input), prompts)
-        given = CPrompts(asked, self._image_size // 4)
-        found = CPrediction()
+        """Masks of one prompt, or of all `prompts`: arguments, result and errors are Predictor.predict's."""
+        all_prompts = asked_prompts(Prompt(box, points, background_points, mask_input), prompts)
+        arrays = CPrompts(all_prompts, self._image_size // 4)
+        result = CPrediction()
         self._check(
             self._library.glesam_predict(
-                self._opened(), given.structs, c_size_t(len(asked)), int(multimask), byref(found)
+                self._opened(), arrays.structs, c_size_t(len(all_prompts)), int(multimask), byref(result)
             )
         )
-        rows = (found.num_prompts, found.num_candidates) if multimask else (found.num_prompts,)
+        rows = (result.num_prompts, result.num_candidates) if multimask else (result.num_prompts,)
         return Prediction(
-            copied(found.masks, *rows, found.height, found.width).view(np.bool_),
-            copied(found.iou_predictions, *rows),
-            copied(found.low_res_masks, *rows, found.low_res_size, found.low_res_size),
+            copied(result.masks, *rows, result.height, result.width).view(np.bool_),
+            copied(result.iou_predictions, *rows),
+            copied(result.low_res_masks, *rows, result.low_res_size, result.low_res_size),
         )
 
     def close(self) -> None:

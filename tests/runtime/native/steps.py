@@ -1,66 +1,21 @@
-"""The C++ library's single steps, for tests that hold them against the Python package's."""
+"""The single steps of the C++ predictor, for tests that compare them with the Python package's."""
 
 from __future__ import annotations
 
 import ctypes
-import os
 from collections.abc import Sequence
-from ctypes import POINTER, Structure, byref, c_char, c_float, c_int32, c_size_t, c_void_p
-from pathlib import Path
+from ctypes import POINTER, byref, c_float, c_int32, c_size_t
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from glesam_runtime import Prompt
-from glesam_runtime.native import NativePredictor
-from glesam_runtime.native.arrays import CPrompts, copied, image_view
-from glesam_runtime.native.library import check, load_library
 from glesam_runtime.preprocess import Floats, Geometry, Pixels
 
-LIBRARY = Path(
-    os.environ.setdefault(
-        "GLESAM_LIBRARY", str(Path(__file__).parents[2] / "build/release/runtime/libglesam.so")
-    )
-)
-FORMATS = {"rgb": 0, "bgr": 1, "rgba": 2, "bgra": 3, "mono8": 4}
-
-
-class CGeometry(Structure):
-    _fields_ = tuple(
-        (name, c_int32)
-        for name in (
-            "original_height",
-            "original_width",
-            "resized_height",
-            "resized_width",
-            "image_size",
-            "direct_masks",
-        )
-    )
-
-
-class CFeeds(Structure):
-    _fields_ = (
-        ("point_coords", POINTER(c_float)),
-        ("point_labels", POINTER(c_int32)),
-        ("mask_input", POINTER(c_float)),
-        ("has_mask_input", POINTER(c_float)),
-        ("num_prompts", c_int32),
-        ("num_points", c_int32),
-    )
-
-
-class CDecoded(Structure):
-    _fields_ = (
-        ("low_res_masks", POINTER(c_float)),
-        ("iou_predictions", POINTER(c_float)),
-        ("num_prompts", c_int32),
-    )
-
-
-class CBackendChoice(Structure):
-    _fields_ = (("backend", c_char * 32), ("reason", c_char * 224))
+from .arrays import CPrompts, c_geometry, copied, image_view, pointer
+from .predictor import NativePredictor
+from .structs import CDecoded, CFeeds, CGeometry
 
 
 class NativeSteps(NativePredictor):
@@ -68,12 +23,12 @@ class NativeSteps(NativePredictor):
 
     def set_pixels(self, image: Pixels, layout: str) -> None:
         """set_image for any pixel format."""
-        view = image_view(image, FORMATS[layout])
+        view = image_view(image, layout)
         self._check(self._library.glesam_set_image(self._opened(), byref(view)))
 
     def preprocess(self, image: Pixels, size: int, layout: str = "rgb") -> tuple[Floats, CGeometry]:
         tensor = np.full((1, 3, size, size), np.nan, np.float32)
-        view, geometry = image_view(image, FORMATS[layout]), CGeometry()
+        view, geometry = image_view(image, layout), CGeometry()
         self._check(
             self._library.glesam_preprocess(self._opened(), byref(view), pointer(tensor), byref(geometry))
         )
@@ -91,12 +46,12 @@ class NativeSteps(NativePredictor):
 
     def encode_prompts(self, prompts: Sequence[Prompt], geometry: Geometry) -> dict[str, npt.NDArray[Any]]:
         feeds, side = CFeeds(), geometry.image_size // 4
-        given = CPrompts(prompts, side)
+        arrays = CPrompts(prompts, side)
         self._check(
             self._library.glesam_encode_prompts(
                 self._opened(),
                 byref(c_geometry(geometry)),
-                given.structs,
+                arrays.structs,
                 c_size_t(len(prompts)),
                 byref(feeds),
             )
@@ -141,32 +96,3 @@ class NativeSteps(NativePredictor):
             )
         )
         return masks.astype(bool)
-
-
-def open_bundle(path: Path) -> None:
-    """Open and close it. Raises BundleError with the library's message."""
-    library, bundle = load_library(), c_void_p()
-    check(library, library.glesam_bundle_open(os.fsencode(path), byref(bundle)))
-    library.glesam_bundle_free(bundle)
-
-
-def choose_backend(path: Path, backend: str = "auto") -> tuple[str, str]:
-    """The backend and why, as pick_for_bundle. Raises GlesamError with the library's message."""
-    library, bundle, choice = load_library(), c_void_p(), CBackendChoice()
-    check(library, library.glesam_bundle_open(os.fsencode(path), byref(bundle)))
-    try:
-        check(library, library.glesam_bundle_choose_backend(bundle, backend.encode(), byref(choice)))
-    finally:
-        library.glesam_bundle_free(bundle)
-    return choice.backend.decode(), choice.reason.decode()
-
-
-def c_geometry(geometry: Geometry) -> CGeometry:
-    return CGeometry(
-        *geometry.original_size, *geometry.resized_size, geometry.image_size, int(geometry.direct_masks)
-    )
-
-
-def pointer(array: npt.NDArray[Any]) -> c_void_p:
-    assert array.flags["C_CONTIGUOUS"]
-    return c_void_p(array.ctypes.data)

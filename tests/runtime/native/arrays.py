@@ -1,4 +1,4 @@
-"""numpy arrays as the C++ library takes them, and what it answers as arrays of our own."""
+"""numpy arrays as the C++ library takes them, and its results as arrays of our own."""
 
 from __future__ import annotations
 
@@ -9,19 +9,24 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ..preprocess import Pixels
-from ..prompts import Prompt, box_array, checked_logits, points_array
-from .structs import CImageView, CPrompt
+from glesam_runtime.preprocess import Geometry, Pixels
+from glesam_runtime.prompts import Prompt, box_array, checked_logits, points_array
 
-RGB = 0
-"""The only pixel format that Python's pictures have."""
+from .structs import CGeometry, CImageView, CPrompt
+
+FORMATS = {"rgb": 0, "bgr": 1, "rgba": 2, "bgra": 3, "mono8": 4}
+"""glesam_pixel_format by name."""
 HOST = 0
-"""The memory that numpy's arrays are in."""
+"""The memory of numpy's arrays."""
 
 
-def image_view(image: Pixels, pixel_format: int = RGB) -> CImageView:
-    """Of an array [H,W,C] or [H,W] with dense rows and, maybe, gaps between. The array must outlive it."""
-    return CImageView(image.ctypes.data, image.shape[1], image.shape[0], image.strides[0], pixel_format, HOST)
+def image_view(image: Pixels, layout: str = "rgb") -> CImageView:
+    """A view of an array [H,W,C] or [H,W] whose rows are dense, with or without gaps between them.
+
+    The array must outlive it.
+    """
+    height, width = image.shape[:2]
+    return CImageView(image.ctypes.data, width, height, image.strides[0], FORMATS[layout], HOST)
 
 
 def with_dense_rows(image: Pixels) -> Pixels:
@@ -61,7 +66,18 @@ class CPrompts:
         return self._kept[-1].ctypes.data_as(ctypes.POINTER(kind))
 
 
+def c_geometry(geometry: Geometry) -> CGeometry:
+    return CGeometry(
+        *geometry.original_size, *geometry.resized_size, geometry.image_size, int(geometry.direct_masks)
+    )
+
+
+def pointer(array: npt.NDArray[Any]) -> ctypes.c_void_p:
+    assert array.flags["C_CONTIGUOUS"]
+    return ctypes.c_void_p(array.ctypes.data)
+
+
 def copied(source: Any, *shape: int) -> npt.NDArray[Any]:  # noqa: ANN401 - a ctypes pointer
-    """An array of our own with what the library's memory holds now."""
+    """A numpy array of its own with what the library's memory holds now."""
     array: npt.NDArray[Any] = np.ctypeslib.as_array(source, shape).copy()
     return array

@@ -5,6 +5,7 @@ from __future__ import annotations
 from ctypes import (
     POINTER,
     Structure,
+    c_char,
     c_char_p,
     c_double,
     c_float,
@@ -68,3 +69,37 @@ class CPrediction(Structure):
         ("width", c_int32),
         ("low_res_size", c_int32),
     )
+
+
+class CGeometry(Structure):
+    _fields_ = (
+        ("original_height", c_int32),
+        ("original_width", c_int32),
+        ("resized_height", c_int32),
+        ("resized_width", c_int32),
+        ("image_size", c_int32),
+        ("direct_masks", c_int32),
+    )
+
+
+class CFeeds(Structure):
+    _fields_ = (
+        ("point_coords", POINTER(c_float)),
+        ("point_labels", POINTER(c_int32)),
+        ("mask_input", POINTER(c_float)),
+        ("has_mask_input", POINTER(c_float)),
+        ("num_prompts", c_int32),
+        ("num_points", c_int32),
+    )
+
+
+class CDecoded(Structure):
+    _fields_ = (
+        ("low_res_masks", POINTER(c_float)),
+        ("iou_predictions", POINTER(c_float)),
+        ("num_prompts", c_int32),
+    )
+
+
+class CBackendChoice(Structure):
+    _fields_ = (("backend", c_char * 32), ("reason", c_char * 224))
