@@ -10,8 +10,8 @@
 #include <exception>
 #include <vector>
 
-#include "backends.hpp"
-#include "predictor.hpp"
+#include "engines/backends.hpp"
+#include "predictor/predictor.hpp"
 
 namespace {
 

@@ -5,7 +5,7 @@
 #include <cstdint>
 #include <vector>
 
-#include "predictor.hpp"
+#include "predictor/predictor.hpp"
 
 namespace glesam_tests {
 

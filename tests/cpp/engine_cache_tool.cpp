@@ -4,9 +4,9 @@
 #include <cstdlib>
 #include <iostream>
 
-#include "engine_cache.hpp"
-#include "error.hpp"
-#include "sha256.hpp"
+#include "bundle/sha256.hpp"
+#include "common/error.hpp"
+#include "engines/tensorrt/cache.hpp"
 
 int main(int count, char** arguments) {
     using namespace glesam::core;

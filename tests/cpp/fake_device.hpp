@@ -15,7 +15,7 @@
 #include <utility>
 #include <vector>
 
-#include "device_memory.hpp"
+#include "engines/device_memory.hpp"
 #include "fake_engine.hpp"
 
 namespace glesam_tests {

@@ -6,8 +6,8 @@
 #include <utility>
 #include <vector>
 
-#include "engine.hpp"
-#include "predictor.hpp"
+#include "engines/engine.hpp"
+#include "predictor/predictor.hpp"
 
 namespace glesam_tests {
 

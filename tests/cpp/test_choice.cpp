@@ -1,8 +1,8 @@
 // What "auto" takes, and what it says, whatever this build has.
-#include "choice.hpp"
+#include "engines/choice.hpp"
 
 #include "check.hpp"
-#include "error.hpp"
+#include "common/error.hpp"
 
 using glesam::core::Error;
 using glesam::core::pick_backend;

@@ -5,12 +5,12 @@
 #include <vector>
 
 #include "check.hpp"
-#include "error.hpp"
+#include "common/error.hpp"
 #include "fake_engine.hpp"
-#include "geometry.hpp"
-#include "pixels.hpp"
-#include "postprocess.hpp"
-#include "resample.hpp"
+#include "image/geometry.hpp"
+#include "image/pixels.hpp"
+#include "image/postprocess.hpp"
+#include "image/resample.hpp"
 
 using glesam::core::Error;
 using glesam::core::Filter;

@@ -5,11 +5,11 @@
 #include <filesystem>
 #include <string>
 
-#include "bundle.hpp"
+#include "bundle/bundle.hpp"
+#include "bundle/file.hpp"
+#include "bundle/manifest.hpp"
 #include "check.hpp"
-#include "error.hpp"
-#include "file.hpp"
-#include "manifest.hpp"
+#include "common/error.hpp"
 
 using glesam::core::Error;
 using glesam_tests::contains;

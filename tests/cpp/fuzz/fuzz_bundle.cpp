@@ -9,10 +9,10 @@
 #include <string>
 #include <string_view>
 
-#include "bundle.hpp"
-#include "error.hpp"
+#include "bundle/bundle.hpp"
+#include "bundle/sha256.hpp"
+#include "common/error.hpp"
 #include "fuzz.hpp"
-#include "sha256.hpp"
 
 namespace fs = std::filesystem;
 using glesam_tests::must;

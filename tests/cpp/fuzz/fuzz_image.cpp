@@ -5,10 +5,10 @@
 #include <optional>
 
 #include "bytes.hpp"
-#include "error.hpp"
+#include "common/error.hpp"
 #include "fuzz.hpp"
-#include "preprocess.hpp"
-#include "resample.hpp"
+#include "image/preprocess.hpp"
+#include "image/resample.hpp"
 
 using glesam::core::Pixels;
 using glesam_tests::Bytes;

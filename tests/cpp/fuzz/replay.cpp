@@ -3,7 +3,7 @@
 #include <exception>
 #include <filesystem>
 
-#include "file.hpp"
+#include "bundle/file.hpp"
 #include "fuzz.hpp"
 
 int main(int argc, char** argv) {

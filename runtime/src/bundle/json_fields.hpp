@@ -1,0 +1,53 @@
+// A JSON object whose fields are taken out by name and type, each refusal in one line.
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <nlohmann/json.hpp>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "bundle/spec.hpp"
+#include "common/error.hpp"
+
+namespace glesam::core {
+
+/// Keeps the order of the file, in which the fields are checked.
+using Json = nlohmann::ordered_json;
+
+/// Parse bundle.json's text. Throws the BundleError of a text that is no JSON.
+Json parse_json(std::string_view text);
+
+/// Python's json.dumps: ", " and ": " between, everything beyond ASCII escaped.
+std::string json_text(const Json& value);
+
+/// "bundle.json: WHERE must be EXPECTED, found FOUND; export the bundle again"
+Error refusal(const std::string& where, const std::string& expected, const Json& found);
+
+/// One object of bundle.json; `where` leads messages to it: "graphs.gle.".
+class Fields {
+   public:
+    explicit Fields(const Json& values, std::string where = "");
+
+    const Json& values() const { return values_; }
+    const std::string& where() const { return where_; }
+
+    Fields fields(const std::string& name) const;
+    std::string text(const std::string& name) const;
+    bool boolean(const std::string& name) const;
+    std::int64_t integer(const std::string& name, std::int64_t least = 0) const;
+    double number(const std::string& name, bool positive = false) const;
+    std::array<double, 3> rgb(const std::string& name, bool positive = false) const;
+    std::vector<TensorSpec> tensors(const std::string& name) const;
+
+   private:
+    using Is = bool (Json::*)() const;
+    const Json& take(const std::string& name) const;
+    const Json& get(const std::string& name, Is is, const char* expected) const;
+
+    const Json& values_;
+    std::string where_;
+};
+
+}  // namespace glesam::core

@@ -1,0 +1,122 @@
+#include "bundle/manifest.hpp"
+
+#include <algorithm>
+
+#include "bundle/json_fields.hpp"
+#include "common/text.hpp"
+
+namespace glesam::core {
+
+namespace {
+
+constexpr std::int64_t format_version = 1;
+// Python's integers have no end; here sizes of pictures are ints, and S * S * 3 floats must be a size.
+constexpr std::int64_t largest_image_size = 32768;
+
+using Files = std::vector<std::pair<std::string, FileRecord>>;
+
+void check_format_version(const Fields& root) {
+    const std::int64_t found = root.integer("format_version", 1);
+    if (found != format_version) {
+        throw bundle_error("bundle.json has format_version " + std::to_string(found) + ", this glesam_runtime reads " +
+                           std::to_string(format_version) + "; upgrade glesam, or export the bundle with this version");
+    }
+}
+
+std::int64_t checked_image_size(const Fields& root) {
+    const std::int64_t image_size = root.integer("image_size", 16);
+    if (image_size % 16 != 0) throw refusal("image_size", "a multiple of 16", image_size);
+    if (image_size > largest_image_size) throw refusal("image_size", "at most 32768", image_size);
+    return image_size;
+}
+
+bool is_hash(const std::string& text) {
+    return text.size() == 64 && text.find_first_not_of("0123456789abcdef") == std::string::npos;
+}
+
+FileRecord file_record(const Fields& record) {
+    const std::string sha256 = record.text("sha256");
+    if (!is_hash(sha256)) throw refusal(record.where() + "sha256", "64 lower-case hex digits", sha256);
+    return {record.integer("size"), sha256};
+}
+
+Files file_records(const Fields& records) {
+    Files files;
+    for (const auto& item : records.values().items()) {
+        files.emplace_back(item.key(), file_record(records.fields(item.key())));
+    }
+    return files;
+}
+
+bool same_tensors(const std::vector<TensorSpec>& found, const std::vector<TensorSpec>& expected) {
+    return std::is_permutation(found.begin(), found.end(), expected.begin(), expected.end());
+}
+
+void check_tensors(const Fields& graph, const char* side, const std::vector<TensorSpec>& expected) {
+    const std::vector<TensorSpec> found = graph.tensors(side);
+    if (same_tensors(found, expected)) return;
+    throw bundle_error("bundle.json: " + graph.where() + side + " must be " + specs_text(expected, "; ") + ", found " +
+                       (found.empty() ? "none" : specs_text(found, "; ")) + "; export the bundle again");
+}
+
+Graph checked_graph(const Fields& graph, const Files& files, const GraphSpec& expected) {
+    const std::string file = graph.text("file");
+    const auto listed = [&](const auto& entry) { return entry.first == file; };
+    if (std::none_of(files.begin(), files.end(), listed)) {
+        throw refusal(graph.where() + "file", "a path listed under files", file);
+    }
+    graph.fields("fp32_islands");
+    check_tensors(graph, "inputs", expected.inputs);
+    check_tensors(graph, "outputs", expected.outputs);
+    return {file, graph.text("precision"), expected};
+}
+
+std::map<std::string, Graph> checked_graphs(const Fields& graphs, const Files& files, std::int64_t image_size) {
+    const std::vector<GraphSpec> contract = bundle_contract(image_size);
+    std::vector<std::string> expected;
+    std::vector<std::string> found;
+    for (const GraphSpec& spec : contract) expected.push_back(spec.name);
+    for (const auto& item : graphs.values().items()) found.push_back(item.key());
+    std::sort(found.begin(), found.end());
+    if (!std::is_permutation(found.begin(), found.end(), expected.begin(), expected.end())) {
+        throw refusal("graphs", "exactly " + joined(expected, ", "), found);
+    }
+    std::map<std::string, Graph> result;
+    for (const GraphSpec& spec : contract) {
+        result.emplace(spec.name, checked_graph(graphs.fields(spec.name), files, spec));
+    }
+    return result;
+}
+
+/// In the order of the Python reader, so that both name the same field first.
+Manifest checked_manifest(const Fields& root) {
+    const Fields model = root.fields("model");
+    Manifest manifest;
+    manifest.image_size = checked_image_size(root);
+    manifest.files = file_records(root.fields("files"));
+    manifest.name = model.text("name");
+    manifest.sam_type = model.text("sam_type");
+    manifest.multimask = model.boolean("multimask");
+    manifest.pixel_mean = root.rgb("pixel_mean");
+    manifest.pixel_std = root.rgb("pixel_std", true);
+    manifest.mask_threshold = root.number("mask_threshold");
+    manifest.gamma = root.number("gamma", true);
+    manifest.timestep = root.integer("timestep");
+    manifest.precision = root.text("precision");
+    manifest.graphs = checked_graphs(root.fields("graphs"), manifest.files, manifest.image_size);
+    root.fields("made_from");
+    root.fields("parity");
+    return manifest;
+}
+
+}  // namespace
+
+Manifest parse_manifest(std::string_view text) {
+    const Json document = parse_json(text);
+    if (!document.is_object()) throw refusal("the document", "an object", document);
+    const Fields root(document);
+    check_format_version(root);
+    return checked_manifest(root);
+}
+
+}  // namespace glesam::core

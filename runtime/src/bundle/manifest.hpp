@@ -1,0 +1,49 @@
+// bundle.json as typed, checked values. Reads no other file; bundle.cpp does that.
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <map>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include "bundle/spec.hpp"
+
+namespace glesam::core {
+
+/// One ONNX graph of a bundle: its file in the folder, its precision, its tensors.
+struct Graph {
+    std::string file;
+    std::string precision;
+    GraphSpec spec;
+};
+
+/// Size [bytes] and sha256 (lower-case hex) of one file of the bundle.
+struct FileRecord {
+    std::int64_t size = 0;
+    std::string sha256;
+};
+
+/// bundle.json, format version 1. Fields are named and explained in docs/bundle.md.
+struct Manifest {
+    std::string name;
+    std::string sam_type;
+    bool multimask = false;
+    std::int64_t image_size = 0;
+    std::array<double, 3> pixel_mean{};
+    std::array<double, 3> pixel_std{};
+    double mask_threshold = 0;
+    double gamma = 0;
+    std::int64_t timestep = 0;
+    std::string precision;
+    std::map<std::string, Graph> graphs;
+    /// In the order of bundle.json, in which they are verified.
+    std::vector<std::pair<std::string, FileRecord>> files;
+};
+
+/// Read bundle.json. Throws BundleError for whatever docs/bundle.md does not allow.
+Manifest parse_manifest(std::string_view text);
+
+}  // namespace glesam::core

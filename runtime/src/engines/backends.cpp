@@ -1,0 +1,72 @@
+#include "engines/backends.hpp"
+
+#include <algorithm>
+#include <vector>
+
+#include "engines/open.hpp"
+
+namespace glesam::core {
+
+namespace {
+
+using Open = std::shared_ptr<const Engine> (*)(const Bundle&, const std::string& graph_name);
+
+struct Backend {
+    std::string name;
+    Open open;
+};
+
+std::vector<Backend> backends() {
+    return {
+#ifdef GLESAM_HAS_OPENVINO
+        {"openvino",
+         [](const Bundle& bundle, const std::string& name) {
+             const Graph& graph = bundle.manifest.graphs.at(name);
+             return open_openvino(bundle.graph_path(name), graph.spec, graph.precision);
+         }},
+#endif
+#ifdef GLESAM_HAS_ONNXRUNTIME
+        {"onnxruntime",
+         [](const Bundle& bundle, const std::string& name) {
+             const Graph& graph = bundle.manifest.graphs.at(name);
+             return open_onnxruntime(bundle.graph_path(name), graph.spec, onnxruntime_computes_int8(graph.precision));
+         }},
+#endif
+#ifdef GLESAM_HAS_TENSORRT
+        {"tensorrt", open_tensorrt},
+#endif
+    };
+}
+
+std::vector<std::string> names_of(const std::vector<Backend>& built) {
+    std::vector<std::string> names;
+    for (const Backend& backend : built) names.push_back(backend.name);
+    return names;
+}
+
+}  // namespace
+
+Choice choose_backend(const std::string& backend, const Bundle& bundle) {
+#ifdef GLESAM_HAS_TENSORRT
+    if (backend == "auto") {
+        if (const auto why = why_tensorrt(bundle)) return {"tensorrt", *why};
+    }
+#endif
+    return pick_backend(backend, bundle.manifest.precision, names_of(backends()));
+}
+
+Engines open_engines(const std::string& backend, const Bundle& bundle, bool enhance) {
+    const std::vector<Backend> built = backends();
+    const bool tensorrt = choose_backend(backend, bundle).backend == "tensorrt";
+    const auto open = [&](const std::string& name) {
+        // "auto" picks for each graph: the fp32 decoder of a bf16 bundle runs in onnxruntime, beside openvino.
+        const std::string& precision = bundle.manifest.graphs.at(name).precision;
+        const std::string chosen = tensorrt ? "tensorrt" : pick_backend(backend, precision, names_of(built)).backend;
+        const auto row =
+            std::find_if(built.begin(), built.end(), [&](const auto& each) { return each.name == chosen; });
+        return row->open(bundle, name);
+    };
+    return {open("image_encoder"), enhance ? open("gle") : nullptr, open("mask_decoder")};
+}
+
+}  // namespace glesam::core

@@ -1,0 +1,36 @@
+#include "engines/device_store.hpp"
+
+#include <utility>
+
+namespace glesam::core {
+
+Pixels DeviceStore::on_host(const Pixels& picture, void* stream) {
+    memory_->check("image", picture.data);
+    const std::ptrdiff_t row = std::ptrdiff_t{picture.width} * picture.step;
+    const std::size_t size = static_cast<std::size_t>(row) * static_cast<std::size_t>(picture.height);
+    if (picture_.size < size) picture_ = {memory_->allocate_on_host(size), size};
+    memory_->copy_to_host(picture_.memory.get(), picture, stream);
+    Pixels result = picture;
+    result.data = static_cast<const std::uint8_t*>(picture_.memory.get());
+    result.stride = row;
+    return result;
+}
+
+Tensor DeviceStore::taken(const char* name, const Tensor& tensor) {
+    memory_->check(name, tensor.data);
+    const bool aligned = reinterpret_cast<std::uintptr_t>(tensor.data) % device_alignment == 0;
+    return aligned ? tensor : copied(aligned_, tensor);
+}
+
+Tensor DeviceStore::kept(const Tensor& tensor) {
+    const Tensor result = copied(kept_[0], tensor);
+    std::swap(kept_[0], kept_[1]);
+    return result;
+}
+
+Tensor DeviceStore::copied(Buffer& buffer, const Tensor& tensor) {
+    if (buffer.size < tensor.bytes()) buffer = {memory_->allocate(tensor.bytes()), tensor.bytes()};
+    return memory_->copy(buffer.memory.get(), tensor);
+}
+
+}  // namespace glesam::core

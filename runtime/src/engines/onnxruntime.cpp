@@ -1,0 +1,263 @@
+// The only file that includes ONNX Runtime's header. Its options are those of engines/onnxruntime.py.
+//
+// Its C interface: one header, which every distribution has, and the only border that it keeps stable.
+#include "engines/open.hpp"
+
+#include <onnxruntime_c_api.h>
+
+#include <algorithm>
+#include <stdexcept>
+#include <utility>
+
+#include "common/text.hpp"
+
+namespace glesam::core {
+
+namespace {
+
+constexpr const char* package = "onnxruntime";
+
+std::string library() { return std::string("ONNX Runtime ") + OrtGetApiBase()->GetVersionString(); }
+
+/// The functions of the version that this file was compiled for. Throws BackendError where the library is older.
+const OrtApi& api() {
+    static const OrtApi* const found = OrtGetApiBase()->GetApi(ORT_API_VERSION);
+    if (found != nullptr) return *found;
+    throw backend_error("backend onnxruntime: expected version 1." + std::to_string(ORT_API_VERSION) +
+                        " or later, found " + OrtGetApiBase()->GetVersionString() +
+                        "; upgrade it, or build libglesam with its headers");
+}
+
+struct Release {
+    void operator()(OrtEnv* env) const { api().ReleaseEnv(env); }
+    void operator()(OrtSession* session) const { api().ReleaseSession(session); }
+    void operator()(OrtSessionOptions* options) const { api().ReleaseSessionOptions(options); }
+    void operator()(OrtMemoryInfo* info) const { api().ReleaseMemoryInfo(info); }
+    void operator()(OrtTypeInfo* info) const { api().ReleaseTypeInfo(info); }
+    void operator()(OrtTensorTypeAndShapeInfo* info) const { api().ReleaseTensorTypeAndShapeInfo(info); }
+    void operator()(OrtValue* value) const { api().ReleaseValue(value); }
+    void operator()(OrtStatus* status) const { api().ReleaseStatus(status); }
+};
+
+template <typename Resource>
+using Owned = std::unique_ptr<Resource, Release>;
+
+/// Throws the first line of what ONNX Runtime says.
+void checked(OrtStatus* status) {
+    if (status == nullptr) return;
+    const Owned<OrtStatus> owned(status);
+    const std::string message = api().GetErrorMessage(status);
+    throw std::runtime_error(message.substr(0, message.find('\n')));
+}
+
+/// The resource that `create` puts where it is told to. Throws as checked() does.
+template <typename Resource, typename Create>
+Owned<Resource> made(Create create) {
+    Resource* resource = nullptr;
+    checked(create(&resource));
+    return Owned<Resource>(resource);
+}
+
+Owned<OrtSessionOptions> session_options(bool int8) {
+    auto options = made<OrtSessionOptions>([](auto** out) { return api().CreateSessionOptions(out); });
+    const auto set = [&](const char* key, const char* value) {
+        checked(api().AddSessionConfigEntry(options.get(), key, value));
+    };
+    // At full size the second run plans one block for everything: 6.6 instead of 3.6 GiB, and no faster.
+    checked(api().DisableMemPattern(options.get()));
+    checked(api().SetSessionLogSeverityLevel(options.get(), ORT_LOGGING_LEVEL_ERROR));
+    // Threads that spin between calls steal time from what runs there: 25 instead of 14 ms, measured in Python.
+    set("session.intra_op.allow_spinning", "0");
+    // A sum that is fused with the LayerNormalization after it is five times slower than both apart; an int8 MatMul
+    // that is fused with its bias would be computed in float.
+    set("optimization.disable_specified_optimizers",
+        int8 ? "SkipLayerNormFusion;MatMulAddFusion" : "SkipLayerNormFusion");
+    if (!int8) {
+        // Else a decoder with int8 weights restores them in each call, and biases are quantized in fp16.
+        set("session.disable_quant_qdq", "1");
+    }
+    // Else a CPU without VNNI saturates sums of int8 products; where it has VNNI this changes nothing.
+    set("session.x64quantprecision", "1");
+    return options;
+}
+
+/// numpy's name of an element type where we use it, else ONNX Runtime's own: "tensor(float16)".
+std::string dtype_name(ONNXTensorElementDataType type) {
+    if (type == ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT) return "float32";
+    if (type == ONNX_TENSOR_ELEMENT_DATA_TYPE_INT32) return "int32";
+    if (type == ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT16) return "tensor(float16)";
+    if (type == ONNX_TENSOR_ELEMENT_DATA_TYPE_INT64) return "tensor(int64)";
+    return "type " + std::to_string(static_cast<int>(type));
+}
+
+ONNXTensorElementDataType type_of(const TensorSpec& spec) {
+    return spec.dtype == "int32" ? ONNX_TENSOR_ELEMENT_DATA_TYPE_INT32 : ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT;
+}
+
+std::vector<std::int64_t> sizes_of(const OrtTensorTypeAndShapeInfo* info) {
+    std::size_t rank = 0;
+    checked(api().GetDimensionsCount(info, &rank));
+    std::vector<std::int64_t> sizes(rank);
+    checked(api().GetDimensions(info, sizes.data(), rank));
+    return sizes;
+}
+
+/// What a graph says of one tensor; a size that it leaves open is "?".
+TensorSpec tensor(const char* name, const OrtTypeInfo* type) {
+    const OrtTensorTypeAndShapeInfo* info = nullptr;
+    checked(api().CastTypeInfoToTensorInfo(type, &info));
+    if (info == nullptr) return {name, "no tensor", {}};
+    ONNXTensorElementDataType element = ONNX_TENSOR_ELEMENT_DATA_TYPE_UNDEFINED;
+    checked(api().GetTensorElementType(info, &element));
+    std::vector<Dimension> shape;
+    for (const std::int64_t size : sizes_of(info)) shape.push_back(size >= 0 ? Dimension(size) : Dimension("?"));
+    return {name, dtype_name(element), std::move(shape)};
+}
+
+using Count = decltype(OrtApi::SessionGetInputCount);
+using Name = decltype(OrtApi::SessionGetInputName);
+using Type = decltype(OrtApi::SessionGetInputTypeInfo);
+
+/// The inputs or the outputs of a session, as the three functions for them tell.
+std::vector<TensorSpec> tensors(const OrtSession* session, Count count, Name name, Type type) {
+    OrtAllocator* allocator = nullptr;  // ONNX Runtime's own, which nobody frees
+    checked(api().GetAllocatorWithDefaultOptions(&allocator));
+    std::size_t number = 0;
+    checked(count(session, &number));
+    std::vector<TensorSpec> specs;
+    for (std::size_t i = 0; i < number; ++i) {
+        const auto info = made<OrtTypeInfo>([&](auto** out) { return type(session, i, out); });
+        char* text = nullptr;
+        checked(name(session, i, allocator, &text));
+        const std::unique_ptr<char, void (*)(char*)> owned(text, [](char* memory) {
+            OrtAllocator* same = nullptr;
+            checked(api().GetAllocatorWithDefaultOptions(&same));
+            checked(api().AllocatorFree(same, memory));
+        });
+        specs.push_back(tensor(text, info.get()));
+    }
+    return specs;
+}
+
+std::vector<const char*> names_of(const std::vector<TensorSpec>& specs) {
+    std::vector<const char*> names;
+    for (const TensorSpec& spec : specs) names.push_back(spec.name.c_str());
+    return names;
+}
+
+class OnnxRuntimeRequest : public Request {
+   public:
+    OnnxRuntimeRequest(OrtSession& session, const GraphSpec& spec)
+        : session_(session),
+          spec_(spec),
+          memory_(made<OrtMemoryInfo>(
+              [](auto** out) { return api().CreateCpuMemoryInfo(OrtArenaAllocator, OrtMemTypeDefault, out); })),
+          input_names_(names_of(spec.inputs)),
+          output_names_(names_of(spec.outputs)),
+          inputs_(spec.inputs.size()),
+          outputs_(spec.outputs.size()),
+          raw_inputs_(spec.inputs.size()),
+          raw_outputs_(spec.outputs.size()) {}
+
+    void run(const Tensor* inputs, Tensor* outputs) override {
+        try {
+            for (std::size_t i = 0; i < inputs_.size(); ++i) give(i, inputs[i]);
+            infer();
+            for (std::size_t i = 0; i < outputs_.size(); ++i) outputs[i] = taken(outputs_[i].get());
+        } catch (const std::runtime_error& error) {
+            throw cannot_run(spec_, library(), error.what());
+        }
+    }
+
+   private:
+    void give(std::size_t i, const Tensor& tensor) {
+        const TensorSpec& spec = spec_.inputs[i];
+        const std::size_t bytes = tensor.shape.elements() * sizeof(float);  // int32 is as wide
+        inputs_[i] = made<OrtValue>([&](auto** out) {
+            // ONNX Runtime takes inputs without const, and only reads them.
+            return api().CreateTensorWithDataAsOrtValue(memory_.get(), const_cast<void*>(tensor.data), bytes,
+                                                        tensor.shape.sizes.data(), tensor.shape.rank, type_of(spec),
+                                                        out);
+        });
+        raw_inputs_[i] = inputs_[i].get();
+    }
+
+    void infer() {
+        for (auto& output : outputs_) output.reset();
+        std::fill(raw_outputs_.begin(), raw_outputs_.end(), nullptr);
+        OrtStatus* status = api().Run(&session_, nullptr, input_names_.data(), raw_inputs_.data(), raw_inputs_.size(),
+                                      output_names_.data(), output_names_.size(), raw_outputs_.data());
+        for (std::size_t i = 0; i < outputs_.size(); ++i) outputs_[i].reset(raw_outputs_[i]);
+        checked(status);
+    }
+
+    static Tensor taken(OrtValue* value) {
+        const auto info =
+            made<OrtTensorTypeAndShapeInfo>([&](auto** out) { return api().GetTensorTypeAndShape(value, out); });
+        Tensor result;
+        // A rank beyond four is counted only: the check of what a graph answers refuses it.
+        checked(api().GetDimensionsCount(info.get(), &result.shape.rank));
+        const std::size_t shown = std::min(result.shape.rank, result.shape.sizes.size());
+        checked(api().GetDimensions(info.get(), result.shape.sizes.data(), shown));
+        void* data = nullptr;
+        checked(api().GetTensorMutableData(value, &data));
+        result.data = data;
+        return result;
+    }
+
+    OrtSession& session_;
+    const GraphSpec& spec_;
+    Owned<OrtMemoryInfo> memory_;
+    std::vector<const char*> input_names_;
+    std::vector<const char*> output_names_;
+    std::vector<Owned<OrtValue>> inputs_;
+    std::vector<Owned<OrtValue>> outputs_;
+    std::vector<const OrtValue*> raw_inputs_;
+    std::vector<OrtValue*> raw_outputs_;
+};
+
+class OnnxRuntimeEngine : public Engine {
+   public:
+    OnnxRuntimeEngine(Owned<OrtEnv> env, Owned<OrtSession> session, GraphSpec spec)
+        : env_(std::move(env)), session_(std::move(session)), spec_(std::move(spec)) {}
+
+    const GraphSpec& spec() const override { return spec_; }
+
+    std::unique_ptr<Request> new_request() const override {
+        try {
+            return std::make_unique<OnnxRuntimeRequest>(*session_, spec_);  // Run is safe to call from many threads
+        } catch (const std::runtime_error& error) {
+            throw cannot_run(spec_, library(), error.what());
+        }
+    }
+
+   private:
+    Owned<OrtEnv> env_;  // counted by ONNX Runtime, which has one per process; it outlives the session
+    Owned<OrtSession> session_;
+    GraphSpec spec_;
+};
+
+}  // namespace
+
+std::shared_ptr<const Engine> open_onnxruntime(const std::filesystem::path& path, const GraphSpec& spec, bool int8) {
+    const OrtApi& ort = api();
+    Owned<OrtEnv> env;
+    Owned<OrtSession> session;
+    std::vector<TensorSpec> inputs;
+    std::vector<TensorSpec> outputs;
+    try {
+        env = made<OrtEnv>([&](auto** out) { return ort.CreateEnv(ORT_LOGGING_LEVEL_ERROR, "glesam", out); });
+        const auto options = session_options(int8);
+        session = made<OrtSession>(
+            [&](auto** out) { return ort.CreateSession(env.get(), path.c_str(), options.get(), out); });
+        inputs = tensors(session.get(), ort.SessionGetInputCount, ort.SessionGetInputName, ort.SessionGetInputTypeInfo);
+        outputs =
+            tensors(session.get(), ort.SessionGetOutputCount, ort.SessionGetOutputName, ort.SessionGetOutputTypeInfo);
+    } catch (const std::runtime_error& error) {
+        throw cannot_open(path, library(), error.what(), package);
+    }
+    check_graph(path, spec, inputs, outputs);
+    return std::make_shared<OnnxRuntimeEngine>(std::move(env), std::move(session), spec);
+}
+
+}  // namespace glesam::core

@@ -1,0 +1,240 @@
+// The only file that includes OpenVINO's headers. Its options are those of engines/openvino.py.
+#include "engines/open.hpp"
+
+#include <algorithm>
+#include <cmath>
+#include <openvino/frontend/manager.hpp>
+#include <openvino/op/clamp.hpp>
+#include <openvino/op/constant.hpp>
+#include <openvino/op/divide.hpp>
+#include <openvino/op/round.hpp>
+#include <openvino/openvino.hpp>
+#include <sstream>
+#include <stdexcept>
+#include <utility>
+
+#include "common/text.hpp"
+#include "engines/processor.hpp"
+
+namespace glesam::core {
+
+namespace {
+
+constexpr const char* device = "CPU";
+
+std::string library() {
+    const std::string build = ov::get_openvino_version().buildNumber;
+    return "OpenVINO " + build.substr(0, build.find('-'));
+}
+
+/// The line of OpenVINO's message that says what is wrong; those before it name its source files.
+std::string reason(const std::exception& error) {
+    std::istringstream lines(error.what());
+    std::string first;
+    for (std::string line; std::getline(lines, line);) {
+        line.erase(0, line.find_first_not_of(" \t\r"));
+        line.erase(line.find_last_not_of(" \t\r") + 1);
+        if (line.empty()) continue;
+        if (first.empty()) first = line;
+        const bool is_source = line.rfind("Exception from", 0) == 0 || line.rfind("Check '", 0) == 0;
+        if (!is_source && line.back() != ':') return line;
+    }
+    return first.empty() ? "no reason given" : first;
+}
+
+/// The inference precision for a graph's: its own where the CPU has it, else f32.
+///
+/// Always stated: left alone, OpenVINO computes an fp32 graph in bf16 on a CPU that can. Beside int8 layers f16 is
+/// never asked for: OpenVINO 2026.4 then takes its reference kernel for an int8 MatMul, 7,000 times slower.
+ov::element::Type arithmetic(const std::string& precision, const std::vector<std::string>& capabilities) {
+    const auto has = [&](const char* name) {
+        return std::find(capabilities.begin(), capabilities.end(), name) != capabilities.end();
+    };
+    if ((precision == "bf16" || precision == "int8+bf16") && has("BF16")) return ov::element::bf16;
+    if (precision == "fp16" && has("FP16")) return ov::element::f16;
+    return ov::element::f32;
+}
+
+std::string dtype_name(const ov::element::Type& type) {
+    if (type == ov::element::f32) return "float32";
+    if (type == ov::element::i32) return "int32";
+    return type.to_string();
+}
+
+/// What a graph says of its tensors; a size that it leaves open is "?".
+template <typename Ports>
+std::vector<TensorSpec> tensors(const Ports& ports) {
+    std::vector<TensorSpec> specs;
+    for (const auto& port : ports) {
+        std::vector<Dimension> shape;
+        for (const ov::Dimension& size : port.get_partial_shape()) {
+            shape.push_back(size.is_static() ? Dimension(size.get_length()) : Dimension("?"));
+        }
+        specs.push_back({port.get_any_name(), dtype_name(port.get_element_type()), std::move(shape)});
+    }
+    return specs;
+}
+
+std::shared_ptr<ov::Model> read(const std::filesystem::path& path) {
+    try {
+        // Not Core::read_model: given a file that is no ONNX it tries, and prints, every other format.
+        ov::frontend::FrontEndManager manager;
+        const auto frontend = manager.load_by_framework("onnx");
+        return frontend->convert(frontend->load(path.string()));
+    } catch (const std::exception& error) {
+        throw cannot_open(path, library(), reason(error), "openvino");
+    }
+}
+
+/// Whether OpenVINO calls the node's operation so, of whatever version.
+bool is(const char* type, const ov::Node& node) { return std::string(node.get_type_name()) == type; }
+
+/// Takes the casts to fp32 and back from around every Softmax of a bf16 graph.
+///
+/// Asked for bf16, OpenVINO computes a Softmax in bf16 with them and without, to the same bits; but only without them
+/// does it see an attention and run it as one kernel (docs/fullsize.md).
+void bypass_softmax_casts(const ov::Model& model) {
+    for (const auto& node : model.get_ops()) {
+        if (!is("Softmax", *node)) continue;
+        const auto before = node->get_input_node_shared_ptr(0);
+        if (is("Convert", *before)) node->input(0).replace_source_output(before->input_value(0));
+        for (const auto& after : node->output(0).get_target_inputs()) {
+            if (!is("Convert", *after.get_node())) continue;
+            for (auto use : after.get_node()->output(0).get_target_inputs()) use.replace_source_output(node->output(0));
+        }
+    }
+    model.validate_nodes_and_infer_types();
+}
+
+/// The number that input `i` of a FakeQuantize is; NaN where it is several.
+float number(const ov::Node& node, std::size_t i) {
+    const auto constant = ov::as_type_ptr<ov::op::v0::Constant>(node.get_input_node_shared_ptr(i));
+    const bool is_one = constant && ov::shape_size(constant->get_shape()) == 1;
+    return is_one ? constant->cast_vector<float>().front() : std::nanf("");
+}
+
+/// Writes each FakeQuantize, which a QuantizeLinear became, as what it computes: divide, round, clamp.
+///
+/// OpenVINO makes layers int8 where it finds one. These stay float, between the same steps. Throws where a tensor has a
+/// zero point or several scales, which no bundle has.
+void quantize_by_rounding(const ov::Model& model) {
+    for (const auto& node : model.get_ops()) {
+        if (!is("FakeQuantize", *node)) continue;
+        const float low = number(*node, 1);
+        const float least = number(*node, 3);
+        const float most = number(*node, 4);
+        const float scale = (number(*node, 2) - low) / (most - least);
+        if (!(std::abs(low - scale * least) <= 1e-3F * std::abs(low))) {
+            throw std::runtime_error("expected Q/DQ of one scale and zero point 0");
+        }
+        const auto divisor = ov::op::v0::Constant::create(ov::element::f32, ov::Shape{}, {scale});
+        const auto divided = std::make_shared<ov::op::v1::Divide>(node->input_value(0), divisor);
+        const auto rounded = std::make_shared<ov::op::v5::Round>(divided, ov::op::v5::Round::RoundMode::HALF_TO_EVEN);
+        ov::replace_node(node, std::make_shared<ov::op::v0::Clamp>(rounded, least, most));
+    }
+    model.validate_nodes_and_infer_types();
+}
+
+/// The option that keeps activations in float beside int8 weights; empty where this OpenVINO knows none.
+///
+/// By default a CPU with VNNI quantizes them in groups of 32 before such a product: an attention is then off by 0.8 %
+/// of its largest value instead of 0.0001 % (OpenVINO 2026.4, Zen 4). Q/DQ alone says what is int8. The other lossy
+/// default, a KV cache of u8, is for graphs with a state: ours have none.
+ov::AnyMap dynamic_quantization_off(const ov::Core& core) {
+    const auto group_size = ov::hint::dynamic_quantization_group_size(0);
+    const auto supported = core.get_property(device, ov::supported_properties);
+    const bool is_known = std::find(supported.begin(), supported.end(), group_size.first) != supported.end();
+    return is_known ? ov::AnyMap{group_size} : ov::AnyMap{};
+}
+
+ov::CompiledModel compile(const std::filesystem::path& path, const std::shared_ptr<ov::Model>& model,
+                          const std::string& precision) {
+    try {
+        ov::Core core;
+        const auto type = arithmetic(precision, core.get_property(device, ov::device::capabilities));
+        if (type == ov::element::bf16) bypass_softmax_casts(*model);
+        if (!sums_int8_exactly()) quantize_by_rounding(*model);
+        ov::AnyMap options = dynamic_quantization_off(core);
+        options.insert(ov::hint::performance_mode(ov::hint::PerformanceMode::LATENCY));
+        options.insert(ov::hint::inference_precision(type));
+        return core.compile_model(model, device, options);
+    } catch (const std::exception& error) {
+        throw cannot_open(path, library(), reason(error), "openvino");
+    }
+}
+
+ov::element::Type type_of(const TensorSpec& spec) {
+    return spec.dtype == "int32" ? ov::element::i32 : ov::element::f32;
+}
+
+class OpenVinoRequest : public Request {
+   public:
+    OpenVinoRequest(ov::InferRequest request, const GraphSpec& spec) : request_(std::move(request)), spec_(spec) {}
+
+    void run(const Tensor* inputs, Tensor* outputs) override {
+        try {
+            for (std::size_t i = 0; i < spec_.inputs.size(); ++i) give(spec_.inputs[i], inputs[i]);
+            request_.infer();
+            for (std::size_t i = 0; i < spec_.outputs.size(); ++i) outputs[i] = taken(spec_.outputs[i]);
+        } catch (const std::exception& error) {
+            throw cannot_run(spec_, library(), reason(error));
+        }
+    }
+
+   private:
+    void give(const TensorSpec& spec, const Tensor& tensor) {
+        const auto* sizes = tensor.shape.sizes.data();
+        const auto* end = sizes + static_cast<std::ptrdiff_t>(tensor.shape.rank);
+        // OpenVINO takes inputs without const, and only reads them.
+        request_.set_tensor(spec.name,
+                            ov::Tensor(type_of(spec), ov::Shape(sizes, end), const_cast<void*>(tensor.data)));
+    }
+
+    Tensor taken(const TensorSpec& spec) {
+        const ov::Tensor tensor = request_.get_tensor(spec.name);
+        Tensor result;
+        result.data = tensor.data();
+        for (const std::size_t size : tensor.get_shape()) {
+            // A rank beyond four is counted only: the check of what a graph answers refuses it.
+            if (result.shape.rank < 4) result.shape.sizes[result.shape.rank] = static_cast<std::int64_t>(size);
+            ++result.shape.rank;
+        }
+        return result;
+    }
+
+    ov::InferRequest request_;
+    const GraphSpec& spec_;
+};
+
+class OpenVinoEngine : public Engine {
+   public:
+    OpenVinoEngine(ov::CompiledModel compiled, GraphSpec spec)
+        : compiled_(std::move(compiled)), spec_(std::move(spec)) {}
+
+    const GraphSpec& spec() const override { return spec_; }
+
+    std::unique_ptr<Request> new_request() const override {
+        try {
+            // create_infer_request() is not const, and safe to call from many threads.
+            auto compiled = compiled_;
+            return std::make_unique<OpenVinoRequest>(compiled.create_infer_request(), spec_);
+        } catch (const std::exception& error) {
+            throw cannot_run(spec_, library(), reason(error));
+        }
+    }
+
+   private:
+    ov::CompiledModel compiled_;
+    GraphSpec spec_;
+};
+
+}  // namespace
+
+std::shared_ptr<const Engine> open_openvino(const std::filesystem::path& path, const GraphSpec& spec,
+                                            const std::string& precision) {
+    const std::shared_ptr<ov::Model> model = read(path);
+    check_graph(path, spec, tensors(model->inputs()), tensors(model->outputs()));
+    return std::make_shared<OpenVinoEngine>(compile(path, model, precision), spec);
+}
+
+}  // namespace glesam::core

@@ -1,0 +1,33 @@
+// From an 8-bit picture to the encoder's input, equal to SAM's own steps and to the Python package's to the bit.
+#pragma once
+
+#include <array>
+#include <vector>
+
+#include "bundle/manifest.hpp"
+#include "image/geometry.hpp"
+#include "image/pixels.hpp"
+#include "image/resample.hpp"
+
+namespace glesam::core {
+
+/// Preprocesses pictures of one size. Resized, normalised, then padded with zeros at the bottom and right.
+class Preprocessor {
+   public:
+    Preprocessor(const Manifest& manifest, int height, int width, Resize resize);
+
+    const glesam_geometry& geometry() const { return geometry_; }
+
+    /// Fills `input` [3, S, S].
+    void operator()(const Pixels& picture, float* input);
+
+   private:
+    void write_channel(const Pixels& resized, int channel, float* plane) const;
+
+    glesam_geometry geometry_;
+    std::vector<Resampler> steps_;
+    /// The normalised value of each of 256 grey levels, per channel: the same floats, and no division per pixel.
+    std::array<std::array<float, 256>, 3> normalised_;
+};
+
+}  // namespace glesam::core

@@ -1,0 +1,163 @@
+#include "predictor/predictor.hpp"
+
+#include <algorithm>
+#include <chrono>
+#include <cmath>
+#include <utility>
+
+#include "common/error.hpp"
+#include "common/text.hpp"
+#include "predictor/feeds.hpp"
+
+namespace glesam::core {
+
+namespace {
+
+/// Writes the milliseconds of its own life.
+class Timed {
+   public:
+    explicit Timed(double& milliseconds) : milliseconds_(milliseconds) {}
+    Timed(const Timed&) = delete;
+    Timed& operator=(const Timed&) = delete;
+    ~Timed() {
+        milliseconds_ = std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now() - start_).count();
+    }
+
+   private:
+    double& milliseconds_;
+    std::chrono::steady_clock::time_point start_ = std::chrono::steady_clock::now();
+};
+
+constexpr int decoder_candidates = 4;  // of each prompt: SAM's single mask, and its three with multimask
+
+bool all_finite(const std::vector<float>& values) {
+    return std::all_of(values.begin(), values.end(), [](float value) { return std::isfinite(value); });
+}
+
+}  // namespace
+
+Predictor::Predictor(std::shared_ptr<const Model> model)
+    : model_(std::move(model)),
+      image_encoder_(*model_->engines.image_encoder),
+      mask_decoder_(*model_->engines.mask_decoder),
+      input_(input_size()) {
+    if (model_->engines.gle) gle_.emplace(*model_->engines.gle);
+    if (auto memory = model_->engines.image_encoder->new_device_memory()) {
+        device_.emplace(std::move(memory));
+    } else {
+        host_embeddings_.resize(embeddings_size());
+    }
+}
+
+void Predictor::set_image(const glesam_image_view& view) {
+    glesam_geometry geometry{};
+    {
+        const Timed timed(timings_.preprocess_ms);
+        geometry = preprocess(view, input_.data());
+    }
+    encode_picture(input_tensor(input_.data(), geometry.image_size), geometry);
+}
+
+void Predictor::set_tensor(const glesam_tensor_view& view, const glesam_geometry& geometry) {
+    encode_picture(taken(view), geometry);
+}
+
+void Predictor::encode_picture(const Tensor& input, const glesam_geometry& geometry) {
+    mask_resizer_for(geometry);
+    Tensor embeddings;
+    {
+        const Timed timed(timings_.encode_ms);
+        embeddings = image_encoder_.run_on_device(&input).front();
+    }
+    if (gle_) {
+        const Timed timed(timings_.enhance_ms);
+        embeddings = gle_->run_on_device(&embeddings).front();
+    }
+    keep(embeddings);
+    picture_ = geometry;
+}
+
+/// A copy, 0.1 ms on the host: a later picture that fails half-way leaves this one in place.
+void Predictor::keep(const Tensor& embeddings) {
+    if (device_) {
+        image_embeddings_ = device_->kept(embeddings);
+        return;
+    }
+    std::copy_n(embeddings.floats(), embeddings_size(), host_embeddings_.begin());
+    image_embeddings_ = {host_embeddings_.data(), embeddings.shape};
+}
+
+glesam_prediction Predictor::predict(const glesam_prompt* prompts, std::size_t count, bool multimask) {
+    if (multimask) check_multimask();
+    const glesam_geometry& geometry = current();
+    // Output 0 is SAM's single mask, 1 to 3 its candidates.
+    const std::size_t candidates = multimask ? 3 : 1;
+    {
+        const Timed timed(timings_.decode_ms);
+        const glesam_prompt_feeds feeds = encode_prompts(geometry, prompts, count);
+        keep_candidates(decode(image_embeddings_, feeds), multimask ? 1 : 0, candidates);
+    }
+    check_finite();
+    const auto height = static_cast<std::size_t>(geometry.original_height);
+    const auto width = static_cast<std::size_t>(geometry.original_width);
+    {
+        const Timed timed(timings_.postprocess_ms);
+        masks_.resize(count * candidates * height * width);
+        postprocess(geometry, low_res_masks_.data(), count * candidates, masks_.data());
+    }
+    return {masks_.data(),           iou_predictions_.data(),      low_res_masks_.data(),
+            static_cast<int>(count), static_cast<int>(candidates), geometry.original_height,
+            geometry.original_width, geometry.image_size / 4};
+}
+
+glesam_device_prediction Predictor::predict_on_device(const glesam_prompt* prompts, std::size_t count, bool multimask) {
+    device("predict_on_device", "this backend keeps results on the host; call predict");
+    if (multimask) check_multimask();
+    const glesam_geometry& geometry = current();
+    const Timed timed(timings_.decode_ms);
+    const glesam_prompt_feeds feeds = encode_prompts(geometry, prompts, count);
+    const auto& outputs = mask_decoder_.run_on_device(decoder_inputs(image_embeddings_, feeds).data());
+    const std::size_t first = multimask ? 1 : 0;
+    return {outputs[0].floats() + first * squared(geometry.image_size / 4),
+            outputs[1].floats() + first,
+            feeds.num_prompts,
+            multimask ? 3 : 1,
+            decoder_candidates,
+            geometry.image_size / 4,
+            outputs[0].stream};
+}
+
+void Predictor::check_multimask() const {
+    if (model_->manifest.multimask) return;
+    throw prompt_error("model " + repr(model_->manifest.name) +
+                       " has dead mask heads 1 to 3 (its decoder was trained with one mask output), so it has no "
+                       "multimask; leave --multimask out");
+}
+
+const glesam_geometry& Predictor::current() const {
+    if (!picture_) throw image_error("no picture yet: call set_image(image) before predict(...)");
+    return *picture_;
+}
+
+/// Outputs first to first + candidates - 1 of each prompt's four.
+void Predictor::keep_candidates(const glesam_decoded& decoded, std::size_t first, std::size_t candidates) {
+    const auto count = static_cast<std::size_t>(decoded.num_prompts);
+    const std::size_t low_res = squared(model_->manifest.image_size / 4);
+    low_res_masks_.resize(count * candidates * low_res);
+    iou_predictions_.resize(count * candidates);
+    for (std::size_t i = 0; i < count; ++i) {
+        const std::size_t start = i * decoder_candidates + first;
+        std::copy_n(decoded.low_res_masks + start * low_res, candidates * low_res,
+                    &low_res_masks_[i * candidates * low_res]);
+        std::copy_n(decoded.iou_predictions + start, candidates, &iou_predictions_[i * candidates]);
+    }
+}
+
+void Predictor::check_finite() const {
+    if (all_finite(low_res_masks_) && all_finite(iou_predictions_)) return;
+    throw backend_error("the " + model_->manifest.precision +
+                        " graphs gave NaN or infinite masks here; export the bundle with --precision fp32, and "
+                        "report the picture");
+}
+
+}  // namespace glesam::core

@@ -1,0 +1,92 @@
+// Image to masks.
+#pragma once
+
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "engines/backends.hpp"
+#include "engines/device_store.hpp"
+#include "engines/engine.hpp"
+#include "image/postprocess.hpp"
+#include "image/preprocess.hpp"
+#include "predictor/prompts.hpp"
+
+namespace glesam::core {
+
+/// What sessions share: never changed once it is made.
+struct Model {
+    Manifest manifest;
+    std::string hash;
+    Engines engines;
+    Resize resize;
+};
+
+/// Segments one picture at a time. For several threads, give each its new_session().
+class Predictor {
+   public:
+    explicit Predictor(std::shared_ptr<const Model> model);
+
+    const Model& model() const { return *model_; }
+    const glesam_timings& timings() const { return timings_; }
+    std::unique_ptr<Predictor> new_session() const { return std::make_unique<Predictor>(model_); }
+
+    void set_image(const glesam_image_view& view);
+    void set_tensor(const glesam_tensor_view& view, const glesam_geometry& geometry);
+    glesam_geometry geometry_of(int height, int width) const;
+    glesam_prediction predict(const glesam_prompt* prompts, std::size_t count, bool multimask);
+    glesam_device_prediction predict_on_device(const glesam_prompt* prompts, std::size_t count, bool multimask);
+
+    // The steps, one by one, all in host memory. None of them touches the picture that was set.
+    glesam_geometry preprocess(const glesam_image_view& view, float* input);
+    const float* encode(const float* input);
+    const float* enhance(const float* image_embeddings);
+    glesam_prompt_feeds encode_prompts(const glesam_geometry& geometry, const glesam_prompt* prompts,
+                                       std::size_t count);
+    glesam_decoded decode(const float* image_embeddings, const glesam_prompt_feeds& feeds);
+    void postprocess(const glesam_geometry& geometry, const float* low_res_masks, std::size_t count,
+                     std::uint8_t* masks);
+
+    std::size_t input_size() const;       // elements of [3, S, S]
+    std::size_t embeddings_size() const;  // elements of [256, S/16, S/16]
+
+   private:
+    void encode_picture(const Tensor& input, const glesam_geometry& geometry);
+    void keep(const Tensor& embeddings);
+    glesam_decoded decode(const Tensor& image_embeddings, const glesam_prompt_feeds& feeds);
+    Tensor taken(const glesam_tensor_view& view);
+    DeviceStore& device(const char* name, const char* refusal);
+    Preprocessor& preprocessor_for(int height, int width);
+    MaskResizer& mask_resizer_for(const glesam_geometry& geometry);
+    void check_multimask() const;
+    const glesam_geometry& current() const;
+    void keep_candidates(const glesam_decoded& decoded, std::size_t first, std::size_t candidates);
+    void check_finite() const;
+
+    std::shared_ptr<const Model> model_;
+    CheckedRequest image_encoder_;
+    std::optional<CheckedRequest> gle_;
+    CheckedRequest mask_decoder_;
+    PromptEncoder prompt_encoder_;
+    std::optional<DeviceStore> device_;  // where the backend computes on one
+    glesam_timings timings_{};
+
+    // Made again only when a picture of another size comes.
+    std::optional<Preprocessor> preprocessor_;
+    std::optional<MaskResizer> mask_resizer_;
+    glesam_geometry mask_geometry_{};
+
+    // What set_image leaves for predict.
+    std::optional<glesam_geometry> picture_;
+    Tensor image_embeddings_;  // on the device, or those on the host
+    std::vector<float> host_embeddings_;
+
+    // Grown once, then used again: predict allocates nothing.
+    std::vector<float> input_;
+    std::vector<float> low_res_masks_;
+    std::vector<float> iou_predictions_;
+    std::vector<std::uint8_t> masks_;
+};
+
+}  // namespace glesam::core

@@ -1,0 +1,116 @@
+// The steps of set_image and predict, one by one.
+#include <string>
+
+#include "common/error.hpp"
+#include "predictor/feeds.hpp"
+#include "predictor/predictor.hpp"
+
+namespace glesam::core {
+
+namespace {
+
+constexpr const char* cannot_read =
+    "expected host memory, found device memory, which this backend cannot read; copy it to the host";
+
+bool same_geometry(const glesam_geometry& a, const glesam_geometry& b) {
+    return a.original_height == b.original_height && a.original_width == b.original_width &&
+           a.resized_height == b.resized_height && a.resized_width == b.resized_width && a.image_size == b.image_size &&
+           a.direct_masks == b.direct_masks;
+}
+
+}  // namespace
+
+std::size_t Predictor::input_size() const { return 3 * squared(model_->manifest.image_size); }
+
+std::size_t Predictor::embeddings_size() const { return 256 * squared(model_->manifest.image_size / 16); }
+
+glesam_geometry Predictor::geometry_of(int height, int width) const {
+    if (height < 1 || width < 1) {
+        throw image_error("picture: expected at least 1 x 1 pixels, found " + std::to_string(height) + " x " +
+                          std::to_string(width) + "; give its height and width");
+    }
+    return core::geometry_of(height, width, static_cast<int>(model_->manifest.image_size), model_->resize);
+}
+
+glesam_geometry Predictor::preprocess(const glesam_image_view& view, float* input) {
+    Pixels picture = pixels_of(view);
+    if (is_on_device("image", view.memory)) {
+        picture = device("image", cannot_read).on_host(picture, view.stream);
+    }
+    Preprocessor& preprocessor = preprocessor_for(picture.height, picture.width);
+    preprocessor(picture, input);
+    return preprocessor.geometry();
+}
+
+/// A preprocessed picture of the caller's, where the engines can read it.
+Tensor Predictor::taken(const glesam_tensor_view& view) {
+    const std::int64_t side = model_->manifest.image_size;
+    if (view.image_size != side) {
+        throw argument_error("input: expected float32 [1,3,S,S] with S = " + std::to_string(side) + ", found S = " +
+                             std::to_string(view.image_size) + "; make it as glesam_preprocess does for this model");
+    }
+    Tensor input = input_tensor(view.data, side);
+    if (!is_on_device("input", view.memory)) return input;
+    input.on_device = true;
+    input.stream = view.stream;
+    return device("input", cannot_read).taken("input", input);
+}
+
+/// Throws BackendError, "NAME: REFUSAL, or ...", where the backend computes on the host.
+DeviceStore& Predictor::device(const char* name, const char* refusal) {
+    if (device_) return *device_;
+    throw backend_error(std::string(name) + ": " + refusal + ", or open the bundle with backend tensorrt");
+}
+
+const float* Predictor::encode(const float* input) {
+    const Tensor tensor = input_tensor(input, model_->manifest.image_size);
+    return image_encoder_.run(&tensor).front().floats();
+}
+
+const float* Predictor::enhance(const float* image_embeddings) {
+    if (!gle_) throw backend_error("gle: this predictor was opened without GLE; open it with enhance");
+    const Tensor tensor = embeddings_tensor(image_embeddings, model_->manifest.image_size);
+    return gle_->run(&tensor).front().floats();
+}
+
+glesam_prompt_feeds Predictor::encode_prompts(const glesam_geometry& geometry, const glesam_prompt* prompts,
+                                              std::size_t count) {
+    return prompt_encoder_(prompts, count, geometry);
+}
+
+glesam_decoded Predictor::decode(const float* image_embeddings, const glesam_prompt_feeds& feeds) {
+    return decode(embeddings_tensor(image_embeddings, model_->manifest.image_size), feeds);
+}
+
+glesam_decoded Predictor::decode(const Tensor& image_embeddings, const glesam_prompt_feeds& feeds) {
+    const auto& outputs = mask_decoder_.run(decoder_inputs(image_embeddings, feeds).data());
+    return {outputs[0].floats(), outputs[1].floats(), feeds.num_prompts};
+}
+
+void Predictor::postprocess(const glesam_geometry& geometry, const float* low_res_masks, std::size_t count,
+                            std::uint8_t* masks) {
+    MaskResizer& resizer = mask_resizer_for(geometry);
+    const auto threshold = static_cast<float>(model_->manifest.mask_threshold);
+    const std::size_t low_res = squared(geometry.image_size / 4);
+    const std::size_t pixels =
+        static_cast<std::size_t>(geometry.original_height) * static_cast<std::size_t>(geometry.original_width);
+    for (std::size_t i = 0; i < count; ++i) resizer(low_res_masks + i * low_res, threshold, masks + i * pixels);
+}
+
+Preprocessor& Predictor::preprocessor_for(int height, int width) {
+    if (!preprocessor_ || preprocessor_->geometry().original_height != height ||
+        preprocessor_->geometry().original_width != width) {
+        preprocessor_.emplace(model_->manifest, height, width, model_->resize);
+    }
+    return *preprocessor_;
+}
+
+MaskResizer& Predictor::mask_resizer_for(const glesam_geometry& geometry) {
+    if (!mask_resizer_ || !same_geometry(mask_geometry_, geometry)) {
+        mask_resizer_.emplace(geometry);
+        mask_geometry_ = geometry;
+    }
+    return *mask_resizer_;
+}
+
+}  // namespace glesam::core
