@@ -3,7 +3,6 @@
     GlesamError
     ├── BundleError        the bundle is missing, tampered with, or not what docs/bundle.md says
     ├── BackendError       a backend is unknown, absent, or refuses a graph or its feeds
-    ├── ImageError         a picture cannot be read, is none, or cannot be resized
     ├── PromptError        a prompt does not fit the picture or the model
     ├── OutputError        a result cannot be written
     ├── ParityError        a bundle does not compute what PyTorch computes
@@ -12,7 +11,8 @@
     ├── ExportError        a checkpoint does not become a bundle
     │   ├── FoldError        a fold's precondition does not hold for this model
     │   └── ConversionError  PyTorch -> ONNX failed, or the graph breaks the bundle's contract
-    └── InputError         a checkpoint, a data set or a setting cannot be used; also a ValueError
+    └── InputError         a checkpoint, a data set, a picture or a setting cannot be used; also a ValueError
+        ├── ImageError       a picture cannot be read, is none, or cannot be resized
         ├── CheckpointError  a checkpoint is missing, damaged, or does not fit its configuration
         ├── PromptFileError  a file of prompts does not fit its pictures
         └── ResultsError     evaluation results are unreadable or do not belong together
@@ -37,10 +37,6 @@ class BundleError(GlesamError):
 
 class BackendError(GlesamError):
     """A backend is unknown, absent, or refuses a graph or its feeds."""
-
-
-class ImageError(GlesamError):
-    """A picture cannot be read, is none, or cannot be resized."""
 
 
 class PromptError(GlesamError):
@@ -76,7 +72,11 @@ class ConversionError(ExportError):
 
 
 class InputError(GlesamError, ValueError):
-    """A checkpoint, a data set or a setting cannot be used."""
+    """A checkpoint, a data set, a picture or a setting cannot be used."""
+
+
+class ImageError(InputError):
+    """A picture cannot be read, is none, or cannot be resized."""
 
 
 class CheckpointError(InputError):

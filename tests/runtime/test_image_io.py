@@ -10,6 +10,7 @@ import pytest
 from PIL import Image
 
 from glesam_runtime import ImageError, OutputError, output, read_image, read_mask
+from glesam_runtime.image_io import read_numbers
 
 
 def saved(path: Path, picture: Image.Image, **options: object) -> Path:
@@ -95,6 +96,31 @@ def test_what_is_transparent_in_a_mask_is_no_object(tmp_path: Path) -> None:
     picture.paste((255, 255, 255, 255), (0, 0, 2, 2))
     mask = read_mask(saved(tmp_path / "mask.png", picture))
     np.testing.assert_array_equal(mask, [[255, 255, 0, 0]] * 2)
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.int32])
+def test_a_label_map_is_the_numbers_that_it_stores(tmp_path: Path, dtype: type[np.generic]) -> None:
+    numbers = np.array([[0, 1, 2], [7, 200, 255]], dtype)
+    path = saved(tmp_path / "labels.tif", Image.fromarray(numbers))
+    np.testing.assert_array_equal(read_numbers(path), numbers)
+
+
+def test_a_palette_gives_its_indices(tmp_path: Path) -> None:
+    picture = Image.fromarray(np.array([[0, 1], [2, 3]], np.uint8), "P")
+    picture.putpalette([255, 0, 0] * 4)
+    np.testing.assert_array_equal(read_numbers(saved(tmp_path / "p.png", picture)), [[0, 1], [2, 3]])
+
+
+@pytest.mark.parametrize("mode", ["RGB", "RGBA", "LA"])
+def test_equal_channels_are_one_grey(tmp_path: Path, mode: str) -> None:
+    picture = Image.fromarray(np.array([[0, 9], [255, 3]], np.uint8)).convert(mode)
+    np.testing.assert_array_equal(read_numbers(saved(tmp_path / "g.png", picture)), [[0, 9], [255, 3]])
+
+
+@pytest.mark.parametrize("picture", [Image.new("RGB", (4, 2), "red"), Image.new("F", (4, 2))])
+def test_colours_and_floats_are_no_label_map(tmp_path: Path, picture: Image.Image) -> None:
+    with pytest.raises(ImageError, match=r"expected a label map of whole numbers .H, W., found"):
+        read_numbers(saved(tmp_path / "labels.tif", picture))
 
 
 def test_files_appear_in_folders_made_for_them(tmp_path: Path) -> None:
