@@ -9,6 +9,8 @@ import typer
 from ..automatic import AutomaticOptions
 from ..errors import PromptError
 
+_GROUP = "With --auto"
+
 
 def _help(text: str, name: str) -> str:
     """`text` with the default of an option, and the shipped model's where that is another."""
@@ -18,31 +20,49 @@ def _help(text: str, name: str) -> str:
 
 PointsPerSide = Annotated[
     int | None,
-    typer.Option(metavar="N", help=_help("Points along each side of the grid.", "points_per_side")),
+    typer.Option(
+        metavar="N",
+        rich_help_panel=_GROUP,
+        help=_help("Points along each side of the grid.", "points_per_side"),
+    ),
 ]
 PredIouThresh = Annotated[
     float | None,
-    typer.Option(metavar="F", help=_help("Least quality by the model's own estimate.", "pred_iou_thresh")),
+    typer.Option(
+        metavar="F",
+        rich_help_panel=_GROUP,
+        help=_help("Least quality by the model's own estimate.", "pred_iou_thresh"),
+    ),
 ]
 StabilityScoreThresh = Annotated[
     float | None,
     typer.Option(
         metavar="F",
+        rich_help_panel=_GROUP,
         help=_help("Least stability when the mask threshold moves.", "stability_score_thresh"),
     ),
 ]
 BoxNmsThresh = Annotated[
     float | None,
-    typer.Option(metavar="F", help=_help("Two boxes of higher IoU are one object.", "box_nms_thresh")),
+    typer.Option(
+        metavar="F",
+        rich_help_panel=_GROUP,
+        help=_help("Two boxes of higher IoU are one object.", "box_nms_thresh"),
+    ),
 ]
 CropLayers = Annotated[
     int | None,
-    typer.Option(metavar="N", help=_help("Search 4 crops too, 16 more, and so on.", "crop_n_layers")),
+    typer.Option(
+        metavar="N",
+        rich_help_panel=_GROUP,
+        help=_help("Search 4 crops too, 16 more, and so on.", "crop_n_layers"),
+    ),
 ]
 MinMaskRegionArea = Annotated[
     int | None,
     typer.Option(
         metavar="N",
+        rich_help_panel=_GROUP,
         help=_help("Remove islands and holes of fewer pixels.", "min_mask_region_area"),
     ),
 ]

@@ -23,10 +23,10 @@ from ..tools.machine import this_machine
 from ..tools.progress import track
 from ..tools.run_report import model_line
 from . import coordinates
-from .arguments import BackendName, BundleFolder
+from .command import BackendName, BundleFolder, Version, command_app
 from .errors import one_line_errors
 
-app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
+app = command_app()
 
 STDOUT = Path("-")
 
@@ -51,6 +51,7 @@ def run(
         Path | None,
         typer.Option("--json", metavar="FILE", help="Everything as JSON (docs/bench.md); - for stdout."),
     ] = None,
+    _version: Version = False,
 ) -> None:
     """Time a bundle here: each stage, many prompts in one call, several threads; and its memory.
 

@@ -18,13 +18,13 @@ from ..engines.tensorrt.targets import choose_gpus
 from ..errors import BackendError
 from ..tools.progress import status
 from ..tools.run_report import model_line
-from .arguments import BundleFolder
+from .command import BundleFolder, Command, Version, command_app
 from .errors import one_line_errors
 
-app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
+app = command_app()
 
 
-@app.command()
+@app.command(cls=Command)
 def run(
     bundle: BundleFolder = None,
     backend: Annotated[str, typer.Option(metavar="NAME", help=f"{' or '.join(TENSORRT)}.")] = "tensorrt-rtx",
@@ -43,6 +43,7 @@ def run(
         int, typer.Option(metavar="N", min=1, max=4096, help="The most prompts in one call.")
     ] = Profile().num_prompts[2],
     force: Annotated[bool, typer.Option("--force", help="Build even what is cached and sound.")] = False,
+    _version: Version = False,
 ) -> None:
     """Build an engine from every graph of a bundle: for this machine's GPU, or for the GPUs of --target.
 

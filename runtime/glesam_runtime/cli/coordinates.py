@@ -7,10 +7,10 @@ an option are joined to one argument before typer sees them, and parsed here aft
 from __future__ import annotations
 
 import typer
-from typer.core import TyperCommand
 
 from ..errors import PromptError
 from ..prompts import Box
+from .command import Command
 
 _NAMES = {
     "--box": ("X0", "Y0", "X1", "Y1"),
@@ -19,7 +19,7 @@ _NAMES = {
 }
 
 
-class CoordinateCommand(TyperCommand):
+class CoordinateCommand(Command):
     """A command whose coordinate options arrive as one string each: "X0 Y0 X1 Y1"."""
 
     def parse_args(self, ctx: typer.Context, args: list[str]) -> list[str]:  # type: ignore[override]

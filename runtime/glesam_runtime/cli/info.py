@@ -11,19 +11,20 @@ from ..bundle.reader import Bundle
 from ..tools.console import show
 from ..tools.info import info, json_document
 from ..tools.info_report import tables
-from .arguments import BundleFolder
+from .command import BundleFolder, Command, Version, command_app
 from .errors import one_line_errors
 
-app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
+app = command_app()
 
 
-@app.command()
+@app.command(cls=Command)
 def run(
     bundle: BundleFolder = None,
     verbose: Annotated[
         bool, typer.Option("--verbose", help="Name every fp32 island with its reason, every int8 layer.")
     ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Everything as one JSON object on stdout.")] = False,
+    _version: Version = False,
 ) -> None:
     """Show a bundle: graphs, precisions, parity at export, files, cached engines, and backends here.
 

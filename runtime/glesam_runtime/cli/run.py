@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Annotated
 
@@ -21,21 +20,12 @@ from ..tools.job import Failed, Job, Segmented, check_paths, combine_prompts, ru
 from ..tools.progress import counter, track
 from ..tools.run_report import Json, closing_line, json_document, model_line, picture_json, picture_lines
 from . import automatic, coordinates
-from .arguments import BackendName
+from .command import BackendName, Version, command_app
 from .errors import EXIT_STATUS, complain, one_line_errors
 
 _Result = Segmented | SegmentedAll | Failed
 
-app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
-
-
-def _show_version(wanted: bool) -> None:
-    if wanted:
-        try:
-            typer.echo(f"glesam {version('glesam')}")
-        except PackageNotFoundError:
-            typer.echo("glesam, run from a source tree that is not installed")
-        raise typer.Exit
+app = command_app()
 
 
 @app.command(cls=coordinates.CoordinateCommand)
@@ -77,10 +67,7 @@ def run(
     as_json: Annotated[
         bool, typer.Option("--json", help="One JSON object on stdout, masks as COCO RLE.")
     ] = False,
-    _version: Annotated[
-        bool,
-        typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version."),
-    ] = False,
+    _version: Version = False,
 ) -> None:
     """Segment what the prompts point at, or everything (--auto), in one picture or several.
 

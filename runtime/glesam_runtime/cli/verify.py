@@ -12,13 +12,13 @@ from ..errors import BundleError
 from ..tools.parity import MIN_IOU, check, table
 from ..tools.run_report import model_line
 from ..tools.verify import CURE, verify
-from .arguments import BackendName, BundleFolder
+from .command import BackendName, BundleFolder, Command, Version, command_app
 from .errors import one_line_errors
 
-app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
+app = command_app()
 
 
-@app.command()
+@app.command(cls=Command)
 def run(
     bundle: BundleFolder = None,
     backend: BackendName = "auto",
@@ -31,6 +31,7 @@ def run(
             help="Least mean mask IoU. Default: .999 (fp32), .99 (fp16, bf16), .97 (int8).",
         ),
     ] = None,
+    _version: Version = False,
 ) -> None:
     """Run the golden vectors of a bundle on this machine and compare with PyTorch's answers.
 

@@ -1,0 +1,83 @@
+"""What every command has: -h, --version, shell completion, help in titled groups; and shared arguments.
+
+app = command_app()
+
+@app.command(cls=Command)
+def run(bundle: BundleFolder = None, _version: Version = False) -> None:
+    ...
+"""
+
+from __future__ import annotations
+
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperCommand
+
+from ..engines import BACKEND_HELP
+
+HELP_GROUP = "Help"
+_HELP_OPTIONS = ("help", "install_completion", "show_completion")
+
+
+class Command(TyperCommand):
+    """A command whose help lists its options in groups: `rich_help_panel` of a typer.Option is the title.
+
+    Written without rich, so that it stays plain text of at most 80 columns.
+    """
+
+    def format_options(self, ctx: typer.Context, formatter: Any) -> None:  # type: ignore[override]  # noqa: ANN401
+        """Writes the arguments, then each group of options in the order of the signature."""
+        groups: dict[str, list[tuple[str, str]]] = {}
+        for param in self.get_params(ctx):
+            record = param.get_help_record(ctx)
+            if record is not None:
+                groups.setdefault(_title(param), []).append(record)
+        for title, records in groups.items():
+            with formatter.section(title):
+                formatter.write_dl(records)
+
+
+def command_app() -> typer.Typer:
+    """Returns the typer application of one command: add it with `@app.command(cls=Command)`."""
+    return typer.Typer(
+        context_settings={"help_option_names": ["-h", "--help"]},
+        pretty_exceptions_enable=False,
+        rich_markup_mode=None,
+    )
+
+
+def _title(param: Any) -> str:  # noqa: ANN401
+    if param.param_type_name == "argument":
+        return "Arguments"
+    if param.name in _HELP_OPTIONS:
+        return HELP_GROUP
+    return getattr(param, "rich_help_panel", None) or "Options"
+
+
+def _show_version(is_wanted: bool) -> None:
+    if is_wanted:
+        try:
+            typer.echo(f"glesam {version('glesam')}")
+        except PackageNotFoundError:
+            typer.echo("glesam, run from a source tree that is not installed")
+        raise typer.Exit
+
+
+Version = Annotated[
+    bool,
+    typer.Option(
+        "--version",
+        callback=_show_version,
+        is_eager=True,
+        help="Show the version and exit.",
+        rich_help_panel=HELP_GROUP,
+    ),
+]
+BundleFolder = Annotated[
+    Path | None,
+    typer.Argument(metavar="BUNDLE", help="A folder. Default: the shipped model.", show_default=False),
+]
+BackendName = Annotated[str, typer.Option(metavar="NAME[:DEVICE[:HINT]]", help=BACKEND_HELP)]
