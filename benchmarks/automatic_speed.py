@@ -17,7 +17,7 @@ from typing import Annotated
 import typer
 
 from glesam_runtime import AutomaticMasks, AutomaticOptions, Predictor, read_image
-from glesam_runtime.automatic.batches import prompts_per_call
+from glesam_runtime.automatic.grid import prompts_per_call
 
 MEMORY_MIB = (1, 50, 100, 200, 400, 800)
 

@@ -10,10 +10,8 @@ from pycocotools import mask as coco_mask
 from scipy import ndimage
 
 from glesam_runtime import AutomaticOptions, PromptError
-from glesam_runtime.automatic.batches import prompts_per_call
-from glesam_runtime.automatic.boxes import box_of, xywh, xyxy
-from glesam_runtime.automatic.grid import crops_of, point_grid
-from glesam_runtime.automatic.nms import suppress
+from glesam_runtime.automatic.boxes import box_of, suppress, xywh, xyxy
+from glesam_runtime.automatic.grid import crops_of, point_grid, prompts_per_call
 from glesam_runtime.automatic.overlay import colour, draw_masks
 from glesam_runtime.automatic.regions import without_small_regions
 from glesam_runtime.automatic.rle import mask_from_rle, rle_from_mask, rle_from_window

@@ -1,9 +1,9 @@
-"""Every object of a picture, without prompts: Segment Anything's published procedure on a bundle.
+"""Masks of every object in a picture, without prompts: Segment Anything's procedure on a bundle.
 
     masks = AutomaticMasks(Predictor.from_bundle()).generate(image)
 
-A grid of points is asked for masks (SAM's paper, appendix B "Automatic mask generation details");
-the sure and stable ones are kept, and of each group of duplicates the best.
+Each point of a grid is a prompt (SAM's paper, appendix B "Automatic mask generation details");
+confident and stable masks are kept, and duplicates are removed in favour of the best.
 """
 
 from __future__ import annotations

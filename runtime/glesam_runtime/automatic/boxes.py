@@ -1,44 +1,68 @@
-"""Boxes of masks, in pixels of the picture."""
+"""Boxes around masks, in pixels of the picture, and the removal of boxes that nearly coincide."""
 
 from __future__ import annotations
 
 import numpy as np
 import numpy.typing as npt
 
-from ..preprocess import Size
+from ..preprocess import Doubles, Size
 
 Box = tuple[int, int, int, int]
 """(x0, y0, x1, y1), right and bottom exclusive."""
 Xywh = tuple[int, int, int, int]
 """(x, y, width, height), as COCO counts them: one pixel is 1 wide. (SAM counts it 0 wide.)"""
 
-# SAM's: a mask that ends this close to a cut was probably cut off by it.
+# SAM's constant: a mask that ends this close to a cut was probably cut off by it.
 _NEAR_PX = 20
 
 
 def box_of(mask: npt.NDArray[np.bool_]) -> Box:
-    """The tight box of a mask [h,w] that is not empty."""
+    """Returns the tight box around a mask [h,w] that is not empty."""
     columns, rows = np.flatnonzero(mask.any(axis=0)), np.flatnonzero(mask.any(axis=1))
     return int(columns[0]), int(rows[0]), int(columns[-1]) + 1, int(rows[-1]) + 1
 
 
 def xywh(box: Box) -> Xywh:
-    """The same box, by its size."""
+    """Returns the same box with its size instead of its far corner."""
     x0, y0, x1, y1 = box
     return x0, y0, x1 - x0, y1 - y0
 
 
 def xyxy(bbox: Xywh) -> Box:
-    """The same box, by its corners."""
+    """Returns the same box with its far corner instead of its size."""
     x, y, width, height = bbox
     return x, y, x + width, y + height
 
 
 def is_cut_off(box: Box, crop_box: Box, size: Size) -> bool:
-    """Whether a box ends at an edge of the crop that is no edge of the picture (H, W)."""
+    """Returns whether a box ends at an edge of the crop that is no edge of the picture (H, W)."""
     height, width = size
     edges = zip(box, crop_box, (0, 0, width, height), strict=True)
     return any(
         abs(side - cut) <= _NEAR_PX and abs(side - picture_edge) > _NEAR_PX
         for side, cut, picture_edge in edges
     )
+
+
+def suppress(boxes: Doubles, scores: Doubles, threshold: float) -> list[int]:
+    """Returns the indices of the boxes [N,4] that greedy non-maximum suppression keeps, best score first.
+
+    A box is dropped where its IoU with a better one that is kept is above `threshold`; of equal scores
+    the earlier box is the better.
+    """
+    order = np.argsort(-scores, kind="stable")
+    kept = []
+    while len(order):
+        best, rest = order[0], order[1:]
+        kept.append(int(best))
+        order = rest[iou_with(boxes[best], boxes[rest]) <= threshold]
+    return kept
+
+
+def iou_with(box: Doubles, boxes: Doubles) -> Doubles:
+    """Returns [N], the intersection over union of `box` with each of `boxes` [N,4], none of them empty."""
+    start, end = np.maximum(box[:2], boxes[:, :2]), np.minimum(box[2:], boxes[:, 2:])
+    shared = np.prod(np.clip(end - start, 0, None), axis=1)
+    areas = np.prod(boxes[:, 2:] - boxes[:, :2], axis=1)
+    iou: Doubles = shared / (np.prod(box[2:] - box[:2]) + areas - shared)
+    return iou

@@ -1,4 +1,4 @@
-"""What automatic masks can be asked for, under SAM's names and with its defaults."""
+"""The settings of automatic masks, under SAM's names and with its defaults."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ from typing import Any
 
 from ..errors import PromptError
 
-_SHARES = (
+_FRACTIONS = (
     "pred_iou_thresh",
     "stability_score_thresh",
     "box_nms_thresh",
     "crop_nms_thresh",
     "crop_overlap_ratio",
 )
-# One crop layer more is four times as many crops; 4 layers are 341 of them, hours on a CPU.
+# Each further layer has four times as many crops; 4 layers are 341 of them, hours on a CPU.
 _MAX_CROP_LAYERS = 4
 _MAX_POINTS_PER_SIDE = 256
 
@@ -23,22 +23,25 @@ _MAX_POINTS_PER_SIDE = 256
 MEASURED: dict[str, dict[str, Any]] = {
     "nano": {"pred_iou_thresh": 0.2, "stability_score_thresh": 0.6},
 }
-"""By SAM type: where a model's defaults are not SAM's."""
+"""Defaults of a model that differ from SAM's, by SAM type."""
 
 
 @dataclass(frozen=True)
 class AutomaticOptions:
-    """SAM's defaults; for_model gives those of another. Raises PromptError for a number out of range.
+    """Settings of AutomaticMasks. The defaults are SAM's; for_model gives those of another model.
 
-    points_per_side: the grid's, in the picture and in each crop; layer n of the crops has
-    points_per_side / crop_n_points_downscale_factor**n. A mask stays whose predicted IoU is above
-    pred_iou_thresh and whose stability_score is at least stability_score_thresh; of two whose boxes
-    overlap by more than box_nms_thresh (IoU) the better one, or between crops, by more than
-    crop_nms_thresh, that of the smaller crop. stability_score_offset: in logits.
-    crop_n_layers: layer n cuts the picture into 2**n x 2**n crops; the first layer's overlap by
-    crop_overlap_ratio of the short side, deeper ones by half of the one before.
-    min_mask_region_area: islands and holes below this many pixels are removed; 0 leaves all.
-    memory_mib: what one call of the decoder may take; see prompts_per_call.
+    points_per_side: side of the point grid, in the picture and in each crop; crops of layer n have
+    points_per_side / crop_n_points_downscale_factor**n.
+    pred_iou_thresh, stability_score_thresh: a mask is kept whose predicted IoU is above the one and whose
+    stability_score is at least the other. stability_score_offset: in logits.
+    box_nms_thresh: of two masks whose boxes have a higher IoU, the better one is kept.
+    crop_nms_thresh: the same between crops, where the mask of the smaller crop is kept.
+    crop_n_layers: layer n cuts the picture into 2**n x 2**n crops; crops of the first layer overlap by
+    crop_overlap_ratio of the short side, those of each deeper layer by half as much.
+    min_mask_region_area: islands and holes of fewer pixels are removed; 0 removes none.
+    memory_mib: memory for one call of the decoder [MiB]; see prompts_per_call.
+
+    Raises PromptError for a number out of range.
     """
 
     points_per_side: int = 32
@@ -54,9 +57,9 @@ class AutomaticOptions:
     memory_mib: int = 512
 
     @classmethod
-    def for_model(cls, sam_type: str, **given: float) -> AutomaticOptions:
-        """The defaults of a model of `sam_type`, with `given` in place of some."""
-        values: dict[str, Any] = MEASURED.get(sam_type, {}) | given
+    def for_model(cls, sam_type: str, **chosen: float) -> AutomaticOptions:
+        """Returns the defaults of a model of `sam_type`, with `chosen` in place of some."""
+        values: dict[str, Any] = MEASURED.get(sam_type, {}) | chosen
         return cls(**values)
 
     def __post_init__(self) -> None:
@@ -66,7 +69,7 @@ class AutomaticOptions:
         self._check("min_mask_region_area", 0)
         self._check("memory_mib", 1)
         self._check("stability_score_offset", 0)
-        for name in _SHARES:
+        for name in _FRACTIONS:
             self._check(name, 0, 1)
         for field in fields(self):
             value = getattr(self, field.name)
@@ -74,12 +77,12 @@ class AutomaticOptions:
                 raise PromptError(f"automatic masks: {field.name}: expected a whole number, found {value:g}")
 
     def points_in_layer(self, layer: int) -> int:
-        """Points per side in the crops of `layer`; 0 is the whole picture. At least one."""
+        """Returns the points per side, at least one, in the crops of `layer`; 0 is the whole picture."""
         factor: int = self.crop_n_points_downscale_factor**layer
         return max(1, self.points_per_side // factor)
 
     def points_per_picture(self) -> int:
-        """How many points one picture is asked for, its crops included."""
+        """Returns the number of points in one picture, its crops included."""
         layers = range(self.crop_n_layers + 1)
         return sum((2**layer * self.points_in_layer(layer)) ** 2 for layer in layers)
 

@@ -1,4 +1,4 @@
-"""A picture to look at with a hundred masks on it: each pixel in the colour of its smallest mask."""
+"""Draws a hundred masks on a picture: each pixel takes the colour of its smallest mask."""
 
 from __future__ import annotations
 
@@ -19,7 +19,10 @@ _SATURATION_AND_VALUE = ((0.95, 1.0), (0.55, 0.95), (0.9, 0.6))
 
 
 def draw_masks(image: Pixels, masks: Iterable[npt.NDArray[np.bool_]]) -> Image.Image:
-    """uint8 [H,W,3] and bool masks [H,W], the largest first and one at a time -> RGB."""
+    """Returns an RGB picture of `image`, uint8 [H,W,3], under bool masks [H,W], the largest first.
+
+    `masks` may be a generator: one mask at a time is in memory.
+    """
     labels, colours = _labels(image.shape[:2], masks)
     picture = Image.fromarray(image)
     tint = Image.fromarray(np.where(labels > 0, _TINT, 0).astype(np.uint8))
@@ -29,7 +32,7 @@ def draw_masks(image: Pixels, masks: Iterable[npt.NDArray[np.bool_]]) -> Image.I
 
 
 def colour(index: int) -> tuple[int, int, int]:
-    """RGB of mask `index`: hues a golden ratio apart, so that neighbours in the order never look alike."""
+    """Returns the RGB colour of mask `index`; hues a golden ratio apart keep neighbours distinct."""
     saturation, value = _SATURATION_AND_VALUE[index % len(_SATURATION_AND_VALUE)]
     red, green, blue = colorsys.hsv_to_rgb(index * _GOLDEN % 1, saturation, value)
     return round(255 * red), round(255 * green), round(255 * blue)
@@ -38,7 +41,7 @@ def colour(index: int) -> tuple[int, int, int]:
 def _labels(
     size: tuple[int, ...], masks: Iterable[npt.NDArray[np.bool_]]
 ) -> tuple[npt.NDArray[np.uint16], Pixels]:
-    """[H,W]: 1 + the index of the last mask on each pixel, or 0; and the labels' colours [N+1,3]."""
+    """Returns [H,W], 1 + the index of the last mask on each pixel or 0, and the colours [N+1,3]."""
     labels, colours = np.zeros(size, np.uint16), [(0, 0, 0)]
     for index, mask in enumerate(masks):
         labels[mask] = index + 1
@@ -47,7 +50,7 @@ def _labels(
 
 
 def _borders(labels: npt.NDArray[np.uint16]) -> Image.Image:
-    """255 on lines between labels, about as wide as a pencil's."""
+    """Returns a grey picture that is 255 on thin lines between labels."""
     lines = np.zeros(labels.shape, np.uint8)
     lines[:, 1:][labels[:, 1:] != labels[:, :-1]] = 255
     lines[1:][labels[1:] != labels[:-1]] = 255

@@ -1,4 +1,4 @@
-"""One automatic mask, in SAM's words."""
+"""One automatic mask, with the fields of SAM's own record."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from .rle import Rle, mask_from_rle, rle_from_mask
 
 @dataclass(frozen=True)
 class AutomaticMask:
-    """Coordinates are pixels of the whole picture; boxes are (x, y, width, height).
+    """One object. Coordinates are pixels of the whole picture; boxes are (x, y, width, height).
 
-    segmentation: COCO RLE of the picture's size, `mask` unpacks it. area: in pixels. predicted_iou:
-    the model's own estimate of the quality. point_coords: the point (x, y) that asked for it.
-    stability_score: see resize_and_rate. crop_box: the crop it was found in, or the whole picture.
+    segmentation: COCO RLE of the picture's size; mask() unpacks it. area: in pixels.
+    predicted_iou: the model's own estimate of the mask's quality. point_coords: the prompt, a point (x, y).
+    stability_score: see resize_and_rate. crop_box: the crop, or the whole picture.
     """
 
     segmentation: Rle
@@ -30,11 +30,11 @@ class AutomaticMask:
     crop_box: Xywh
 
     def mask(self) -> npt.NDArray[np.bool_]:
-        """bool [H,W]; not kept, since a hundred masks of a photograph are a gigabyte."""
+        """Returns bool [H,W]; it is not kept, since a hundred masks of a photograph take a gigabyte."""
         return mask_from_rle(self.segmentation)
 
     def without_small_regions(self, min_area: int) -> AutomaticMask:
-        """Islands and holes of fewer than `min_area` pixels removed; itself where there are none."""
+        """Returns the mask without islands and holes of fewer than `min_area` pixels, or itself."""
         old = self.mask()
         new = without_small_regions(old, min_area)
         if np.array_equal(old, new):

@@ -1,4 +1,4 @@
-"""Masks as COCO run-length encoding, which JSON can carry."""
+"""Converts masks to and from COCO run-length encoding (RLE), which JSON can carry."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ import numpy.typing as npt
 
 
 class Rle(TypedDict):
-    """COCO's compressed RLE; `size` is [H, W]."""
+    """A mask in COCO's compressed RLE; `size` is [H, W]."""
 
     size: list[int]
     counts: str
 
 
 def rle_from_mask(mask: npt.NDArray[np.bool_]) -> Rle:
-    """bool [H,W] -> COCO RLE with `counts` as text."""
+    """Returns a mask, bool [H,W], in COCO RLE."""
     # 80 ms to import, and only JSON output needs it.
     from pycocotools import mask as coco_mask  # type: ignore[import-untyped]
 
@@ -27,15 +27,15 @@ def rle_from_mask(mask: npt.NDArray[np.bool_]) -> Rle:
 
 
 def rle_from_window(window: npt.NDArray[np.bool_], top: int, left: int, size: tuple[int, int]) -> Rle:
-    """The mask of `size` (H, W) that is `window` bool [h,w] at (top, left) and empty elsewhere -> COCO RLE.
+    """Returns the COCO RLE of a mask of `size` (H, W), empty but for `window`, bool [h,w], at (top, left).
 
-    Equal to rle_from_mask of that mask, without making it.
+    The result equals rle_from_mask of the whole mask, which is never made.
     """
     from pycocotools import mask as coco_mask
 
     height, width = size
     changes = _changes(window, top, left, height)
-    changes = changes[changes < height * width]  # a mask that is set to its very end has no last change
+    changes = changes[changes < height * width]  # a mask that is true to its very end has no last change
     runs = np.diff(changes, prepend=0, append=height * width)
     counts = coco_mask.frPyObjects({"size": [height, width], "counts": runs.tolist()}, height, width)[
         "counts"
@@ -44,7 +44,7 @@ def rle_from_window(window: npt.NDArray[np.bool_], top: int, left: int, size: tu
 
 
 def mask_from_rle(rle: Rle) -> npt.NDArray[np.bool_]:
-    """COCO RLE -> bool [H,W]."""
+    """Returns the mask, bool [H,W], of a COCO RLE."""
     from pycocotools import mask as coco_mask
 
     with warnings.catch_warnings():
@@ -55,12 +55,12 @@ def mask_from_rle(rle: Rle) -> npt.NDArray[np.bool_]:
 
 
 def _changes(window: npt.NDArray[np.bool_], top: int, left: int, height: int) -> npt.NDArray[np.int64]:
-    """Where the mask, read column by column as COCO does, changes between empty and set."""
+    """Returns where the mask, read column by column as COCO does, changes between false and true."""
     outside = np.zeros((1, window.shape[1]), bool)
     padded = np.concatenate([outside, window, outside])
-    # Found in the window's own order and sorted: reading it by columns takes several times as long.
+    # Searched in the window's own order, then sorted: reading by columns takes several times as long.
     row, column = np.nonzero(padded[1:] != padded[:-1])
     changes = np.sort((left + column) * height + top + row)
-    # A run that reaches the picture's bottom goes on at the next column's top: no change there.
+    # A run that reaches the picture's bottom continues at the next column's top: no change there.
     meets = np.flatnonzero(changes[1:] == changes[:-1])
     return np.delete(changes, np.concatenate([meets, meets + 1])).astype(np.int64, copy=False)

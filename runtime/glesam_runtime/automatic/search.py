@@ -1,8 +1,10 @@
-"""One crop, searched: its points in batches through the decoder, and what comes out filtered."""
+"""The search of one crop: its points go through the decoder in batches, and poor masks are dropped."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,23 +13,43 @@ import numpy.typing as npt
 from ..predictor import Predictor
 from ..preprocess import Doubles, Floats, Pixels, Size
 from ..prompts import Prompt
-from .batches import prompts_per_call
 from .boxes import box_of, is_cut_off, xywh
-from .grid import Crop, point_grid
+from .grid import Crop, point_grid, prompts_per_call
 from .options import AutomaticOptions
 from .record import AutomaticMask
 from .rle import rle_from_window
 from .stability import low_res_stability, resize_and_rate
-from .stopwatch import Stopwatch
 
-# Of nano's 1,237 masks that were stable enough (.7) none was further below that at low resolution. It spares
-# two thirds of all candidates the resizing, which at 12 megapixels takes longer than the decoder.
+# None of the 1,237 masks of nano that were stable enough (.7) was further below that at low resolution. Two
+# thirds of all candidates need no resizing then, which at 12 megapixels takes longer than the decoder.
 _STABILITY_MARGIN = 0.1
+
+
+class Stopwatch:
+    """Milliseconds of each stage, summed over crops and calls of the decoder.
+
+    timings: stage -> milliseconds so far, in the order in which the stages first ran.
+    """
+
+    def __init__(self) -> None:
+        self.timings: dict[str, float] = {}
+
+    def add(self, timings: Mapping[str, float]) -> None:
+        """Adds milliseconds that were measured elsewhere."""
+        for stage, ms in timings.items():
+            self.timings[stage] = self.timings.get(stage, 0) + ms
+
+    @contextmanager
+    def timed(self, stage: str) -> Iterator[None]:
+        """Measures the block as a part of `stage`."""
+        start = time.perf_counter()
+        yield
+        self.add({stage: (time.perf_counter() - start) * 1000})
 
 
 @dataclass(frozen=True, eq=False)
 class CropSearch:
-    """`session` holds the crop; `size` is the whole picture's (H, W)."""
+    """A search in progress: `session` holds the encoded crop; `size` is the whole picture's (H, W)."""
 
     session: Predictor
     crop: Crop
@@ -44,14 +66,14 @@ class CropSearch:
         options: AutomaticOptions,
         stopwatch: Stopwatch,
     ) -> CropSearch:
-        """Encode the crop of `image`, in a session of its own."""
+        """Encodes the crop of `image` in a session of its own."""
         session = predictor.new_session()
         session.set_image(image[crop.y0 : crop.y1, crop.x0 : crop.x1])
         stopwatch.add(session.timings)
         return cls(session, crop, (image.shape[0], image.shape[1]), options, stopwatch)
 
     def batches(self) -> Iterator[Doubles]:
-        """The grid's points (x, y) in pixels of the crop, as many as one call of the decoder takes."""
+        """Yields the grid's points (x, y) in pixels of the crop, as many as one call of the decoder takes."""
         crop = self.crop
         points = point_grid(self.options.points_in_layer(crop.layer))
         points *= (crop.x1 - crop.x0, crop.y1 - crop.y0)
@@ -59,21 +81,21 @@ class CropSearch:
         for start in range(0, len(points), step):
             yield points[start : start + step]
 
-    def ask(self, points: Doubles) -> list[AutomaticMask]:
-        """The sure, stable and whole masks at `points`: one call of the decoder."""
+    def masks_at(self, points: Doubles) -> list[AutomaticMask]:
+        """Returns the confident, stable and whole masks at `points`, from one call of the decoder."""
         prompts = [Prompt(points=[(x, y)]) for x, y in points.tolist()]
         low_res_masks, scores = self.session.decode(prompts, self.session.manifest.multimask)
         self.stopwatch.add({"decode": self.session.timings["decode"]})
         with self.stopwatch.timed("postprocess"):
             promising = np.argwhere(self._promising(low_res_masks, scores)).tolist()
-            found = (
+            masks = (
                 self._mask(low_res_masks[tuple(index)], float(scores[tuple(index)]), points[index[0]])
                 for index in promising
             )
-            return [mask for mask in found if mask is not None]
+            return [mask for mask in masks if mask is not None]
 
     def _promising(self, low_res_masks: Floats, scores: Floats) -> npt.NDArray[np.bool_]:
-        """Which candidates are worth resizing, of the shape of `scores`."""
+        """Returns which candidates are worth resizing, in the shape of `scores`."""
         options, geometry = self.options, self.session.geometry
         height, width = (-(-side // 4) for side in geometry.resized_size)
         stability = low_res_stability(
@@ -85,6 +107,7 @@ class CropSearch:
         return (scores > options.pred_iou_thresh) & likely
 
     def _mask(self, low_res_mask: Floats, score: float, point: Doubles) -> AutomaticMask | None:
+        """Returns one candidate as a mask of the picture; None where it is unstable, empty or cut off."""
         options = self.options
         threshold = self.session.manifest.mask_threshold
         mask, stability = resize_and_rate(
