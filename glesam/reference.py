@@ -12,47 +12,33 @@ from glesam.sam import dead_mask_heads
 from glesam_runtime import Engines, Predictor
 from glesam_runtime.bundle.manifest import Manifest
 from glesam_runtime.bundle.spec import GraphSpec, bundle_contract
-from glesam_runtime.engines.base import Array, Tensors, run_checked
+from glesam_runtime.engines.base import Array, Tensors
+from glesam_runtime.engines.function import FunctionEngine
 
-Function = Callable[..., Tensor | tuple[Tensor, ...]]
-
-
-class TorchEngine:
-    """`glesam_runtime.engines.Engine` around a PyTorch function whose arguments are the feeds."""
-
-    def __init__(self, spec: GraphSpec, function: Function) -> None:
-        self._spec = spec
-        self._function = function
-
-    @property
-    def spec(self) -> GraphSpec:
-        return self._spec
-
-    def __call__(self, feeds: Tensors, on_device: bool = False) -> dict[str, Array]:
-        return run_checked(self._spec, feeds, self._infer)
-
-    def new_session(self, stream: int | None = None) -> TorchEngine:
-        return self
-
-    def close(self) -> None:
-        """Nothing to free: the model belongs to the caller."""
-
-    def _infer(self, feeds: Tensors) -> dict[str, Array]:
-        with torch.no_grad():
-            outputs = self._function(**{k: torch.from_numpy(v) for k, v in feeds.items()})
-        tensors = outputs if isinstance(outputs, tuple) else (outputs,)
-        names = [tensor.name for tensor in self._spec.outputs]
-        return {name: tensor.numpy() for name, tensor in zip(names, tensors, strict=True)}
+TorchFunction = Callable[..., Tensor | tuple[Tensor, ...]]
 
 
 def torch_engines(model: GleSam) -> Engines:
     """The model's own functions, nothing merged or folded."""
     contract = bundle_contract(model.config.sam.image_size)
     return Engines(
-        TorchEngine(contract["image_encoder"], lambda image: model.encode(image)),
-        TorchEngine(contract["gle"], lambda image_embeddings: model.enhance(image_embeddings)),
-        TorchEngine(contract["mask_decoder"], model.decode),
+        torch_engine(contract["image_encoder"], lambda image: model.encode(image)),
+        torch_engine(contract["gle"], lambda image_embeddings: model.enhance(image_embeddings)),
+        torch_engine(contract["mask_decoder"], model.decode),
     )
+
+
+def torch_engine(spec: GraphSpec, function: TorchFunction) -> FunctionEngine:
+    """Returns an engine of a PyTorch function whose arguments have the names of `spec`'s inputs."""
+    names = [tensor.name for tensor in spec.outputs]
+
+    def infer(feeds: Tensors) -> dict[str, Array]:
+        with torch.no_grad():
+            outputs = function(**{name: torch.from_numpy(array) for name, array in feeds.items()})
+        tensors = outputs if isinstance(outputs, tuple) else (outputs,)
+        return {name: tensor.numpy() for name, tensor in zip(names, tensors, strict=True)}
+
+    return FunctionEngine(spec, infer)
 
 
 def reference_predictor(model: GleSam) -> Predictor:

@@ -18,7 +18,8 @@ from glesam.evaluation.contact_sheet import Section, contact_sheet
 from glesam.evaluation.metrics import METRICS
 from glesam.evaluation.sources import LastAnswer, SourceSpec, parse_source
 from glesam_runtime.bundle.spec import bundle_contract
-from glesam_runtime.engines.function import FakeEngine
+from glesam_runtime.engines.base import Array, Tensors
+from glesam_runtime.engines.function import FunctionEngine
 
 FILES = ["contact_sheet.png", "prompts.json", "results.csv", "table.md"]
 
@@ -218,16 +219,21 @@ def test_a_source_may_have_a_name_and_methods(tmp_path: Path) -> None:
 def test_with_and_without_gle_share_one_run_of_the_encoder() -> None:
     spec = bundle_contract(64)["gle"]
     shape = (1, 256, 4, 4)
-    fake = FakeEngine(spec, lambda feeds: {spec.outputs[0].name: feeds[spec.inputs[0].name] + 1})
-    engine = LastAnswer(fake)
+    calls: list[Tensors] = []
+
+    def plus_one(feeds: Tensors) -> dict[str, Array]:
+        calls.append(feeds)
+        return {spec.outputs[0].name: feeds[spec.inputs[0].name] + 1}
+
+    engine = LastAnswer(FunctionEngine(spec, plus_one))
 
     def ask(value: float) -> float:
         feeds = {spec.inputs[0].name: np.full(shape, value, np.float32)}
         return float(engine(feeds)[spec.outputs[0].name].flat[0])
 
     assert [ask(1), ask(1), ask(2), ask(1)] == [2, 2, 3, 2]
-    assert len(fake.calls) == 3
+    assert len(calls) == 3
     other = threading.Thread(target=ask, args=(1,))
     other.start()
     other.join()
-    assert len(fake.calls) == 4
+    assert len(calls) == 4

@@ -17,7 +17,7 @@ from tiny_bundle import record, write_manifest
 from typer.testing import CliRunner
 
 from glesam_runtime.cli.run import app
-from glesam_runtime.engines.tensorrt import open as opening
+from glesam_runtime.engines.tensorrt import choice
 
 Refusal = Callable[..., str]
 
@@ -166,7 +166,7 @@ def test_tensorrt_without_its_library(refused: Refusal, photo: Path, monkeypatch
 def test_tensorrt_without_cuda_bindings(
     refused: Refusal, photo: Path, tensorrt: FakeTensorRt, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(opening, "load_library", lambda backend: tensorrt._library)
+    monkeypatch.setattr(choice, "load_library", lambda backend: tensorrt._library)
     for module in ("cuda", "tensorrt.engine"):
         monkeypatch.delitem(sys.modules, f"glesam_runtime.engines.{module}", raising=False)
     monkeypatch.delattr("glesam_runtime.engines.cuda")
@@ -179,7 +179,7 @@ def test_tensorrt_without_cuda_bindings(
 def test_tensorrt_without_a_gpu(
     refused: Refusal, photo: Path, gpu: FakeGpu, tensorrt: FakeTensorRt, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(opening, "load_library", lambda backend: tensorrt._library)
+    monkeypatch.setattr(choice, "load_library", lambda backend: tensorrt._library)
     gpu.fail("cudaGetDeviceCount", error="cudaErrorInsufficientDriver")
     line = refused(photo, *BOX, "--backend", "tensorrt")
     assert "no GPU here (cudaErrorInsufficientDriver" in line

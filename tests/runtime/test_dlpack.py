@@ -50,14 +50,14 @@ def test_other_libraries_read_our_capsules_and_give_them_back(take: Any, dtype: 
     del taken
     gc.collect()
     assert watched() is None
-    assert not dlpack._LENT
+    assert not dlpack._LENT_ARRAYS
 
 
 def test_a_capsule_that_nobody_takes_is_given_back() -> None:
     capsule = Lender(np.ones(3)).__dlpack__()
-    assert dlpack._LENT
+    assert dlpack._LENT_ARRAYS
     del capsule
-    assert not dlpack._LENT
+    assert not dlpack._LENT_ARRAYS
 
 
 @pytest.mark.parametrize("library", [np.asarray, torch.as_tensor])

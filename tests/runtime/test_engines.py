@@ -16,13 +16,13 @@ import onnxruntime
 import pytest
 from fake_tensorrt import plan_of
 from onnx import parser
-from tiny_bundle import IMAGE_SIZE
+from tiny_bundle import IMAGE_SIZE, SpyEngine
 
 from glesam_runtime import BackendError
 from glesam_runtime.bundle.spec import GraphSpec, TensorSpec, bundle_contract
 from glesam_runtime.engines import ONNX_BACKENDS, TENSORRT, Engine, open_engine, pick_backend
 from glesam_runtime.engines.base import Tensors
-from glesam_runtime.engines.function import FakeEngine
+from glesam_runtime.engines.function import FunctionEngine
 from glesam_runtime.engines.tensorrt.engine import TensorRtEngine
 
 DECODER = bundle_contract(IMAGE_SIZE)["mask_decoder"]
@@ -30,7 +30,7 @@ GLE = bundle_contract(IMAGE_SIZE)["gle"]
 """Those that open a lone graph."""
 
 
-def fake_decoder(feeds: Tensors) -> dict[str, Any]:
+def zeros(feeds: Tensors) -> dict[str, Any]:
     prompts = len(feeds["point_coords"])
     return {
         "low_res_masks": np.zeros((prompts, 4, 16, 16), np.float32),
@@ -62,10 +62,10 @@ def open_graph(request: pytest.FixtureRequest) -> OpenGraph:
     return opener(request.param, request)
 
 
-@pytest.fixture(params=["fake", *ONNX_BACKENDS, "tensorrt"])
+@pytest.fixture(params=["function", *ONNX_BACKENDS, "tensorrt"])
 def engine(request: pytest.FixtureRequest, bundle_path: Path) -> Iterator[Engine]:
-    if request.param == "fake":
-        yield FakeEngine(DECODER, fake_decoder)
+    if request.param == "function":
+        yield FunctionEngine(DECODER, zeros)
     else:
         with closing(opener(request.param, request)(bundle_path / "mask_decoder.onnx", DECODER)) as opened:
             yield opened
@@ -131,11 +131,17 @@ def test_tensorrt_runs_whole_bundles(bundle_path: Path, backend: str) -> None:
         open_engine(backend, bundle_path / "gle.onnx", GLE)
 
 
-def test_the_fake_is_held_to_its_outputs_and_records_its_calls() -> None:
-    fake = FakeEngine(DECODER, lambda feeds: {"low_res_masks": np.zeros(1, np.float32)})
+def test_a_function_is_held_to_the_outputs_of_its_spec() -> None:
+    engine = FunctionEngine(DECODER, lambda feeds: {"low_res_masks": np.zeros(1, np.float32)})
     with pytest.raises(BackendError, match="mask_decoder output: expected low_res_masks, iou_"):
-        fake(feeds())
-    assert len(fake.calls) == 1
+        engine(feeds())
+
+
+def test_a_spy_keeps_what_it_was_called_with() -> None:
+    spy = SpyEngine(FunctionEngine(DECODER, zeros))
+    spy(feeds(prompts=2))
+    spy(feeds(prompts=3))
+    assert [len(call["point_labels"]) for call in spy.calls] == [2, 3]
 
 
 @pytest.mark.parametrize(

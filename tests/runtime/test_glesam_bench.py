@@ -9,13 +9,13 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image
+from tiny_bundle import SpyEngine
 from typer.testing import CliRunner, Result
 
 from glesam_runtime import Bundle, predictor
 from glesam_runtime.cli.bench import app
 from glesam_runtime.engines import open_engines
 from glesam_runtime.engines.base import Engine
-from glesam_runtime.engines.function import FakeEngine
 from glesam_runtime.preprocess import Pixels
 from glesam_runtime.tools.bench import Plan, bench, synthetic_image
 
@@ -91,11 +91,11 @@ def test_people_get_tables_that_fit_80_columns(
 
 
 def test_rounds_and_warm_up_are_what_was_asked(bundle_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    fakes: dict[str, FakeEngine] = {}
+    fakes: dict[str, SpyEngine] = {}
 
     def counted(backend: str, bundle: Bundle, enhance: bool, stream: None) -> dict[str, Engine]:
         engines = open_engines(backend, bundle, enhance, stream)
-        fakes.update({name: FakeEngine(engine.spec, engine) for name, engine in engines.items()})
+        fakes.update({name: SpyEngine(engine) for name, engine in engines.items()})
         return dict(fakes)
 
     monkeypatch.setattr(predictor, "open_engines", counted)

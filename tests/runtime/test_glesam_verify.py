@@ -15,7 +15,7 @@ from glesam_runtime.cli import verify as verify_command
 from glesam_runtime.cli.verify import app
 from glesam_runtime.engines import open_engines
 from glesam_runtime.engines.base import Array, Engine
-from glesam_runtime.engines.function import FakeEngine
+from glesam_runtime.engines.function import FunctionEngine
 from glesam_runtime.preprocess import Pixels, preprocess
 
 Vectors = dict[str, Array]
@@ -118,7 +118,7 @@ def test_a_graph_that_answers_nan_is_exit_status_1_whatever_the_limit(
 
     def answering_nan(engine: Engine) -> Engine:
         nan = np.float32(np.nan)
-        return FakeEngine(engine.spec, lambda feeds: {k: v * nan for k, v in engine(feeds).items()})
+        return FunctionEngine(engine.spec, lambda feeds: {k: v * nan for k, v in engine(feeds).items()})
 
     monkeypatch.setattr(verify_command, "open_engines", broken)
     result = run(with_golden(vectors), "--min-iou", 0)

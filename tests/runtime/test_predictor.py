@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from tiny_bundle import write_bundle
+from tiny_bundle import SpyEngine, write_bundle
 
 from glesam_runtime import (
     BackendError,
@@ -21,7 +21,7 @@ from glesam_runtime import (
     PromptError,
 )
 from glesam_runtime.engines import Engine, open_engine
-from glesam_runtime.engines.function import FakeEngine
+from glesam_runtime.engines.function import FunctionEngine
 from glesam_runtime.preprocess import Pixels
 
 
@@ -73,14 +73,14 @@ def test_several_prompts_share_one_call_of_the_decoder(bundle_path: Path, image:
         np.testing.assert_array_equal(mask, alone)
 
 
-def with_spied_decoder(bundle_path: Path) -> tuple[Predictor, FakeEngine]:
+def with_spied_decoder(bundle_path: Path) -> tuple[Predictor, SpyEngine]:
     bundle = Bundle.open(bundle_path)
 
     def engine(name: str) -> Engine:
         return open_engine("onnxruntime", bundle.graph_path(name), bundle.manifest.graphs[name].spec)
 
     real = engine("mask_decoder")
-    spy = FakeEngine(real.spec, real)
+    spy = SpyEngine(real)
     return Predictor(bundle.manifest, Engines(engine("image_encoder"), engine("gle"), spy)), spy
 
 
@@ -219,7 +219,7 @@ def test_masks_of_nan_are_refused_instead_of_returned(bundle_path: Path, image: 
         outputs["low_res_masks"] = outputs["low_res_masks"] + np.float32("nan")
         return outputs
 
-    engines = Engines(real._engines.image_encoder, None, FakeEngine(decoder.spec, poisoned))
+    engines = Engines(real._engines.image_encoder, None, FunctionEngine(decoder.spec, poisoned))
     predictor = Predictor(real.manifest, engines)
     predictor.set_image(image)
     with pytest.raises(BackendError, match="NaN"):

@@ -20,11 +20,10 @@ from typer.testing import CliRunner
 from glesam_runtime import Bundle
 from glesam_runtime.cli.build import app
 from glesam_runtime.engines.tensorrt import build as build_module
-from glesam_runtime.engines.tensorrt.build import BuildOptions, build_engine, engine_key, engine_plan
+from glesam_runtime.engines.tensorrt.build import BuildOptions, Profile, build_engine, engine_key, engine_plan
 from glesam_runtime.engines.tensorrt.cache import EngineRecord, Gpu, bundle_folder, cached_engines, part_path
 from glesam_runtime.engines.tensorrt.layers import check_layers, heavy_layers
 from glesam_runtime.engines.tensorrt.library import Library, load_library
-from glesam_runtime.engines.tensorrt.profile import Profile
 from glesam_runtime.errors import BackendError
 
 pytest.importorskip("tensorrt_rtx", reason="TensorRT for RTX is not installed: pip install tensorrt-rtx")

@@ -20,7 +20,7 @@ from glesam_runtime import BackendError
 from glesam_runtime.bundle.spec import bundle_contract
 from glesam_runtime.engines import open_engine
 from glesam_runtime.engines.tensorrt.engine import TensorRtEngine
-from glesam_runtime.engines.tensorrt.log import python_logger
+from glesam_runtime.engines.tensorrt.library import python_logger
 
 OpenGraph = Callable[..., TensorRtEngine]
 CONTRACT = bundle_contract(IMAGE_SIZE)

@@ -20,7 +20,6 @@ from glesam_runtime import BackendError, Bundle, ImageError, Predictor, Prompt
 from glesam_runtime.engines import pick_for_bundle
 from glesam_runtime.engines.cuda import current_gpu
 from glesam_runtime.engines.tensorrt import choice
-from glesam_runtime.engines.tensorrt import open as opening
 from glesam_runtime.engines.tensorrt.build import engine_key
 from glesam_runtime.engines.tensorrt.cache import EngineRecord, bundle_folder, part_path, store
 from glesam_runtime.preprocess import Floats, Geometry, Pixels, preprocess
@@ -36,8 +35,7 @@ def cached(
 ) -> Bundle:
     """A bundle whose engines are in the cache; TensorRT is the fake's."""
     monkeypatch.setenv("GLESAM_CACHE", str(tmp_path / "cache"))
-    for module in (opening, choice):
-        monkeypatch.setattr(module, "load_library", lambda backend: tensorrt._library)
+    monkeypatch.setattr(choice, "load_library", lambda backend: tensorrt._library)
     bundle = Bundle.open(bundle_path)
     for name in bundle.manifest.graphs:
         key = engine_key(tensorrt._library, bundle, name, current_gpu())

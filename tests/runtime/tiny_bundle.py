@@ -15,6 +15,9 @@ import onnx
 from onnx import parser
 
 from glesam_runtime.bundle.spec import TensorSpec, bundle_contract
+from glesam_runtime.engines import Engine
+from glesam_runtime.engines.base import Array, Tensors
+from glesam_runtime.engines.function import FunctionEngine
 
 IMAGE_SIZE = 64
 
@@ -193,3 +196,16 @@ def _graph(name: str) -> dict[str, Any]:
 
 def _tensor(tensor: TensorSpec) -> dict[str, Any]:
     return {"name": tensor.name, "dtype": tensor.dtype, "shape": list(tensor.shape)}
+
+
+class SpyEngine(FunctionEngine):
+    """Answers as `engine` does and keeps the feeds of every call in `calls`."""
+
+    def __init__(self, engine: Engine) -> None:
+        self.calls: list[Tensors] = []
+
+        def infer(feeds: Tensors) -> dict[str, Array]:
+            self.calls.append(feeds)
+            return engine(feeds)
+
+        super().__init__(engine.spec, infer)

@@ -10,10 +10,9 @@ import typer
 
 from ..bundle.reader import Bundle
 from ..engines import TENSORRT
-from ..engines.tensorrt.build import BuildOptions, build_engine, engine_key
+from ..engines.tensorrt.build import BuildOptions, Profile, build_engine, engine_key
 from ..engines.tensorrt.cache import EngineRecord, Gpu, bundle_folder
 from ..engines.tensorrt.library import load_library
-from ..engines.tensorrt.profile import Profile
 from ..engines.tensorrt.targets import choose_gpus
 from ..errors import BackendError
 from ..tools.progress import status

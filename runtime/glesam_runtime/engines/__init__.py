@@ -1,4 +1,4 @@
-"""Backends: one small file each, opened by name and imported only when opened."""
+"""Backends: one small file each, opened by name, and imported only when opened."""
 
 from __future__ import annotations
 
@@ -42,19 +42,22 @@ _OPEN = {"onnxruntime": _onnxruntime, "openvino": _openvino}
 
 
 def pick_for_bundle(backend: str, bundle: Bundle) -> tuple[str, str]:
-    """As pick_backend, but "auto" is a TensorRT where a GPU answers and the bundle's engines are cached."""
+    """Returns the backend that `backend` means for a bundle, and why, as pick_backend does.
+
+    "auto" is a TensorRT where this machine has a GPU and the cache has the bundle's engines for it.
+    """
     records = cached_engines(bundle.hash) if backend == "auto" else []
-    if records:  # else nothing of a GPU is even loaded
+    if records:  # otherwise no library of a GPU is even loaded
         from .tensorrt.choice import cached_tensorrt
 
-        found = cached_tensorrt(bundle, records)
-        if found is not None:
-            return found
+        choice = cached_tensorrt(bundle, records)
+        if choice is not None:
+            return choice
     return pick_backend(backend, bundle.manifest.precision)
 
 
 def open_engine(backend: str, path: Path, spec: GraphSpec, precision: str = "fp32") -> Engine:
-    """Compile the ONNX graph at `path`, which computes in `precision`, for `backend`: NAME[:DEVICE[:HINT]].
+    """Compiles the ONNX graph at `path`, which computes in `precision`, for `backend`, NAME[:DEVICE[:HINT]].
 
     Raises BackendError where the backend is unknown, its library or its device absent, or the graph refused.
     """
@@ -73,15 +76,16 @@ def open_engine(backend: str, path: Path, spec: GraphSpec, precision: str = "fp3
 def open_engines(
     backend: str, bundle: Bundle, enhance: bool = True, stream: int | None = None
 ) -> dict[str, Engine]:
-    """Every graph of a bundle by its name; without `enhance`, all but GLE. Raises as open_engine does.
+    """Returns the compiled graphs of a bundle by name; without `enhance`, all but GLE.
 
-    "auto" without engines for a GPU picks for each graph: the fp32 decoder of a bf16 bundle runs in
-    onnxruntime, beside openvino. `stream`: the CUDA stream that a backend on a GPU shall run on.
+    Without cached TensorRT engines "auto" chooses for each graph: of a bf16 bundle openvino runs the encoder,
+    and onnxruntime the fp32 decoder. `stream`: the CUDA stream for a backend on a GPU to run on.
+    Raises BackendError as open_engine does.
     """
     graphs = {name: graph for name, graph in bundle.manifest.graphs.items() if enhance or name != "gle"}
     chosen, _ = pick_for_bundle(backend, bundle)
     if chosen in TENSORRT:
-        from .tensorrt.open import open_tensorrt
+        from .tensorrt.choice import open_tensorrt
 
         return open_tensorrt(chosen, bundle, list(graphs), stream)
     return {

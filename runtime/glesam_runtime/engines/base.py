@@ -1,4 +1,4 @@
-"""What an engine is, the checks that every engine makes, and what it says when they fail."""
+"""The interface of an engine, the checks that every engine makes, and the errors that they share."""
 
 from __future__ import annotations
 
@@ -11,41 +11,41 @@ import numpy.typing as npt
 
 from ..bundle.spec import GraphSpec, TensorSpec
 from ..errors import BackendError
-from .device_array import DeviceArray
 
 Array = npt.NDArray[np.generic]
 Tensors = Mapping[str, Array]
 AnyTensors = Mapping[str, Any]
-"""Arrays of numpy; for a backend on a GPU also any library's with `__cuda_array_interface__` or DLPack."""
+"""numpy arrays; for a backend on a GPU also other arrays with `__cuda_array_interface__` or DLPack."""
 
 
 class Engine(Protocol):
-    """One compiled graph. Many threads may call it at once; none may call it after close()."""
+    """One compiled graph. Many threads may call it at once; it refuses calls after close()."""
 
     @property
     def spec(self) -> GraphSpec:
-        """The tensors it takes and gives."""
+        """The graph's input and output tensors."""
 
     @overload
     def __call__(self, feeds: AnyTensors) -> dict[str, Array]: ...
 
     @overload
     def __call__(self, feeds: AnyTensors, on_device: bool) -> Mapping[str, Any]:
-        """Run once. Raises BackendError where feeds or outputs are not those of `spec`.
+        """Runs the graph once. Raises BackendError where feeds or outputs do not match `spec`.
 
-        on_device: leave the outputs where this backend computes. On a GPU they are DeviceArrays, valid until
-        the next call; on a CPU numpy arrays as ever.
+        on_device: the outputs stay where this backend computes. On a GPU they are DeviceArrays, valid until
+        the next call; on a CPU they are numpy arrays as always.
         """
 
     def new_session(self, stream: int | None = None) -> Engine:
-        """An engine for another thread: it shares the compiled graph, and its calls wait for nobody's.
+        """Returns an engine for another thread, which shares the compiled graph and runs independently.
 
-        Where calls share nothing else it is this engine itself. `stream`: a CUDA stream's handle to run on;
-        a CPU has none. It ends when the engine it came from is closed.
+        It is this engine itself where that already allows calls from several threads at once.
+        `stream`: handle of the CUDA stream to run on; a CPU ignores it.
+        Closing the engine that it came from closes it too.
         """
 
     def close(self) -> None:
-        """Free the compiled graph. Closing twice is allowed."""
+        """Frees the compiled graph. Closing twice is allowed."""
 
 
 def run_checked(
@@ -54,7 +54,10 @@ def run_checked(
     infer: Callable[[Any], dict[str, Any]],
     kinds: tuple[type, ...] = (np.ndarray,),
 ) -> dict[str, Any]:
-    """infer(feeds) between two checks; a dynamic dimension has one size in both. `kinds`: types of arrays."""
+    """Returns infer(feeds), with feeds and outputs checked against `spec`.
+
+    A dynamic dimension must have the same size everywhere. `kinds`: accepted types of arrays.
+    """
     sizes: dict[str, int] = {}
     _check(f"{spec.name} input", spec.inputs, feeds, sizes, kinds)
     outputs = infer(feeds)
@@ -65,7 +68,7 @@ def run_checked(
 def check_graph(
     path: Path, spec: GraphSpec, inputs: Sequence[TensorSpec], outputs: Sequence[TensorSpec]
 ) -> None:
-    """Raises BackendError where the tensors found in the graph at `path` are not those of `spec`."""
+    """Raises BackendError where the tensors of the graph at `path` are not those of `spec`."""
     for side, expected, found in (("inputs", spec.inputs, inputs), ("outputs", spec.outputs, outputs)):
         actual = {tensor.name: tensor for tensor in found}
         missing = [tensor.name for tensor in expected if tensor.name not in actual]
@@ -79,28 +82,28 @@ def check_graph(
 
 
 def cannot_open(path: Path, library: str, reason: str, package: str) -> BackendError:
-    """`library` refuses the graph at `path`; `package` is its name for pip."""
+    """Returns the error for a graph at `path` that `library` refuses; `package` is its name for pip."""
     return BackendError(
         f"{path}: {library} cannot open this graph ({reason}); export the bundle again, or upgrade {package}"
     )
 
 
 def cannot_run(spec: GraphSpec, library: str, reason: str) -> BackendError:
-    """`library` opened the graph but failed to run it."""
+    """Returns the error for a graph that `library` opened but failed to run."""
     return BackendError(
         f"{spec.name}: {library} failed to run the graph ({reason}); export the bundle again or free memory"
     )
 
 
 def closed_engine(spec: GraphSpec) -> BackendError:
-    """The engine was called after close()."""
+    """Returns the error for a call after close()."""
     return BackendError(f"{spec.name}: this engine is closed; open another Predictor")
 
 
 def _check_tensor(path: Path, expected: TensorSpec, found: TensorSpec) -> None:
-    # Only sizes that the graph states can disagree: exporters leave some outputs' sizes open.
-    stated = zip(expected.shape, found.shape, strict=False)
-    fits = all(not isinstance(size, int) or size == wanted for wanted, size in stated)
+    # Only sizes that the graph fixes can disagree: exporters leave the sizes of some outputs open.
+    pairs = zip(expected.shape, found.shape, strict=False)
+    fits = all(not isinstance(size, int) or size == required for required, size in pairs)
     if len(found.shape) != len(expected.shape) or found.dtype != expected.dtype or not fits:
         raise BackendError(f"{path}: expected {expected}, found {found}; export the bundle again")
 
@@ -112,6 +115,7 @@ def _check(
     sizes: dict[str, int],
     kinds: tuple[type, ...],
 ) -> None:
+    """Raises BackendError where names, types or shapes differ; `sizes` are those of dynamic dimensions."""
     names = [tensor.name for tensor in expected]
     if set(names) != set(found):
         raise BackendError(
@@ -131,14 +135,15 @@ def _check(
 
 
 def _check_kind(where: str, expected: TensorSpec, array: object, kinds: tuple[type, ...]) -> None:
+    """Raises BackendError where `array` is no array of one of `kinds`."""
     if not isinstance(array, kinds):
-        wanted = "a numpy or device array" if DeviceArray in kinds else "a numpy array, for a CPU"
+        accepted = "a numpy array, for a CPU" if kinds == (np.ndarray,) else "a numpy or device array"
         found = f"{type(array).__module__}.{type(array).__name__}"
-        raise BackendError(f"{where}: expected {expected} as {wanted}, found {found}; convert it")
+        raise BackendError(f"{where}: expected {expected} as {accepted}, found {found}; convert it")
 
 
 def _fits(tensor: TensorSpec, shape: tuple[int, ...], sizes: dict[str, int]) -> bool:
-    """Whether `shape` is the tensor's; a dynamic dimension takes the first size it meets."""
+    """Returns whether `shape` fits the tensor; a dynamic dimension is bound to the first size it meets."""
     if len(shape) != len(tensor.shape):
         return False
     return all(

@@ -1,7 +1,7 @@
-"""Which backend runs a bundle, and why.
+"""Chooses the backend that runs a bundle, and says why.
 
-A backend is named by one string, NAME[:DEVICE[:HINT]]: "onnxruntime:cuda", "openvino:gpu:throughput". The
-engine of that name knows its devices and hints; here only names and precisions are weighed.
+A backend is named by one string, NAME[:DEVICE[:HINT]]: "onnxruntime:cuda", "openvino:gpu:throughput". Each
+engine checks its own devices and hints; this file weighs names and precisions only.
 """
 
 from __future__ import annotations
@@ -15,22 +15,22 @@ from ..errors import BackendError
 from .host import sums_int8_exactly
 
 INT8 = "int8"
-"""Begins the precision of a graph with int8 layers; the rest's follows: "int8+fp16"."""
+"""Start of the precision of a graph with int8 layers; that of its other layers follows: "int8+fp16"."""
 TENSORRT = ("tensorrt", "tensorrt-rtx")
-"""The backends that run engines which glesam-build has made from a whole bundle."""
+"""The backends that run engines built by glesam-build from a whole bundle."""
 ONNX_BACKENDS = ("onnxruntime", "openvino")
-"""The backends that open an ONNX graph as it is."""
+"""The backends that open ONNX graphs directly."""
 BACKENDS = (*ONNX_BACKENDS, *TENSORRT)
-"""The backends that there are."""
+"""All backends."""
 INSTALL = {"onnxruntime": "pip install onnxruntime", "openvino": "pip install 'glesam[openvino]'"}
 BACKEND_HELP = f"auto, {', '.join(BACKENDS)}; with a device as onnxruntime:cuda or openvino:gpu."
-"""What a command's --backend says of itself."""
+"""Help text of a command's --backend."""
 _NPU = "openvino:npu"
 
 
 @dataclass(frozen=True)
 class Candidate:
-    """A backend that "auto" may take, whether it can run a bundle here, and why or why not."""
+    """A backend that "auto" may choose, whether it can run a bundle here, and why or why not."""
 
     backend: str
     fits: bool
@@ -38,14 +38,14 @@ class Candidate:
 
 
 def split_backend(backend: str) -> tuple[str, str, str]:
-    """ "openvino:GPU:throughput" -> ("openvino", "gpu", "throughput"); what is left out is ""."""
+    """Returns name, device and hint of a backend such as "openvino:GPU:throughput"; absent parts are ""."""
     name, _, rest = backend.partition(":")
     device, _, hint = rest.partition(":")
     return name, device.lower(), hint.lower()
 
 
 def pick_backend(backend: str, precision: str) -> tuple[str, str]:
-    """The backend that `backend` means for a bundle of `precision`, and why: ("onnxruntime", "as asked").
+    """Returns the backend to use for a bundle of `precision`, and why: ("onnxruntime", "as asked").
 
     Raises BackendError for a name that is unknown, and for a backend that cannot compute in `precision`.
     """
@@ -68,24 +68,24 @@ def pick_backend(backend: str, precision: str) -> tuple[str, str]:
 
 
 def candidates(precision: str) -> list[Candidate]:
-    """What "auto" weighs for a bundle of `precision`, best first; it takes the first that fits."""
+    """Returns what "auto" considers for a bundle of `precision`, best first; it takes the first that fits."""
     return [_onnxruntime_cuda(precision), _openvino(precision), _onnxruntime(precision)]
 
 
 def place(backend: str, spec: GraphSpec) -> str:
-    """The backend for one graph of a bundle that `backend` runs.
+    """Returns the backend for one graph of a bundle that runs on `backend`.
 
-    An NPU takes no graph of open sizes: the mask decoder, whose number of prompts is open, stays on the CPU.
+    An NPU takes no dynamic shapes: the mask decoder, whose number of prompts is dynamic, runs on the CPU.
     """
-    open_sizes = any(isinstance(size, str) for tensor in spec.inputs for size in tensor.shape)
-    return "openvino" if _is_npu(backend) and open_sizes else backend
+    is_dynamic = any(isinstance(size, str) for tensor in spec.inputs for size in tensor.shape)
+    return "openvino" if _is_npu(backend) and is_dynamic else backend
 
 
 def computes_int8(backend: str, precision: str) -> bool:
-    """Whether a backend runs the int8 layers of such a graph in int8, rather than in float.
+    """Returns whether a backend runs the int8 layers of such a graph in int8 rather than in float.
 
-    ONNX Runtime 1.32 does on a CPU for MatMul, and only where the rest is fp32: behind fp16 it fuses no Q/DQ.
-    OpenVINO does, but for a CPU that cannot sum int8 products exactly.
+    ONNX Runtime 1.32 does so on a CPU for MatMul, and only if the rest is fp32: in fp16 graphs it fuses no
+    Q/DQ. OpenVINO does so except on a CPU that cannot sum int8 products exactly.
     """
     name, device, _ = split_backend(backend)
     on_cpu = device in ("", "cpu")
@@ -95,11 +95,12 @@ def computes_int8(backend: str, precision: str) -> bool:
 
 
 def _automatic(precision: str) -> tuple[str, str]:
-    weighed = candidates(precision)
-    for candidate in weighed:
+    """Returns the first candidate that fits, and why; raises BackendError where none does."""
+    considered = candidates(precision)
+    for candidate in considered:
         if candidate.fits:
             return candidate.backend, f"auto: {candidate.reason}"
-    why = "; ".join(f"{candidate.backend}: {candidate.reason}" for candidate in weighed)
+    why = "; ".join(f"{candidate.backend}: {candidate.reason}" for candidate in considered)
     raise BackendError(
         f"backend auto: nothing here computes in {precision} ({why}); "
         "install what is missing, or export with --precision fp32 or fp16"
@@ -110,7 +111,7 @@ def _onnxruntime_cuda(precision: str) -> Candidate:
     backend = "onnxruntime:cuda"
     if precision.endswith("bf16"):
         return Candidate(backend, False, "onnxruntime is not known to compute bf16 graphs")
-    if not has_nvidia_gpu():  # asked first: it costs nothing, onnxruntime's own answer an import
+    if not has_nvidia_gpu():  # checked first: unlike onnxruntime's own answer it needs no import
         return Candidate(backend, False, "no NVIDIA GPU here")
     from .onnxruntime import has_provider
 
@@ -120,7 +121,7 @@ def _onnxruntime_cuda(precision: str) -> Candidate:
 
 
 def _openvino(precision: str) -> Candidate:
-    if find_spec("openvino") is None:  # looked for, not loaded
+    if find_spec("openvino") is None:  # only searched for, not loaded
         return Candidate("openvino", False, f"openvino is not installed; {INSTALL['openvino']}")
     if precision.endswith("bf16"):
         return Candidate("openvino", True, "for bf16 graphs, which onnxruntime cannot compute on a CPU")
@@ -138,7 +139,7 @@ def _onnxruntime(precision: str) -> Candidate:
 
 
 def has_nvidia_gpu() -> bool:
-    """Whether NVIDIA's driver is here and finds a GPU; asks the driver itself, no library of CUDA's."""
+    """Returns whether NVIDIA's driver is here and finds a GPU; needs no library of CUDA's."""
     try:
         driver = ctypes.CDLL("libcuda.so.1")
     except OSError:

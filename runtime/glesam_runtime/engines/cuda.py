@@ -1,7 +1,7 @@
-"""CUDA through cuda-bindings: as much of memory, streams, events and graphs as an engine needs.
+"""CUDA through cuda-bindings: the memory, streams, events and graphs that an engine needs.
 
-Every call is checked; an error becomes BackendError with CUDA's own name of it.
-Every resource frees itself once: at close(), or when nothing refers to it any more.
+Every call is checked; an error becomes a BackendError with CUDA's own name for it.
+Every resource is freed once, by close() or when nothing refers to it any more.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import numpy.typing as npt
 from cuda.bindings import runtime
 
 from ..errors import BackendError
-from .device_array import LEGACY_STREAM, DeviceArray
+from .dlpack import LEGACY_STREAM
 from .tensorrt.cache import Gpu
 
 _LOG = logging.getLogger(__name__)
@@ -26,44 +26,44 @@ _NO_MEMORY = "cudaErrorMemoryAllocation"
 
 
 def checked(action: str, answer: tuple[Any, ...]) -> Any:  # noqa: ANN401
-    """The value in a CUDA function's `answer`. Raises BackendError with CUDA's own name of the error."""
+    """Returns the value in a CUDA function's `answer`; raises BackendError with CUDA's name of an error."""
     error, *values = answer
     if error != runtime.cudaError_t.cudaSuccess:
-        raise BackendError(f"CUDA cannot {action} ({_said(error)}); {_cure(error.name)}")
+        raise BackendError(f"CUDA cannot {action} ({_description(error)}); {_cure(error.name)}")
     return values[0] if values else None
 
 
 def current_device() -> int:
-    """The index of this thread's GPU. Raises BackendError in one line where there is none."""
+    """Returns the index of this thread's GPU. Raises BackendError in one line where there is none."""
     error, count = runtime.cudaGetDeviceCount()
     if error == runtime.cudaError_t.cudaSuccess and count:
         return int(checked("name its device", runtime.cudaGetDevice()))
-    raise BackendError(f"no GPU here ({_said(error)}); choose backend onnxruntime or openvino")
+    raise BackendError(f"no GPU here ({_description(error)}); choose backend onnxruntime or openvino")
 
 
 def current_gpu() -> Gpu:
-    """The GPU of this thread. Raises BackendError in one line where there is none."""
-    found = checked("describe its device", runtime.cudaGetDeviceProperties(current_device()))
-    return Gpu(found.name.decode().rstrip("\0"), 10 * found.major + found.minor)
+    """Returns this thread's GPU. Raises BackendError in one line where there is none."""
+    properties = checked("describe its device", runtime.cudaGetDeviceProperties(current_device()))
+    return Gpu(properties.name.decode().rstrip("\0"), 10 * properties.major + properties.minor)
 
 
 def use_device(device: int) -> None:
-    """Make `device` this thread's: a thread starts with GPU 0, whatever the one before it used."""
+    """Makes `device` this thread's GPU: every thread starts with GPU 0, whatever its parent used."""
     checked(f"use GPU {device}", runtime.cudaSetDevice(device))
 
 
 def memory_device(address: int) -> int | None:
-    """The GPU whose memory is at `address`; None for memory that every GPU reaches.
+    """Returns the GPU whose memory is at `address`; None for memory that every GPU reaches.
 
-    That is managed memory and page-locked memory of the host, which Jetson's cameras hand out.
+    Every GPU reaches managed memory and page-locked host memory, which a Jetson's cameras deliver.
     Raises BackendError for an address that CUDA does not know.
     """
-    found = checked("look up an address", runtime.cudaPointerGetAttributes(address))
+    pointer = checked("look up an address", runtime.cudaPointerGetAttributes(address))
     kinds = runtime.cudaMemoryType
     # Page-locked memory of the host may have another address on the device, or none.
-    if found.type == kinds.cudaMemoryTypeUnregistered or int(found.devicePointer) != address:
+    if pointer.type == kinds.cudaMemoryTypeUnregistered or int(pointer.devicePointer) != address:
         raise BackendError(f"address {address:#x} is not memory that a GPU reaches; give a device array")
-    return int(found.device) if found.type == kinds.cudaMemoryTypeDevice else None
+    return int(pointer.device) if pointer.type == kinds.cudaMemoryTypeDevice else None
 
 
 class DeviceBuffer:
@@ -72,24 +72,24 @@ class DeviceBuffer:
     def __init__(self, size: int) -> None:
         self.size = size
         self.address = int(checked(f"allocate {size} bytes on the GPU", runtime.cudaMalloc(size)))
-        self._free = weakref.finalize(self, _freed, "device memory", runtime.cudaFree, self.address)
+        self._free = weakref.finalize(self, _destroy, "device memory", runtime.cudaFree, self.address)
 
     def close(self) -> None:
         self._free()
 
 
 class PinnedBuffer:
-    """`size` bytes of page-locked host memory, which a GPU copies from and to by itself."""
+    """`size` bytes of page-locked host memory, which a GPU can read and write directly."""
 
     def __init__(self, size: int) -> None:
         self.address = int(checked(f"allocate {size} pinned bytes", runtime.cudaMallocHost(size)))
-        self._free = weakref.finalize(self, _freed, "pinned memory", runtime.cudaFreeHost, self.address)
+        self._free = weakref.finalize(self, _destroy, "pinned memory", runtime.cudaFreeHost, self.address)
         self._bytes: npt.NDArray[np.uint8] = np.ctypeslib.as_array(
             (ctypes.c_uint8 * size).from_address(self.address)
         )
 
     def array(self, shape: tuple[int, ...], dtype: np.dtype[Any]) -> npt.NDArray[Any]:
-        """Its first bytes as an array, a view."""
+        """Returns a view of its first bytes as an array."""
         size = int(np.prod(shape)) * dtype.itemsize
         return self._bytes[:size].view(dtype).reshape(shape)
 
@@ -98,23 +98,23 @@ class PinnedBuffer:
 
 
 class Event:
-    """A mark in a stream, to be waited for."""
+    """A mark in a stream that the host or another stream can wait for."""
 
     def __init__(self) -> None:
         flags = runtime.cudaEventDisableTiming
         self._handle = checked("create an event", runtime.cudaEventCreateWithFlags(flags))
-        self._free = weakref.finalize(self, _freed, "an event", runtime.cudaEventDestroy, self._handle)
+        self._free = weakref.finalize(self, _destroy, "an event", runtime.cudaEventDestroy, self._handle)
 
     def record(self, stream: int) -> None:
-        """Mark what `stream` has been given so far."""
+        """Places the mark after the work that `stream` has so far."""
         checked("record an event", runtime.cudaEventRecord(self._handle, stream))
 
     def synchronize(self) -> None:
-        """Wait on the host until the GPU has passed the mark."""
+        """Waits on the host until the GPU has passed the mark."""
         checked("finish its work", runtime.cudaEventSynchronize(self._handle))
 
     def hold_back(self, stream: int) -> None:
-        """What `stream` is given from now on runs after the mark."""
+        """Makes later work on `stream` wait for the mark."""
         checked("wait for a stream", runtime.cudaStreamWaitEvent(stream, self._handle, 0))
 
     def close(self) -> None:
@@ -122,32 +122,32 @@ class Event:
 
 
 class Stream:
-    """A queue of work for the GPU: one of its own, or the caller's `handle`, which stays the caller's."""
+    """A queue of work for the GPU: a new one, or the caller's `handle`, which close() leaves alone."""
 
     def __init__(self, handle: int | None = None) -> None:
         self._free: Callable[[], object] = lambda: None
         if handle is None:
-            # Not blocking: it shall not wait for the legacy stream, which others in this process may use.
+            # Non-blocking: it must not wait for the legacy stream, which others in this process may use.
             flags = runtime.cudaStreamNonBlocking
             created = checked("create a stream", runtime.cudaStreamCreateWithFlags(flags))
-            self._free = weakref.finalize(self, _freed, "a stream", runtime.cudaStreamDestroy, created)
+            self._free = weakref.finalize(self, _destroy, "a stream", runtime.cudaStreamDestroy, created)
             handle = int(created)
         self.handle = handle or LEGACY_STREAM
 
     def to_device(self, target: int, source: int, size: int) -> None:
-        """Queue a copy of `size` bytes of pinned memory."""
+        """Queues a copy of `size` bytes from pinned memory to the GPU."""
         self._copy(target, source, size, runtime.cudaMemcpyKind.cudaMemcpyHostToDevice)
 
     def to_host(self, target: int, source: int, size: int) -> None:
-        """Queue a copy of `size` bytes to host memory."""
+        """Queues a copy of `size` bytes to host memory."""
         self._copy(target, source, size, runtime.cudaMemcpyKind.cudaMemcpyDeviceToHost)
 
     def on_device(self, target: int, source: int, size: int) -> None:
-        """Queue a copy of `size` bytes between addresses that the GPU reaches."""
+        """Queues a copy of `size` bytes between addresses that the GPU reaches."""
         self._copy(target, source, size, runtime.cudaMemcpyKind.cudaMemcpyDefault)
 
     def synchronize(self) -> None:
-        """Wait until everything queued is done."""
+        """Waits until all queued work is done."""
         checked("finish its work", runtime.cudaStreamSynchronize(self.handle))
 
     def close(self) -> None:
@@ -158,19 +158,19 @@ class Stream:
 
 
 class Graph:
-    """Work recorded once and launched as one piece."""
+    """A CUDA graph: work that is recorded once and launched as one piece."""
 
     def __init__(self, stream: Stream, enqueue: Callable[[], None]) -> None:
-        """Record what `enqueue` gives `stream`, which must not be the caller's; nothing runs."""
+        """Records the work that `enqueue` puts on `stream`, which must not be the caller's; nothing runs."""
         recorded = _record(stream, enqueue)
         try:
             self._handle = checked("instantiate a graph", runtime.cudaGraphInstantiate(recorded, 0))
         finally:
-            _freed("a recorded graph", runtime.cudaGraphDestroy, recorded)
-        self._free = weakref.finalize(self, _freed, "a graph", runtime.cudaGraphExecDestroy, self._handle)
+            _destroy("a recorded graph", runtime.cudaGraphDestroy, recorded)
+        self._free = weakref.finalize(self, _destroy, "a graph", runtime.cudaGraphExecDestroy, self._handle)
 
     def launch(self, stream: Stream) -> None:
-        """Queue the recorded work."""
+        """Queues the recorded work."""
         checked("launch a graph", runtime.cudaGraphLaunch(self._handle, stream.handle))
 
     def close(self) -> None:
@@ -178,7 +178,7 @@ class Graph:
 
 
 def follow(stream: int, other: int) -> None:
-    """What `stream` is given from now on runs after what `other` was given so far; both are handles."""
+    """Makes later work on `stream` wait for the work that `other` has so far; both are handles."""
     event = Event()
     try:
         event.record(other)
@@ -187,21 +187,9 @@ def follow(stream: int, other: int) -> None:
         event.close()
 
 
-def to_host(array: DeviceArray) -> npt.NDArray[Any]:
-    """A copy of `array`, which is in C order, when what is queued for it is done."""
-    stream = Stream()
-    try:
-        follow(stream.handle, LEGACY_STREAM if array.stream is None else array.stream)
-        host = np.empty(array.shape, array.dtype)
-        stream.to_host(host.ctypes.data, array.address, host.nbytes)
-        stream.synchronize()
-    finally:
-        stream.close()
-    return host
-
-
 def _record(stream: Stream, enqueue: Callable[[], None]) -> Any:  # noqa: ANN401
-    # Of this thread only: another thread may allocate meanwhile, which a global capture forbids.
+    """Returns CUDA's graph of the work that `enqueue` puts on `stream`."""
+    # This thread only: other threads may allocate meanwhile, which a global capture forbids.
     mode = runtime.cudaStreamCaptureMode.cudaStreamCaptureModeThreadLocal
     checked("begin a capture", runtime.cudaStreamBeginCapture(stream.handle, mode))
     try:
@@ -209,20 +197,20 @@ def _record(stream: Stream, enqueue: Callable[[], None]) -> Any:  # noqa: ANN401
     except BaseException:
         _, recorded = runtime.cudaStreamEndCapture(stream.handle)  # or the stream stays unusable
         if recorded is not None and int(recorded):
-            _freed("a recorded graph", runtime.cudaGraphDestroy, recorded)
-        runtime.cudaGetLastError()  # or whoever looks at it next takes the refusal for its own error
+            _destroy("a recorded graph", runtime.cudaGraphDestroy, recorded)
+        runtime.cudaGetLastError()  # clears it, or the next caller takes this error for its own
         raise
     return checked("end a capture", runtime.cudaStreamEndCapture(stream.handle))
 
 
-def _freed(what: str, free: Callable[[Any], tuple[Any]], handle: Any) -> None:  # noqa: ANN401
-    """Freeing goes on after an error: it may come on the way out of another one."""
+def _destroy(what: str, free: Callable[[Any], tuple[Any]], handle: Any) -> None:  # noqa: ANN401
+    """Frees `handle` and logs an error instead of raising it: another error may be under way."""
     (error,) = free(handle)
     if error != runtime.cudaError_t.cudaSuccess:
-        _LOG.warning("CUDA cannot free %s (%s)", what, _said(error))
+        _LOG.warning("CUDA cannot free %s (%s)", what, _description(error))
 
 
-def _said(error: Any) -> str:  # noqa: ANN401
+def _description(error: Any) -> str:  # noqa: ANN401
     _, text = runtime.cudaGetErrorString(error)
     return f"{error.name}: {text.decode()}"
 

@@ -1,4 +1,4 @@
-"""Arrays in a GPU's memory: taken from other libraries, and handed to them, without a copy.
+"""Arrays in a GPU's memory, exchanged with other libraries without a copy.
 
 The interfaces are the CUDA Array Interface, version 3 (torch, CuPy, Numba, PyCUDA, jetson-utils), and DLPack.
 """
@@ -6,6 +6,7 @@ The interfaces are the CUDA Array Interface, version 3 (torch, CuPy, Numba, PyCU
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -14,20 +15,20 @@ import numpy.typing as npt
 
 from ..errors import BackendError, first_line
 from . import dlpack
+from .dlpack import LEGACY_STREAM
 
 Shape = tuple[int, ...]
-LEGACY_STREAM = 1
-"""CUDA's default stream, in both interfaces: they forbid its handle 0."""
 _NO_STREAM = -1
-"""DLPack: whoever takes the array asks for no synchronisation."""
+"""DLPack's stream of a consumer that wants no synchronisation."""
 
 
 @dataclass(frozen=True, eq=False, repr=False)
 class DeviceArray:
-    """`shape` elements of `dtype` at `pointer` in a GPU's memory; `strides` in bytes, None: C order.
+    """An array at `pointer` in a GPU's memory; `strides` in bytes, None for C order.
 
-    `stream`: the CUDA stream on which its content is ready, None: it is ready. `owner` keeps the memory.
-    One that a session answered is valid until the session's next call or close(); then every use is refused.
+    `stream`: the CUDA stream on which its content becomes ready, None where it is ready. `owner` keeps the
+    memory alive. An output of a session is valid until the session's next call or close(), and refuses
+    every use after that.
     """
 
     pointer: int
@@ -41,7 +42,7 @@ class DeviceArray:
 
     @property
     def address(self) -> int:
-        """Raises BackendError where the memory holds something else by now."""
+        """`pointer`. Raises BackendError where the memory holds something else by now."""
         if not self.is_valid():
             raise BackendError(
                 "this device array was overwritten or freed: it is valid until its session's next call or "
@@ -51,7 +52,7 @@ class DeviceArray:
 
     @property
     def nbytes(self) -> int:
-        """Its elements' bytes."""
+        """Size of the elements [bytes]."""
         return int(np.prod(self.shape)) * self.dtype.itemsize
 
     @property
@@ -66,15 +67,15 @@ class DeviceArray:
         }
 
     def __getitem__(self, key: int | slice | tuple[int | slice, ...]) -> DeviceArray:
-        """A view, as numpy's basic indexing gives it."""
+        """Returns a view, as numpy's basic indexing does."""
         keys = key if isinstance(key, tuple) else (key,)
         keys += (slice(None),) * (len(self.shape) - len(keys))
         start = self.address
         shape: Shape = ()
         strides: Shape = ()
         steps = self.strides or c_strides(self.shape, self.dtype.itemsize)
-        for size, step, chosen in zip(self.shape, steps, keys, strict=True):
-            indices = range(size)[chosen]
+        for size, step, index in zip(self.shape, steps, keys, strict=True):
+            indices = range(size)[index]
             if isinstance(indices, int):
                 start += indices * step
             else:
@@ -93,14 +94,14 @@ class DeviceArray:
         dl_device: tuple[int, int] | None = None,
         copy: bool | None = None,
     ) -> object:
-        """An unversioned capsule, its content ready on the taker's `stream`."""
+        """Returns an unversioned capsule whose content is ready on the consumer's `stream`."""
         if copy or dl_device not in (None, self.__dlpack_device__()):
             raise BufferError("device arrays are shared where they are, without a copy")
-        taker = LEGACY_STREAM if stream is None else stream
-        if self.stream is not None and taker not in (_NO_STREAM, self.stream):
+        consumer = LEGACY_STREAM if stream is None else stream
+        if self.stream is not None and consumer not in (_NO_STREAM, self.stream):
             from .cuda import follow
 
-            follow(taker, self.stream)
+            follow(consumer, self.stream)
         itemsize = self.dtype.itemsize
         steps = self.strides or c_strides(self.shape, itemsize)
         strides = tuple(step // itemsize for step in steps)
@@ -112,14 +113,15 @@ class DeviceArray:
 
 
 def is_on_device(value: object) -> bool:
-    """Whether `value` says that it lies in a GPU's memory."""
+    """Returns whether `value` declares that it lies in a GPU's memory."""
     return hasattr(value, "__cuda_array_interface__") or dlpack.is_on_device(value)
 
 
 def device_array(name: str, value: Any, stream: int) -> DeviceArray:  # noqa: ANN401
-    """`value`, an array that is_on_device, without a copy, to be used on `stream`; `name` is for messages.
+    """Returns `value`, for which is_on_device holds, without a copy, ready for use on `stream`.
 
-    Raises BackendError where it is masked, not in C order, or of an element type that numpy has not.
+    `name` is for error messages. Raises BackendError where the array is masked or not in C order, or where
+    numpy has no such element type.
     """
     if isinstance(value, DeviceArray):
         array = value
@@ -136,7 +138,10 @@ def device_array(name: str, value: Any, stream: int) -> DeviceArray:  # noqa: AN
 
 
 def to_host(name: str, value: Any) -> npt.NDArray[Any]:  # noqa: ANN401
-    """A copy of a device array on the host. Raises BackendError as device_array does."""
+    """Returns a copy of a device array on the host, once the work that is queued for it is done.
+
+    Raises BackendError as device_array does, and where cuda-bindings is absent.
+    """
     try:
         from . import cuda
     except ImportError as error:
@@ -144,10 +149,17 @@ def to_host(name: str, value: Any) -> npt.NDArray[Any]:  # noqa: ANN401
             f"{name}: cuda-bindings, which copies a device array, cannot be imported ({first_line(error)}); "
             "pip install 'glesam[tensorrt]', or give a numpy array"
         ) from error
-    return cuda.to_host(device_array(name, value, LEGACY_STREAM))
+    array = device_array(name, value, LEGACY_STREAM)
+    host = np.empty(array.shape, array.dtype)
+    with closing(cuda.Stream()) as stream:
+        cuda.follow(stream.handle, LEGACY_STREAM if array.stream is None else array.stream)
+        stream.to_host(host.ctypes.data, array.address, host.nbytes)
+        stream.synchronize()
+    return host
 
 
 def _from_interface(name: str, value: Any) -> DeviceArray:  # noqa: ANN401
+    """Returns an array with the CUDA Array Interface as a DeviceArray."""
     interface = value.__cuda_array_interface__
     try:
         address, _ = interface["data"]
@@ -166,6 +178,7 @@ def _from_interface(name: str, value: Any) -> DeviceArray:  # noqa: ANN401
 
 
 def _from_dlpack(name: str, value: Any, stream: int) -> DeviceArray:  # noqa: ANN401
+    """Returns an array with DLPack as a DeviceArray."""
     tensor = dlpack.borrow(name, value, stream)
     itemsize = tensor.dtype.itemsize
     strides = None if tensor.strides is None else tuple(step * itemsize for step in tensor.strides)
@@ -173,7 +186,7 @@ def _from_dlpack(name: str, value: Any, stream: int) -> DeviceArray:  # noqa: AN
 
 
 def c_strides(shape: Shape, itemsize: int) -> Shape:
-    """The strides [bytes] of an array in C order."""
+    """Returns the strides [bytes] of an array in C order."""
     steps = [itemsize]
     for size in reversed(shape[1:]):
         steps.insert(0, steps[0] * size)
@@ -184,8 +197,8 @@ def _is_c_order(array: DeviceArray) -> bool:
     if array.strides is None:
         return True
     expected = c_strides(array.shape, array.dtype.itemsize)
-    # A dimension of size 1 is never stepped along, and libraries put anything there.
+    # The stride of a dimension of size 1 is never used, and libraries put anything there.
     return all(
-        size == 1 or step == wanted
-        for size, step, wanted in zip(array.shape, array.strides, expected, strict=True)
+        size == 1 or step == required
+        for size, step, required in zip(array.shape, array.strides, expected, strict=True)
     )

@@ -1,6 +1,6 @@
-"""DLPack's capsules, read and made through ctypes: what torch, CuPy and JAX pass arrays in.
+"""Reads and makes DLPack capsules, in which torch, CuPy and JAX exchange arrays, through ctypes.
 
-The layout is DLPack's `DLManagedTensor` (dlpack.h, the unversioned one that every library takes).
+The layout is DLPack's `DLManagedTensor` (dlpack.h), the unversioned one that every library accepts.
 """
 
 from __future__ import annotations
@@ -13,10 +13,12 @@ import numpy as np
 
 from ..errors import BackendError, first_line
 
+LEGACY_STREAM = 1
+"""Handle of CUDA's default stream in DLPack and in the CUDA Array Interface, which both forbid 0."""
 CUDA, _CUDA_HOST, _CUDA_MANAGED = 2, 3, 13
-"""DLPack's device types that a GPU reaches."""
+"""DLPack's types of device whose memory a GPU reaches."""
 _KINDS = {0: "i", 1: "u", 2: "f", 6: "b"}
-"""numpy's kind by DLPack's type code."""
+"""numpy's kind of an element type, by DLPack's type code."""
 _NAME = b"dltensor"
 
 
@@ -44,12 +46,12 @@ class _ManagedTensor(ctypes.Structure):
     _fields_ = (("tensor", _Tensor), ("context", ctypes.c_void_p), ("deleter", ctypes.c_void_p))
 
 
-# Objects of their own, so that nobody else's signatures of the same functions are changed.
+# Separate function objects: setting argument types on ctypes.pythonapi would affect other users of it.
 _capsule_pointer = ctypes.PYFUNCTYPE(ctypes.c_void_p, ctypes.py_object, ctypes.c_char_p)(
     ("PyCapsule_GetPointer", ctypes.pythonapi)
 )
 _Deleter = ctypes.CFUNCTYPE(None, ctypes.c_void_p)
-# Given as an address: a destructor sees a capsule that has no reference left, and may not make one.
+# A destructor gets an address: its capsule has no reference left, and none may be made.
 _Destructor = ctypes.PYFUNCTYPE(None, ctypes.c_void_p)
 _new_capsule = ctypes.PYFUNCTYPE(ctypes.py_object, ctypes.c_void_p, ctypes.c_char_p, _Destructor)(
     ("PyCapsule_New", ctypes.pythonapi)
@@ -64,7 +66,7 @@ _dying_pointer = ctypes.PYFUNCTYPE(ctypes.c_void_p, ctypes.c_void_p, ctypes.c_ch
 
 @dataclass(frozen=True, eq=False)
 class Shared:
-    """What a capsule says of its array; `strides` in elements. The memory lives as long as `owner`."""
+    """An array as a capsule describes it; `strides` in elements. `owner` keeps the memory alive."""
 
     address: int
     shape: tuple[int, ...]
@@ -74,17 +76,16 @@ class Shared:
 
 
 def is_on_device(value: Any) -> bool:  # noqa: ANN401
-    """Whether `value` speaks DLPack and lies where a GPU reaches it."""
+    """Returns whether `value` offers DLPack and lies in memory that a GPU reaches."""
     if isinstance(value, np.ndarray) or not hasattr(value, "__dlpack_device__"):
         return False
     return int(value.__dlpack_device__()[0]) in (CUDA, _CUDA_HOST, _CUDA_MANAGED)
 
 
 def borrow(name: str, value: Any, stream: int) -> Shared:  # noqa: ANN401
-    """Read `value`, ready on `stream`, CUDA's handle but not 0. The capsule is kept, not consumed.
+    """Returns the array of `value`, ready for use on `stream`, a CUDA handle other than 0.
 
-    So it frees itself when dropped, as one that nobody takes.
-
+    The capsule is kept and not consumed, so that it frees itself when the result is dropped.
     Raises BackendError where the library refuses, or numpy has no such element type.
     """
     try:
@@ -103,7 +104,7 @@ def borrow(name: str, value: Any, stream: int) -> Shared:  # noqa: ANN401
 
 
 def lend(tensor: Shared, device: tuple[int, int]) -> object:
-    """A capsule of memory on `device` = (type, index); its owner is kept until the taker is done with it."""
+    """Returns a capsule of memory on `device` = (type, index); the owner is kept until it is released."""
     sizes = ctypes.c_int64 * len(tensor.shape)
     strides = tensor.strides or ()
     code = next(code for code, kind in _KINDS.items() if kind == tensor.dtype.kind)
@@ -117,22 +118,23 @@ def lend(tensor: Shared, device: tuple[int, int]) -> object:
         0,
     )
     managed = _ManagedTensor(described, None, ctypes.cast(_delete, ctypes.c_void_p))
-    _LENT[ctypes.addressof(managed)] = (managed, described, tensor.owner)  # `described` keeps both sizes
+    # `described` keeps the arrays of its sizes.
+    _LENT_ARRAYS[ctypes.addressof(managed)] = (managed, described, tensor.owner)
     return _new_capsule(ctypes.addressof(managed), _NAME, _destroy)
 
 
-_LENT: dict[int, tuple[object, ...]] = {}
-"""What is lent, by the address that its taker gives back."""
+_LENT_ARRAYS: dict[int, tuple[object, ...]] = {}
+"""Arrays in use elsewhere, by the address that the consumer passes to the deleter."""
 
 
-def _give_back(managed: int) -> None:
-    _LENT.pop(managed, None)
+def _release(managed: int) -> None:
+    _LENT_ARRAYS.pop(managed, None)
 
 
-def _drop(capsule: int) -> None:
-    """A capsule that nobody took: its taker would have renamed it."""
+def _release_unused(capsule: int) -> None:
+    """Releases the array of a capsule that nobody consumed; a consumer would have renamed it."""
     if _is_named(capsule, _NAME):
-        _give_back(_dying_pointer(capsule, _NAME))
+        _release(_dying_pointer(capsule, _NAME))
 
 
-_delete, _destroy = _Deleter(_give_back), _Destructor(_drop)
+_delete, _destroy = _Deleter(_release), _Destructor(_release_unused)

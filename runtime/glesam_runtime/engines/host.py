@@ -13,15 +13,15 @@ _X86 = ("x86_64", "amd64")
 def sums_int8_exactly() -> bool:
     """Returns whether this processor sums int8 products without loss: on x86 only with VNNI.
 
-    Before VNNI (avx_vnni, avx512_vnni) x86 adds products of bytes in 16 bits, and they saturate: nano's int8
-    encoder was 8 % off in OpenVINO on an AVX2 machine, where exact sums are .9 % off (docs/int8.md).
+    Without VNNI (avx_vnni, avx512_vnni) x86 adds products of bytes in 16 bits, where they saturate: nano's
+    int8 encoder was 8 % off in OpenVINO on an AVX2 machine, and .9 % with exact sums (docs/int8.md).
     Other processors are assumed to sum exactly; this was never tried on Arm.
     """
     return platform.machine().lower() not in _X86 or "vnni" in (proc_field(CPUINFO, "flags") or "")
 
 
 def installed(names: tuple[str, ...]) -> dict[str, str]:
-    """Returns the versions of those packages that are installed, by their names for pip."""
+    """Returns the versions of those of the packages `names` that are installed, by their names for pip."""
     versions = {}
     for name in names:
         try:

@@ -1,4 +1,4 @@
-"""ONNX Runtime: on the CPU the backend that is always there; on NVIDIA's GPUs where its build has them."""
+"""ONNX Runtime: on the CPU in every installation, on NVIDIA's GPUs where its build supports them."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from .base import Array, Tensors, cannot_open, cannot_run, check_graph, closed_e
 # ONNX Runtime names element types "tensor(float)"; these are numpy's names for them.
 _DTYPES = {"tensor(float)": "float32", "tensor(int32)": "int32"}
 _LIBRARY = f"ONNX Runtime {onnxruntime.__version__}"
-# Each device's providers, preferred first: a node that one cannot run goes to the next.
+# Providers of each device, preferred first: a node that one cannot run goes to the next.
 _PROVIDERS = {
     "cpu": ["CPUExecutionProvider"],
     "cuda": ["CUDAExecutionProvider", "CPUExecutionProvider"],
@@ -27,7 +27,7 @@ _PROVIDERS = {
 
 
 class OnnxRuntimeEngine:
-    """One ONNX graph in ONNX Runtime on one device; its sessions are safe to share by threads."""
+    """One ONNX graph in ONNX Runtime on one device; threads may share it."""
 
     def __init__(
         self,
@@ -38,12 +38,12 @@ class OnnxRuntimeEngine:
         device: str = "",
         hint: str = "",
     ) -> None:
-        """Open the graph at `path` on `device`: "cpu" (or ""), "cuda" or "tensorrt".
+        """Opens the graph at `path` on `device`: "cpu" (or ""), "cuda" or "tensorrt".
 
-        `threads` of the CPU, 0: one per physical core. `int8`: the graph has layers to be computed in int8;
-        in another graph int8 weights are restored once, here. `hint`: there is none here.
-        Raises BackendError where the device is absent, or ONNX Runtime refuses the graph or falls back to
-        another device, or the graph's tensors are not those of `spec`.
+        `threads`: threads of the CPU, 0 for one per physical core. `int8`: the graph has layers to compute in
+        int8; otherwise int8 weights are converted to float once, here. `hint`: must be empty.
+        Raises BackendError where the device is absent, where ONNX Runtime refuses the graph or falls back to
+        another device, or where the graph's tensors are not those of `spec`.
         """
         providers = _providers(device or "cpu", hint)
         self._spec = spec
@@ -77,50 +77,37 @@ class OnnxRuntimeEngine:
 
 
 def has_provider(device: str) -> bool:
-    """Whether this build of ONNX Runtime has the provider of `device`; not whether the device is here."""
+    """Returns whether this build of ONNX Runtime supports `device`, which need not be present."""
     return _PROVIDERS[device][0] in onnxruntime.get_available_providers()
 
 
 def _providers(device: str, hint: str) -> list[str]:
+    """Returns the providers of `device`; raises BackendError where it is unknown or not supported here."""
     if device not in _PROVIDERS or hint:
         raise BackendError(
             f"backend onnxruntime:{device}{hint and ':'}{hint} is unknown; "
             f"choose {' or '.join(f'onnxruntime:{name}' for name in _PROVIDERS)}"
         )
     if not has_provider(device):
-        has = ", ".join(name for name in _PROVIDERS if has_provider(name))
+        others = ", ".join(name for name in _PROVIDERS if has_provider(name))
         raise BackendError(
-            f"backend onnxruntime:{device}: this {_LIBRARY} has no {_PROVIDERS[device][0]}, only {has}; "
+            f"backend onnxruntime:{device}: this {_LIBRARY} has no {_PROVIDERS[device][0]}, only {others}; "
             "pip uninstall onnxruntime, then pip install onnxruntime-gpu"
         )
     return _PROVIDERS[device]
 
 
 def _open(path: Path, threads: int, int8: bool, providers: list[str]) -> onnxruntime.InferenceSession:
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = threads
-    # At full size the second run plans one block for everything: 6.6 instead of 3.6 GiB, and no faster.
-    options.enable_mem_pattern = False
-    options.log_severity_level = 3  # errors only: its warnings are for graph authors
-    # Each graph's threads spin after its call and steal time from the next graph's: a prompt took 25 ms with,
-    # 14 ms without. Spinning within calls only (session.force_spinning_stop) is as fast as none.
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    # Else a decoder with int8 weights restores them in each call, 105 ms for 60. And beside fp16
-    # scales ONNX Runtime 1.32 quantizes biases in fp16: an error of 18 % for nano's encoder, instead of .5.
-    if not int8:
-        options.add_session_config_entry("session.disable_quant_qdq", "1")
-    # Else a CPU without VNNI adds pairs of int8 products in 16 bits, where they saturate: half of a random
-    # product's sums were wrong. Where the CPU has VNNI this changes nothing.
-    options.add_session_config_entry("session.x64quantprecision", "1")
+    """Returns a session of the graph at `path` on the first of `providers`."""
     if "CUDAExecutionProvider" in providers:
         _load_cuda()
     try:
         session = onnxruntime.InferenceSession(
             path,
-            options,
+            _session_options(threads, int8),
             providers=providers,
-            disabled_optimizers=_left_off(int8, providers),
-            enable_fallback=0,  # else it prints, and goes on with the CPU
+            disabled_optimizers=_disabled_fusions(int8, providers),
+            enable_fallback=0,  # otherwise it prints a message and continues on the CPU
         )
     except Exception as error:  # ONNX Runtime's own exceptions share no public base
         raise cannot_open(path, _LIBRARY, first_line(error), "onnxruntime") from error
@@ -128,30 +115,50 @@ def _open(path: Path, threads: int, int8: bool, providers: list[str]) -> onnxrun
     return session
 
 
-def _left_off(int8: bool, providers: Sequence[str]) -> list[str]:
-    """The fusions that are not wanted."""
-    # Of a sum with the LayerNormalization after it: 1.5 ms instead of 0.3 at 1024 x 256, on a CPU with AVX2.
+def _session_options(threads: int, int8: bool) -> onnxruntime.SessionOptions:
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    # At full size a pattern makes the second run take one block of 6.6 GiB, instead of 3.6, and no faster.
+    options.enable_mem_pattern = False
+    options.log_severity_level = 3  # errors only: its warnings are for graph authors
+    # Spinning threads of one graph slow the next graph down: a prompt took 25 ms with spinning and 14 ms
+    # without. Spinning within calls only (session.force_spinning_stop) is as fast as none.
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    # Otherwise a decoder with int8 weights converts them in each call: 105 ms instead of 60. And with fp16
+    # scales ONNX Runtime 1.32 quantizes biases in fp16: nano's encoder had an error of 18 % instead of .5 %.
+    if not int8:
+        options.add_session_config_entry("session.disable_quant_qdq", "1")
+    # Otherwise a CPU without VNNI adds pairs of int8 products in 16 bits, where they saturate: half of the
+    # sums of a random product were wrong. On a CPU with VNNI this changes nothing.
+    options.add_session_config_entry("session.x64quantprecision", "1")
+    return options
+
+
+def _disabled_fusions(int8: bool, providers: Sequence[str]) -> list[str]:
+    """Returns ONNX Runtime's names of the fusions that do harm here."""
+    # A sum fused with its LayerNormalization takes 1.5 ms, not 0.3, at 1024 x 256 on a CPU with AVX2.
     slower = ["SkipLayerNormFusion"] if providers[0] == "CPUExecutionProvider" else []
-    # Of an int8 MatMul with its bias: it would be computed in float.
+    # An int8 MatMul fused with its bias would be computed in float.
     return [*slower, "MatMulAddFusion"] if int8 else slower
 
 
 def _load_cuda() -> None:
-    """CUDA and cuDNN from NVIDIA's pip packages, where they are; without it only a system's are found."""
+    """Loads CUDA and cuDNN from NVIDIA's pip packages; otherwise only the system's are searched."""
     preload = getattr(onnxruntime, "preload_dlls", None)  # since 1.21
     if preload is not None:
-        with redirect_stdout(io.StringIO()):  # it prints what it does not find; the check after says more
+        with redirect_stdout(io.StringIO()):  # it prints what is missing; _check_providers says more
             preload()
 
 
-def _check_providers(wanted: str, found: Sequence[str]) -> None:
-    """A provider whose libraries do not load is left out with no more than a warning in the log."""
-    if wanted not in found:
+def _check_providers(needed: str, usable: Sequence[str]) -> None:
+    """Raises BackendError where a provider's libraries did not load: ONNX Runtime only logs a warning."""
+    if needed not in usable:
         raise BackendError(
-            f"{_LIBRARY} cannot use its {wanted} here, only {', '.join(found)}; it needs a GPU, its driver, "
+            f"{_LIBRARY} cannot use its {needed} here, only {', '.join(usable)}; it needs a GPU, its driver, "
             "and CUDA, cuDNN or TensorRT as it was built for: pip install 'onnxruntime-gpu[cuda,cudnn]'"
         )
 
 
 def _tensors(nodes: Sequence[Any]) -> list[TensorSpec]:
+    """Returns ONNX Runtime's inputs or outputs as tensors with numpy's names of element types."""
     return [TensorSpec(node.name, _DTYPES.get(node.type, node.type), tuple(node.shape)) for node in nodes]

@@ -11,7 +11,7 @@ from ..bundle.reader import Bundle
 from ..engines import BACKENDS, TENSORRT, pick_backend, pick_for_bundle
 from ..engines.host import installed
 from ..engines.tensorrt.cache import EngineRecord, cached_engines
-from ..engines.tensorrt.this_gpu import this_gpu
+from ..engines.tensorrt.choice import this_gpu
 from ..errors import BackendError, BundleError
 from .parity import GraphParity, MaskParity, Parity
 

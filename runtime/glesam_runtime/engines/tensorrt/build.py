@@ -1,7 +1,7 @@
-"""Engines from a bundle's graphs: built in a process of their own, checked, kept in the cache.
+"""Builds engines from a bundle's graphs, checks them, and keeps them in the cache.
 
-The builder of TensorRT takes gigabytes and may crash; so it runs without torch, one engine at a time, and its
-end becomes an engine or one line that says why there is none.
+TensorRT's builder takes gigabytes and may crash. So every engine is built in a process of its own, without
+torch, which ends with an engine or with one line that says why there is none.
 """
 
 from __future__ import annotations
@@ -12,13 +12,14 @@ import shlex
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 from ...bundle.reader import Bundle
+from ...bundle.spec import GraphSpec
 from ...errors import BackendError
 from ..host import installed
 from . import cache as engine_cache
@@ -27,17 +28,41 @@ from .cache import ANY_GPU, EngineKey, EngineRecord, Gpu
 from .child import RTX, Request
 from .layers import check_layers, heavy_layers
 from .library import Library
-from .profile import Profile
 
-Tell = Callable[[str], None]
+Report = Callable[[str], None]
 """Takes a line of progress, or a note."""
+Range = tuple[int, int, int]
+"""Least, usual and largest size. An engine is tuned for the usual one and refuses sizes out of range."""
+
+
+@dataclass(frozen=True)
+class Profile:
+    """Sizes of the dynamic dimensions. Usual is one box, two points; --auto decodes 64 prompts at once."""
+
+    num_prompts: Range = (1, 1, 64)
+    num_points: Range = (1, 2, 16)
+
+    def sizes(self, spec: GraphSpec) -> dict[str, list[int]]:
+        """Returns the sizes of each dynamic dimension of `spec`; a static graph has none."""
+        dynamic = {size for tensor in spec.inputs for size in tensor.shape if isinstance(size, str)}
+        return {name: list(sizes) for name, sizes in asdict(self).items() if name in dynamic}
+
+    def shapes(self, spec: GraphSpec) -> dict[str, list[list[int]]]:
+        """Returns the least, usual and largest shape of each dynamic input of `spec`."""
+        sizes = self.sizes(spec)
+        return {
+            tensor.name: [[_size(size, sizes, i) for size in tensor.shape] for i in range(3)]
+            for tensor in spec.inputs
+            if any(isinstance(size, str) for size in tensor.shape)
+        }
 
 
 @dataclass(frozen=True)
 class BuildOptions:
-    """`workspace_mib`: the most memory a kernel may ask for, in MiB; None leaves it to TensorRT.
+    """How to build an engine.
 
-    `timing_cache`: a file of TensorRT's measurements, read and written, which makes a second build quick.
+    workspace_mib: largest memory of one kernel [MiB]; None leaves it to TensorRT.
+    timing_cache: a file of TensorRT's measurements, read and written, which makes a second build quick.
     """
 
     workspace_mib: int | None = None
@@ -46,9 +71,9 @@ class BuildOptions:
 
 
 def engine_plan(library: Library, bundle: Bundle, graph_name: str, gpu: Gpu) -> bytes:
-    """The cached engine of a graph for `gpu`; TensorRT for RTX's may be for its compute capability alone.
+    """Returns the cached engine of a graph for `gpu`, or, of TensorRT for RTX, for its compute capability.
 
-    Raises BackendError, which names the command that builds it, where there is none or it is not sound.
+    Raises BackendError, with the command that builds it, where there is none or it is damaged.
     """
     own = engine_key(library, bundle, graph_name, gpu)
     general = engine_key(library, bundle, graph_name, Gpu(ANY_GPU, gpu.compute_capability))
@@ -58,7 +83,7 @@ def engine_plan(library: Library, bundle: Bundle, graph_name: str, gpu: Gpu) -> 
 
 
 def engine_key(library: Library, bundle: Bundle, graph_name: str, gpu: Gpu) -> EngineKey:
-    """What the cache asks of an engine of this graph."""
+    """Returns the key of this graph's engine in the cache."""
     graph = bundle.manifest.graphs[graph_name]
     return EngineKey(
         bundle_hash=bundle.hash,
@@ -73,7 +98,7 @@ def engine_key(library: Library, bundle: Bundle, graph_name: str, gpu: Gpu) -> E
 
 
 def build_command(bundle: Bundle, key: EngineKey) -> str:
-    """The command that builds the engine of `key` anew."""
+    """Returns the command that builds the engine of `key` again."""
     words = ["glesam-build", str(bundle.root), "--backend", key.library]
     if key.gpu == ANY_GPU:
         words += ["--target", f"sm{key.compute_capability}"]
@@ -81,7 +106,7 @@ def build_command(bundle: Bundle, key: EngineKey) -> str:
 
 
 def cached(key: EngineKey, options: BuildOptions, bundle: Bundle) -> EngineRecord | None:
-    """The record of the engine of `key`, where it is whole and of the sizes that are asked for."""
+    """Returns the record of the engine of `key`; None where it is absent, damaged or for other sizes."""
     command = build_command(bundle, key)
     try:
         record = engine_cache.find(key, command)
@@ -92,27 +117,28 @@ def cached(key: EngineKey, options: BuildOptions, bundle: Bundle) -> EngineRecor
 
 
 def build_engine(
-    key: EngineKey, bundle: Bundle, options: BuildOptions, tell: Tell, force: bool = False
+    key: EngineKey, bundle: Bundle, options: BuildOptions, report: Report, force: bool = False
 ) -> tuple[EngineRecord, bool]:
-    """The engine of `key`, and whether it was built now: a sound cached one is kept unless `force`.
+    """Returns the record of the engine of `key`, and whether it was built now.
 
-    Where another process builds it at this moment, it is waited for and taken.
+    A sound cached engine is kept unless `force`. If another process is building it, this one waits for it.
 
     Raises:
         BackendError: TensorRT refuses the graph or crashes, or the engine is not of the bundle's precision.
         OutputError: the cache or the timing cache cannot be written.
     """
-    with engine_cache.locked(key, tell) as lock:
-        found = None if force else cached(key, options, bundle)
-        if found is not None:
-            return found, False
-        with _waste_removed(engine_cache.part_path(key)):
-            record = _built(key, bundle, options, tell, lock)
+    with engine_cache.locked(key, report) as lock:
+        record = None if force else cached(key, options, bundle)
+        if record is not None:
+            return record, False
+        with _removed(engine_cache.part_path(key)):
+            record = _build(key, bundle, options, report, lock)
             engine_cache.store(record)
     return record, True
 
 
-def _built(key: EngineKey, bundle: Bundle, options: BuildOptions, tell: Tell, lock: int) -> EngineRecord:
+def _build(key: EngineKey, bundle: Bundle, options: BuildOptions, report: Report, lock: int) -> EngineRecord:
+    """Builds and checks the engine of `key`, which then lies at its part_path."""
     graph = bundle.manifest.graphs[key.graph]
     request = Request(
         backend=key.library,
@@ -123,7 +149,7 @@ def _built(key: EngineKey, bundle: Bundle, options: BuildOptions, tell: Tell, lo
         timing_cache=None if options.timing_cache is None else str(options.timing_cache.absolute()),
         shapes=options.profile.shapes(graph.spec),
     )
-    done = run_child(request, f"{key.library} {key.version}", tell, lock)
+    done = run_child(request, f"{key.library} {key.version}", report, lock)
     layers = check_layers(graph, heavy_layers(done["table"]))
     sha256, size = engine_cache.measured(engine_cache.part_path(key))
     sizes = options.profile.sizes(graph.spec)
@@ -139,12 +165,12 @@ def _built(key: EngineKey, bundle: Bundle, options: BuildOptions, tell: Tell, lo
     )
 
 
-def run_child(request: Request, library: str, tell: Tell, lock: int) -> dict[str, Any]:
-    """Runs the builder's process to its end; returns what it tells of the engine.
+def run_child(request: Request, library: str, report: Report, lock: int) -> dict[str, Any]:
+    """Runs the builder's process to its end; returns its last message, about the engine.
 
-    Raises BackendError with what TensorRT said, or with the signal that ended it.
+    Raises BackendError with TensorRT's reason, or with the signal that ended the process.
     """
-    said = ""
+    last_line = ""
     with _process(request, lock) as process:
         assert process.stdout is not None
         for line in process.stdout:
@@ -155,15 +181,16 @@ def run_child(request: Request, library: str, tell: Tell, lock: int) -> dict[str
             if kind == "refused":
                 raise BackendError(f"{request.graph}: {library} does not build this graph: {content}")
             if kind in ("progress", "note"):
-                tell(content)
+                report(content)
             else:
-                said = content or said
-        raise BackendError(f"{request.graph}: {_end(library, process.wait())}; {said or 'it said nothing'}")
+                last_line = content or last_line
+        end = _end(library, process.wait())
+        raise BackendError(f"{request.graph}: {end}; {last_line or 'it said nothing'}")
 
 
 @contextmanager
 def _process(request: Request, lock: int) -> Iterator[subprocess.Popen[str]]:
-    """The builder's process; it ends with the block. While it lives, it holds the cache's lock."""
+    """Runs the builder's process, which holds the cache's lock, and ends it with the block."""
     paths = [str(Path(path).absolute()) for path in sys.path if path]
     process = subprocess.Popen(
         [sys.executable, "-m", child.__name__, json.dumps(asdict(request))],
@@ -171,7 +198,7 @@ def _process(request: Request, lock: int) -> Iterator[subprocess.Popen[str]]:
         stderr=subprocess.STDOUT,
         text=True,
         errors="replace",
-        # Elsewhere a module of the user's folder could take the place of TensorRT's.
+        # In the user's folder a file of theirs could shadow a module of TensorRT's.
         cwd=Path(request.plan).parent,
         env={**os.environ, "PYTHONPATH": os.pathsep.join(paths)},
         pass_fds=(lock,),
@@ -184,7 +211,7 @@ def _process(request: Request, lock: int) -> Iterator[subprocess.Popen[str]]:
 
 
 def _message(line: str) -> tuple[str, Any]:
-    """A message of the child, or a line that a library printed: ("", line)."""
+    """Returns kind and content of a message of the child; ("", line) for a line that a library printed."""
     try:
         ((kind, content),) = json.loads(line).items()
     except (ValueError, AttributeError):
@@ -193,6 +220,7 @@ def _message(line: str) -> tuple[str, Any]:
 
 
 def _end(library: str, status: int) -> str:
+    """Returns how the builder's process ended, and what to do about it."""
     if status >= 0:
         return f"the builder of {library} ended with status {status} and no engine"
     name = signal.Signals(-status).name
@@ -204,8 +232,13 @@ def _end(library: str, status: int) -> str:
 
 
 @contextmanager
-def _waste_removed(part: Path) -> Iterator[None]:
+def _removed(part: Path) -> Iterator[None]:
+    """Removes the file `part` after the block, if it is still there."""
     try:
         yield
     finally:
         part.unlink(missing_ok=True)
+
+
+def _size(size: int | str, sizes: Mapping[str, list[int]], position: int) -> int:
+    return sizes[size][position] if isinstance(size, str) else size

@@ -1,9 +1,9 @@
-"""Compiled engines on disk, one per bundle, graph, GPU, library and precision; docs/tensorrt.md describes it.
+"""Stores compiled engines on disk, one per bundle, graph, GPU, library and precision.
 
     <cache>/glesam/<bundle hash>/<gpu>-sm<cc>_<library>-<version>_<precision>_<graph>.engine    and its .json
 
-An engine is machine code: the library that is given a foreign or damaged one crashes. So `load` returns bytes
-only where everything that was recorded of them is what is asked for here.
+An engine is machine code: a foreign or damaged one crashes the library that opens it. So `load` returns an
+engine only where its whole record matches the key. docs/tensorrt.md describes the cache.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ from ...bundle.reader import sha256_of
 from ...errors import BackendError, OutputError, first_line
 
 ANY_GPU = "any"
-"""The name of the GPU where an engine was built for every GPU of one compute capability."""
+"""Name of the GPU for an engine that was built for every GPU of one compute capability."""
 
 
 @dataclass(frozen=True)
 class Gpu:
-    """A GPU: `name` as CUDA gives it, `compute_capability` 10 * major + minor, such as 86."""
+    """A GPU: `name` is CUDA's, `compute_capability` is 10 * major + minor, such as 86."""
 
     name: str
     compute_capability: int
@@ -39,7 +39,7 @@ class Gpu:
 
 @dataclass(frozen=True)
 class EngineKey:
-    """Of what and for what an engine is. One that differs in any field is another engine."""
+    """Identity of an engine: an engine that differs in any field is another one."""
 
     bundle_hash: str
     graph: str
@@ -52,7 +52,7 @@ class EngineKey:
 
     @property
     def path(self) -> Path:
-        """Where the engine lies, whether it is there or not."""
+        """Path of the engine, whether it exists or not."""
         gpu, version = (re.sub(r"[^A-Za-z0-9.]+", "-", text) for text in (self.gpu, self.version))
         name = f"{gpu}-sm{self.compute_capability}_{self.library}-{version}_{self.precision}_{self.graph}"
         return bundle_folder(self.bundle_hash) / f"{name}.engine"
@@ -60,10 +60,10 @@ class EngineKey:
 
 @dataclass(frozen=True)
 class EngineRecord:
-    """The JSON beside an engine. `profile`: dynamic dimension -> least, usual and largest size.
+    """The JSON beside an engine.
 
-    `layers` counts the heavy layers by what they compute in; `seconds` and `peak_memory_mib` are the
-    build's, of the process that built.
+    profile: dynamic dimension -> least, usual and largest size. layers: number of heavy layers by precision.
+    seconds, peak_memory_mib: time and memory of the process that built it. glesam: version of this package.
     """
 
     key: EngineKey
@@ -77,29 +77,29 @@ class EngineRecord:
 
     @property
     def path(self) -> Path:
-        """The engine's file."""
+        """Path of the engine."""
         return self.key.path
 
 
 def bundle_folder(bundle_hash: str) -> Path:
-    """Where a bundle's engines lie: below $GLESAM_CACHE, else $XDG_CACHE_HOME, else ~/.cache."""
+    """Returns the folder of a bundle's engines, in $GLESAM_CACHE, $XDG_CACHE_HOME or ~/.cache."""
     root = os.environ.get("GLESAM_CACHE") or os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
     return Path(root) / "glesam" / bundle_hash
 
 
 def cached_engines(bundle_hash: str) -> list[EngineRecord]:
-    """The engines that were built from a bundle, by file name. Their bytes are not checked; `load` does."""
-    found = ((path, _read(path)) for path in sorted(bundle_folder(bundle_hash).glob("*.json")))
+    """Returns the engines that were built from a bundle, by file name. Only `load` checks their bytes."""
+    records = ((path, _read(path)) for path in sorted(bundle_folder(bundle_hash).glob("*.json")))
     return [
         record
-        for path, record in found
+        for path, record in records
         if isinstance(record, EngineRecord) and record.path == path.with_suffix(".engine")
         if record.path.is_file()
     ]
 
 
 def load(key: EngineKey, rebuild: str) -> bytes:
-    """The engine of `key`, whole. Raises BackendError, with the command `rebuild`, where there is none."""
+    """Returns the engine of `key`. Raises BackendError, with the command `rebuild`, where it is not sound."""
     record = find(key, rebuild)
     try:
         plan = record.path.read_bytes()
@@ -111,7 +111,7 @@ def load(key: EngineKey, rebuild: str) -> bytes:
 
 
 def find(key: EngineKey, rebuild: str) -> EngineRecord:
-    """What is recorded of the engine of `key`, whose bytes are not looked at. Raises as `load` does."""
+    """Returns the record of the engine of `key`, without reading the engine. Raises as `load` does."""
     if not key.path.is_file():
         raise BackendError(f"{_missing(key)}; run {rebuild}")
     record = _read(key.path.with_suffix(".json"))
@@ -123,10 +123,10 @@ def find(key: EngineKey, rebuild: str) -> EngineRecord:
 
 
 def _missing(key: EngineKey) -> str:
-    """What is needed, and what there is of the same graph."""
+    """Returns which engine is missing, and which engines of the same graph there are."""
     others = [record.path.name for record in cached_engines(key.bundle_hash) if record.key.graph == key.graph]
-    found = ", ".join(others) or "none of this graph"
-    return f"no engine {key.path.name} in {key.path.parent}, found {found}"
+    listed = ", ".join(others) or "none of this graph"
+    return f"no engine {key.path.name} in {key.path.parent}, found {listed}"
 
 
 def _check(what: str, here: object, there: object, path: Path, rebuild: str) -> None:
@@ -140,10 +140,10 @@ def _refused(path: Path, expected: str, found: str, rebuild: str) -> BackendErro
 
 @contextmanager
 def locked(key: EngineKey, waiting: Callable[[str], None]) -> Iterator[int]:
-    """Only one process at a time builds the engine of `key`; the others wait here, after telling so.
+    """Lets one process at a time build the engine of `key`; the others call `waiting` and wait.
 
-    Yields the lock's file descriptor: a child that inherits it holds the lock too, should its parent be
-    killed. The kernel frees the lock when the last of them ends, however it ends.
+    Yields the lock's file descriptor: a child that inherits it keeps the lock even if its parent is killed.
+    The kernel frees the lock when the last of them ends, however it ends.
     """
     path = key.path.with_suffix(".lock")
     try:
@@ -161,14 +161,14 @@ def locked(key: EngineKey, waiting: Callable[[str], None]) -> Iterator[int]:
 
 
 def part_path(key: EngineKey) -> Path:
-    """Where the holder of the lock puts the engine of `key` while it is made; what lies there is waste."""
+    """Returns the path of an unfinished engine, for the holder of the lock to write to."""
     return key.path.with_suffix(".part")
 
 
 def store(record: EngineRecord) -> None:
-    """Move the file at `part_path` into its place, then write the record: with it the engine exists.
+    """Moves the file at `part_path` into its place, then writes the record, without which it does not count.
 
-    Raises OutputError where that cannot be.
+    Raises OutputError where the folder or the disk refuses.
     """
     path, json_path = record.path, record.path.with_suffix(".json")
     try:
@@ -194,7 +194,7 @@ def _cannot_write(folder: Path, error: OSError) -> OutputError:
 
 
 def _read(path: Path) -> EngineRecord | str:
-    """A record, or why there is none."""
+    """Returns the record in a file, or why there is none."""
     try:
         document = json.loads(path.read_bytes())
         record = EngineRecord(key=EngineKey(**document.pop("key")), **document)
@@ -208,6 +208,6 @@ def _read(path: Path) -> EngineRecord | str:
 
 
 def _is_typed(value: EngineRecord | EngineKey) -> bool:
-    """Whether every field that JSON filled is of the type that is declared."""
+    """Returns whether every field has its declared type, since JSON may hold any."""
     kinds = {"str": (str,), "int": (int,), "float": (int, float), "EngineKey": (EngineKey,)}
     return all(isinstance(getattr(value, x.name), kinds.get(str(x.type), (dict,))) for x in fields(value))

@@ -1,8 +1,8 @@
-"""The builder's process: one ONNX graph -> one plan. A crash of TensorRT ends it, and not who asked.
+"""The builder's process: makes one plan from one ONNX graph. If TensorRT crashes, only this process ends.
 
     python -m glesam_runtime.engines.tensorrt.child REQUEST      REQUEST is a Request as JSON
 
-On stdout an object of JSON a line: {"progress": ...}, {"note": ...}; last {"done": ...} or {"refused": ...}.
+It prints one JSON object per line: {"progress": ...}, {"note": ...}; last {"done": ...} or {"refused": ...}.
 """
 
 from __future__ import annotations
@@ -22,15 +22,15 @@ from .library import Library, load_library
 
 RTX = "tensorrt-rtx"
 PROGRESS_SECONDS = 1.0
-"""At most one line of progress in this time: a builder passes through hundreds of phases."""
+"""Least time between two lines of progress [s]: a builder passes through hundreds of phases."""
 
 
 @dataclass(frozen=True)
 class Request:
     """One engine to build. Paths are absolute.
 
-    `target` is a compute capability, None for the GPU of this machine; `shapes` the least, usual and
-    largest shape of each dynamic input.
+    target: a compute capability, None for the GPU of this machine.
+    shapes: least, usual and largest shape of each dynamic input.
     """
 
     backend: str
@@ -43,28 +43,29 @@ class Request:
 
 
 class Refused(Exception):
-    """TensorRT does not build this graph; the message is why."""
+    """TensorRT does not build this graph; the message says why."""
 
 
-def tell(kind: str, content: object) -> None:
-    """One message to the parent."""
+def send(kind: str, content: object) -> None:
+    """Sends one message to the parent."""
     print(json.dumps({kind: content}), flush=True)
 
 
 def main() -> None:
+    """Builds the engine of the request on the command line."""
     request = Request(**json.loads(sys.argv[1]))
     start = time.monotonic()
     try:
         table = build(load_library(request.backend), request)
     except (Refused, BackendError, OSError) as error:
-        tell("refused", str(error))
+        send("refused", str(error))
         return
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024  # KiB on Linux
-    tell("done", {"table": table, "seconds": time.monotonic() - start, "peak_memory_mib": peak})
+    send("done", {"table": table, "seconds": time.monotonic() - start, "peak_memory_mib": peak})
 
 
 def build(library: Library, request: Request) -> str:
-    """Writes the plan; returns the engine's table of layers. Raises Refused."""
+    """Writes the plan; returns the engine's table of layers. Raises Refused where TensorRT does not build."""
     trt = library.module
     log = make_log(trt)
     builder = trt.Builder(log)
@@ -77,13 +78,13 @@ def build(library: Library, request: Request) -> str:
     Path(request.plan).write_bytes(plan)
     if request.timing_cache is not None:
         save_timing_cache(config, Path(request.timing_cache))
-    if request.target is None:  # the GPU is here: its runtime opens the engine and says what is in it
+    if request.target is None:  # for this GPU: its runtime can open the engine and list its layers
         return inspected(trt, log, plan)
     return str(log.table)
 
 
 def make_log(trt: Any) -> Any:  # noqa: ANN401
-    """A logger that keeps errors and the table of layers, of some hundred thousand lines."""
+    """Returns a logger that keeps only errors and the table of layers, of some hundred thousand lines."""
 
     class Log(trt.ILogger):  # type: ignore[misc]
         def __init__(self) -> None:
@@ -101,19 +102,19 @@ def make_log(trt: Any) -> Any:  # noqa: ANN401
 
 
 def parse(parser: Any, path: str) -> None:  # noqa: ANN401
-    """Read the graph, with the files beside it. Raises Refused with what the parser said."""
+    """Reads the graph and the files beside it. Raises Refused with the parser's messages."""
     if not parser.parse_from_file(path):
-        said = [_complaint(parser.get_error(i)) for i in range(parser.num_errors)]
-        raise Refused("; ".join(said) or "the parser gave no reason")
+        errors = [_parser_error(parser.get_error(i)) for i in range(parser.num_errors)]
+        raise Refused("; ".join(errors) or "the parser gave no reason")
 
 
-def _complaint(error: Any) -> str:  # noqa: ANN401
+def _parser_error(error: Any) -> str:  # noqa: ANN401
     where = f"node {error.node_name()} ({error.node_operator()}): " if error.node_operator() else ""
     return where + " ".join(error.desc().split())
 
 
 def configure(trt: Any, builder: Any, request: Request) -> Any:  # noqa: ANN401
-    """No precision flag: the precision is in the graph, and TensorRT 11 has none any more."""
+    """Returns the builder's settings. No precision flag: the precision is in the graph."""
     config = builder.create_builder_config()
     config.profiling_verbosity = trt.ProfilingVerbosity.DETAILED
     config.progress_monitor = make_monitor(trt)
@@ -134,50 +135,51 @@ def configure(trt: Any, builder: Any, request: Request) -> Any:  # noqa: ANN401
 
 
 def make_monitor(trt: Any) -> Any:  # noqa: ANN401
-    """Tells phases and steps, from whichever thread TensorRT calls it."""
+    """Returns a monitor that sends phases and steps, from whichever thread TensorRT calls it."""
 
     class Monitor(trt.IProgressMonitor):  # type: ignore[misc]
         def __init__(self) -> None:
             super().__init__()
             self.steps: dict[str, int] = {}
-            self.told = time.monotonic()
+            self.last_sent = time.monotonic()
 
         def phase_start(self, phase_name: str, parent_phase: str | None, num_steps: int) -> None:
             self.steps[phase_name] = num_steps
-            self._tell(phase_name)
+            self._send(phase_name)
 
         def step_complete(self, phase_name: str, step: int) -> bool:
-            self._tell(f"{phase_name}, {step + 1} of {self.steps.get(phase_name, step + 1)}")
+            self._send(f"{phase_name}, {step + 1} of {self.steps.get(phase_name, step + 1)}")
             return True
 
         def phase_finish(self, phase_name: str) -> None:
             self.steps.pop(phase_name, None)
 
-        def _tell(self, text: str) -> None:
-            if time.monotonic() - self.told >= PROGRESS_SECONDS:
-                self.told = time.monotonic()
-                tell("progress", text)
+        def _send(self, text: str) -> None:
+            if time.monotonic() - self.last_sent >= PROGRESS_SECONDS:
+                self.last_sent = time.monotonic()
+                send("progress", text)
 
     return Monitor()
 
 
 def load_timing_cache(config: Any, path: Path) -> None:  # noqa: ANN401
-    """Attach the cache at `path`, or an empty one where it is absent or of another version or GPU."""
+    """Attaches the timing cache at `path`, or an empty one where it is absent or does not fit."""
     saved = path.read_bytes() if path.is_file() else b""
     cache = config.create_timing_cache(saved)
     if cache is None or not config.set_timing_cache(cache, False):
-        tell("note", f"timing cache {path}: of another version or GPU, or damaged; it starts anew")
+        send("note", f"timing cache {path}: of another version or GPU, or damaged; it starts anew")
         config.set_timing_cache(config.create_timing_cache(b""), False)
 
 
 def save_timing_cache(config: Any, path: Path) -> None:  # noqa: ANN401
+    """Writes the timing cache to `path`, whole or not at all."""
     temporary = path.with_name(f"{path.name}.part-{os.getpid()}")
     temporary.write_bytes(config.get_timing_cache().serialize())
     temporary.replace(path)
 
 
 def inspected(trt: Any, log: Any, plan: Any) -> str:  # noqa: ANN401
-    """The table of layers as the engine itself tells it; the same lines as in the build's log."""
+    """Returns the engine's own table of layers, which has the same lines as the build's log."""
     runtime = trt.Runtime(log)
     engine = runtime.deserialize_cuda_engine(plan)
     if engine is None:

@@ -1,4 +1,4 @@
-"""A deserialized engine: what all sessions of a graph share."""
+"""A deserialized engine, which all sessions of a graph share."""
 
 from __future__ import annotations
 
@@ -11,16 +11,18 @@ from ...bundle.spec import GraphSpec, TensorSpec
 from ...errors import BackendError
 from ..base import check_graph
 from ..cuda import current_device
-from .library import Library
-from .log import python_logger
+from .library import Library, python_logger
 
-# TensorRT's names of element types; these are numpy's.
+# numpy's names of element types, by TensorRT's.
 _DTYPES = {"FLOAT": "float32", "HALF": "float16", "INT32": "int32", "INT64": "int64"}
 
 
 @dataclass(frozen=True, eq=False)
 class Compiled:
-    """`engine` is TensorRT's. `limits`: the most of each dynamic dimension, from the engine's profile."""
+    """An engine and its graph's tensors.
+
+    `engine`: TensorRT's object. `limits`: the largest size of each dynamic dimension, from its profile.
+    """
 
     library: Library
     engine: Any
@@ -28,13 +30,13 @@ class Compiled:
     device: int
     limits: Mapping[str, int]
 
-    def most(self, tensor: TensorSpec) -> tuple[int, ...]:
-        """The largest shape of `tensor`."""
+    def largest_shape(self, tensor: TensorSpec) -> tuple[int, ...]:
+        """Returns the largest shape of `tensor`."""
         return tuple(self.limits[size] if isinstance(size, str) else size for size in tensor.shape)
 
 
 def deserialize(library: Library, plan: bytes, spec: GraphSpec, path: Path) -> Compiled:
-    """The engine in `plan`, which was built from the graph at `path`, on this thread's GPU.
+    """Opens the engine in `plan`, built from the graph at `path`, on this thread's GPU.
 
     Raises BackendError where there is no GPU, TensorRT refuses the plan, or its tensors are not `spec`'s.
     """
@@ -58,17 +60,18 @@ def _tensors(engine: Any, mode: str) -> list[TensorSpec]:  # noqa: ANN401
 
 def _tensor(engine: Any, name: str) -> TensorSpec:  # noqa: ANN401
     kind = engine.get_tensor_dtype(name).name
-    # TensorRT's -1 is a size that the graph leaves open.
+    # TensorRT's -1 is a dynamic size.
     shape = tuple(size if size >= 0 else "?" for size in engine.get_tensor_shape(name))
     return TensorSpec(name, _DTYPES.get(kind, kind), shape)
 
 
 def _limits(engine: Any, spec: GraphSpec) -> dict[str, int]:  # noqa: ANN401
+    """Returns the largest size of each dynamic dimension, the least over all inputs that have it."""
     limits: dict[str, int] = {}
     for tensor in spec.inputs:
         if any(isinstance(size, str) for size in tensor.shape):
-            _, _, most = engine.get_tensor_profile_shape(tensor.name, 0)
-            for name, size in zip(tensor.shape, most, strict=True):
+            _, _, largest = engine.get_tensor_profile_shape(tensor.name, 0)
+            for name, size in zip(tensor.shape, largest, strict=True):
                 if isinstance(name, str):
                     limits[name] = min(size, limits.get(name, size))
     return limits

@@ -1,4 +1,4 @@
-"""How a context's work gets to the GPU: call by call, or as a CUDA graph recorded once."""
+"""Runs a context on the GPU, call by call or as a CUDA graph that is recorded once."""
 
 from __future__ import annotations
 
@@ -9,30 +9,30 @@ from ...errors import BackendError
 from ..base import cannot_run
 from ..cuda import Graph, Stream
 from .compiled import Compiled
-from .log import python_logger
+from .library import python_logger
 
 _LOG = logging.getLogger(__name__)
 
 
 class Launcher:
-    """Runs a context whose tensors have their addresses, on `stream`.
+    """Runs a context, whose tensors have their addresses already, on `stream`.
 
-    A graph of static shapes is recorded the second time that it runs on the same addresses, since a CUDA
-    graph keeps them; the first time lets TensorRT load its kernels, which a recording forbids.
+    A graph of static shapes is recorded the second time that it runs on the same addresses, because a CUDA
+    graph keeps them. TensorRT loads its kernels in the first run, which a recording forbids.
     """
 
     def __init__(self, compiled: Compiled, context: Any, stream: Stream) -> None:  # noqa: ANN401
         self._compiled = compiled
         self._context = context
         self._stream = stream
-        # Recorded on a stream of its own: on the caller's, other threads' work would get into the recording.
+        # A separate stream: on the caller's, the work of other threads would get into the recording.
         self._recorder = None if compiled.limits else Stream()
         self._graph: Graph | None = None
         self._last: tuple[int, ...] = ()
         self._recorded: tuple[int, ...] = ()
 
     def launch(self, addresses: tuple[int, ...]) -> None:
-        """Queue one run. Raises BackendError where TensorRT refuses."""
+        """Queues one run. Raises BackendError where TensorRT refuses."""
         repeated, self._last = addresses == self._last, addresses
         if repeated and addresses != self._recorded:
             self._record(addresses)
@@ -42,13 +42,14 @@ class Launcher:
             self._enqueue(self._stream)
 
     def close(self) -> None:
-        """Free the recording; the context and the stream are the session's."""
+        """Frees the recording; the context and the stream belong to the session."""
         self._context = None
         for resource in (self._graph, self._recorder):
             if resource is not None:
                 resource.close()
 
     def _record(self, addresses: tuple[int, ...]) -> None:
+        """Records a run; where CUDA refuses, later runs go call by call, with a warning in the log."""
         recorder = self._recorder
         if recorder is None:
             return
@@ -68,5 +69,4 @@ class Launcher:
         logger = python_logger(library.module)
         logger.take_error()
         if not self._context.execute_async_v3(stream.handle):
-            said = f"{library.backend} {library.version}"
-            raise cannot_run(self._compiled.spec, said, logger.take_error())
+            raise cannot_run(self._compiled.spec, f"{library.backend} {library.version}", logger.take_error())

@@ -1,11 +1,11 @@
-"""What an engine computes in, read off its own table of layers, and whether that is what was asked for.
+"""Reads an engine's precision off its table of layers, and compares it with the bundle's.
 
 TensorRT prints one line per layer, in its verbose build log and from its inspector alike:
 
     Name: conv_in/Conv_myl0_1, LayerType: correlation, Inputs: [ { Name: x, ..., Datatype: Half, ... }], ...
 
-A layer's type is that of its first operand. Full TensorRT 10 writes "Format/Datatype: Half" and names its
-kernels' kinds CaskConvolution, MatrixMultiply, gemm; these were read off published logs, not off a build.
+A layer's type is that of its first operand. Full TensorRT 10 writes "Format/Datatype: Half" and has layer
+types such as CaskConvolution, MatrixMultiply and gemm, as published logs show; no build of ours did yet.
 """
 
 from __future__ import annotations
@@ -24,21 +24,21 @@ _LINE = re.compile(
 _SUFFIX = re.compile(r"_myl\d+_\d+$")
 _ONNX_NODE = re.compile(r"\[ONNX Layer: ([^\]\x1f]+)\]")
 _OPERAND = re.compile(r"Dimensions: \[(?P<shape>[-\d,]*)\].*?(?:Format/)?Datatype: (?P<type>[^,}\]]+)")
-# Convolutions and matrix products, alone (by kind) or first in a fusion of several operations (by name).
+# Convolutions and matrix products, alone (by type) or first in a fusion of several operations (by name).
 _HEAVY_KIND = re.compile("corr|conv|gemm|matrixmultiply|matmul", re.IGNORECASE)
 _HEAVY_FUSION = re.compile("^(__myl_|_).*(Corr|Deco|Fc|gemm|mha)")
-# In this order: "BFloat16" has "float" in it too.
+# The order matters: "BFloat16" contains "float" too.
 _TYPES = {"int8": "int8", "bf": "bf16", "half": "fp16", "fp16": "fp16", "fp32": "fp32", "float": "fp32"}
 COORDINATES = "coordinates"
-"""The fp32 island of prompt coordinates: its products are over (x, y)."""
+"""Name of the fp32 island of prompt coordinates, whose products sum over (x, y)."""
 
 
 @dataclass(frozen=True)
 class Layer:
     """A convolution or a matrix product of an engine.
 
-    `nodes` are the ONNX nodes it was made of, `computes_in` is "fp32", "fp16", "bf16", "int8" or the name of
-    another type, `inner` the last dimension of its first operand, -1 where that is dynamic.
+    nodes: the ONNX nodes that it was made from. computes_in: "fp32", "fp16", "bf16", "int8" or another type.
+    inner: last dimension of its first operand, -1 where that is dynamic.
     """
 
     name: str
@@ -48,9 +48,9 @@ class Layer:
 
 
 def heavy_layers(table: str) -> list[Layer]:
-    """The convolutions and matrix products in a table of layers.
+    """Returns the convolutions and matrix products in a table of layers.
 
-    Raises BackendError where the text is no such table: nothing could be said of the engine.
+    Raises BackendError where the text is no such table, so that the engine cannot be checked.
     """
     lines = list(_LINE.finditer(table))
     if not lines:
@@ -81,13 +81,13 @@ def _precision(datatype: str) -> str:
 
 
 def check_layers(graph: Graph, layers: Sequence[Layer]) -> dict[str, int]:
-    """How many heavy layers compute in what, where that is what the bundle says of `graph`.
+    """Returns the number of heavy layers by precision, which must be that of `graph` in the bundle.
 
-    Layers that bundle.json lists under int8 must be int8. Every other one computes in the graph's precision,
-    but for the products over coordinates where those are an fp32 island. A layer that TensorRT computes
-    in int8 beyond the listed ones was merged with a listed one.
+    Layers that bundle.json lists under int8 must be int8. Every other layer must have the graph's precision,
+    except products over coordinates where those are an fp32 island. A layer that is int8 but not listed
+    was merged with a listed one.
 
-    Raises BackendError that names the layers which compute in something else.
+    Raises BackendError with the names of layers in another precision.
     """
     wrong = [*_not_int8(graph, layers), *_other(graph, layers)]
     if wrong:
@@ -100,12 +100,14 @@ def check_layers(graph: Graph, layers: Sequence[Layer]) -> dict[str, int]:
 
 
 def _not_int8(graph: Graph, layers: Iterable[Layer]) -> list[str]:
-    found = {node: layer.computes_in for layer in layers for node in layer.nodes}
-    types = {name: found.get(name, "absent") for name in (graph.int8.layers if graph.int8 else ())}
+    """Returns the layers that should be int8 and are not."""
+    types_of_nodes = {node: layer.computes_in for layer in layers for node in layer.nodes}
+    types = {name: types_of_nodes.get(name, "absent") for name in (graph.int8.layers if graph.int8 else ())}
     return [f"{name} is {kind}" for name, kind in types.items() if kind != "int8"]
 
 
 def _other(graph: Graph, layers: Iterable[Layer]) -> list[str]:
+    """Returns the layers in a precision that the graph does not allow."""
     allowed = set(graph.precision.split("+"))
     island = COORDINATES in graph.fp32_islands
     return [

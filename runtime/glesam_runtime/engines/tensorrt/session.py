@@ -1,4 +1,4 @@
-"""One thread's share of an engine: an execution context, a stream, and buffers allocated once."""
+"""One thread's use of an engine: an execution context, a stream, and buffers that are allocated once."""
 
 from __future__ import annotations
 
@@ -17,24 +17,24 @@ from ..cuda import DeviceBuffer, Event, PinnedBuffer, Stream, follow, use_device
 from ..device_array import DeviceArray
 from .compiled import Compiled
 from .launch import Launcher
-from .log import python_logger
+from .library import python_logger
 
-_ALIGNMENT = 256  # bytes; cudaMalloc's, and what TensorRT's kernels are tuned for
+_ALIGNMENT = 256  # bytes; cudaMalloc's own, which TensorRT's kernels are tuned for
 
 
 @dataclass(frozen=True)
 class _Buffers:
-    """A tensor's place on the GPU and the pinned one on the host that it is copied through."""
+    """A tensor's memory on the GPU, and the pinned host memory that its copies go through."""
 
     device: DeviceBuffer
     pinned: PinnedBuffer
 
 
 class Session:
-    """Runs `compiled`; one thread at a time."""
+    """Runs a compiled engine, for one thread at a time."""
 
     def __init__(self, compiled: Compiled, stream: int | None) -> None:
-        """Allocate for the profile's maximum. `stream`: the caller's, None: one of its own.
+        """Allocates buffers for the largest shapes. `stream`: the caller's, or None for a new one.
 
         Raises BackendError, with nothing left allocated, where the GPU's memory does not suffice.
         """
@@ -44,70 +44,73 @@ class Session:
         use_device(compiled.device)
         with ExitStack() as resources:
             # Closed in the opposite order: freeing memory waits for the work that uses the context.
-            kept = [_context(compiled)]
-            resources.callback(kept.clear)
-            self._context = kept[0]
+            holder = [_context(compiled)]
+            resources.callback(holder.clear)
+            self._context = holder[0]
             self.stream = resources.enter_context(closing(Stream(stream)))
             self._copied = resources.enter_context(closing(Event()))
             self._inputs = self._allocate(compiled.spec.inputs, resources)
             self._outputs = self._allocate(compiled.spec.outputs, resources)
             self._launcher = resources.enter_context(closing(Launcher(compiled, self._context, self.stream)))
             self._bind_outputs()
-            # Also where nobody closes it, in this order.
+            # Runs in this order even where nobody calls close().
             self._free = weakref.finalize(self, resources.pop_all().close)
 
     def run(
         self, feeds: Mapping[str, Any], shapes: Mapping[str, tuple[int, ...]], on_device: bool
     ) -> dict[str, Any]:
-        """Answers of `shapes`: arrays of their own or, `on_device`, views that the next run overwrites."""
+        """Returns outputs of `shapes`: new arrays or, `on_device`, views that the next run overwrites."""
         use_device(self._compiled.device)
         self._runs += 1
         python_logger(self._compiled.library.module).take_error()
-        self._copied.synchronize()  # else a copy that the last run queued would read this run's numbers
-        addresses = [self._give(tensor, feeds[tensor.name]) for tensor in self._compiled.spec.inputs]
+        self._copied.synchronize()  # or a copy that the last run queued would read this run's numbers
+        addresses = [self._feed(tensor, feeds[tensor.name]) for tensor in self._compiled.spec.inputs]
         self._copied.record(self.stream.handle)
         self._launcher.launch(tuple(addresses))
         if on_device:
-            return self._left_on_device(shapes)
-        return self._brought_back(shapes)
+            return self._device_outputs(shapes)
+        return self._host_outputs(shapes)
 
     def close(self) -> None:
-        """Wait for the GPU and free everything; what was left on the device is gone. Twice is allowed."""
+        """Waits for the GPU and frees everything, outputs on the device included. Twice is allowed."""
         self._runs += 1
         self._context = None
         self._free()
 
     def _allocate(self, tensors: tuple[TensorSpec, ...], resources: ExitStack) -> dict[str, _Buffers]:
+        """Allocates buffers for the largest shapes of `tensors`; closing `resources` frees them."""
         buffers = {}
         for tensor in tensors:
-            size = int(np.prod(self._compiled.most(tensor))) * np.dtype(tensor.dtype).itemsize
+            size = int(np.prod(self._compiled.largest_shape(tensor))) * np.dtype(tensor.dtype).itemsize
             device = resources.enter_context(closing(DeviceBuffer(size)))
             buffers[tensor.name] = _Buffers(device, resources.enter_context(closing(PinnedBuffer(size))))
         return buffers
 
     def _bind_outputs(self) -> None:
         for name, buffers in self._outputs.items():
-            self._accepted(
+            self._check(
                 f"the address of {name}", self._context.set_tensor_address(name, buffers.device.address)
             )
 
-    def _give(self, tensor: TensorSpec, value: Array | DeviceArray) -> int:
-        """Make `value` the tensor's content in stream order; returns the address that it is read from."""
+    def _feed(self, tensor: TensorSpec, value: Array | DeviceArray) -> int:
+        """Makes `value` the tensor's content in stream order; returns the address that it is read from."""
         name = tensor.name
         if any(isinstance(size, str) for size in tensor.shape):
             shape = tuple(value.shape)
-            self._accepted(f"{name} {list(shape)}", self._context.set_input_shape(name, shape))
-        address = self._taken(name, value) if isinstance(value, DeviceArray) else self._copy(name, value)
-        self._accepted(f"the address of {name}", self._context.set_tensor_address(name, address))
+            self._check(f"{name} {list(shape)}", self._context.set_input_shape(name, shape))
+        address = self._in_place(name, value) if isinstance(value, DeviceArray) else self._copy(name, value)
+        self._check(f"the address of {name}", self._context.set_tensor_address(name, address))
         return address
 
     def _copy(self, name: str, array: Array) -> int:
+        """Queues a copy of a host array to the tensor's buffer; returns the buffer's address."""
         buffers = self._inputs[name]
         buffers.pinned.array(array.shape, array.dtype)[...] = array
         self.stream.to_device(buffers.device.address, buffers.pinned.address, array.nbytes)
         return buffers.device.address
 
-    def _taken(self, name: str, array: DeviceArray) -> int:
+    def _in_place(self, name: str, array: DeviceArray) -> int:
+        """Returns the address of a device array, or of a copy where it is not aligned."""
         if array.stream not in (None, self.stream.handle):
             follow(self.stream.handle, array.stream)
         if array.address % _ALIGNMENT == 0:
@@ -116,9 +119,9 @@ class Session:
         self.stream.on_device(own, array.address, array.nbytes)
         return own
 
-    def _left_on_device(self, shapes: Mapping[str, tuple[int, ...]]) -> dict[str, Any]:
+    def _device_outputs(self, shapes: Mapping[str, tuple[int, ...]]) -> dict[str, Any]:
         if not self._is_callers_stream:
-            self.stream.synchronize()  # nobody else knows this stream to wait for it
+            self.stream.synchronize()  # no caller can wait for this stream
         run = self._runs
         return {
             tensor.name: DeviceArray(
@@ -133,7 +136,7 @@ class Session:
             for tensor in self._compiled.spec.outputs
         }
 
-    def _brought_back(self, shapes: Mapping[str, tuple[int, ...]]) -> dict[str, Any]:
+    def _host_outputs(self, shapes: Mapping[str, tuple[int, ...]]) -> dict[str, Any]:
         views = {}
         for tensor in self._compiled.spec.outputs:
             buffers = self._outputs[tensor.name]
@@ -143,11 +146,12 @@ class Session:
         self.stream.synchronize()
         return {name: view.copy() for name, view in views.items()}
 
-    def _accepted(self, what: str, accepted: bool) -> None:
+    def _check(self, what: str, accepted: bool) -> None:
+        """Raises BackendError with TensorRT's own reason where it did not accept `what`."""
         if not accepted:
-            said = python_logger(self._compiled.library.module).take_error()
+            reason = python_logger(self._compiled.library.module).take_error()
             raise BackendError(
-                f"{self._compiled.spec.name}: TensorRT refuses {what} ({said}); build the engine for it "
+                f"{self._compiled.spec.name}: TensorRT refuses {what} ({reason}); build the engine for it "
                 "with glesam-build"
             )
 
@@ -155,8 +159,8 @@ class Session:
 def _context(compiled: Compiled) -> Any:  # noqa: ANN401
     context = compiled.engine.create_execution_context()
     if context is None:
-        said = python_logger(compiled.library.module).take_error()
+        reason = python_logger(compiled.library.module).take_error()
         raise BackendError(
-            f"{compiled.spec.name}: TensorRT cannot make an execution context ({said}); free GPU memory"
+            f"{compiled.spec.name}: TensorRT cannot make an execution context ({reason}); free GPU memory"
         )
     return context

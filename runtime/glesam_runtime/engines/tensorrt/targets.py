@@ -1,4 +1,4 @@
-"""For which GPUs engines are built: this machine's, or those that --target names."""
+"""The GPUs to build engines for: this machine's, or those that --target names."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ import re
 from ...errors import BackendError
 from .cache import ANY_GPU, Gpu
 from .child import RTX
+from .choice import this_gpu
 from .library import Library
-from .this_gpu import this_gpu
 
 
 def choose_gpus(library: Library, target: str | None) -> list[Gpu]:
-    """`target` is "sm86,sm89", or None for the GPU of this machine.
+    """Returns the GPUs of `target`, such as "sm86,sm89"; None is the GPU of this machine.
 
     Raises BackendError where a target is unknown to the library, or there is no GPU to build for.
     """
@@ -33,24 +33,25 @@ def choose_gpus(library: Library, target: str | None) -> list[Gpu]:
 
 
 def _capabilities(library: Library, target: str) -> list[int]:
+    """Returns the compute capabilities that `target` names; raises BackendError for an unknown one."""
     if library.backend != RTX:
         raise BackendError(
             f"--target {target}: backend {library.backend} builds for the GPU of this machine only; "
             "leave --target out, or choose --backend tensorrt-rtx"
         )
     known = _known(library)
-    wanted = list(dict.fromkeys(target.lower().replace(" ", "").split(",")))
-    for name in wanted:
+    names = list(dict.fromkeys(target.lower().replace(" ", "").split(",")))
+    for name in names:
         if name not in known:
             raise BackendError(
                 f"--target {name or target!r}: unknown to {library.backend} {library.version}, "
                 f"which builds for {', '.join(known)}; give one of them"
             )
-    return [known[name] for name in wanted]
+    return [known[name] for name in names]
 
 
 def _known(library: Library) -> dict[str, int]:
-    """ "sm86" -> 86, in order, for every compute capability of TensorRT for RTX."""
+    """Returns every compute capability of TensorRT for RTX by its name, in order: {"sm86": 86, ...}."""
     names = library.module.ComputeCapability.__members__
     numbers = sorted(int(name[2:]) for name in names if re.fullmatch(r"SM\d+", name))
     return {f"sm{number}": number for number in numbers}
