@@ -21,7 +21,7 @@ import typer
 from glesam_runtime import Bundle
 from glesam_runtime.engines import BACKEND_HELP, Engine, open_engine
 from glesam_runtime.engines.base import Tensors
-from glesam_runtime.prompts import no_masks
+from glesam_runtime.prompts import PromptTensors
 
 CORNERS, BOX = 2, (2, 3)
 
@@ -78,12 +78,9 @@ def boxes(count: int, image_size: int) -> Tensors:
     rng = np.random.default_rng(0)
     side = image_size // 16
     corners = rng.uniform(0, image_size, (count, CORNERS, 2)).astype(np.float32)
-    return {
-        "image_embeddings": (0.1 * rng.normal(size=(1, 256, side, side))).astype(np.float32),
-        "point_coords": np.sort(corners, axis=1),
-        "point_labels": np.tile(np.array(BOX, np.int32), (count, 1)),
-        **no_masks(count, image_size),
-    }
+    embeddings = (0.1 * rng.normal(size=(1, 256, side, side))).astype(np.float32)
+    labels = np.tile(np.array(BOX, np.int32), (count, 1))
+    return PromptTensors.without_masks(np.sort(corners, axis=1), labels, image_size).feeds(embeddings)
 
 
 if __name__ == "__main__":

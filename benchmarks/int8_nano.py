@@ -40,7 +40,7 @@ from glesam_runtime.engines import Engine, open_engine
 from glesam_runtime.engines.base import Array
 from glesam_runtime.postprocess import MaskResizer
 from glesam_runtime.preprocess import Pixels, preprocess
-from glesam_runtime.prompts import encode_prompts
+from glesam_runtime.prompts import PromptTensors, encode_prompts
 from glesam_runtime.tools.measure import fixed_prompts
 from glesam_runtime.tools.parity import compare, mask_iou
 
@@ -60,7 +60,7 @@ Graphs = Mapping[str, Path]
 class Case:
     level: int
     image: Array
-    prompts: dict[str, Array]
+    prompts: PromptTensors
     resizer: MaskResizer
     embeddings: Array
     masks: Array
@@ -118,7 +118,7 @@ def reference(bundle: Bundle, decoder: Engine, images: Path) -> Iterator[Case]:
             prompts = encode_prompts(fixed_prompts(shown), geometry)
             resizer = MaskResizer.for_geometry(geometry)
             enhanced = gle(encoder({"image": image}))["image_embeddings_enhanced"]
-            masks = decoder({"image_embeddings": enhanced, **prompts})["low_res_masks"][:, 0]
+            masks = decoder(prompts.feeds(enhanced))["low_res_masks"][:, 0]
             yield Case(level, image, prompts, resizer, enhanced, masks)
 
 
@@ -192,7 +192,7 @@ def report(
         for case in cases:
             enhanced = answer(engines, case.image)
             errors.append(compare(enhanced, case.embeddings).relative)
-            masks = decoder({"image_embeddings": enhanced, **case.prompts})["low_res_masks"][:, 0]
+            masks = decoder(case.prompts.feeds(enhanced))["low_res_masks"][:, 0]
             pairs = zip(*(case.resizer.masks(m, 0.0) for m in (masks, case.masks)), strict=True)
             found[case.level].append(float(np.mean([mask_iou(a, b) for a, b in pairs])))
         mib = sum(path.stat().st_size for path in graphs.values()) / 2**20

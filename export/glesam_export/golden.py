@@ -26,7 +26,7 @@ def write_golden(folder: Path, cases: Sequence[Case]) -> None:
 
 
 def golden_vectors(case: Case) -> dict[str, Array]:
-    known = case.prompts | case.expected
+    known = case.prompts._asdict() | case.expected
     return {
         "image": case.picture,
         "image_embeddings": known["image_embeddings"],

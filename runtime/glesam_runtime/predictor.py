@@ -1,8 +1,10 @@
-"""Image to masks.
+"""From an image to masks.
 
-predictor = Predictor.from_bundle()                        # the shipped model
-predictor.set_image(image)                                 # dear: encoder and GLE, once
-prediction = predictor.predict(box=(20, 40, 300, 280))     # cheap: decoder only, often
+    predictor = Predictor.from_bundle()                        # the shipped model
+    predictor.set_image(image)                                 # slow: encoder and GLE, once per image
+    prediction = predictor.predict(box=(20, 40, 300, 280))     # fast: decoder only, once per prompt
+
+GLE is generative latent space enhancement, GleSAM's part between the encoder and the decoder.
 """
 
 from __future__ import annotations
@@ -20,19 +22,18 @@ import numpy.typing as npt
 from .bundle.manifest import Manifest
 from .bundle.reader import Bundle
 from .engines import Engine, open_engines
-from .engines.device_array import is_on_device, to_host
 from .errors import BackendError, ImageError, PromptError
 from .postprocess import MaskResizer
 from .preprocess import RESIZES, Floats, Geometry, Pixels, Size, preprocess
-from .prompts import Box, Points, Prompt, asked_prompts, encode_prompts
+from .prompts import Box, Points, Prompt, encode_prompts, one_or_several
 
 
 @dataclass(frozen=True, eq=False)
 class Prediction:
-    """N prompts' masks; with multimask each array has an axis of three candidates after N.
+    """Masks of N prompts; with multimask each array has an axis of three candidates after N.
 
-    masks: bool [N,H,W] of the original picture. iou_predictions: float32 [N], the model's own
-    estimate of each mask's quality. low_res_masks: float32 [N,S/4,S/4], logits, fit as mask_input.
+    masks: bool [N,H,W] in pixels of the original picture. iou_predictions: float32 [N], the model's own
+    estimate of each mask's quality. low_res_masks: float32 [N,S/4,S/4], logits that can be a mask_input.
     """
 
     masks: npt.NDArray[np.bool_]
@@ -42,10 +43,10 @@ class Prediction:
 
 @dataclass(frozen=True, eq=False)
 class DevicePrediction:
-    """N prompts' logits and scores, left where the backend computed them: see Predictor.predict_on_device.
+    """Logits and scores of N prompts where the backend computed them: see Predictor.predict_on_device.
 
-    Shapes and meaning are Prediction's. On a GPU both are arrays with `__cuda_array_interface__` and DLPack,
-    low_res_masks a view with strides; on a CPU they are numpy arrays.
+    Shapes and meaning are those of Prediction. On a GPU both arrays have `__cuda_array_interface__` and
+    DLPack, and low_res_masks is a view with strides; on a CPU they are numpy arrays.
     """
 
     low_res_masks: Any
@@ -61,24 +62,24 @@ class Engines:
     mask_decoder: Engine
 
     def new_session(self, stream: int | None = None) -> Engines:
-        """Engines for another thread, on the same compiled graphs; `stream`: a CUDA stream to run on."""
+        """Returns engines for another thread on the same compiled graphs; `stream`: CUDA stream to run on."""
         gle = None if self.gle is None else self.gle.new_session(stream)
         return Engines(self.image_encoder.new_session(stream), gle, self.mask_decoder.new_session(stream))
 
     def close(self, shared: Engines | None = None) -> None:
-        """Free all of them, except those that are `shared`'s too."""
-        kept = [] if shared is None else shared._opened()
-        for engine in self._opened():
+        """Frees all engines, except those that belong to `shared` too."""
+        kept = [] if shared is None else shared._all()
+        for engine in self._all():
             if not any(engine is other for other in kept):
                 engine.close()
 
-    def _opened(self) -> list[Engine]:
+    def _all(self) -> list[Engine]:
         return [x for x in (self.image_encoder, self.gle, self.mask_decoder) if x is not None]
 
 
 @dataclass(frozen=True, eq=False)
 class _Picture:
-    """What set_image leaves for predict; the embedding lies where the engines compute."""
+    """A picture that is ready for predict; its embeddings lie where the engines compute."""
 
     image_embeddings: Any
     geometry: Geometry
@@ -86,19 +87,19 @@ class _Picture:
 
 
 class Predictor:
-    """Segments one picture at a time. For several threads, give each its new_session()."""
+    """Segments one picture at a time. Give each thread a new_session() of its own."""
 
     def __init__(self, manifest: Manifest, engines: Engines, resize: str = "longest-side") -> None:
-        """Run `engines`, which are those of `manifest`. Most callers want from_bundle()."""
+        """Uses `engines`, the graphs of `manifest`. Most callers want from_bundle()."""
         if resize not in RESIZES:
             raise ImageError(f"resize {resize!r} is unknown; choose {' or '.join(RESIZES)}")
         self.manifest = manifest
         self.timings: dict[str, float] = {}
-        """Milliseconds of each stage, of the last time that it ended well."""
+        """Milliseconds of each stage, when it last ended without an error."""
         self._engines = engines
         self._resize = resize
         self._picture: _Picture | None = None
-        self._shared: Engines | None = None  # a session's: the engines of the predictor that it came from
+        self._shared: Engines | None = None  # of a session: the engines of the predictor that it came from
 
     @classmethod
     def from_bundle(
@@ -109,10 +110,10 @@ class Predictor:
         resize: str = "longest-side",
         stream: int | None = None,
     ) -> Predictor:
-        """Open a bundle; no path: the shipped default. enhance=False: plain SAM, no GLE.
+        """Opens a bundle; without `path`, the one in this package. enhance=False: plain SAM, no GLE.
 
-        resize: "longest-side", SAM's own, or "squash-512", the authors' evaluation.
-        stream: a CUDA stream's handle, for a backend on a GPU to queue its work on; docs/zero_copy.md.
+        resize: "longest-side", SAM's own, or "squash-512", the one of the authors' evaluation.
+        stream: handle of a CUDA stream, for a backend on a GPU to queue its work on; see docs/zero_copy.md.
         Raises BundleError, BackendError, or ImageError for an unknown `resize`.
         """
         bundle = path if isinstance(path, Bundle) else Bundle.open(path)
@@ -121,25 +122,24 @@ class Predictor:
         return cls(bundle.manifest, engines, resize)
 
     def new_session(self, stream: int | None = None) -> Predictor:
-        """Another predictor on the same compiled graphs, with a picture of its own.
+        """Returns another predictor on the same compiled graphs, with a picture of its own.
 
-        On a GPU it has buffers and a stream of its own, or the caller's `stream`, as in from_bundle.
+        On a GPU it has its own buffers and its own stream, or the caller's `stream`, as in from_bundle.
         """
         session = Predictor(self.manifest, self._engines.new_session(stream), self._resize)
         session._shared = self._engines
         return session
 
     def set_image(self, image: Pixels) -> None:
-        """Encode and enhance `image`, uint8 [H,W,3] RGB.
+        """Encodes and enhances `image`, uint8 [H,W,3] RGB.
 
-        A device array is copied to the host, where pictures are resized; see set_tensor for one that is not.
-        Raises ImageError for anything else, which leaves the former picture in place, and BackendError where
-        an array cannot be copied or a graph fails; where a graph fails, no picture is held.
+        A device array is copied to the host, where pictures are resized; set_tensor makes no copy.
+        Raises ImageError for anything else, and BackendError where an array cannot be copied: the previous
+        picture stays. Raises BackendError where a graph fails: no picture is held then.
         """
         model = self.manifest
         with self._timed("preprocess"):
-            if is_on_device(image):
-                image = to_host("image", image)
+            image = _on_host(image)
             check_image(image)
             tensor, geometry = preprocess(
                 image, model.image_size, model.pixel_mean, model.pixel_std, self._resize
@@ -147,13 +147,13 @@ class Predictor:
         self._encode(tensor, geometry)
 
     def set_tensor(self, image: Any, geometry: Geometry) -> None:  # noqa: ANN401
-        """Encode and enhance a picture that is preprocessed: float32 [1,3,S,S], in C order.
+        """Encodes and enhances a preprocessed picture: float32 [1,3,S,S], in C order.
 
-        geometry: geometry_of the picture's size. The picture is resized to `geometry.resized_size`,
-        normalised with the manifest's pixel_mean and pixel_std, at the top left, and zeros fill the rest.
-        A backend on a GPU takes a device array without a copy. Raises ImageError for a geometry of another
-        model, which leaves the former picture in place, BackendError for a tensor that does not fit, after
-        which no picture is held.
+        geometry: geometry_of the picture's size. The picture must be resized to `geometry.resized_size` and
+        normalised with the manifest's pixel_mean and pixel_std; it lies at the top left, padded with zeros.
+        A backend on a GPU takes a device array without a copy.
+        Raises ImageError for a geometry of another model: the previous picture stays. Raises BackendError for
+        a tensor that does not fit: no picture is held then.
         """
         if geometry.image_size != self.manifest.image_size:
             raise ImageError(
@@ -163,11 +163,12 @@ class Predictor:
         self._encode(image, geometry)
 
     def geometry_of(self, original_size: Size) -> Geometry:
-        """Where a picture of `original_size`, (height, width) [pixels], must lie in set_tensor's input."""
+        """Returns where a picture of `original_size`, (height, width) [px], lies in set_tensor's input."""
         return RESIZES[self._resize].geometry(original_size, self.manifest.image_size)
 
     def _encode(self, tensor: Any, geometry: Geometry) -> None:  # noqa: ANN401
-        # From here on the former picture's embedding may be overwritten, also where this one fails.
+        """Runs the encoder and GLE on a preprocessed picture."""
+        # From here on the previous picture's embeddings may be overwritten, even if this picture fails.
         self._picture = None
         with self._timed("encode"):
             encoded = self._engines.image_encoder({"image": tensor}, on_device=True)
@@ -180,12 +181,12 @@ class Predictor:
 
     @property
     def geometry(self) -> Geometry:
-        """Where the current picture lies in the input. Raises ImageError before set_image."""
+        """Place of the current picture in the input. Raises ImageError before set_image."""
         return self._current().geometry
 
     @property
     def mask_resizer(self) -> MaskResizer:
-        """Makes masks of the current picture. Raises ImageError before set_image."""
+        """Resizer of masks to the current picture. Raises ImageError before set_image."""
         return self._current().mask_resizer
 
     def predict(
@@ -198,28 +199,28 @@ class Predictor:
         prompts: Sequence[Prompt] | None = None,
         multimask: bool = False,
     ) -> Prediction:
-        """The mask of one prompt, or of all `prompts` in one call of the decoder.
+        """Returns the mask of one prompt, or of all `prompts` with one call of the decoder.
 
-        Coordinates are pixels of the image given to set_image; see Prompt for the rest.
+        Coordinates are pixels of the image passed to set_image; see Prompt for the rest.
         multimask=True: three candidates per prompt, in no order, instead of the single mask.
         Raises PromptError for a prompt that does not fit, ImageError before set_image, BackendError
         where the graphs answer with NaN instead of masks.
         """
-        asked = asked_prompts(Prompt(box, points, background_points, mask_input), prompts)
-        low_res_masks, scores = self.decode(asked, multimask)
+        single = Prompt(box, points, background_points, mask_input)
+        low_res_masks, scores = self.decode(one_or_several(single, prompts), multimask)
         with self._timed("postprocess"):
             masks = self.mask_resizer.masks(low_res_masks, self.manifest.mask_threshold)
         return Prediction(masks, scores, low_res_masks)
 
     def decode(self, prompts: Sequence[Prompt], multimask: bool = False) -> tuple[Floats, Floats]:
-        """The decoder alone: low_res_masks and iou_predictions of a Prediction, nothing resized yet.
+        """Returns low_res_masks and iou_predictions of a Prediction, without resizing any mask.
 
-        For a caller that drops most masks by their score; mask_resizer makes masks of the others.
-        Raises what predict raises.
+        It suits a caller that drops most masks by their score; mask_resizer makes masks of the others.
+        Raises as predict does.
         """
         outputs = self._decode(prompts, multimask, on_device=False)
         candidates = _candidates(multimask)
-        # Copies, so that who keeps one mask does not keep all four.
+        # Copies: a view of one mask would keep all four in memory.
         low_res_masks = outputs["low_res_masks"][:, candidates].astype(np.float32)
         scores = outputs["iou_predictions"][:, candidates].astype(np.float32)
         if not (np.isfinite(low_res_masks).all() and np.isfinite(scores).all()):
@@ -230,10 +231,10 @@ class Predictor:
         return low_res_masks, scores
 
     def predict_on_device(self, prompts: Sequence[Prompt], multimask: bool = False) -> DevicePrediction:
-        """The logits of `prompts`, in one call of the decoder, not brought to the host on a GPU.
+        """Returns the logits of `prompts` from one call of the decoder; on a GPU they stay there.
 
-        So nothing is resized to the picture, and NaN is not looked for. Valid until this session's next call;
-        on the caller's own stream it may not be computed yet when this returns. Raises as predict does.
+        Nothing is resized to the picture or checked for NaN. The arrays are valid until this session's next
+        call; on the caller's own stream they may not be ready when this returns. Raises as predict does.
         """
         outputs = self._decode(prompts, multimask, on_device=True)
         candidates = _candidates(multimask)
@@ -242,9 +243,9 @@ class Predictor:
         )
 
     def close(self) -> None:
-        """Free the engines, also those of every session made from this predictor.
+        """Frees the engines, and those of every session that was made from this predictor.
 
-        A session frees what is its own alone.
+        A session frees only what is its own.
         """
         self._engines.close(self._shared)
 
@@ -262,9 +263,8 @@ class Predictor:
             )
         picture = self._current()
         with self._timed("decode"):
-            feeds = encode_prompts(prompts, picture.geometry)
-            asked = {"image_embeddings": picture.image_embeddings, **feeds}
-            return self._engines.mask_decoder(asked, on_device)
+            feeds = encode_prompts(prompts, picture.geometry).feeds(picture.image_embeddings)
+            return self._engines.mask_decoder(feeds, on_device)
 
     def _current(self) -> _Picture:
         if self._picture is None:
@@ -273,25 +273,35 @@ class Predictor:
 
     @contextmanager
     def _timed(self, stage: str) -> Iterator[None]:
+        """Measures the block, if it ends without an error."""
         start = time.perf_counter()
         yield
         self.timings[stage] = (time.perf_counter() - start) * 1000
 
 
 def _candidates(multimask: bool) -> int | slice:
-    """Output 0 is SAM's single mask, 1 to 3 its candidates."""
+    """Returns the decoder's outputs to use: 0 is SAM's single mask, 1 to 3 are its candidates."""
     return slice(1, 4) if multimask else 0
+
+
+def _on_host(image: Any) -> Any:  # noqa: ANN401
+    """Returns a device array's copy on the host; anything else unchanged."""
+    if isinstance(image, np.ndarray):
+        return image
+    from .engines.device_array import is_on_device, to_host  # a CPU's user never needs it
+
+    return to_host("image", image) if is_on_device(image) else image
 
 
 def check_image(image: object) -> None:
     """Raises ImageError for anything but uint8 [H,W,3] with at least one pixel."""
     if not isinstance(image, np.ndarray):
-        found = type(image).__name__
+        kind = type(image).__name__
     elif image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or image.size == 0:
-        found = f"{image.dtype} {list(image.shape)}"
+        kind = f"{image.dtype} {list(image.shape)}"
     else:
         return
     raise ImageError(
-        f"image: expected a uint8 array [H,W,3], RGB, found {found}; "
+        f"image: expected a uint8 array [H,W,3], RGB, found {kind}; "
         "convert it, for example with glesam_runtime.read_image(path)"
     )

@@ -1,9 +1,10 @@
-"""Prompts as a user gives them, checked, and turned into the decoder's feeds."""
+"""Prompts of a user: checked, and encoded as the decoder's input tensors."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -13,10 +14,10 @@ from .errors import PromptError
 from .preprocess import Doubles, Floats, Geometry, Pixels, Size, resampled
 
 PADDING, BACKGROUND, FOREGROUND, BOX_TOP_LEFT, BOX_BOTTOM_RIGHT = -1, 0, 1, 2, 3
-"""SAM's point labels."""
+"""SAM's point labels, the values of `point_labels`; the only definition in this project."""
 
-# A drawn mask says inside or outside, nothing finer. SAM's own logits saturate around here.
-_SURE_LOGIT = 10.0
+# A drawn mask is either inside or outside. SAM's own logits saturate around this value.
+_CONFIDENT_LOGIT = 10.0
 
 Box = tuple[float, float, float, float]
 Points = Sequence[tuple[float, float]]
@@ -26,8 +27,8 @@ Points = Sequence[tuple[float, float]]
 class Prompt:
     """One object to segment. Coordinates are pixels of the original picture, (x, y) order.
 
-    box: (x0, y0, x1, y1), top left and bottom right; points lie on the object, background_points
-    beside it; mask_input: float32 logits [S/4, S/4], the low_res_masks[i] of a former prediction.
+    box: (x0, y0, x1, y1), top left and bottom right. points lie on the object, background_points
+    beside it. mask_input: float32 logits [S/4, S/4], such as low_res_masks[i] of an earlier prediction.
     """
 
     box: Box | None = None
@@ -36,23 +37,49 @@ class Prompt:
     mask_input: Floats | None = None
 
 
-def asked_prompts(single: Prompt, prompts: Sequence[Prompt] | None) -> Sequence[Prompt]:
-    """What predict was asked for: `prompts`, or the one in its other arguments.
+class PromptTensors(NamedTuple):
+    """N prompts of up to P points as the decoder's inputs, in the frame of its S x S picture.
 
-    Raises PromptError where both were given.
+    point_coords: float32 [N,P,2], (x, y) in pixels of the input. point_labels: int32 [N,P], SAM's labels.
+    mask_input: float32 [N,1,S/4,S/4], logits. has_mask_input: float32 [N], 1 where mask_input counts.
+    """
+
+    point_coords: npt.NDArray[Any]
+    point_labels: npt.NDArray[Any]
+    mask_input: npt.NDArray[Any]
+    has_mask_input: npt.NDArray[Any]
+
+    @classmethod
+    def without_masks(
+        cls, point_coords: npt.NDArray[Any], point_labels: npt.NDArray[Any], image_size: int
+    ) -> PromptTensors:
+        """Returns prompts without a mask, for an input of S = `image_size` pixels."""
+        count, side = len(point_labels), image_size // 4
+        masks = np.zeros((count, 1, side, side), np.float32)
+        return cls(point_coords, point_labels, masks, np.zeros(count, np.float32))
+
+    def feeds(self, image_embeddings: Any) -> dict[str, Any]:  # noqa: ANN401
+        """Returns all five inputs of the decoder by name."""
+        return {"image_embeddings": image_embeddings, **self._asdict()}
+
+
+def one_or_several(single: Prompt, prompts: Sequence[Prompt] | None) -> Sequence[Prompt]:
+    """Returns the prompts of a call of predict: `prompts`, or the `single` one of its other arguments.
+
+    Raises PromptError where the caller passed both.
     """
     if prompts is None:
         return [single]
-    given = len(single.points) + len(single.background_points)
-    if single.box is not None or single.mask_input is not None or given > 0:
+    points = len(single.points) + len(single.background_points)
+    if single.box is not None or single.mask_input is not None or points > 0:
         raise PromptError("give either prompts=[...] or box, points and mask_input, not both")
     return prompts
 
 
-def encode_prompts(prompts: Sequence[Prompt], geometry: Geometry) -> dict[str, npt.NDArray[np.generic]]:
-    """N prompts -> the decoder's point_coords, point_labels, mask_input and has_mask_input.
+def encode_prompts(prompts: Sequence[Prompt], geometry: Geometry) -> PromptTensors:
+    """Returns N prompts as the decoder's inputs.
 
-    Prompts shorter than their neighbours are padded with label -1 at their end.
+    Prompts with fewer points than others are padded with label -1 at their end.
     Raises PromptError where a prompt is empty or does not fit the picture.
     """
     if not prompts:
@@ -69,36 +96,43 @@ def encode_prompts(prompts: Sequence[Prompt], geometry: Geometry) -> dict[str, n
     for row, (prompt_coords, prompt_labels) in enumerate(pairs):
         coords[row, : len(prompt_labels)] = prompt_coords
         labels[row, : len(prompt_labels)] = prompt_labels
-    return {"point_coords": coords, "point_labels": labels, **_mask_feeds(prompts, geometry)}
+    tensors = PromptTensors.without_masks(coords, labels, geometry.image_size)
+    _write_masks(prompts, tensors)
+    return tensors
 
 
 def logits_from_mask(mask: Pixels | npt.NDArray[np.bool_], geometry: Geometry) -> Floats:
-    """A mask of the original picture's size -> mask_input logits float32 [S/4, S/4].
+    """Returns mask_input logits, float32 [S/4, S/4], of a mask of the original picture's size.
 
     mask: uint8 [H,W], white (255) = object, or bool. Raises PromptError for anything else.
     """
     if mask.dtype == np.bool_:
         mask = np.uint8(255) * mask
-    if mask.dtype != np.uint8 or mask.max(initial=0) == 1:
-        found = "values of 0 and 1" if mask.dtype == np.uint8 else str(mask.dtype)
-        raise PromptError(
-            f"mask input: expected uint8, white (255) = object, or bool, found {found}; convert it"
-        )
-    if mask.shape != geometry.original_size:
-        raise PromptError(
-            f"mask input: expected {_size(geometry.original_size)} like the picture, "
-            f"found {' x '.join(map(str, mask.shape[::-1]))}; draw it on the picture itself"
-        )
+    _check_mask(mask, geometry.original_size)
     resized = resampled(Image.fromarray(mask), geometry.resized_size, Image.Resampling.BILINEAR)
     frame = Image.new("L", (geometry.image_size, geometry.image_size))
     frame.paste(resized)
-    share = np.asarray(frame.reduce(4), np.float32) / 255
-    logits: Floats = (2 * share - 1) * np.float32(_SURE_LOGIT)
+    coverage = np.asarray(frame.reduce(4), np.float32) / 255
+    logits: Floats = (2 * coverage - 1) * np.float32(_CONFIDENT_LOGIT)
     return logits
 
 
+def _check_mask(mask: Pixels | npt.NDArray[np.bool_], original_size: Size) -> None:
+    """Raises PromptError for a mask that is not uint8 of the picture's size, or whose white is 1."""
+    if mask.dtype != np.uint8 or mask.max(initial=0) == 1:
+        values = "values of 0 and 1" if mask.dtype == np.uint8 else str(mask.dtype)
+        raise PromptError(
+            f"mask input: expected uint8, white (255) = object, or bool, found {values}; convert it"
+        )
+    if mask.shape != original_size:
+        raise PromptError(
+            f"mask input: expected {_size(original_size)} like the picture, "
+            f"found {' x '.join(map(str, mask.shape[::-1]))}; draw it on the picture itself"
+        )
+
+
 def _coords_and_labels(prompt: Prompt, geometry: Geometry) -> tuple[Floats, list[int]]:
-    """[P,2] in the input's frame and P labels, in SAM's order: points, box corners or padding."""
+    """Returns [P,2] in the input's frame and P labels, in SAM's order: points, box corners or padding."""
     points = _checked_points("point", prompt.points, geometry.original_size)
     background = _checked_points("background point", prompt.background_points, geometry.original_size)
     labels = [FOREGROUND] * len(points) + [BACKGROUND] * len(background)
@@ -113,7 +147,7 @@ def _coords_and_labels(prompt: Prompt, geometry: Geometry) -> tuple[Floats, list
 
 
 def _checked_points(kind: str, points: Points, original_size: Size) -> Doubles:
-    """[K,2]. Pixel (x, y) exists for 0 <= x < width and 0 <= y < height."""
+    """Returns points [K,2] inside the picture: 0 <= x < width and 0 <= y < height."""
     coords = points_array(kind, points)
     height, width = original_size
     for x, y in coords.tolist():
@@ -127,7 +161,7 @@ def _checked_points(kind: str, points: Points, original_size: Size) -> Doubles:
 
 
 def _checked_box(box: Box, original_size: Size) -> Doubles:
-    """The box's corners [2,2]. Its edges may lie on the picture's."""
+    """Returns the box's corners [2,2]. Its edges may lie on the picture's."""
     corners = box_array(box)
     height, width = original_size
     x0, y0, x1, y1 = corners.tolist()
@@ -141,7 +175,10 @@ def _checked_box(box: Box, original_size: Size) -> Doubles:
 
 
 def points_array(kind: str, points: Points) -> Doubles:
-    """[K,2] for a "point" or "background point". Raises PromptError where they are no rows of two numbers."""
+    """Returns points as [K,2]; `kind` is "point" or "background point".
+
+    Raises PromptError where they are not rows of two numbers.
+    """
     if len(points) == 0:
         return np.zeros((0, 2))
     coords = _numbers(f"{kind}s", points, "rows of two numbers (X, Y)")
@@ -151,7 +188,7 @@ def points_array(kind: str, points: Points) -> Doubles:
 
 
 def box_array(box: Box) -> Doubles:
-    """[4]. Raises PromptError where it is not four numbers."""
+    """Returns a box as [4]. Raises PromptError where it is not four numbers."""
     corners = _numbers("box", box, "four numbers X0 Y0 X1 Y1")
     if corners.shape != (4,):
         raise PromptError(f"box: expected four numbers X0 Y0 X1 Y1, found {corners.tolist()}")
@@ -159,33 +196,24 @@ def box_array(box: Box) -> Doubles:
 
 
 def _numbers(name: str, values: object, expected: str) -> Doubles:
+    """Returns `values` as float64. Raises PromptError where they are no numbers."""
     try:
         return np.asarray(values, np.float64)
     except (TypeError, ValueError) as error:
         raise PromptError(f"{name}: expected {expected}, found {values!r}") from error
 
 
-def _mask_feeds(prompts: Sequence[Prompt], geometry: Geometry) -> dict[str, npt.NDArray[np.generic]]:
-    feeds = no_masks(len(prompts), geometry.image_size)
-    masks, present = feeds["mask_input"], feeds["has_mask_input"]
+def _write_masks(prompts: Sequence[Prompt], tensors: PromptTensors) -> None:
+    """Writes the prompts' masks into `tensors`, where they have any."""
+    side = tensors.mask_input.shape[-1]
     for row, prompt in enumerate(prompts):
         if prompt.mask_input is not None:
-            masks[row, 0] = checked_logits(prompt.mask_input, masks.shape[-1])
-            present[row] = 1
-    return feeds
-
-
-def no_masks(count: int, image_size: int) -> dict[str, npt.NDArray[np.generic]]:
-    """The decoder's mask_input and has_mask_input for `count` prompts without a mask."""
-    side = image_size // 4
-    return {
-        "mask_input": np.zeros((count, 1, side, side), np.float32),
-        "has_mask_input": np.zeros(count, np.float32),
-    }
+            tensors.mask_input[row, 0] = checked_logits(prompt.mask_input, side)
+            tensors.has_mask_input[row] = 1
 
 
 def checked_logits(mask_input: Floats, side: int) -> Doubles:
-    """[side,side]. Raises PromptError for another shape, NaN and infinity, and for a mask that is none."""
+    """Returns logits [side,side]. Raises PromptError for a mask, another shape, NaN and infinity."""
     if getattr(mask_input, "dtype", None) == np.bool_:
         raise PromptError(
             f"mask_input: expected finite float32 logits [{side}, {side}], found a bool mask; "
@@ -193,9 +221,9 @@ def checked_logits(mask_input: Floats, side: int) -> Doubles:
         )
     logits = _numbers("mask_input", mask_input, f"float32 logits [{side}, {side}]")
     if logits.shape != (side, side) or not np.isfinite(logits).all():
-        found = list(logits.shape) if logits.shape != (side, side) else "NaN or infinite values"
+        content = list(logits.shape) if logits.shape != (side, side) else "NaN or infinite values"
         raise PromptError(
-            f"mask_input: expected finite float32 logits [{side}, {side}], found {found}; "
+            f"mask_input: expected finite float32 logits [{side}, {side}], found {content}; "
             "give one of a prediction's low_res_masks"
         )
     return logits

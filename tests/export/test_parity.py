@@ -98,8 +98,8 @@ def test_mask_iou_counts_pixels_and_two_empty_masks_agree() -> None:
 @pytest.mark.parametrize("shape", [(1, 1), (1, 50), (7, 3), (600, 800)])
 def test_the_fixed_prompts_fit_any_picture(shape: tuple[int, int]) -> None:
     prompts = fixed_prompts(np.zeros((*shape, 3), np.uint8))
-    feeds = encode_prompts(prompts, Geometry(shape, shape, 1024))
-    assert np.isfinite(feeds["point_coords"]).all()
+    tensors = encode_prompts(prompts, Geometry(shape, shape, 1024))
+    assert np.isfinite(tensors.point_coords).all()
     assert [prompt.box is None for prompt in prompts] == [False] * 3 + [True] * 3
 
 

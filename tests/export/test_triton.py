@@ -90,7 +90,7 @@ def request_for(manifest: Any, prompts: list[Prompt]) -> Tensors:  # noqa: ANN40
     image, geometry = preprocess(
         read_image(PHOTO), manifest["image_size"], manifest["pixel_mean"], manifest["pixel_std"]
     )
-    return {"image": image, **encode_prompts(prompts, geometry)}
+    return {"image": image, **encode_prompts(prompts, geometry)._asdict()}
 
 
 def test_every_model_is_configured_by_tritons_schema_and_named_after_its_folder(repository: Path) -> None:

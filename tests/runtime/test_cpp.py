@@ -22,7 +22,7 @@ from glesam_runtime.engines import pick_backend
 from glesam_runtime.errors import BackendError
 from glesam_runtime.postprocess import MaskResizer
 from glesam_runtime.preprocess import RESIZES, Pixels, longest_side, preprocess
-from glesam_runtime.prompts import encode_prompts, no_masks
+from glesam_runtime.prompts import PromptTensors, encode_prompts
 from glesam_runtime.tools.parity import mask_iou
 
 pytestmark = pytest.mark.skipif(not LIBRARY.exists(), reason=f"{LIBRARY} is not built: make cpp")
@@ -126,7 +126,7 @@ PROMPTS = [
 @pytest.mark.parametrize("prompts", PROMPTS)
 def test_prompts_are_encoded_to_the_bit(native: NativeSteps, prompts: list[Prompt]) -> None:
     geometry = longest_side((96, 128), IMAGE_SIZE)
-    found, expected = native.encode_prompts(prompts, geometry), encode_prompts(prompts, geometry)
+    found, expected = native.encode_prompts(prompts, geometry), encode_prompts(prompts, geometry)._asdict()
     assert list(found) == list(expected)
     for name, array in expected.items():
         np.testing.assert_array_equal(found[name], array)
@@ -280,8 +280,8 @@ def test_the_steps_on_golden_vectors_are_python_s_exactly(backend: str) -> None:
         golden = np.load(io.BytesIO((bundle.root / name).read_bytes()), allow_pickle=False)
         tensor, _ = native.preprocess(np.ascontiguousarray(golden["image"]), size)
         embeddings = native.enhance(native.encode(tensor, golden["image_embeddings"].shape))
-        feeds = {key: np.ascontiguousarray(golden[key]) for key in ("point_coords", "point_labels")}
-        feeds |= no_masks(len(golden["point_labels"]), size)
+        points = (np.ascontiguousarray(golden[key]) for key in ("point_coords", "point_labels"))
+        feeds = PromptTensors.without_masks(*points, size)._asdict()
         found = native.decode(embeddings, feeds)
         python.set_image(golden["image"])
         picture = python._current()

@@ -14,38 +14,38 @@ GEOMETRY = longest_side((96, 128), 64)  # half the size, 48 rows used of 64
 
 
 def test_a_box_carries_two_corners_and_no_padding() -> None:
-    feeds = encode_prompts([Prompt(box=(20, 10, 60, 50))], GEOMETRY)
-    np.testing.assert_array_equal(feeds["point_coords"], [[[10, 5], [30, 25]]])
-    np.testing.assert_array_equal(feeds["point_labels"], [[2, 3]])
-    assert feeds["point_labels"].dtype == np.int32
-    assert feeds["point_coords"].dtype == np.float32
+    tensors = encode_prompts([Prompt(box=(20, 10, 60, 50))], GEOMETRY)
+    np.testing.assert_array_equal(tensors.point_coords, [[[10, 5], [30, 25]]])
+    np.testing.assert_array_equal(tensors.point_labels, [[2, 3]])
+    assert tensors.point_labels.dtype == np.int32
+    assert tensors.point_coords.dtype == np.float32
 
 
 def test_points_without_a_box_end_in_one_padding_point() -> None:
     prompt = Prompt(points=[(20, 10)], background_points=[(40, 80), (2, 2)])
-    feeds = encode_prompts([prompt], GEOMETRY)
-    np.testing.assert_array_equal(feeds["point_coords"], [[[10, 5], [20, 40], [1, 1], [0, 0]]])
-    np.testing.assert_array_equal(feeds["point_labels"], [[1, 0, 0, -1]])
+    tensors = encode_prompts([prompt], GEOMETRY)
+    np.testing.assert_array_equal(tensors.point_coords, [[[10, 5], [20, 40], [1, 1], [0, 0]]])
+    np.testing.assert_array_equal(tensors.point_labels, [[1, 0, 0, -1]])
 
 
 def test_points_come_before_the_corners_of_their_box() -> None:
-    feeds = encode_prompts([Prompt((0, 0, 128, 96), [(64, 48)])], GEOMETRY)
-    np.testing.assert_array_equal(feeds["point_labels"], [[1, 2, 3]])
+    tensors = encode_prompts([Prompt((0, 0, 128, 96), [(64, 48)])], GEOMETRY)
+    np.testing.assert_array_equal(tensors.point_labels, [[1, 2, 3]])
 
 
 def test_a_shorter_prompt_is_padded_to_its_neighbours() -> None:
     long = Prompt(points=[(1, 1), (2, 2), (3, 3)])
-    feeds = encode_prompts([Prompt(box=(0, 0, 9, 9)), long], GEOMETRY)
-    np.testing.assert_array_equal(feeds["point_labels"], [[2, 3, -1, -1], [1, 1, 1, -1]])
-    np.testing.assert_array_equal(feeds["point_coords"][0, 2:], 0)
+    tensors = encode_prompts([Prompt(box=(0, 0, 9, 9)), long], GEOMETRY)
+    np.testing.assert_array_equal(tensors.point_labels, [[2, 3, -1, -1], [1, 1, 1, -1]])
+    np.testing.assert_array_equal(tensors.point_coords[0, 2:], 0)
 
 
 def test_only_the_prompts_with_a_mask_say_so() -> None:
     mask = np.full((16, 16), 3, np.float32)
-    feeds = encode_prompts([Prompt(mask_input=mask), Prompt(points=[(5, 5)])], GEOMETRY)
-    np.testing.assert_array_equal(feeds["has_mask_input"], [1, 0])
-    np.testing.assert_array_equal(feeds["mask_input"][:, 0].max(axis=(1, 2)), [3, 0])
-    np.testing.assert_array_equal(feeds["point_labels"], [[-1, -1], [1, -1]])
+    tensors = encode_prompts([Prompt(mask_input=mask), Prompt(points=[(5, 5)])], GEOMETRY)
+    np.testing.assert_array_equal(tensors.has_mask_input, [1, 0])
+    np.testing.assert_array_equal(tensors.mask_input[:, 0].max(axis=(1, 2)), [3, 0])
+    np.testing.assert_array_equal(tensors.point_labels, [[-1, -1], [1, -1]])
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ from ..engines.base import Array
 from ..postprocess import MaskResizer
 from ..predictor import Engines
 from ..preprocess import Geometry, Pixels, preprocess
-from ..prompts import encode_prompts
+from ..prompts import PromptTensors, encode_prompts
 from .parity import GraphParity, MaskParity, Parity, compare, mask_iou
 from .progress import track
 
@@ -31,7 +31,7 @@ class Case:
     set_name: str
     picture: Pixels
     geometry: Geometry
-    prompts: dict[str, Array]
+    prompts: PromptTensors
     expected: dict[str, Array]
     found: dict[str, Array] = field(default_factory=dict)
 
@@ -41,7 +41,7 @@ class Case:
             return {"image": chain["image"]}
         if graph == "gle":
             return {"image_embeddings": chain["image_embeddings"]}
-        return {"image_embeddings": chain["image_embeddings_enhanced"], **self.prompts}
+        return self.prompts.feeds(chain["image_embeddings_enhanced"])
 
 
 def reference_cases(manifest: Manifest, reference: Engines, images: ImageSets) -> list[Case]:

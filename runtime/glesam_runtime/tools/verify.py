@@ -14,7 +14,7 @@ from ..bundle.reader import Bundle
 from ..engines.base import Array, Engine, Tensors
 from ..errors import BundleError, first_line
 from ..preprocess import preprocess
-from ..prompts import no_masks
+from ..prompts import PromptTensors
 from .parity import GraphParity, MaskParity, Parity, compare, mask_iou
 
 GOLDEN = "golden/"
@@ -89,15 +89,11 @@ def _feeds(golden: Tensors, manifest: Manifest) -> dict[str, dict[str, Array]]:
     """What each graph is asked, with PyTorch's answers of the graph before it."""
     picture = golden["image"].astype(np.uint8, copy=False)
     image, _ = preprocess(picture, manifest.image_size, manifest.pixel_mean, manifest.pixel_std)
+    prompts = PromptTensors.without_masks(golden["point_coords"], golden["point_labels"], manifest.image_size)
     return {
         "image_encoder": {"image": image},
         "gle": {"image_embeddings": golden["image_embeddings"]},
-        "mask_decoder": {
-            "image_embeddings": golden["image_embeddings_enhanced"],
-            "point_coords": golden["point_coords"],
-            "point_labels": golden["point_labels"],
-            **no_masks(len(golden["point_labels"]), manifest.image_size),
-        },
+        "mask_decoder": prompts.feeds(golden["image_embeddings_enhanced"]),
     }
 
 

@@ -15,7 +15,7 @@ from glesam_runtime.bundle.reader import Bundle, default_bundle_path
 from glesam_runtime.errors import BackendError
 from glesam_runtime.predictor import Prediction, check_image
 from glesam_runtime.preprocess import Floats, Pixels
-from glesam_runtime.prompts import Box, Points, Prompt, asked_prompts
+from glesam_runtime.prompts import Box, Points, Prompt, one_or_several
 
 from .arrays import CPrompts, copied, image_view, with_dense_rows
 from .library import check, load_library, opened_bundle
@@ -83,7 +83,7 @@ class NativePredictor:
         multimask: bool = False,
     ) -> Prediction:
         """Masks of one prompt, or of all `prompts`: arguments, result and errors are Predictor.predict's."""
-        all_prompts = asked_prompts(Prompt(box, points, background_points, mask_input), prompts)
+        all_prompts = one_or_several(Prompt(box, points, background_points, mask_input), prompts)
         arrays = CPrompts(all_prompts, self._image_size // 4)
         result = CPrediction()
         self._check(
