@@ -1,4 +1,4 @@
-"""One picture to look at: the worst, median and best cases, every method beside the truth."""
+"""Rows of captioned pictures below titles, drawn as one picture."""
 
 from __future__ import annotations
 
@@ -7,13 +7,9 @@ from dataclasses import dataclass
 
 from PIL import Image, ImageDraw, ImageFont, ImageOps
 
-from glesam.evaluation.evaluate import Score
-
 TILE_PX = 320
-"""Width and height that a picture is fitted into."""
+"""Width and height of the square that a picture is fitted into."""
 TITLE_PX, TITLE_FONT_PX, CAPTION_PX, FONT_PX, MARGIN_PX = 34, 18, 22, 14, 8
-WORST, MEDIAN, BEST = 3, 2, 2
-"""Pictures of each kind, where there are as many."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,19 +28,8 @@ class Section:
     rows: Sequence[Sequence[Tile]]
 
 
-def chosen_cases(scores: Sequence[Score]) -> list[tuple[str, Score]]:
-    """("worst" | "median" | "best", score) of one row at one level, by IoU; no picture twice."""
-    ordered = sorted(scores, key=lambda score: score.metrics["iou"])
-    middle = max(0, (len(ordered) - MEDIAN) // 2)
-    cases = [("worst", score) for score in ordered[:WORST]]
-    cases += [("median", score) for score in ordered[middle : middle + MEDIAN]]
-    cases += [("best", score) for score in ordered[::-1][:BEST]]
-    first = {(score.dataset, score.name): (kind, score) for kind, score in reversed(cases)}
-    return list(reversed(first.values()))
-
-
 def contact_sheet(sections: Sequence[Section]) -> Image.Image:
-    """Every section's rows below its title, each tile fitted into `TILE_PX` and captioned."""
+    """Draws every section's rows below its title, each tile fitted into `TILE_PX` and captioned."""
     columns = max(len(tiles) for section in sections for tiles in section.rows)
     width = columns * (TILE_PX + MARGIN_PX) + MARGIN_PX
     strips = []
@@ -55,13 +40,14 @@ def contact_sheet(sections: Sequence[Section]) -> Image.Image:
 
 
 def titled_strip(title: str, width: int) -> Image.Image:
+    """A white strip with `title` on it."""
     strip = Image.new("RGB", (width, TITLE_PX), "white")
     write(strip, title, (MARGIN_PX, MARGIN_PX), width - 2 * MARGIN_PX, TITLE_FONT_PX)
     return strip
 
 
 def row_strip(tiles: Sequence[Tile], width: int) -> Image.Image:
-    """Captions above pictures, as high as the highest of them."""
+    """A row of captions above pictures, as high as the highest picture."""
     pictures = [ImageOps.contain(tile.picture, (TILE_PX, TILE_PX)) for tile in tiles]
     height = CAPTION_PX + max(picture.height for picture in pictures) + MARGIN_PX
     strip = Image.new("RGB", (width, height), "white")
@@ -73,7 +59,7 @@ def row_strip(tiles: Sequence[Tile], width: int) -> Image.Image:
 
 
 def stacked(strips: Sequence[Image.Image]) -> Image.Image:
-    """Pictures of one width, one below the other."""
+    """Stacks pictures of one width, one below the other."""
     sheet = Image.new("RGB", (strips[0].width, sum(strip.height for strip in strips)))
     y = 0
     for strip in strips:
@@ -83,12 +69,13 @@ def stacked(strips: Sequence[Image.Image]) -> Image.Image:
 
 
 def write(picture: Image.Image, text: str, corner: tuple[int, int], width_px: int, font_px: int) -> None:
+    """Writes `text` in black, its top left corner at `corner`."""
     font = ImageFont.load_default(font_px)
     ImageDraw.Draw(picture).text(corner, fitted(text, width_px, font), "black", font)
 
 
 def fitted(text: str, width_px: int, font: ImageFont.FreeTypeFont | ImageFont.ImageFont) -> str:
-    """`text`, its middle left out where it is too long: a caption's end is its figure."""
+    """Shortens `text` in its middle where it is too long, since a caption ends in its figure."""
     shown, cut = text, 0
     while font.getlength(shown) > width_px and cut < len(text):
         cut += 1

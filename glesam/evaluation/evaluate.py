@@ -9,25 +9,21 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from glesam.data.datasets import Sample
-from glesam.evaluation.methods import Image, Method, RowName, Segmentation
+from glesam.data.sample import Sample
+from glesam.evaluation.methods import Image, Method, Segmentation
 from glesam.evaluation.metrics import METRICS
 from glesam.evaluation.prompts import PromptedPicture, PromptKind
+from glesam.evaluation.score import REAL, Score, Skipped
 from glesam_runtime.degradation.lqseg import degrade_level
-from glesam_runtime.errors import first_line
-
-LEVELS = ("clean", "1", "2", "3")
-"""From the easiest to the hardest: the picture as it is, and LQSeg's levels of it."""
-REAL = "real"
-"""The one level of sets that are of low quality by themselves: as they are."""
+from glesam_runtime.errors import GlesamError, first_line
 
 
 @dataclass(frozen=True)
 class Task:
-    """What every picture goes through.
+    """What is done with every picture.
 
-    `seed` fixes the degradation of each picture and level. Pictures of the sets named in `real` are
-    evaluated at the level `REAL` alone.
+    `seed` fixes the degradation of each picture and level. Pictures of the data sets named in `real` are
+    evaluated at the level `REAL` only.
     """
 
     methods: Sequence[Method]
@@ -40,39 +36,19 @@ class Task:
         return (REAL,) if dataset in self.real else self.levels
 
 
-@dataclass(frozen=True)
-class Score:
-    """One picture, level and method: each metric's mean over the picture's objects."""
-
-    dataset: str
-    name: str
-    level: str
-    row: RowName
-    objects: int
-    fallbacks: int
-    metrics: dict[str, float]
-
-
-@dataclass(frozen=True)
-class Skipped:
-    """A picture that gave no score, and why in one line."""
-
-    title: str
-    reason: str
-
-
 def evaluate(
     pictures: Sequence[PromptedPicture], read: Callable[[PromptedPicture], Sample], task: Task, jobs: int = 1
 ) -> Iterator[list[Score] | Skipped]:
-    """Each picture's scores in turn, whatever the number of threads.
+    """Yields each picture's scores in order, whatever the number of threads `jobs`.
 
-    A picture that one method cannot do is skipped for all, so that all rows are means over the same.
+    A picture that one method cannot segment is skipped for all, so that all rows are means over the same
+    pictures.
     """
 
     def one(picture: PromptedPicture) -> list[Score] | Skipped:
         try:
             return evaluate_picture(picture, read(picture), task)
-        except (OSError, ValueError, RuntimeError) as error:  # RuntimeError: torch out of memory
+        except (GlesamError, OSError, ValueError, RuntimeError) as error:  # RuntimeError: torch out of memory
             return Skipped(picture.title, first_line(error))
 
     executor = ThreadPoolExecutor(jobs)
@@ -83,26 +59,27 @@ def evaluate(
 
 
 def evaluate_picture(picture: PromptedPicture, sample: Sample, task: Task) -> list[Score]:
+    """Scores of every level and method on one picture."""
     truth, prompts = picture.truth(sample), picture.prompts(task.kind)
     scores = []
     for level in task.levels_of(picture.dataset):
         image = at_level(sample, level, task.seed)
         for method in task.methods:
-            found = method(image, prompts)
-            values = mean_metrics(found, truth)
+            segmentation = method(image, prompts)
+            values = mean_metrics(segmentation, truth)
             place = picture.dataset, picture.name, level, method.row
-            scores.append(Score(*place, len(truth), found.fallbacks, values))
+            scores.append(Score(*place, len(truth), segmentation.fallbacks, values))
     return scores
 
 
 def at_level(sample: Sample, level: str, seed: int) -> Image:
-    """The picture as it is ("clean", "real") or degraded, the same for the same level, seed and name."""
+    """The picture as it is ("clean", "real"), or degraded: the same for the same level, seed and name."""
     if level in ("clean", REAL):
         return sample.image
     return degrade_level(sample.image, int(level), seed, f"{sample.dataset}/{sample.name}")
 
 
-def mean_metrics(found: Segmentation, truth: NDArray[np.bool_]) -> dict[str, float]:
+def mean_metrics(segmentation: Segmentation, truth: NDArray[np.bool_]) -> dict[str, float]:
     """Each metric's mean over the objects; `truth` bool [N,H,W]."""
-    pairs = list(zip(found.masks, truth, strict=True))
+    pairs = list(zip(segmentation.masks, truth, strict=True))
     return {name: float(np.mean([metric(*pair) for pair in pairs])) for name, metric in METRICS.items()}

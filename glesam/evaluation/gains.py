@@ -1,20 +1,21 @@
-"""What GLE gains: a row with GLE against the row without it that is its fair baseline."""
+"""What GLE (generative latent space enhancement) gains: a row with it against its baseline without it."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from glesam.evaluation.evaluate import REAL
-from glesam.evaluation.methods import RowName
 from glesam.evaluation.results import Results
+from glesam.evaluation.score import REAL, RowName
 
 MIN_GAP = 0.01
-"""IoU; a share of less would be a share of chance."""
+"""Smallest gap in IoU whose closed share is computed; a smaller one is within chance."""
 
 
 @dataclass(frozen=True)
 class Comparison:
+    """A row with GLE and the row without GLE that it is measured against."""
+
     enhanced: RowName
     plain: RowName
 
@@ -27,11 +28,11 @@ class Comparison:
         return results.mean("iou", self.enhanced, level) - results.mean("iou", self.plain, level)
 
     def closed(self, results: Results, level: str) -> float | None:
-        """The share of the gap that degradation opens which GLE closes:
+        """Share that GLE closes of the gap which degradation opens:
 
             (IoU_level with - IoU_level without) / (IoU_clean without - IoU_level without)
 
-        None where there is no gap: on clean pictures, on pictures that are not there clean too, and
+        Returns None where there is no gap: on clean pictures, on pictures that have no clean version, and
         where degradation costs less than `MIN_GAP`.
         """
         if level in ("clean", REAL) or "clean" not in results.levels:
@@ -41,10 +42,10 @@ class Comparison:
 
 
 def comparisons(rows: Sequence[RowName]) -> list[Comparison]:
-    """Each glesam row with its baseline.
+    """Pairs each glesam row with its baseline.
 
-    That is the first source that ran sam alone: a decoder fine-tuned the same way with GLE off. Where no
-    source did, it is sam on the row's own source, whose decoder was fine-tuned behind GLE.
+    The baseline is the first source that ran sam alone: a decoder fine-tuned the same way with GLE off.
+    Without such a source it is sam on the row's own source, whose decoder was fine-tuned behind GLE.
     """
     enhanced = [row for row in rows if row.method == "glesam"]
     with_gle = {row.source for row in enhanced}

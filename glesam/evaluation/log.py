@@ -1,4 +1,4 @@
-"""What a run says on its way, and which pictures it had to leave out."""
+"""Messages of a run while it works, and the pictures that it leaves out."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TypeVar
 
-from glesam.evaluation.evaluate import Skipped
+from glesam.evaluation.score import Skipped
 from glesam_runtime.errors import InputError
 
 Item = TypeVar("Item")
@@ -14,13 +14,13 @@ Item = TypeVar("Item")
 
 @dataclass(frozen=True)
 class Log:
-    """`say` takes one line."""
+    """Prints through `say`, one line per call, and remembers every skipped picture."""
 
     say: Callable[[str], None]
     skipped: list[Skipped] = field(default_factory=list)
 
     def kept(self, outcomes: Iterable[Item | Skipped]) -> Iterator[Item]:
-        """What was not skipped; the rest is said and remembered."""
+        """Yields what was not skipped; reports and remembers the rest."""
         for outcome in outcomes:
             if isinstance(outcome, Skipped):
                 self.skipped.append(outcome)
@@ -29,7 +29,7 @@ class Log:
                 yield outcome
 
     def skip_note(self) -> list[str]:
-        """For the table: which pictures are in no row."""
+        """A line for the table that names the skipped pictures; none where all were evaluated."""
         names = ", ".join(one.title for one in self.skipped)
         return [f"Skipped, so in no row: {names}."] if names else []
 

@@ -12,12 +12,13 @@ from numpy.typing import NDArray
 
 from glesam.evaluation.metrics import Mask
 from glesam.evaluation.prompts import Box, ObjectPrompt
+from glesam.evaluation.score import RowName
 from glesam_runtime.errors import InputError
 
 Image = NDArray[np.uint8]
 
 GRABCUT_ITERATIONS = 5
-"""As in OpenCV's own tutorial."""
+"""Iterations, as in OpenCV's own tutorial."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,30 +29,22 @@ class Segmentation:
     fallbacks: int = 0
 
 
-@dataclass(frozen=True)
-class RowName:
-    """A row of the table: what ran ("sam", "glesam", "grabcut", "box"), and with whose weights ("": none)."""
-
-    source: str
-    method: str
-
-    def __str__(self) -> str:
-        return f"{self.source}: {self.method}" if self.source else self.method
-
-
 class Method(Protocol):
-    """Several threads may call it at once. It may raise ValueError or OSError for a picture it cannot do."""
+    """A segmenter that several threads may call at once.
+
+    It may raise GlesamError, ValueError or OSError for a picture that it cannot segment.
+    """
 
     @property
     def row(self) -> RowName:
-        """Its place in the table."""
+        """Its row in the table."""
 
     def __call__(self, image: Image, prompts: Sequence[ObjectPrompt]) -> Segmentation:
-        """uint8 [H,W,3] RGB and at least one prompt -> one mask each."""
+        """Segments uint8 [H,W,3] RGB by at least one prompt: one mask each."""
 
 
 class FilledBox:
-    """The whole box is the mask: what a segmenter that understands nothing reaches."""
+    """The whole box as the mask: what a segmenter that understands nothing reaches."""
 
     row = RowName("", "box")
 
@@ -68,17 +61,18 @@ class GrabCut:
     row = RowName("", "grabcut")
 
     def __call__(self, image: Image, prompts: Sequence[ObjectPrompt]) -> Segmentation:
-        found = [grabcut(image, box_of(prompt)) for prompt in prompts]
-        pairs = zip(found, prompts, strict=True)
+        cuts = [grabcut(image, box_of(prompt)) for prompt in prompts]
+        pairs = zip(cuts, prompts, strict=True)
         masks = [fill(image, box_of(prompt)) if mask is None else mask for mask, prompt in pairs]
-        return Segmentation(np.stack(masks), sum(mask is None for mask in found))
+        return Segmentation(np.stack(masks), sum(mask is None for mask in cuts))
 
 
 BASELINES: dict[str, type[FilledBox] | type[GrabCut]] = {"box": FilledBox, "grabcut": GrabCut}
-"""By name. Both need box prompts."""
+"""Baselines by name. Both need box prompts."""
 
 
 def fill(image: Image, box: Box) -> Mask:
+    """A mask of all pixels within `box`, clipped to the picture."""
     x0, y0, x1, y1 = box
     mask = np.zeros(image.shape[:2], bool)
     mask[max(y0, 0) : y1, max(x0, 0) : x1] = True
@@ -86,10 +80,11 @@ def fill(image: Image, box: Box) -> Mask:
 
 
 def grabcut(image: Image, box: Box) -> Mask | None:
-    """GC_INIT_WITH_RECT, clipped inside the picture; None where it fails, as for a box of the whole picture.
+    """Runs GC_INIT_WITH_RECT on the box, clipped to the picture.
 
-    OpenCV starts its colour clusters from a random generator of the thread; it is set to the same
-    state before each call, so that the same box gives the same mask whatever ran before.
+    Returns None where it fails, as for a box of the whole picture. OpenCV starts its colour clusters from a
+    random generator of the thread. It is set to the same state before each call, so that the same box gives
+    the same mask whatever ran before.
     """
     height, width = image.shape[:2]
     x0, y0, x1, y1 = max(box[0], 0), max(box[1], 0), min(box[2], width), min(box[3], height)
@@ -106,6 +101,7 @@ def grabcut(image: Image, box: Box) -> Mask | None:
 
 
 def box_of(prompt: ObjectPrompt) -> Box:
+    """The prompt's box. Raises InputError where it has none."""
     if prompt.box is None:
         raise InputError("grabcut and box need box prompts; leave them out of --methods, or use --prompt box")
     return prompt.box

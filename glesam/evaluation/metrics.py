@@ -1,6 +1,6 @@
 """How close a mask is to the truth: IoU, Dice, boundary IoU, pixel accuracy.
 
-Every function takes two bool [H,W] masks, the truth of at least one pixel, and gives a number in [0, 1].
+Every function takes two bool [H,W] masks, the truth of at least one pixel, and returns a number in [0, 1].
 """
 
 from __future__ import annotations
@@ -15,24 +15,24 @@ BOUNDARY_DILATION = 0.02
 """Width of the boundary band as a share of the picture's diagonal (Cheng et al., CVPR 2021)."""
 
 
-def iou(found: Mask, truth: Mask) -> float:
+def iou(mask: Mask, truth: Mask) -> float:
     """Intersection over union."""
-    return _ratio(int((found & truth).sum()), int((found | truth).sum()))
+    return _ratio(int((mask & truth).sum()), int((mask | truth).sum()))
 
 
-def dice(found: Mask, truth: Mask) -> float:
+def dice(mask: Mask, truth: Mask) -> float:
     """Twice the intersection over the sum of both areas."""
-    return _ratio(2 * int((found & truth).sum()), int(found.sum()) + int(truth.sum()))
+    return _ratio(2 * int((mask & truth).sum()), int(mask.sum()) + int(truth.sum()))
 
 
-def boundary_iou(found: Mask, truth: Mask, dilation: float = BOUNDARY_DILATION) -> float:
+def boundary_iou(mask: Mask, truth: Mask, dilation: float = BOUNDARY_DILATION) -> float:
     """IoU of the two inner boundary bands, each `dilation` x diagonal wide (Cheng et al., CVPR 2021)."""
-    return iou(boundary(found, dilation), boundary(truth, dilation))
+    return iou(boundary(mask, dilation), boundary(truth, dilation))
 
 
-def pixel_accuracy(found: Mask, truth: Mask) -> float:
+def pixel_accuracy(mask: Mask, truth: Mask) -> float:
     """Share of the picture's pixels, background included, that are labelled as in the truth."""
-    return float((found == truth).mean())
+    return float((mask == truth).mean())
 
 
 def boundary(mask: Mask, dilation: float = BOUNDARY_DILATION) -> Mask:
@@ -52,4 +52,4 @@ def _ratio(part: int, whole: int) -> float:
 
 
 METRICS = {"iou": iou, "dice": dice, "boundary_iou": boundary_iou, "pixel_accuracy": pixel_accuracy}
-"""By the name of their column in results.csv."""
+"""Metrics by the name of their column in results.csv."""

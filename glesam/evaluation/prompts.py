@@ -1,6 +1,6 @@
-"""The prompts of an evaluation, drawn once and kept in a file, so that every run is asked the same.
+"""The prompts of an evaluation, drawn once and kept in a file, so that every run gets the same ones.
 
-A file names pictures and objects of a data set, and holds none of their pixels or masks:
+A file names pictures and objects of a data set. It holds none of their pixels or masks:
 
     {"format_version": 1, "seed": 0, "pictures": [{"dataset": "bags", "name": "17", "sha256": "...",
      "objects": [{"index": 0, "box": [x0, y0, x1, y1], "points": [[x, y], [x, y], [x, y]]}]}]}
@@ -20,14 +20,14 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from glesam.data.datasets import Sample
 from glesam.data.label_maps import mask_box
+from glesam.data.sample import Sample
 from glesam.evaluation.metrics import Mask
 from glesam_runtime.errors import InputError, PromptFileError
 
 FORMAT_VERSION = 1
 POINTS_PER_OBJECT = 3
-"""Random foreground points of a points prompt, as in the paper's evaluation."""
+"""Number of random foreground points in a points prompt, as in the paper's evaluation."""
 
 Box = tuple[int, int, int, int]
 Point = tuple[int, int]
@@ -36,7 +36,7 @@ PromptKind = Literal["box", "points"]
 
 @dataclass(frozen=True)
 class ObjectPrompt:
-    """What a method is told about one object: a box, or foreground points."""
+    """What a method knows about one object: a box, or foreground points."""
 
     box: Box | None = None
     points: tuple[Point, ...] = ()
@@ -51,12 +51,13 @@ class PromptedObject:
     points: tuple[Point, ...]
 
     def prompt(self, kind: PromptKind) -> ObjectPrompt:
+        """The box alone or the points alone: one kind reveals nothing of the other."""
         return ObjectPrompt(box=self.box) if kind == "box" else ObjectPrompt(points=self.points)
 
 
 @dataclass(frozen=True)
 class PromptedPicture:
-    """One picture of a data set, and which of its objects are asked for."""
+    """One picture of a data set, and which of its objects are to be segmented."""
 
     dataset: str
     name: str
@@ -72,6 +73,7 @@ class PromptedPicture:
         return np.stack([sample.masks[one.index] for one in self.objects])
 
     def prompts(self, kind: PromptKind) -> list[ObjectPrompt]:
+        """One prompt of `kind` for each object."""
         return [one.prompt(kind) for one in self.objects]
 
 
@@ -83,7 +85,7 @@ class PromptSet:
     pictures: tuple[PromptedPicture, ...]
 
     def to_json(self) -> str:
-        """One picture a line."""
+        """JSON with one picture per line."""
         lines = ",\n".join(json.dumps(asdict(picture)) for picture in self.pictures)
         return f'{{"format_version": {FORMAT_VERSION}, "seed": {self.seed}, "pictures": [\n{lines}\n]}}\n'
 
@@ -100,7 +102,7 @@ class PromptSet:
 
 
 def draw_picture(sample: Sample, max_objects: int, seed: int) -> PromptedPicture:
-    """The `max_objects` largest objects of a picture: each one's tight box, and random points on it.
+    """Draws the prompts of the `max_objects` largest objects: each one's tight box, and random points on it.
 
     Raises InputError where the picture holds no object.
     """
@@ -112,7 +114,7 @@ def draw_picture(sample: Sample, max_objects: int, seed: int) -> PromptedPicture
 
 
 def fingerprint(sample: Sample, indices: Sequence[int]) -> str:
-    """sha256 of the picture's size and pixels and of its masks at `indices`."""
+    """The sha256 of the picture's size and pixels and of its masks at `indices`."""
     digest = hashlib.sha256(np.array(sample.image.shape, "<i8").tobytes())
     digest.update(np.ascontiguousarray(sample.image).tobytes())
     for index in indices:
@@ -133,7 +135,7 @@ def check_fit(picture: PromptedPicture, sample: Sample) -> None:
 
 
 def _draw_object(sample: Sample, index: int, seed: int) -> PromptedObject:
-    """Its points depend on the seed and on the object's name alone, not on what was drawn before."""
+    """Draws points that depend on the seed and the object's name only, not on what was drawn before."""
     key = f"{seed}/{sample.dataset}/{sample.name}/{index}".encode()
     rng = np.random.default_rng(int.from_bytes(hashlib.sha256(key).digest()[:8], "little"))
     mask = sample.masks[index]

@@ -15,10 +15,9 @@ from functools import cached_property
 
 import numpy as np
 
-from glesam.evaluation.evaluate import LEVELS, REAL, Score
-from glesam.evaluation.methods import RowName
 from glesam.evaluation.metrics import METRICS
 from glesam.evaluation.prompts import PromptKind
+from glesam.evaluation.score import LEVELS, REAL, RowName, Score
 from glesam_runtime.errors import InputError, ResultsError
 
 COLUMNS = (
@@ -27,12 +26,12 @@ COLUMNS = (
 )
 
 Place = tuple[str, str, str]
-"""Data set, picture, level."""
+"""Data set, picture and level of a score."""
 
 
 @dataclass(frozen=True)
 class Results:
-    """Scores in the order in which they were evaluated, which is also that of sets and rows."""
+    """Scores in the order of evaluation, which is also the order of data sets and rows."""
 
     scores: tuple[Score, ...]
 
@@ -42,44 +41,45 @@ class Results:
 
     @property
     def rows(self) -> list[RowName]:
-        return list(dict.fromkeys(row for row, _ in self._cells))
+        return list(dict.fromkeys(row for row, _ in self._by_row_and_level))
 
     @property
     def levels(self) -> list[str]:
-        """From clean to the hardest, then real."""
-        found = {level for _, level in self._cells}
-        return [level for level in (*LEVELS, REAL) if level in found]
+        """Levels from clean to the hardest, then real."""
+        present = {level for _, level in self._by_row_and_level}
+        return [level for level in (*LEVELS, REAL) if level in present]
 
     def of(self, dataset: str) -> Results:
-        """The scores of one set."""
+        """The results of one data set."""
         return Results(tuple(score for score in self.scores if score.dataset == dataset))
 
     def select(self, row: RowName, level: str) -> list[Score]:
-        return self._cells.get((row, level), [])
+        """Scores of one row at one level."""
+        return self._by_row_and_level.get((row, level), [])
 
     def pictures(self, level: str) -> int:
-        """How many pictures are evaluated at `level`: by every row the same."""
+        """Number of pictures evaluated at `level`, the same for every row."""
         return len(self.select(self.rows[0], level))
 
     def mean(self, metric: str, row: RowName, level: str) -> float:
-        """The mean over pictures; each picture is a mean over its objects."""
+        """Mean over pictures; each picture's score is a mean over its objects."""
         return float(np.mean([score.metrics[metric] for score in self.select(row, level)]))
 
     def fallbacks(self, row: RowName) -> tuple[int, int]:
-        """How many of a row's masks are not its own, and of how many, over all pictures and levels."""
+        """Number of a row's masks that are not its own work, and of all its masks, over pictures and levels."""
         own = [score for score in self.scores if score.row == row]
         return sum(score.fallbacks for score in own), sum(score.objects for score in own)
 
     @cached_property
-    def _cells(self) -> dict[tuple[RowName, str], list[Score]]:
-        cells = defaultdict(list)
+    def _by_row_and_level(self) -> dict[tuple[RowName, str], list[Score]]:
+        grouped = defaultdict(list)
         for score in self.scores:
-            cells[score.row, score.level].append(score)
-        return dict(cells)
+            grouped[score.row, score.level].append(score)
+        return dict(grouped)
 
 
 def to_csv(scores: Iterable[Score], kind: PromptKind) -> str:
-    """Metrics with six decimals."""
+    """CSV with six decimals per metric."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(COLUMNS)
@@ -105,7 +105,7 @@ def from_csv(text: str, kind: PromptKind, source: str) -> list[Score]:
 
 
 def covering(scores: Iterable[Score], places: Sequence[Place], source: str) -> list[Score]:
-    """Those scores that belong to `places`.
+    """Returns the scores that belong to `places`.
 
     Raises ResultsError where one is missing: means over different pictures must not share a table.
     """

@@ -7,14 +7,15 @@ from dataclasses import dataclass
 from os.path import realpath
 from pathlib import Path
 
-from glesam.evaluation.choice import Choice, Pictures, chosen_pictures
-from glesam.evaluation.evaluate import LEVELS, Score, Task, evaluate
-from glesam.evaluation.joined import PROMPTS, RESULTS, joined_scores, refuse_equal_rows
+from glesam.evaluation.cases import case_sheet
+from glesam.evaluation.earlier_runs import PROMPTS, RESULTS, earlier_scores
+from glesam.evaluation.evaluate import Task, evaluate
 from glesam.evaluation.log import Log
 from glesam.evaluation.methods import Method
 from glesam.evaluation.prompts import PromptKind
-from glesam.evaluation.results import Results, to_csv
-from glesam.evaluation.sheet import case_sheet
+from glesam.evaluation.results import Place, Results, to_csv
+from glesam.evaluation.score import LEVELS, Score
+from glesam.evaluation.selection import Pictures, Selection, select_pictures
 from glesam.evaluation.table import report
 from glesam_runtime.errors import InputError
 from glesam_runtime.output import write_files
@@ -30,7 +31,7 @@ class Plan:
     `joined`: folders of earlier runs with the same prompts, whose rows come first in the table.
     """
 
-    choice: Choice
+    selection: Selection
     out: Path
     kind: PromptKind = "box"
     levels: tuple[str, ...] = LEVELS
@@ -40,7 +41,7 @@ class Plan:
 
 @dataclass(frozen=True)
 class Outcome:
-    """The results, and the size of every file that holds them."""
+    """The results, and the size in bytes of every file that holds them."""
 
     results: Results
     files: dict[Path, int]
@@ -56,12 +57,12 @@ def run_evaluation(plan: Plan, methods: Sequence[Method], notes: Sequence[str], 
         OSError: a file is missing; OutputError where one cannot be written.
     """
     refuse_overwriting(plan)
-    pictures = chosen_pictures(plan.choice, log)
+    pictures = select_pictures(plan.selection, log)
     task = Task(methods, plan.levels, plan.kind, pictures.prompts.seed, pictures.real)
-    joined = earlier_scores(plan, pictures, task)
+    joined = earlier_scores(plan.joined, pictures.prompts, plan.kind, places_of(pictures, task), methods)
     files = write(plan.out, PROMPTS, pictures.prompts.to_json().encode())
-    if plan.choice.prompts is not None and not plan.choice.prompts.exists():
-        write_files({plan.choice.prompts: pictures.prompts.to_json().encode()})
+    if plan.selection.prompts is not None and not plan.selection.prompts.exists():
+        write_files({plan.selection.prompts: pictures.prompts.to_json().encode()})
     log.say(f"{title_of(pictures, plan.kind)}: {pictures.origin}")
     own = own_scores(plan, pictures, task, log)
     results = results_of(joined, own)
@@ -73,26 +74,25 @@ def run_evaluation(plan: Plan, methods: Sequence[Method], notes: Sequence[str], 
 
 
 def refuse_overwriting(plan: Plan) -> None:
-    """Raises InputError where a file that the user gave would become one of the results."""
+    """Raises InputError where one of the user's files would be replaced by a result."""
     results = (RESULTS, TABLE, SHEET)
-    for given, names in ((plan.choice.prompts, results), (plan.choice.sets, (*results, PROMPTS))):
-        if given is not None and realpath(given) in [realpath(plan.out / name) for name in names]:
-            raise InputError(f"{given} would be written over by this run; choose another folder with --out")
+    selection = plan.selection
+    for file, names in ((selection.prompts, results), (selection.sets, (*results, PROMPTS))):
+        if file is not None and realpath(file) in [realpath(plan.out / name) for name in names]:
+            raise InputError(f"{file} would be written over by this run; choose another folder with --out")
 
 
-def earlier_scores(plan: Plan, pictures: Pictures, task: Task) -> list[Score]:
-    """Those of the joined runs, refused before anything is evaluated where they do not fit."""
-    places = [
+def places_of(pictures: Pictures, task: Task) -> list[Place]:
+    """Every picture and level that is evaluated."""
+    return [
         (picture.dataset, picture.name, level)
         for picture in pictures.prompts.pictures
         for level in task.levels_of(picture.dataset)
     ]
-    joined = [joined_scores(folder, pictures.prompts, plan.kind, places) for folder in plan.joined]
-    refuse_equal_rows(joined, task.methods)
-    return [score for scores in joined for score in scores]
 
 
 def own_scores(plan: Plan, pictures: Pictures, task: Task, log: Log) -> list[Score]:
+    """Evaluates this run's methods, and shows the progress."""
     chosen = pictures.prompts.pictures
     outcomes = evaluate(chosen, pictures.library.read, task, plan.jobs)
     own = [score for scores in log.kept(track(outcomes, len(chosen), "pictures")) for score in scores]
@@ -101,18 +101,19 @@ def own_scores(plan: Plan, pictures: Pictures, task: Task, log: Log) -> list[Sco
 
 
 def results_of(joined: Sequence[Score], own: Sequence[Score]) -> Results:
-    """Joined scores are kept for the pictures that this run could evaluate."""
+    """Joined scores, limited to the pictures that this run could evaluate, then its own."""
     evaluated = {(score.dataset, score.name) for score in own}
     return Results((*(s for s in joined if (s.dataset, s.name) in evaluated), *own))
 
 
 def title_of(pictures: Pictures, kind: PromptKind) -> str:
+    """Number of pictures and objects, the kind of prompts and the seed."""
     prompts = pictures.prompts
     objects = sum(len(picture.objects) for picture in prompts.pictures)
     return f"{len(prompts.pictures)} pictures, {objects} objects, {kind} prompts, seed {prompts.seed}"
 
 
 def write(folder: Path, name: str, content: bytes) -> dict[Path, int]:
-    """The file's path and size."""
+    """Writes a file; returns its path and size."""
     write_files({folder / name: content})
     return {folder / name: len(content)}

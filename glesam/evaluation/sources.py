@@ -1,4 +1,4 @@
-"""Where masks come from: a PyTorch checkpoint or an exported bundle, with GLE ("glesam") or without ("sam").
+"""Models to evaluate: PyTorch checkpoints and exported bundles, with GLE ("glesam") or without it ("sam").
 
 A source is written `[NAME=]FOLDER[:METHODS]`: "runs/a", "GLE off=runs/off:sam", "runs/b:sam,glesam".
 """
@@ -13,8 +13,9 @@ from typing import Literal
 
 import numpy as np
 
-from glesam.evaluation.methods import Image, RowName, Segmentation
-from glesam.evaluation.prompts import ObjectPrompt
+from glesam.evaluation.methods import BASELINES, Image, Method, Segmentation
+from glesam.evaluation.prompts import ObjectPrompt, PromptKind
+from glesam.evaluation.score import MODEL_METHODS, RowName
 from glesam_runtime import Bundle, Engines, GlesamError, Predictor, Prompt
 from glesam_runtime.bundle.manifest import Manifest
 from glesam_runtime.bundle.reader import sha256_of
@@ -23,23 +24,25 @@ from glesam_runtime.engines import Engine, open_engines
 from glesam_runtime.engines.base import Array, Tensors
 from glesam_runtime.errors import InputError
 
-MODEL_METHODS = ("sam", "glesam")
-"""GLE off, GLE on."""
+SourceKind = Literal["checkpoint", "bundle"]
 
 
 @dataclass(frozen=True)
 class SourceSpec:
     """A source as the user wrote it. `path` "" is the shipped bundle; no `methods`: the run's."""
 
-    kind: Literal["checkpoint", "bundle"]
+    kind: SourceKind
     path: str
     name: str = ""
     methods: tuple[str, ...] = ()
 
 
+SHIPPED = SourceSpec("bundle", "")
+
+
 @dataclass(frozen=True)
 class Source:
-    """An opened model; `origin` says in one line where it came from."""
+    """An opened model; `origin` describes in one line where it came from."""
 
     name: str
     manifest: Manifest
@@ -49,7 +52,7 @@ class Source:
 
 @dataclass(frozen=True)
 class ModelMethod:
-    """`glesam.evaluation.methods.Method` of one predictor; every call has a session of its own."""
+    """A `Method` that segments with one predictor; every call has a session of its own."""
 
     row: RowName
     predictor: Predictor
@@ -58,14 +61,14 @@ class ModelMethod:
         session = self.predictor.new_session()
         try:
             session.set_image(image)
-            asked = [Prompt(box=prompt.box, points=prompt.points) for prompt in prompts]
-            return Segmentation(session.predict(prompts=asked).masks)
+            converted = [Prompt(box=prompt.box, points=prompt.points) for prompt in prompts]
+            return Segmentation(session.predict(prompts=converted).masks)
         except GlesamError as error:
             raise InputError(f"{self.row}: {error}") from error
 
 
 class LastAnswer:
-    """An engine that does not compute twice in a row what it was just asked, by the same thread.
+    """An engine that returns its last outputs again where the same thread repeats the same feeds.
 
     sam and glesam share the image encoder, which takes most of the time of both.
     """
@@ -79,13 +82,13 @@ class LastAnswer:
         return self._engine.spec
 
     def __call__(self, feeds: Tensors, on_device: bool = False) -> dict[str, Array]:
-        """On the host in any case: what stays on a device is gone with the next call."""
-        asked: Tensors | None = getattr(self._last, "feeds", None)
-        if asked is None or not all(np.array_equal(asked[name], feeds[name]) for name in feeds):
-            self._last.answer = self._engine(feeds)
+        """Always on the host: what stays on a device is gone with the next call."""
+        last: Tensors | None = getattr(self._last, "feeds", None)
+        if last is None or not all(np.array_equal(last[name], feeds[name]) for name in feeds):
+            self._last.outputs = self._engine(feeds)
             self._last.feeds = feeds
-        answer: dict[str, Array] = self._last.answer
-        return answer
+        outputs: dict[str, Array] = self._last.outputs
+        return outputs
 
     def new_session(self, stream: int | None = None) -> LastAnswer:
         return self
@@ -94,8 +97,8 @@ class LastAnswer:
         self._engine.close()
 
 
-def parse_source(kind: Literal["checkpoint", "bundle"], text: str) -> SourceSpec:
-    """`[NAME=]FOLDER[:METHODS]`; a folder whose own name looks like that wins.
+def parse_source(kind: SourceKind, text: str) -> SourceSpec:
+    """Parses `[NAME=]FOLDER[:METHODS]`; an existing folder whose own name looks like that wins.
 
     Raises InputError for an empty name or folder, or an unknown method.
     """
@@ -113,11 +116,43 @@ def parse_source(kind: Literal["checkpoint", "bundle"], text: str) -> SourceSpec
 
 
 def parse_sources(checkpoints: Sequence[str], bundles: Sequence[str]) -> list[SourceSpec]:
-    """Checkpoints first, each kind in the order given."""
+    """Parses checkpoints, then bundles, each in the order given."""
     return [
         *(parse_source("checkpoint", text) for text in checkpoints),
         *(parse_source("bundle", text) for text in bundles),
     ]
+
+
+def open_methods(
+    names: Sequence[str], sources: Sequence[SourceSpec], kind: PromptKind, backend: str
+) -> tuple[list[Method], list[str]]:
+    """The method of every row, baselines first, and a line per source that describes where it came from.
+
+    Sources without methods of their own run those of `names`; without sources the shipped bundle does.
+
+    Raises:
+        InputError: a baseline is to run on points prompts, a source has nothing to run, or two rows
+            would have the same name; CheckpointError, a ValueError, where a checkpoint cannot be read.
+        GlesamError: a bundle or its backend cannot be opened.
+    """
+    baselines = [name for name in names if name in BASELINES]
+    models = tuple(name for name in names if name in MODEL_METHODS)
+    if baselines and kind != "box":
+        raise InputError(
+            f"--methods {','.join(baselines)}: expected --prompt box, found {kind}; leave them out"
+        )
+    methods: list[Method] = [BASELINES[name]() for name in baselines]
+    origins = []
+    for spec in sources or ([SHIPPED] if models else []):
+        if not (chosen := spec.methods or models):
+            raise InputError(
+                f"{spec.path}: nothing to run; add sam or glesam to --methods, or :sam to the folder"
+            )
+        source = open_source(spec, backend)
+        methods += methods_of(source, chosen)
+        origins.append(f"{source.name}: {source.origin}")
+    _refuse_equal_names(methods)
+    return methods, origins
 
 
 def open_source(spec: SourceSpec, backend: str = "auto") -> Source:
@@ -127,12 +162,11 @@ def open_source(spec: SourceSpec, backend: str = "auto") -> Source:
     return replace(source, name=spec.name or source.name, engines=shared)
 
 
-def methods_of(source: Source, methods: Sequence[str]) -> list[ModelMethod]:
-    """Both share the source's engines; without GLE the engine is left out, as in the runtime."""
+def methods_of(source: Source, names: Sequence[str]) -> list[ModelMethod]:
+    """Methods that share the source's engines; "sam" leaves out the engine of GLE, as the runtime does."""
     engines = {"sam": replace(source.engines, gle=None), "glesam": source.engines}
     return [
-        ModelMethod(RowName(source.name, method), Predictor(source.manifest, engines[method]))
-        for method in methods
+        ModelMethod(RowName(source.name, name), Predictor(source.manifest, engines[name])) for name in names
     ]
 
 
@@ -154,3 +188,10 @@ def _open_checkpoint(spec: SourceSpec) -> Source:
     name = Path(spec.path).resolve().name
     origin = f"checkpoint {spec.path}, sha256 {sha256_of(folder / WEIGHTS_FILE)[:12]}, fp32, PyTorch"
     return Source(name, reference_manifest(model), torch_engines(model), origin)
+
+
+def _refuse_equal_names(methods: Sequence[Method]) -> None:
+    rows = [method.row for method in methods]
+    for row in rows:
+        if rows.count(row) > 1:
+            raise InputError(f"{row}: two sources have this name; name them, as in NAME={row.source}")

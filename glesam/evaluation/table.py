@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
-from glesam.evaluation.evaluate import REAL
 from glesam.evaluation.gains import comparisons
 from glesam.evaluation.results import Results
+from glesam.evaluation.score import REAL
 
 TITLES = {
     "iou": "IoU",
@@ -19,38 +19,40 @@ TITLES = {
 
 @dataclass(frozen=True)
 class Table:
-    """`title` heads the first column; `lines` are the rows, the first cell each row's name."""
+    """A table: `title` heads the first column, `lines` are the rows, and each begins with its name."""
 
     title: str
     columns: tuple[str, ...]
     lines: tuple[tuple[str, ...], ...]
 
     def markdown(self) -> str:
+        """The table in Markdown, ending in a line break."""
         head = f"| {self.title} | {' | '.join(self.columns)} |\n|---|{'---|' * len(self.columns)}\n"
         return head + "".join(f"| {' | '.join(map(_escaped, line))} |\n" for line in self.lines)
 
 
 def overall_tables(results: Results) -> list[Table]:
-    """One table per metric over the pictures of all sets; under IoU, what GLE gains.
+    """One table per metric over the pictures of all data sets; under IoU, what GLE gains.
 
-    The column of real low-quality pictures is a mean over those, which have no part in the others.
+    The column of real low-quality pictures is a mean over those alone; no other column includes them.
     """
     name = "all sets" if len(results.datasets) > 1 else results.datasets[0]
     return [_table(results, metric, name) for metric in TITLES]
 
 
 def dataset_tables(results: Results, metrics: Sequence[str]) -> list[Table]:
-    """One table per data set and metric; none where a single set is all there is."""
+    """One table per data set and metric; none where there is only one data set."""
     names = results.datasets if len(results.datasets) > 1 else []
     return [_table(results.of(name), metric, name) for name in names for metric in metrics]
 
 
 def level_title(level: str) -> str:
+    """Name of a level as a reader sees it: "clean", "LQ-3", "real LQ"."""
     return {"clean": "clean", REAL: "real LQ"}.get(level, f"LQ-{level}")
 
 
 def footnotes(results: Results) -> list[str]:
-    """What a reader of the table must know of single rows."""
+    """Lines below the table: the rows whose masks are not all the method's own work."""
     counts = [(row, *results.fallbacks(row)) for row in results.rows]
     return [
         f"{row} failed on {fallbacks} of {masks} masks (all levels); the filled box stands in for those."
@@ -60,7 +62,7 @@ def footnotes(results: Results) -> list[str]:
 
 
 def report(results: Results, title: str, notes: Sequence[str]) -> str:
-    """table.md: every table, then what the reader must know."""
+    """The text of table.md: every table, then the footnotes and `notes`."""
     tables = [*overall_tables(results), *dataset_tables(results, list(TITLES))]
     lines = [f"- {line}" for line in [*footnotes(results), *notes]]
     return "\n".join([f"# {title}\n", *(table.markdown() for table in tables), *lines, ""])
@@ -79,7 +81,7 @@ def _table(results: Results, metric: str, name: str) -> Table:
 
 
 def _column(results: Results, level: str) -> str:
-    """Its title, with the number of pictures where that is not the one in the table's title."""
+    """Title of a level's column, with its number of pictures where the table's title has another one."""
     other = level == REAL and level != results.levels[0]
     return f"{level_title(level)} ({results.pictures(level)})" if other else level_title(level)
 
