@@ -2,115 +2,159 @@
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
 
 import typer
 
-from glesam.evaluation.console import closing_line, note, show_results
-from glesam.evaluation.options import LEVELS, METHODS, names, one_of
+from glesam.evaluation.score import LEVELS, METHODS
+from glesam_runtime.cli.command import Command, Version, command_app
 from glesam_runtime.cli.errors import one_line_errors
+from glesam_runtime.errors import InputError
 
+if TYPE_CHECKING:  # numpy and OpenCV, which --help can do without
+    from glesam.evaluation.results import Results
+
+Name = TypeVar("Name", bound=str)
+DATA, PROMPTS, METHODS_GROUP, OUTPUT = "Pictures", "Prompts", "Methods", "Run and output"
 SOURCE = "[NAME=]FOLDER[:METHODS]"
 
-app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
+app = command_app()
 
 
-@app.command()
+def _option(group: str, metavar: str, text: str, least: int | None = None) -> Any:  # noqa: ANN401
+    return typer.Option(metavar=metavar, help=text, min=least, rich_help_panel=group)
+
+
+Data = Annotated[Path, _option(DATA, "DIR", "Data sets as for glesam-train, or one data set.")]
+Sets = Annotated[Path | None, _option(DATA, "FILE", "JSON that describes the data sets in --data.")]
+Split = Annotated[str, _option(DATA, "NAME", "Part of --data: dev, train or all.")]
+PerSet = Annotated[int | None, _option(DATA, "N", "Pictures per data set, evenly spread. Default: all.", 1)]
+Real = Annotated[
+    Path | None,
+    _option(DATA, "DIR", "Photographs of low quality by themselves: all, as they are, in their own column."),
+]
+Levels = Annotated[str, _option(DATA, "LIST", f"Degradation levels, any of {', '.join(LEVELS)}.")]
+Prompt = Annotated[str, _option(PROMPTS, "KIND", "box: the object's own box; points: three points on it.")]
+MaxObjects = Annotated[int, _option(PROMPTS, "N", "Objects per picture, the largest first.", 1)]
+Prompts = Annotated[
+    Path | None,
+    _option(PROMPTS, "FILE", "Read pictures, objects and prompts from FILE, or write them there if it is new."),
+]
+Seed = Annotated[int, _option(PROMPTS, "N", "Seed of new points and of the degradation.", 0)]
+Methods = Annotated[
+    str, _option(METHODS_GROUP, "LIST", "Any of box (filled), grabcut, sam (GLE off) and glesam (GLE on).")
+]
+Checkpoint = Annotated[list[str] | None, _option(METHODS_GROUP, SOURCE, "A PyTorch checkpoint. Repeatable.")]
+Bundle = Annotated[
+    list[str] | None,
+    _option(METHODS_GROUP, SOURCE, "A bundle. Repeatable. Without any source: the shipped bundle."),
+]
+Backend = Annotated[str, _option(METHODS_GROUP, "NAME", "Backend that runs the bundles.")]
+Join = Annotated[
+    list[Path] | None,
+    _option(METHODS_GROUP, "DIR", "Add the rows of an earlier run with the same prompts. Repeatable."),
+]
+Jobs = Annotated[int, _option(OUTPUT, "N", "Pictures evaluated at the same time.", 1)]
+Out = Annotated[Path, _option(OUTPUT, "DIR", "Folder of the results.")]
+
+
+@app.command(cls=Command)
 def evaluate(
-    data: Annotated[Path, typer.Option(metavar="DIR", help="Data sets, as for glesam-train, or one set.")],
-    real: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="DIR",
-            help="Likewise, of really bad photographs: all of them, as they are, a column apart.",
-        ),
-    ] = None,
-    sets: Annotated[
-        Path | None,
-        typer.Option(metavar="FILE", help="Descriptions of the data sets of --data, as for glesam-train."),
-    ] = None,
-    split: Annotated[str, typer.Option(metavar="NAME", help="dev, train or all.")] = "dev",
-    per_set: Annotated[
-        int | None,
-        typer.Option(metavar="N", min=1, help="Pictures of each set, evenly spread. Default: all."),
-    ] = None,
-    max_objects: Annotated[
-        int, typer.Option(metavar="N", min=1, help="Objects of a picture, the largest first.")
-    ] = 5,
-    levels: Annotated[
-        str, typer.Option(metavar="LIST", help="Degradation levels: of clean, 1, 2, 3.")
-    ] = "clean,1,2,3",
-    prompt: Annotated[
-        str, typer.Option(metavar="KIND", help="box: the object's own; points: three on it.")
-    ] = "box",
-    prompts: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="FILE",
-            help="Pictures, objects and prompts as this file says; where it does not exist it is written.",
-        ),
-    ] = None,
-    seed: Annotated[int, typer.Option(metavar="N", min=0, help="Of new points and of the degradation.")] = 0,
-    methods: Annotated[
-        str,
-        typer.Option(
-            metavar="LIST",
-            help="Of box (filled), grabcut, sam (GLE off) and glesam (GLE on).",
-        ),
-    ] = "sam,glesam",
-    checkpoint: Annotated[
-        list[str] | None, typer.Option(metavar=SOURCE, help="A PyTorch checkpoint. Repeatable.")
-    ] = None,
-    bundle: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar=SOURCE, help="An exported bundle. Repeatable. Default without either: the shipped one."
-        ),
-    ] = None,
-    backend: Annotated[str, typer.Option(metavar="NAME", help="What bundles run on.")] = "auto",
-    join: Annotated[
-        list[Path] | None,
-        typer.Option(
-            metavar="DIR", help="An earlier run with the same prompts; its rows join the table. Repeatable."
-        ),
-    ] = None,
-    jobs: Annotated[int, typer.Option(metavar="N", min=1, help="Pictures at a time.")] = 1,
-    out: Annotated[Path, typer.Option(metavar="DIR", help="Where results go.")] = Path("out/eval"),
+    data: Data,
+    sets: Sets = None,
+    split: Split = "dev",
+    per_set: PerSet = None,
+    real: Real = None,
+    levels: Levels = ",".join(LEVELS),
+    prompt: Prompt = "box",
+    max_objects: MaxObjects = 5,
+    prompts: Prompts = None,
+    seed: Seed = 0,
+    methods: Methods = "sam,glesam",
+    checkpoint: Checkpoint = None,
+    bundle: Bundle = None,
+    backend: Backend = "auto",
+    join: Join = None,
+    jobs: Jobs = 1,
+    out: Out = Path("out/eval"),
+    _version: Version = False,
 ) -> None:
     """Measure masks against the truth: IoU, Dice, boundary IoU and pixel accuracy.
 
-    Every picture is segmented as it is and degraded (LQSeg, fixed by the seed), by every method,
-    from the same prompts. A metric is the mean over a picture's objects, then over pictures; that of
-    real low-quality photographs has a column of its own.
+    Every picture is segmented as it is and degraded (LQSeg, fixed by the seed), by every method, from the
+    same prompts. A metric is the mean over a picture's objects, then over pictures.
 
-    Checkpoints and bundles share the table. A source may have a name and methods of its own: the
-    gain of GLE is measured against a decoder fine-tuned with GLE off by
-    --checkpoint 'GLE off=runs/off:sam' --checkpoint 'GLE=runs/on:glesam'.
+    Checkpoints and bundles share one table. A source may have a name and methods of its own. For example,
+    --checkpoint 'GLE off=runs/off:sam' --checkpoint 'GLE=runs/on:glesam' measures the gain of GLE against a
+    decoder fine-tuned with GLE off.
 
-    Writes to DIR: prompts.json, results.csv (a line per picture, level and method), table.md and
-    contact_sheet.png (worst, median and best pictures of the last method at the hardest level, and
-    of the real photographs).
+    Writes to DIR: prompts.json, results.csv (one line per picture, level and method), table.md and
+    contact_sheet.png (worst, median and best pictures of the last method at the hardest level).
     A picture that cannot be evaluated is named and left out; the exit status is 2 where none is left.
     """
     with one_line_errors("glesam-eval", "train"):
-        asked = names("--methods", methods, METHODS)
+        names = names_of("--methods", methods, METHODS)
         kind: Literal["box", "points"] = one_of("--prompt", prompt, ("box", "points"))
-        chosen_levels = names("--levels", levels, LEVELS)
+        chosen_levels = names_of("--levels", levels, LEVELS)
         chosen_split: Literal["dev", "train", "all"] = one_of("--split", split, ("dev", "train", "all"))
-        from glesam.evaluation.choice import Choice
         from glesam.evaluation.log import Log
-        from glesam.evaluation.opening import open_methods
         from glesam.evaluation.run import Plan, run_evaluation
-        from glesam.evaluation.sources import parse_sources
+        from glesam.evaluation.selection import Selection
+        from glesam.evaluation.sources import open_methods, parse_sources
 
         sources = parse_sources(checkpoint or [], bundle or [])
-        choice = Choice(data, real, sets, chosen_split, per_set, max_objects, seed, prompts)
-        plan = Plan(choice, out, kind, chosen_levels, tuple(join or ()), jobs)
-        opened, origins = open_methods(asked, sources, kind, backend)
+        selection = Selection(data, real, sets, chosen_split, per_set, max_objects, seed, prompts)
+        plan = Plan(selection, out, kind, chosen_levels, tuple(join or ()), jobs)
+        opened, origins = open_methods(names, sources, kind, backend)
         outcome = run_evaluation(plan, opened, origins, Log(note))
         show_results(outcome.results)
         typer.echo(closing_line(outcome.files))
+
+
+def names_of(option: str, text: str, known: Sequence[str]) -> tuple[str, ...]:
+    """Parses "3,clean" to ("clean", "3"): each once, in the order of `known`. Raises InputError."""
+    words = [word.strip() for word in text.split(",")]
+    if not words or not set(words) <= set(known):
+        raise InputError(f"{option} {text!r}: expected some of {','.join(known)}, with commas between")
+    return tuple(name for name in known if name in words)
+
+
+def one_of(option: str, text: str, known: Sequence[Name]) -> Name:
+    """Returns `text` as one of `known`; raises InputError where it is none."""
+    for name in known:
+        if name == text:
+            return name
+    raise InputError(f"{option} {text!r}: expected {' or '.join(known)}")
+
+
+def note(line: str) -> None:
+    """Prints a message of the run on stderr: stdout is for the tables and the last line."""
+    typer.echo(line, err=True)
+
+
+def show_results(results: Results) -> None:
+    """Prints all metrics over all pictures, the IoU of each data set, and the footnotes."""
+    from glesam.evaluation.table import dataset_tables, footnotes, overall_tables
+    from glesam_runtime.tools.console import show, table
+
+    tables = [*overall_tables(results), *dataset_tables(results, ["iou"])]
+    if sys.stdout.isatty():
+        show(table(each.title, ("", *each.columns), each.lines) for each in tables)
+    else:
+        for each in tables:
+            typer.echo(each.markdown())
+    for line in footnotes(results):
+        typer.echo(line)
+
+
+def closing_line(files: Mapping[Path, int]) -> str:
+    """What was written, how large, and the next command, which opens the last file."""
+    last = list(files)[-1]
+    size = sum(files.values()) / 1000
+    return f"wrote {len(files)} files to {last.parent}, {size:.1f} kB; next: xdg-open {last}"
 
 
 def main() -> None:

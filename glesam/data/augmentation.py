@@ -16,14 +16,16 @@ Matrix = NDArray[np.float64]
 
 MAX_ROTATION = math.radians(12)
 MAX_SHEAR = 0.12
-"""Sideways px per px upwards."""
+"""Largest shear, px sideways per px upwards."""
 LUMA = (0.299, 0.587, 0.114)
 
 
 @dataclass(frozen=True, eq=False)
 class View:
-    """A picture as training sees it: `image` uint8 [h, w, 3], its masks, and how many px of the view
-    one px of the stored picture has become, along an axis."""
+    """A picture as training sees it: `image` uint8 [h, w, 3] and its masks.
+
+    `scale` is the number of px of the view per px of the stored picture, along an axis.
+    """
 
     image: Image
     masks: MaskLayers
@@ -32,15 +34,18 @@ class View:
 
 @dataclass(frozen=True, eq=False)
 class Window:
-    """`linear` [2, 2] maps the stored picture to the view, [px/px]; `centre` (x, y), in px of the stored
-    picture, becomes the view's centre; `size` (w, h) of the view."""
+    """The affine map from a stored picture to a view.
+
+    `linear` [2, 2] maps the stored picture to the view, [px/px]. `centre` (x, y), in px of the stored
+    picture, becomes the view's centre. `size` is the view's (w, h).
+    """
 
     linear: Matrix
     centre: NDArray[np.float64]
     size: tuple[int, int]
 
     def matrix(self, shrink: NDArray[np.float64] | float = 1.0) -> Matrix:
-        """[2, 3] between pixel indices, from a picture whose axes (x, y) were resized by `shrink`.
+        """The map [2, 3] between pixel indices, from a picture whose axes (x, y) were resized by `shrink`.
 
         The half pixels are there because index 0 is the centre of a pixel that begins at 0.
         """
@@ -57,10 +62,11 @@ def random_view(
     affine_share: float,
     rng: np.random.Generator,
 ) -> View:
-    """Random size, flip, crop to at most `size` px, rotation and shear (in `affine_share` of views).
+    """A view of random size, flipped, cropped to at most `size` px, rotated and sheared (`affine_share`).
 
-    `zoom` bounds the random size, 1 being the fit of the longest side. Views never look past the edge
-    of their picture: a rotated one is enlarged until it covers its window.
+    `zoom` bounds the random size, 1 being the fit of the longest side. `affine_share` of the views are
+    rotated and sheared. Views never look past the edge of their picture: a rotated one is enlarged until it
+    covers its window.
     """
     height, width = image.shape[:2]
     factor = size / max(height, width) * float(np.exp(rng.uniform(*np.log(zoom))))
@@ -71,7 +77,7 @@ def random_view(
 
 
 def random_turn(rng: np.random.Generator, affine_share: float) -> Matrix:
-    """[2, 2] of area 1: mirrored or not, and sometimes rotated and sheared."""
+    """A random linear map [2, 2] of area 1: mirrored or not, and sometimes rotated and sheared."""
     mirror = np.diag([-1.0 if rng.random() < 0.5 else 1.0, 1.0])
     if rng.random() >= affine_share:
         return mirror
@@ -84,7 +90,7 @@ def random_turn(rng: np.random.Generator, affine_share: float) -> Matrix:
 def random_window(
     picture: tuple[int, int], factor: float, turned: Matrix, size: int, rng: np.random.Generator
 ) -> Window:
-    """A window of the enlarged picture, as large as that is but at most `size`, anywhere within it."""
+    """A random window within the enlarged picture, as large as the picture but at most `size` px."""
     extent = np.array(picture, float)
     window = np.clip(np.round(extent * factor), 1, size)
     half_seen = np.abs(np.linalg.inv(turned)) @ window / 2  # px of the picture, were the factor 1
@@ -95,9 +101,10 @@ def random_window(
 
 
 def warp_image(image: Image, window: Window, border: int = cv2.BORDER_REPLICATE) -> Image:
-    """Bilinear; a picture that shrinks is averaged first, or its fine structure would alias.
+    """Maps a picture into the window, bilinearly.
 
-    `border`: OpenCV's rule for what lies past the picture's edge.
+    A picture that shrinks is averaged first, or its fine structure would alias. `border` is OpenCV's rule
+    for what lies past the picture's edge.
     """
     height, width = image.shape[:2]
     factor = math.sqrt(abs(np.linalg.det(window.linear)))
@@ -113,7 +120,7 @@ def warp_image(image: Image, window: Window, border: int = cv2.BORDER_REPLICATE)
 
 
 def warp_masks(masks: MaskLayers, window: Window) -> MaskLayers:
-    """Nearest pixel, all masks of a layer at once."""
+    """Maps masks into the window by the nearest pixel, all masks of a layer at once."""
     width, height = window.size
     layers = np.empty((len(masks.layers), height, width), np.uint8)
     for source, target in zip(masks.layers, layers, strict=True):
@@ -124,7 +131,7 @@ def warp_masks(masks: MaskLayers, window: Window) -> MaskLayers:
 
 
 def jitter_colours(image: Image, rng: np.random.Generator) -> Image:
-    """Random brightness, saturation and white balance: one matrix for all pixels."""
+    """Changes brightness, saturation and white balance at random, by one matrix for all pixels."""
     gain = rng.uniform(0.8, 1.2) * rng.uniform(0.9, 1.1, 3)
     saturation = rng.uniform(0.6, 1.4)
     mixed = saturation * np.eye(3) + (1 - saturation) * np.array(LUMA)

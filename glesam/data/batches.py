@@ -27,15 +27,15 @@ from glesam_runtime.degradation.lqseg import TRAINING_RATES, degrade
 from glesam_runtime.errors import InputError
 
 PROMPT_TOKENS = 4
-"""Points per prompt after padding: three points and SAM's padding point, or a box and two paddings."""
+"""Points per prompt after padding: three points and SAM's padding point, or a box and two padding points."""
 MAX_POINTS = PROMPT_TOKENS - 1
 PIXEL_MEAN = (124, 116, 104)
 """SAM's, rounded: normalization turns this padding into (nearly) the zeros that SAM pads with."""
 MAX_DRAWS = 1000
 PADDING_LABEL = 254
-"""The label of what is no picture."""
+"""Label of the padding around a picture."""
 MAX_PASTED = 3
-"""Objects pasted into one picture."""
+"""Largest number of objects pasted into one picture."""
 DrawnT = TypeVar("DrawnT")
 
 
@@ -44,7 +44,7 @@ class Batch:
     """B pictures of S x S with K objects and one prompt each.
 
     `image` (clean) and `degraded`: float32 [B, 3, S, S], RGB in [0, 255]. `labels` uint8 [B, S, S]:
-    every object of a picture, larger ones painted first; 0 is no object, 254 padding. `masks` float32
+    every object of a picture, smaller ones over larger ones; 0 is no object, 254 padding. `masks` float32
     [B*K, S, S], 0 or 1, row by row. `point_coords` float32 [B*K, 4, 2], px in the S x S frame;
     `point_labels` int32 [B*K, 4].
     """
@@ -65,8 +65,8 @@ class BatchPlan:
     above 1 a batch holds crops, whose objects are as large as in a larger input. `affine_share` of them
     are rotated and sheared, and into `paste_share` objects of other pictures are pasted.
 
-    `with_degraded`: `Batch.degraded` is damaged, in all but `clean_share` of the rows; without, it is
-    the clean picture. `prompts`: boxes, points (`points` bounds their number), or both mixed.
+    `with_degraded`: `Batch.degraded` is degraded in all but `clean_share` of the rows; otherwise it is the
+    clean picture. `prompts`: boxes, points (`points` bounds their number), or both mixed.
     """
 
     size: int
@@ -88,7 +88,7 @@ class BatchPlan:
 
 @dataclass(frozen=True)
 class SamplePool:
-    """Pictures of several sets, drawn by the weight of their set."""
+    """Pictures of several data sets, drawn at random by the weight of their set."""
 
     datasets: Sequence[Dataset]
 
@@ -102,7 +102,7 @@ class SamplePool:
         return shares
 
     def fingerprint(self) -> str:
-        """Tells these sets from others by names and weights, not by pixels: 16 hexadecimal digits."""
+        """16 hexadecimal digits that identify these sets by names and weights, not by pixels."""
         sets = [[dataset.name, dataset.weight, *dataset.names] for dataset in self.datasets]
         return hashlib.sha256(json.dumps(sets).encode()).hexdigest()[:16]
 
@@ -114,8 +114,8 @@ class SamplePool:
 def make_batch(pool: SamplePool, plan: BatchPlan, step: int, rows: range | None = None) -> Batch:
     """The batch of a step, or some of its rows.
 
-    Row i depends on the plan's seed, `step` and i alone: processes that share a batch each ask for
-    their rows, and get what one process would have had.
+    Row i depends on the plan's seed, `step` and i alone: processes that share a batch each draw their own
+    rows, the same ones as a single process would.
 
     Raises:
         InputError: a file is not what it should be, or the pool has no objects.
@@ -135,18 +135,18 @@ def make_batch(pool: SamplePool, plan: BatchPlan, step: int, rows: range | None 
 
 
 def to_tensor(images: Sequence[Image]) -> Tensor:
-    """uint8 [H, W, 3] each -> float32 [B, 3, H, W], in [0, 255]."""
+    """Stacks pictures uint8 [H, W, 3] to float32 [B, 3, H, W], in [0, 255]."""
     stacked = torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2)
     return stacked.float().contiguous(memory_format=torch.channels_last)
 
 
 Objects = tuple[NDArray[np.bool_], NDArray[np.float32], NDArray[np.int32]]
-"""K masks [K, S, S] and a prompt for each: coordinates [K, 4, 2] and labels [K, 4]."""
+"""Masks [K, S, S] and a prompt for each: coordinates [K, 4, 2] and labels [K, 4]."""
 Row = tuple[Image, Image, NDArray[np.uint8], NDArray[np.bool_], NDArray[np.float32], NDArray[np.int32]]
 
 
 def draw_row(pool: SamplePool, plan: BatchPlan, rng: np.random.Generator) -> Row:
-    """One picture, its degraded twin and label map, and its objects."""
+    """Draws one row: a picture, its degraded version, its label map and its objects."""
     view, degraded = draw_twins(pool, plan, rng)
     objects = draw_objects(view.masks, plan, rng)
     size = plan.image_size
@@ -159,7 +159,7 @@ def draw_row(pool: SamplePool, plan: BatchPlan, rng: np.random.Generator) -> Row
 
 
 def draw_twins(pool: SamplePool, plan: BatchPlan, rng: np.random.Generator) -> tuple[View, Image]:
-    """A view and its degraded picture, which is the clean one where the plan wants that."""
+    """Draws a view and its degraded picture, which is the clean one in `clean_share` of the draws."""
     view = draw_view(pool, plan, rng)
     if not plan.with_degraded or rng.random() < plan.clean_share:
         return view, view.image
@@ -167,7 +167,7 @@ def draw_twins(pool: SamplePool, plan: BatchPlan, rng: np.random.Generator) -> t
 
 
 def draw_objects(masks: MaskLayers, plan: BatchPlan, rng: np.random.Generator) -> Objects:
-    """K of a view's masks, padded, with a prompt each."""
+    """Draws K of a view's masks, padded, with a prompt each."""
     drawn = draw_masks(masks, plan.objects_per_image, rng)
     prompts = [random_prompt(m, rng, plan.prompts, plan.points).padded(PROMPT_TOKENS) for m in drawn]
     return (
@@ -178,7 +178,7 @@ def draw_objects(masks: MaskLayers, plan: BatchPlan, rng: np.random.Generator) -
 
 
 def draw_view(pool: SamplePool, plan: BatchPlan, rng: np.random.Generator) -> View:
-    """A view with an object at least; a crop may hold none, and is then drawn again."""
+    """Draws a view with at least one object; a crop without any is drawn again."""
     for _ in range(MAX_DRAWS):
         sample = pool.draw(rng)
         masks = MaskLayers.of(sample.masks, sample.image.shape[:2])
@@ -194,12 +194,12 @@ def draw_view(pool: SamplePool, plan: BatchPlan, rng: np.random.Generator) -> Vi
 
 
 def draw_masks(masks: MaskLayers, count: int, rng: np.random.Generator) -> list[Mask]:
-    """Different ones, as far as there are."""
+    """Draws `count` masks, all different where there are enough."""
     return [masks[int(i)] for i in np.resize(rng.permutation(len(masks)), count)]
 
 
 def pad_to(size: int, x: NDArray[Any], value: Any) -> NDArray[Any]:  # noqa: ANN401
-    """Bottom and right, to size x size."""
+    """Pads with `value` at the bottom and right, to size x size."""
     height, width = x.shape[:2]
     padded = np.empty((size, size, *x.shape[2:]), dtype=x.dtype)
     padded[:height, :width] = x
@@ -211,14 +211,14 @@ def pad_to(size: int, x: NDArray[Any], value: Any) -> NDArray[Any]:  # noqa: ANN
 def batches(
     pool: SamplePool, plan: BatchPlan, rows: range | None = None, workers: int = 1
 ) -> Callable[[range], Iterator[Batch]]:
-    """Steps -> the batch of each of them, or some of its rows, the next `workers` drawn ahead."""
+    """A function from steps to their batches, or some of their rows, with the next `workers` drawn ahead."""
     return lambda steps: prefetch(lambda step: make_batch(pool, plan, step, rows), steps, workers)
 
 
 def prefetch(
     draw: Callable[[int], DrawnT], steps: Iterable[int], workers: int = 1
 ) -> Generator[DrawnT, None, None]:
-    """`draw` of each step, in order, the next `workers` drawn by threads while the caller works."""
+    """Yields `draw` of each step in order; threads draw the next `workers` while the caller works."""
     with ThreadPoolExecutor(max_workers=workers) as threads:
         coming = iter(steps)
         pending: deque[Future[DrawnT]] = deque()

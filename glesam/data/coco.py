@@ -17,16 +17,16 @@ from pycocotools import mask as run_lengths  # type: ignore[import-untyped]
 from glesam.data.descriptions import DatasetDescription
 from glesam.data.label_maps import MIN_OBJECT_PX
 from glesam.data.masks import Mask, MaskLayers
-from glesam.data.pictures import read_picture
 from glesam.data.sample import Sample
 from glesam_runtime.errors import InputError
+from glesam_runtime.image_io import read_image
 
 Segmentation = list[NDArray[np.float64]] | dict[str, Any]
 """Polygons, each x0 y0 x1 y1 ... [px], or a run-length code {"size", "counts"}."""
 MIN_POLYGON = 6
-"""Numbers of a triangle; the library takes four for a box."""
+"""Fewest numbers of a polygon, a triangle's; pycocotools takes four for a box."""
 MAX_COORDINATE = 1e5
-"""px; from far outside, or not numbers at all, they crash the library or take its time."""
+"""Largest coordinate in px; far larger ones, and NaN, crash pycocotools or keep it busy."""
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ class AnnotatedImage:
 
 @dataclass(frozen=True, eq=False)
 class CocoInstances:
-    """A data set whose masks are decoded when a picture is asked for: all of COCO's are 100 GB."""
+    """A data set whose masks are decoded when a picture is read: all masks of COCO take 100 GB."""
 
     name: str
     weight: float
@@ -61,7 +61,7 @@ class CocoInstances:
 
     def __getitem__(self, index: int) -> Sample:
         entry = self.images[index]
-        image = read_picture(self.folder / entry.path)
+        image = read_image(self.folder / entry.path)
         shape = entry.height, entry.width
         if image.shape[:2] != shape:
             raise InputError(
@@ -76,10 +76,10 @@ class CocoInstances:
 
 
 def decode(segmentation: Segmentation, shape: tuple[int, int]) -> Mask:
-    """bool [H, W] of polygons or of a run-length code, compressed or not.
+    """Decodes polygons or a run-length code, compressed or not, to a mask bool [H, W].
 
     Raises:
-        InputError: run lengths that are none, or of another picture size.
+        InputError: the run lengths are not valid, or those of another picture size.
     """
     height, width = shape
     if not isinstance(segmentation, dict):
@@ -92,9 +92,9 @@ def decode(segmentation: Segmentation, shape: tuple[int, int]) -> Mask:
 
 
 def mask_of_runs(runs: Sequence[int], shape: tuple[int, int]) -> Mask:
-    """Runs of background and object in turns, down one column after the other.
+    """Mask of runs of background and object in turns, down one column after the other.
 
-    pycocotools leaves pixels after the last run as memory happens to be, where a code is too short.
+    pycocotools would leave the pixels after the last run of a short code uninitialized.
     """
     height, width = shape
     if min(runs, default=-1) < 0 or sum(runs) != height * width:
@@ -106,10 +106,11 @@ def mask_of_runs(runs: Sequence[int], shape: tuple[int, int]) -> Mask:
 
 
 def expand_counts(counts: str) -> list[int]:
-    """COCO's compressed run lengths.
+    """Decodes COCO's compressed run lengths.
 
-    Five bits a character from "0" on, the lowest first; 32 is added where more follow, and 16 in the last
-    one is the sign. From the fourth on, a number is the difference to the one two before.
+    Each character, counted from "0", holds five bits of a number, the lowest first. Bit 32 is set where more
+    follow, and bit 16 of the last one is the sign. From the fourth number on, each is the difference to the
+    one two before.
     """
     runs: list[int] = []
     value = shift = 0
@@ -127,7 +128,7 @@ def expand_counts(counts: str) -> list[int]:
 
 
 def read_annotations(path: Path) -> list[AnnotatedImage]:
-    """The pictures of a COCO or LVIS file that have an instance; crowds are skipped.
+    """Reads the pictures of a COCO or LVIS file that have an instance; crowds are skipped.
 
     Only what masks need is kept: half a gigabyte of JSON becomes a few arrays per picture.
 
@@ -163,7 +164,7 @@ def _kept(segmentation: Any) -> Segmentation:  # noqa: ANN401
 
 
 def _image(entry: dict[str, Any], segmentations: Iterable[Segmentation]) -> AnnotatedImage:
-    """LVIS has no file names but addresses, ".../train2017/000000391895.jpg"."""
+    """A picture's entry; LVIS has addresses in place of file names, ".../train2017/000000391895.jpg"."""
     name = entry.get("file_name") or "/".join(entry["coco_url"].split("/")[-2:])
     if PurePosixPath(name).is_absolute() or ".." in PurePosixPath(name).parts:
         raise InputError(f"{name} leaves the pictures' folder")
@@ -171,7 +172,7 @@ def _image(entry: dict[str, Any], segmentations: Iterable[Segmentation]) -> Anno
 
 
 def coco_instances(data: Path, description: DatasetDescription) -> CocoInstances:
-    """The whole described set.
+    """The whole data set of a description.
 
     Raises:
         FileNotFoundError: the folder of the pictures or the annotations are missing.

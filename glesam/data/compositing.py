@@ -12,23 +12,23 @@ from glesam.data.masks import Mask
 from glesam.data.sample import Sample
 
 LARGEST_SHARE = 0.5
-"""Of its picture: what covers more is a background."""
+"""Largest share of its picture that an object covers; what covers more is a background."""
 SIDE = (0.2, 0.7)
 """Longest side of a pasted object, relative to the shortest side of the view it comes into."""
 MAX_ENLARGEMENT = 2.0
-"""An object enlarged further would be told by its blur."""
+"""Largest enlargement of an object; beyond it blur would give the object away."""
 FEATHER_PX = 0.8
 """Standard deviation of the edge's softness, in px of the view."""
 MARGIN = 2
-"""px of background around a cut-out, so that an enlarged object's edge is as soft on every side."""
+"""Background around a cut-out in px, so that an enlarged object's edge is equally soft on every side."""
 
 
 def paste_object(view: View, donor: Sample, min_px: int, rng: np.random.Generator) -> View:
     """Pastes one random object of `donor` at a random place, size and angle.
 
-    The pixels it covers leave the masks beneath, and the object gets a mask of its own, the last one.
-    The view is returned as it was where the donor has no object that fits, or where fewer than
-    `min_px` px of it would be seen.
+    The pixels it covers are removed from the masks beneath, and the object gets a mask of its own, the last
+    one. The view is returned unchanged where the donor has no object that fits, or where fewer than `min_px`
+    px of it would be visible.
     """
     mask = random_object(donor, rng)
     if mask is None:
@@ -45,6 +45,7 @@ def paste_object(view: View, donor: Sample, min_px: int, rng: np.random.Generato
 
 
 def random_object(donor: Sample, rng: np.random.Generator) -> Mask | None:
+    """A random mask of `donor` that is no background; None where there is none."""
     largest = LARGEST_SHARE * donor.image.shape[0] * donor.image.shape[1]
     for i in rng.permutation(len(donor.masks)):
         mask: Mask = donor.masks[int(i)]
@@ -54,7 +55,7 @@ def random_object(donor: Sample, rng: np.random.Generator) -> Mask | None:
 
 
 def cut(image: Image, mask: Mask) -> tuple[Image, Image]:
-    """The object's box and a margin: colours uint8 [h, w, 3], opacity uint8 [h, w] of 0 or 255."""
+    """Cuts out the object's box and a margin: colours uint8 [h, w, 3], opacity uint8 [h, w] of 0 or 255."""
     x0, y0, x1, y1 = mask_box(mask)
     around = (MARGIN, MARGIN)
     colours = np.pad(image[y0:y1, x0:x1], (around, around, (0, 0)), mode="edge")
@@ -63,7 +64,7 @@ def cut(image: Image, mask: Mask) -> tuple[Image, Image]:
 
 
 def random_place(cut_out: Image, view: tuple[int, int], rng: np.random.Generator) -> Window:
-    """Brings the cut-out's centre anywhere into a view of (w, h) px."""
+    """A window that puts the cut-out's centre at a random place in a view of (w, h) px."""
     extent = np.array(cut_out.shape[1::-1], float)
     factor = min(MAX_ENLARGEMENT, rng.uniform(*SIDE) * min(view) / extent.max())
     linear = random_turn(rng, affine_share=1.0) * factor
@@ -72,7 +73,7 @@ def random_place(cut_out: Image, view: tuple[int, int], rng: np.random.Generator
 
 
 def blend(below: Image, above: Image, opacity: NDArray[np.uint8]) -> Image:
-    """`above` over `below`, the opacity softened by a pixel so that no edge is too sharp to be real."""
+    """Blends `above` over `below`; the opacity is softened by a pixel, as edges in photographs are."""
     soft = cv2.GaussianBlur(opacity, (0, 0), FEATHER_PX)
     x0, y0, x1, y1 = mask_box(soft > 0)
     window = slice(y0, y1), slice(x0, x1)

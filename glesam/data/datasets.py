@@ -1,4 +1,4 @@
-"""Data sets as a folder and small descriptions give them: label maps, pairs, COCO and LVIS."""
+"""Loads the data sets in a folder by their descriptions: label maps, pairs, COCO and LVIS."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ SETS_FILE = "sets.json"
 
 
 def load_datasets(data: Path, sets: Path | None = None, split: Split = "train") -> list[Dataset]:
-    """One split of every set of a folder, in the order of their descriptions; nothing is decoded yet.
+    """Loads one split of every data set in a folder, in the order of their descriptions; decodes nothing yet.
 
     Args:
-        data: a folder of sets, or one set's own folder.
+        data: a folder of data sets, or the folder of one.
         sets: a JSON file of descriptions. Without one, see `describe`.
         split: "train" and "dev" never share a picture.
 
@@ -43,10 +43,10 @@ def load_datasets(data: Path, sets: Path | None = None, split: Split = "train") 
 
 
 def describe(data: Path) -> list[tuple[Path, DatasetDescription]]:
-    """What a folder holds, each set with the folder that its path starts from.
+    """Describes the data sets in a folder, each with the folder that its path starts from.
 
-    Its own sets.json counts first; then folders of the shipped sets' names, or that it is one itself;
-    then it is a folder of images with masks, with a name but no description.
+    The folder's own sets.json counts first. Otherwise the shipped descriptions apply where the folder holds
+    folders of their names, or has such a name itself. Any other folder is one data set of images with masks.
     """
     if (data / SETS_FILE).exists():
         return [(data, description) for description in read_descriptions(data / SETS_FILE)]

@@ -1,8 +1,7 @@
-"""Descriptions of data sets: how a folder is to be read, and which of its pictures train.
+"""Descriptions of data sets: how a folder is to be read, and which of its pictures are for training.
 
-A JSON file holds a list of them; `sets.json` beside this file those of the sets that nano was trained
-and looked at with. Frames of one camvid sequence resemble each other, so whole sequences are split off;
-of its daytime part that is every one, and the first nano has not been trained on it.
+A JSON file holds a list of them. `sets.json` beside this file describes the data sets that nano is trained
+and evaluated on. Frames of one camvid sequence resemble each other, so whole sequences are held out.
 """
 
 from __future__ import annotations
@@ -34,20 +33,20 @@ EXPECTED = {
     "dev_sequences": "a list of parts of names",
     "weight": "a number above 0",
 }
-"""Every key of a description, and what it must hold."""
+"""Keys of a description, and what each must hold."""
 
 
 @dataclass(frozen=True)
 class DatasetDescription:
-    """How to read one set.
+    """How to read one data set.
 
     `kind`: "label_maps" (a number per pixel, every connected part of a number is an object), "pairs"
     (a black and white mask per picture, white is one object) or "coco" (`annotations` in the format of
-    COCO or LVIS). `path` is the set's folder, its `name` where none is given; `images` and `masks` are
-    folders within it. `ignored_labels` are never objects (background, "ignore").
+    COCO or LVIS). `path` is the data set's folder, by default its `name`; `images` and `masks` are folders
+    within it. `ignored_labels` are never objects (background, "ignore").
 
-    `dev` tells which pictures are for development and never for training: a tenth by the hash of their
-    name, all, or none. `dev_sequences` instead takes those whose name contains one of them.
+    `dev` selects the pictures for development, which are never trained on: a tenth by the hash of their
+    name, all, or none. `dev_sequences` instead selects those whose name contains one of these.
     """
 
     name: str
@@ -63,6 +62,7 @@ class DatasetDescription:
     weight: float = 1.0
 
     def is_dev(self, name: str) -> bool:
+        """True where the picture `name` is for development."""
         if self.dev_sequences:
             return any(sequence in name for sequence in self.dev_sequences)
         if self.dev != "tenth":
@@ -70,11 +70,12 @@ class DatasetDescription:
         return int(hashlib.sha256(f"{self.name}/{name}".encode()).hexdigest(), 16) % DEV_SHARE == 0
 
     def folder(self, data: Path) -> Path:
+        """The data set's folder within `data`."""
         return data / (self.path or self.name)
 
 
 def shipped_descriptions() -> tuple[DatasetDescription, ...]:
-    """The five training sets of nano, and two sets of real low-quality photographs for evaluation."""
+    """Descriptions of nano's five training sets and of two sets of real low-quality photographs."""
     text = (files("glesam.data") / "sets.json").read_text("utf-8")
     return parse_descriptions(text, "sets.json")
 
@@ -83,7 +84,7 @@ def read_descriptions(path: Path) -> tuple[DatasetDescription, ...]:
     """Reads a JSON list of descriptions.
 
     Raises:
-        InputError: no such list; a key is unknown or missing, or holds something else than it should.
+        InputError: it is not such a list, or a key is unknown, missing, or holds a wrong value.
         OSError: the file cannot be read.
     """
     try:
@@ -94,7 +95,7 @@ def read_descriptions(path: Path) -> tuple[DatasetDescription, ...]:
 
 
 def parse_descriptions(text: str, source: str) -> tuple[DatasetDescription, ...]:
-    """`source` names the text in errors."""
+    """Parses a JSON list of descriptions; `source` names the text in errors."""
     try:
         entries = json.loads(text)
     except ValueError as error:
@@ -126,7 +127,7 @@ def _parse(entry: object, source: str) -> DatasetDescription:
 
 
 def _fits(key: str, value: Any) -> bool:  # noqa: ANN401
-    """Whether a value of a JSON file may stand for this field."""
+    """True where a value of a JSON file is valid for this field."""
     if key == "kind":
         return value in get_args(Kind)
     if key == "dev":

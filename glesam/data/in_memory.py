@@ -1,4 +1,4 @@
-"""Pictures kept in memory once read, for sets that fit: nano's are drawn a dozen times each."""
+"""Pictures kept in memory once read, for data sets that fit: training draws each a dozen times."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ DEFAULT_BYTES = 4 * 1024**3
 
 @dataclass
 class Budget:
-    """What is left for pictures, in bytes."""
+    """Memory left for pictures, in bytes."""
 
     left: int = DEFAULT_BYTES
 
 
 @dataclass(frozen=True, eq=False)
 class InMemory:
-    """Another set's pictures, decoded and taken apart into objects once; beyond `budget`, every time.
+    """A data set whose pictures are read once and kept within `budget`; beyond it, read every time.
 
-    Threads may share it; at worst two of them read a picture at the same time.
+    Threads may share it; at worst two of them read the same picture.
     """
 
     dataset: Dataset
@@ -61,6 +61,6 @@ def _bytes_of_masks(sample: Sample) -> int:
 
 
 def in_memory(datasets: Sequence[Dataset], max_bytes: int = DEFAULT_BYTES) -> list[InMemory]:
-    """The sets with one budget for all."""
+    """The data sets, kept in memory with one budget for all."""
     budget = Budget(max_bytes)
     return [InMemory(dataset, budget) for dataset in datasets]

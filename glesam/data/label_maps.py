@@ -1,4 +1,4 @@
-"""The promptable objects of a label map: the connected parts of its labels."""
+"""Objects of a label map: the connected parts of its labels."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from glesam.data.masks import Mask
 
 MIN_OBJECT_PX = 400
-"""Smaller objects (in pixels of the stored image) are not worth a prompt."""
+"""Smallest area of an object that is prompted, in pixels of the stored picture."""
 
 
 def objects(
@@ -38,6 +38,6 @@ def _large_parts(
 
 
 def mask_box(mask: Mask) -> tuple[int, int, int, int]:
-    """The box (x0, y0, x1, y1) of a mask, px; x1 and y1 are the first column and row after it."""
+    """Box (x0, y0, x1, y1) of a mask in px; x1 and y1 are the first column and row after it."""
     columns, rows = np.flatnonzero(mask.any(axis=0)), np.flatnonzero(mask.any(axis=1))
     return int(columns[0]), int(rows[0]), int(columns[-1]) + 1, int(rows[-1]) + 1

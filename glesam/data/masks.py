@@ -1,4 +1,4 @@
-"""The masks of a picture, held as few label maps instead of one plane each."""
+"""Masks of a picture, held as a few label maps instead of one plane each."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ Layers = NDArray[np.uint8]
 Place = tuple[int, int]
 
 MAX_LABEL = 255
-"""Masks of one layer."""
+"""Largest number of masks in one layer."""
 
 
 @dataclass(frozen=True, eq=False)
 class MaskLayers(Sequence[Mask]):
-    """A sequence of bool masks [H, W], made when asked for.
+    """A sequence of bool masks [H, W], each made when it is accessed.
 
     No two masks of a layer overlap: the parts of a label map need one layer, the instances of a
     COCO picture a few. Forty masks take the memory, and the time to warp, of one.
@@ -34,12 +34,12 @@ class MaskLayers(Sequence[Mask]):
 
     @classmethod
     def of(cls, masks: Sequence[Mask], shape: tuple[int, int]) -> MaskLayers:
-        """Masks of `shape` (H, W), in their order; masks that are layers already are returned."""
+        """Layers of masks of `shape` (H, W), in their order; masks that are layers already are returned."""
         return masks if isinstance(masks, MaskLayers) else cls.stacked(masks, shape)
 
     @classmethod
     def stacked(cls, masks: Iterable[Mask], shape: tuple[int, int]) -> MaskLayers:
-        """Puts every mask into the first layer where it covers no other."""
+        """Layers made by putting every mask into the first layer where it covers no other."""
         layers: list[NDArray[np.uint8]] = []
         counts: list[int] = []
         places = []
@@ -65,11 +65,11 @@ class MaskLayers(Sequence[Mask]):
         if isinstance(index, slice):
             return tuple(self[i] for i in range(len(self))[index])
         layer, label = self.places[index]
-        found: Mask = self.layers[layer] == label
-        return found
+        mask: Mask = self.layers[layer] == label
+        return mask
 
     def areas(self) -> list[int]:
-        """Pixels of every mask."""
+        """Number of pixels of every mask."""
         counts = [np.bincount(layer.ravel(), minlength=MAX_LABEL + 1) for layer in self.layers]
         return [int(counts[layer][label]) for layer, label in self.places]
 
@@ -81,16 +81,16 @@ class MaskLayers(Sequence[Mask]):
         return MaskLayers(self.layers, tuple(self.places[i] for i in kept[:at_most]))
 
     def cut(self, mask: Mask) -> MaskLayers:
-        """All masks without the pixels of `mask`; some may be left with none."""
+        """The same masks without the pixels of `mask`; some may be left with none."""
         layers = self.layers.copy()
         layers[:, mask] = 0
         return MaskLayers(layers, self.places)
 
     def with_mask(self, mask: Mask) -> MaskLayers:
-        """One mask more, at the end."""
+        """The same masks and `mask` at their end."""
         for i, layer in enumerate(self.layers):
             free = set(range(1, MAX_LABEL + 1)) - {label for place, label in self.places if place == i}
-            free -= set(np.flatnonzero(np.bincount(layer.ravel())).tolist())  # of masks that were dropped
+            free -= set(np.flatnonzero(np.bincount(layer.ravel())).tolist())  # labels of masks that were dropped
             if free and not layer[mask].any():
                 layers = self.layers.copy()
                 layers[i][mask] = min(free)
@@ -99,7 +99,7 @@ class MaskLayers(Sequence[Mask]):
         return MaskLayers(layers, (*self.places, (len(self.layers), 1)))
 
     def painted(self) -> NDArray[np.uint8]:
-        """Label map uint8 [H, W]: mask i is i + 1, later masks cover earlier ones, 0 is no mask."""
+        """Label map uint8 [H, W]: mask i has label i + 1, later masks cover earlier ones, 0 is no mask."""
         if len(self) > MAX_LABEL:
             raise InputError(f"at most {MAX_LABEL} masks fit a label map of bytes, found {len(self)}")
         painted = np.zeros(self.layers.shape[1:], np.uint8)

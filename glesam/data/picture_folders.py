@@ -1,4 +1,4 @@
-"""Folders of pictures with a mask or label map each, as a data set."""
+"""Data sets that are folders of pictures with a mask or label map each."""
 
 from __future__ import annotations
 
@@ -13,14 +13,15 @@ from numpy.typing import NDArray
 from glesam.data.descriptions import DatasetDescription
 from glesam.data.label_maps import MIN_OBJECT_PX, objects
 from glesam.data.masks import Mask, MaskLayers
-from glesam.data.pictures import SUFFIXES, read_binary_mask, read_label_map, read_picture
+from glesam.data.pictures import read_binary_mask, read_label_map
 from glesam.data.sample import Sample
 from glesam_runtime.errors import InputError
+from glesam_runtime.image_io import SUFFIXES, read_image
 
 USUAL_FOLDERS = ("images", "masks")
 USUAL_SUFFIX = "_mask"
 LABEL_SUFFIX = ".png"
-"""Of masks that lie beside pictures of the same stem."""
+"""Suffix of masks that lie beside pictures of the same stem."""
 
 
 @dataclass(frozen=True)
@@ -36,11 +37,11 @@ class Pair:
 
 
 def find_pairs(folder: Path, description: DatasetDescription) -> list[Pair]:
-    """Every picture of a folder with its mask of the same stem, sorted by path.
+    """Pairs every picture of a folder with its mask of the same stem, sorted by path.
 
-    Without folders in the description, `images` and `masks` are looked for in the set's own, and
-    taken where both exist. Where pictures and masks lie together, a mask is `stem.png` beside a
-    picture of another suffix, or has a `mask_suffix` ("_mask", where there are any).
+    Without folders in the description, `images` and `masks` within the data set's folder are used where both
+    exist. Where pictures and masks lie together, a mask is `stem.png` beside a picture of another suffix, or
+    has a `mask_suffix` ("_mask" where any file has it).
 
     Raises:
         FileNotFoundError: a folder is missing, or holds no picture, or a picture has no mask.
@@ -97,7 +98,7 @@ def _refuse_equal_stems(pictures: Sequence[Path]) -> None:
 
 @dataclass(frozen=True, eq=False)
 class PictureFolder:
-    """A data set of pairs. `read` gives the numbers [H, W] of a mask file, `find` the objects in them."""
+    """A data set of pairs. `read` reads the numbers [H, W] of a mask file, `find` finds the objects in them."""
 
     name: str
     weight: float
@@ -114,7 +115,7 @@ class PictureFolder:
 
     def __getitem__(self, index: int) -> Sample:
         pair = self.pairs[index]
-        image, labels = read_picture(pair.image), self.read(pair.mask)
+        image, labels = read_image(pair.image), self.read(pair.mask)
         height, width = labels.shape
         if (height, width) != image.shape[:2]:
             raise InputError(
@@ -125,7 +126,7 @@ class PictureFolder:
 
 
 def picture_folder(description: DatasetDescription, pairs: Sequence[Pair]) -> PictureFolder:
-    """Those pairs of the described set, "label_maps" or "pairs"."""
+    """The data set of these pairs, of the description's kind "label_maps" or "pairs"."""
     name, weight = description.name, description.weight
     if description.kind == "pairs":
         return PictureFolder(name, weight, pairs, read_binary_mask, whole_mask)
@@ -134,5 +135,5 @@ def picture_folder(description: DatasetDescription, pairs: Sequence[Pair]) -> Pi
 
 
 def whole_mask(mask: Mask) -> list[Mask]:
-    """As in the paper's sets all that is white is one object, even where another lies across it."""
+    """All that is white as one object, as in the paper's data sets, even where another lies across it."""
     return [mask] if int(mask.sum()) >= MIN_OBJECT_PX else []

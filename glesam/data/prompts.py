@@ -1,4 +1,4 @@
-"""Prompts drawn from masks, in SAM's points and labels."""
+"""Prompts drawn from masks, as SAM's points and labels."""
 
 from __future__ import annotations
 
@@ -14,22 +14,23 @@ from glesam.data.label_maps import mask_box
 PromptKind = Literal["box", "points", "both"]
 
 BOX_SHARE = 0.8
-"""Of prompts of both kinds."""
+"""Share of boxes among prompts of both kinds."""
 EXACT_SHARE = 0.5
-"""Of boxes that touch their object on all sides, as those of annotation tools and detectors' labels do.
-With jittered boxes alone a decoder learns that a box's sides tell little."""
+"""Share of boxes that touch their object on all sides, as annotated boxes do.
+From jittered boxes alone a decoder learns to trust a box's sides too little."""
 MAX_JITTER = 0.1
-"""Training draws each box's jitter below this, so that a tight box is understood as one."""
+"""Upper bound of a box's random jitter in training, so that a tight box is understood as one."""
 
 
 @dataclass(frozen=True)
 class PointPrompt:
-    """`coords` float32 [P, 2], (x, y) in pixels, and `labels` int32 [P], SAM's values."""
+    """Points of one prompt: `coords` float32 [P, 2], (x, y) in pixels, `labels` int32 [P], SAM's values."""
 
     coords: NDArray[np.float32]
     labels: NDArray[np.int32]
 
     def padded(self, length: int) -> PointPrompt:
+        """The prompt with padding points at its end, `length` points in all."""
         missing = length - len(self.labels)
         return PointPrompt(
             np.pad(self.coords, ((0, missing), (0, 0))),
@@ -40,9 +41,9 @@ class PointPrompt:
 def box_prompt(
     mask: NDArray[np.bool_], rng: np.random.Generator | None = None, jitter: float = 0.1
 ) -> PointPrompt:
-    """The mask's box; with `rng`, each side moved by a normal draw of `jitter` x its length.
+    """Prompt with the mask's box; with `rng`, each side is moved by a normal draw of `jitter` x its length.
 
-    SAM's own recipe: standard deviation 10 % of the side, at most 20 px (Kirillov et al., 2023).
+    SAM's own recipe has a standard deviation of 10 % of the side, at most 20 px (Kirillov et al., 2023).
     """
     x0, y0, x1, y1 = mask_box(mask)
     corners = np.array([[x0, y0], [x1, y1]], dtype=np.float32)
@@ -57,7 +58,7 @@ def box_prompt(
 
 
 def point_prompt(mask: NDArray[np.bool_], rng: np.random.Generator, count: int) -> PointPrompt:
-    """`count` pixel centres drawn evenly from the mask, ending in the padding point SAM expects."""
+    """Prompt with `count` pixels drawn evenly from the mask, ending in the padding point that SAM expects."""
     rows, columns = np.nonzero(mask)
     chosen = rng.integers(0, len(rows), count)
     coords = np.stack([columns[chosen], rows[chosen]], axis=1).astype(np.float32)
@@ -71,9 +72,9 @@ def random_prompt(
     kind: PromptKind = "both",
     points: tuple[int, int] = (1, 3),
 ) -> PointPrompt:
-    """What training sees: a box, exact or jittered, foreground points, or one of both (a box 4 times of 5).
+    """A training prompt of `kind`: a box, exact or jittered; foreground points; or either (4 in 5 a box).
 
-    `points` bounds their number, both ends included.
+    `points` bounds the number of points, both ends included.
     """
     if kind == "box" or (kind == "both" and rng.random() < BOX_SHARE):
         exact = rng.random() < EXACT_SHARE

@@ -1,4 +1,4 @@
-"""What every data set gives: a picture and the masks of its objects."""
+"""The interface of every data set: pictures, each with the masks of its objects."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from glesam.data.masks import Mask
 class Sample:
     """One picture: `image` uint8 [H, W, 3] RGB, `masks` bool [H, W] each, largest first.
 
-    `name` is unique within `dataset`. Masks are promptable objects and may overlap. They may be made
-    when accessed (`glesam.data.masks`): keep the mask, not the index, where one is used often.
+    `name` is unique within `dataset`. Masks may overlap. They may be made on access (`glesam.data.masks`):
+    keep the mask, not the index, where one is used often.
     """
 
     dataset: str
@@ -27,10 +27,10 @@ class Sample:
 
 
 class Dataset(Protocol):
-    """Pictures by index, each read from disk when asked for: a large set does not fit into memory.
+    """Pictures by index, each read from disk on access: a large data set does not fit into memory.
 
-    `weight`: how often training draws from this set, relative to the others. `names[i]` is the name
-    of sample i. Reading raises ValueError, in one line, for a file that is not what it should be.
+    `weight`: how often training draws from this data set, relative to the others. `names[i]` is the name
+    of sample i. Reading raises InputError, in one line, for a file that is not what it should be.
     """
 
     @property

@@ -1,4 +1,4 @@
-"""glesam-degrade: pictures at one of LQSeg's levels, for a degraded test set of one's own."""
+"""glesam-degrade: pictures at one of LQSeg's levels, to make a degraded test set from good ones."""
 
 from __future__ import annotations
 
@@ -7,22 +7,25 @@ from typing import Annotated
 
 import typer
 
+from ..errors import ImageError
+from .command import Command, Version, command_app
 from .errors import EXIT_STATUS, complain, one_line_errors
 
-app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
+app = command_app()
 
 
-@app.command()
+@app.command(cls=Command)
 def degrade(
     images: Annotated[list[Path], typer.Argument(metavar="IMAGES...", help="Pictures, or folders of them.")],
     level: Annotated[int, typer.Option(metavar="1|2|3", help="LQ-1 (mild) to LQ-3 (bad).")] = 3,
-    out: Annotated[Path, typer.Option(metavar="DIR", help="Where the PNGs go.")] = Path("out/degraded"),
-    seed: Annotated[int, typer.Option(metavar="N", help="Another seed, another degradation.")] = 0,
+    out: Annotated[Path, typer.Option(metavar="DIR", help="Folder for the PNGs.")] = Path("out/degraded"),
+    seed: Annotated[int, typer.Option(metavar="N", help="Another seed gives another degradation.")] = 0,
+    _version: Version = False,
 ) -> None:
-    """Write every picture degraded, as a PNG of its own name and size.
+    """Write a degraded version of every picture, as a PNG of the same name and size.
 
-    The same name and seed give the same degradation, alone or among others. A file that is no picture is
-    reported, the others are written, and the exit status is 2.
+    The same name and seed give the same degradation, alone or among others. A file that cannot be read as a
+    picture is reported, the others are written, and the exit status is 2.
     """
     with one_line_errors("glesam-degrade", "degrade"):
         from ..degradation.files import check_level, degrade_file, plan_jobs
@@ -35,7 +38,7 @@ def degrade(
             try:
                 degrade_file(job, level, seed)
                 written += 1
-            except ValueError as error:  # no picture; what ends all of it, a full disk, is an OSError
+            except ImageError as error:  # only this picture; a full disk, an OutputError, ends the command
                 complain(str(error))
     if written:
         typer.echo(f"wrote {written} pictures at LQ-{level} to {out}")

@@ -1,4 +1,4 @@
-"""Pictures of a user's own at one of LQSeg's levels, as files: a degraded test set from any folder."""
+"""Files in, degraded files out: a test set at one of LQSeg's levels from any folder of pictures."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ from pathlib import Path
 
 from PIL import Image
 
-from glesam.data.pictures import SUFFIXES, read_picture
-
 from ..errors import InputError
+from ..image_io import SUFFIXES, png_bytes, read_image
+from ..output import write_files
 from .lqseg import LEVEL_RATES, degrade_level
 
 
 @dataclass(frozen=True)
 class Job:
-    """A picture and the PNG that its degraded twin becomes. `name` is what chance is drawn from."""
+    """A picture, the PNG that its degraded version becomes, and the `name` that seeds the degradation."""
 
     source: Path
     target: Path
@@ -24,11 +24,11 @@ class Job:
 
 
 def plan_jobs(paths: Iterable[Path], out: Path) -> list[Job]:
-    """Every picture among `paths` and below the folders among them, in order.
+    """Plans a job for every picture among `paths` and below the folders among them, in order.
 
-    A picture given by itself is called by its file's name; one found in a folder by its path below it,
-    which it keeps below `out`. The suffix becomes .png. What lies in `out` already is no input, even where
-    `out` lies in a given folder.
+    The name of a picture is its file's name, or its path below the folder that was searched. It keeps that
+    path below `out`, with the suffix .png. Files in `out` are no input, even where `out` lies in one of the
+    folders.
 
     Raises:
         FileNotFoundError: a path is missing, or a folder holds no picture.
@@ -36,10 +36,10 @@ def plan_jobs(paths: Iterable[Path], out: Path) -> list[Job]:
     """
     jobs = []
     for path in paths:
-        found = [(file, name) for file, name in _pictures(path) if not _within(file, out, path)]
-        if not found:
+        pictures = [(file, name) for file, name in _pictures(path) if not _within(file, out, path)]
+        if not pictures:
             raise FileNotFoundError(f"{path}: no pictures in it; expected {', '.join(SUFFIXES)}")
-        jobs += [Job(source, (out / name).with_suffix(".png"), name.as_posix()) for source, name in found]
+        jobs += [Job(source, (out / name).with_suffix(".png"), name.as_posix()) for source, name in pictures]
     _refuse_collisions(jobs)
     return jobs
 
@@ -48,17 +48,11 @@ def degrade_file(job: Job, level: int, seed: int) -> None:
     """Reads, degrades and writes one picture; the file appears whole or not at all.
 
     Raises:
-        InputError: the file is no picture.
-        OSError: it cannot be read, or the target not be written.
+        ImageError: the file is no picture that can be read.
+        OutputError: the target cannot be written.
     """
-    degraded = degrade_level(read_picture(job.source), level, seed, job.name)
-    job.target.parent.mkdir(parents=True, exist_ok=True)
-    partial = job.target.with_name(f".{job.target.name}.partial")
-    try:
-        Image.fromarray(degraded).save(partial, format="PNG")
-        partial.replace(job.target)
-    finally:
-        partial.unlink(missing_ok=True)
+    degraded = degrade_level(read_image(job.source), level, seed, job.name)
+    write_files({job.target: png_bytes(Image.fromarray(degraded))})
 
 
 def check_level(level: int, seed: int) -> None:
@@ -70,7 +64,7 @@ def check_level(level: int, seed: int) -> None:
 
 
 def _pictures(path: Path) -> Iterator[tuple[Path, Path]]:
-    """Each picture with its name."""
+    """Yields each picture with its name."""
     if path.is_dir():
         files = sorted(file for file in path.rglob("*") if file.suffix.lower() in SUFFIXES)
         yield from ((file, file.relative_to(path)) for file in files if file.is_file())
@@ -81,7 +75,7 @@ def _pictures(path: Path) -> Iterator[tuple[Path, Path]]:
 
 
 def _within(file: Path, out: Path, folder: Path) -> bool:
-    """Whether a file of `folder` lies in its subfolder `out`."""
+    """True where `out` is a subfolder of `folder` and `file` lies in it."""
     inner = out.resolve()
     return folder.resolve() in inner.parents and inner in file.resolve().parents
 

@@ -1,7 +1,7 @@
-"""Applying a kernel the cheapest way that gives the same picture.
+"""Filters a picture in the cheapest way that gives the same result.
 
-OpenCV filters with kernels above 11 px through Fourier transforms, 12 ms for a picture of 512 px on the
-build machine, however much of the kernel is zero and whatever its shape.
+OpenCV filters with kernels above 11 px through Fourier transforms: 12 ms for a picture of 512 px on two CPU
+cores, however much of the kernel is zero and whatever its shape.
 """
 
 from __future__ import annotations
@@ -13,11 +13,11 @@ from numpy.typing import NDArray
 Float = NDArray[np.float32]
 
 NEGLIGIBLE = 1e-6
-"""Weight, of a kernel's 1, that may be left out: a float32 picture in [0, 1] does not show it."""
+"""Weight that may be left out of a kernel of sum 1: a float32 picture in [0, 1] does not show it."""
 
 
 def filtered(x: Float, kernel: Float) -> Float:
-    """A picture float32 [H, W, C] after a kernel [k, k], k odd; reflected at its edges."""
+    """Filters a picture float32 [H, W, C] with a kernel [k, k], k odd; reflects it at its edges."""
     kernel = trimmed(kernel)
     if (factors := separated(kernel)) is not None:
         column, row = factors
@@ -28,7 +28,7 @@ def filtered(x: Float, kernel: Float) -> Float:
 
 
 def trimmed(kernel: Float) -> Float:
-    """Without its outermost rings, as long as they hold next to nothing: small sigmas in large kernels."""
+    """Removes outermost rings of next to no weight, as small sigmas leave them in large kernels."""
     centre = len(kernel) // 2
     total = np.abs(kernel).sum()
     for radius in range(centre + 1):
@@ -39,7 +39,7 @@ def trimmed(kernel: Float) -> Float:
 
 
 def separated(kernel: Float) -> tuple[Float, Float] | None:
-    """Column and row whose product is the kernel, where there are such: Gaussians that lie straight."""
+    """Column and row whose product is the kernel, as of an axis-aligned Gaussian; None where there are none."""
     left, values, right = np.linalg.svd(kernel)
     if len(kernel) > 1 and values[1:].sum() > NEGLIGIBLE:
         return None

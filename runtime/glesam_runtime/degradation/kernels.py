@@ -18,12 +18,12 @@ BETA_RANGES = {"gaussian": (1.0, 1.0), "generalized": (0.5, 4.0), "plateau": (1.
 
 
 def random_size(rng: np.random.Generator) -> int:
-    """An odd size, 7 to 21 px."""
+    """A random odd size, 7 to 21 px."""
     return int(2 * rng.integers(3, 11) + 1)
 
 
 def random_blur_kernel(rng: np.random.Generator, sigma_range: tuple[float, float]) -> Kernel:
-    """The mixture of section 5 of the method: sinc 1 in 10, else a Gaussian-like kernel."""
+    """A kernel from the mixture in section 5 of the GleSAM paper: 1 in 10 sinc, else Gaussian-like."""
     size = random_size(rng)
     if rng.random() < SINC_PROBABILITY:
         return random_sinc_kernel(rng, size)
@@ -57,7 +57,7 @@ def gaussian_like_kernel(
 
 
 def random_sinc_kernel(rng: np.random.Generator, size: int) -> Kernel:
-    """A low-pass kernel that rings, with a cutoff between pi/3 (small) or pi/5 (large) and pi."""
+    """A ringing low-pass kernel, its cutoff between pi/3 (small kernels) or pi/5 (large ones) and pi."""
     lowest = math.pi / 3 if size < 13 else math.pi / 5
     return sinc_kernel(size, rng.uniform(lowest, math.pi))
 

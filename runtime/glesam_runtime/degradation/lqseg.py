@@ -1,6 +1,6 @@
-"""LQSeg: GleSAM's low-quality images, a second-order Real-ESRGAN degradation on 512 x 512.
+"""LQSeg: GleSAM's low-quality images, made by a second-order Real-ESRGAN degradation at 512 x 512.
 
-Levels LQ-1, LQ-2 and LQ-3 differ in one number, the rate of the second stage's downsampling.
+The levels LQ-1, LQ-2 and LQ-3 differ in one number, the rate of the second stage's downsampling.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ Image = NDArray[np.uint8]
 Float = NDArray[np.float32]
 
 WORKING_SIZE = 512
-"""px; the recipe's numbers (kernel sizes, rates) are meant at this size."""
+"""Width and height in px at which the recipe's kernel sizes and rates apply."""
 LEVEL_RATES = {1: 1, 2: 2, 3: 4}
 """Downsampling rate of each level."""
 TRAINING_RATES = (1, 2, 3, 3, 4, 4, 4, 4)
-"""Rates that training draws from, evenly."""
+"""Rates that training draws from with equal probability."""
 RESAMPLING = (cv2.INTER_AREA, cv2.INTER_LINEAR, cv2.INTER_CUBIC)
 JPEG_QUALITY = (30, 95)
 GREY_NOISE_PROBABILITY = 0.4
@@ -34,7 +34,7 @@ FINAL_SINC_PROBABILITY = 0.8
 
 @dataclass(frozen=True)
 class Stage:
-    """The random parts that both stages share. Sigmas in px (blur) and 8-bit levels (noise)."""
+    """Ranges and probabilities of one stage's random parts. Sigmas in px (blur) and 8-bit levels (noise)."""
 
     blur_probability: float
     blur_sigma: tuple[float, float]
@@ -51,14 +51,14 @@ SECOND = Stage(0.8, (0.2, 1.5), (0.3, 0.4, 0.3), (0.3, 1.2), (1, 25), (0.05, 2.5
 def degrade_level(image: Image, level: int, seed: int, name: str) -> Image:
     """The picture `name` at LQ-`level`, a function of (seed, name) and the level alone.
 
-    Kernels, noise and compression of a name are drawn alike at all levels, which then differ in their
-    rate: tables that compare levels are not blurred by chance.
+    A name's kernels, noise and compression are the same at all levels, which then differ in their rate
+    alone: chance does not blur a comparison of levels.
 
     Args:
         image: uint8 [H, W, 3], RGB.
         level: 1, 2 or 3.
         seed: 0 or above.
-        name: whatever tells the picture from the others of its set.
+        name: identifies the picture among those of its data set.
 
     Returns:
         uint8 [H, W, 3].
@@ -74,15 +74,15 @@ def degrade_level(image: Image, level: int, seed: int, name: str) -> Image:
 
 
 def degrade(image: Image, rate: int, rng: np.random.Generator) -> Image:
-    """One random degradation.
+    """Degrades a picture at random.
 
     Args:
         image: uint8 [H, W, 3], RGB.
         rate: downsampling of the second stage; `LEVEL_RATES` gives each level's.
-        rng: the only source of chance: the same state gives the same picture.
+        rng: the only source of randomness: the same state gives the same picture.
 
     Returns:
-        uint8 [H, W, 3], of the size it came in.
+        uint8 [H, W, 3], as large as `image`.
     """
     work = cv2.resize(image, (WORKING_SIZE, WORKING_SIZE), interpolation=cv2.INTER_CUBIC)
     x = _to_float(work)
@@ -144,7 +144,7 @@ def _jpeg(x: Float, rng: np.random.Generator) -> Float:
 
 
 def _finish(x: Float, rng: np.random.Generator) -> Float:
-    """A last sinc filter (8 of 10) and JPEG in either order; returns [0, 255]."""
+    """Applies JPEG and, 8 times in 10, a last sinc filter, in either order; returns values in [0, 255]."""
     sinc_first = rng.random() < 0.5
     with_sinc = rng.random() < FINAL_SINC_PROBABILITY
     kernel = random_sinc_kernel(rng, random_size(rng)) if with_sinc else None
