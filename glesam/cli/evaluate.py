@@ -41,7 +41,7 @@ Prompt = Annotated[str, _option(PROMPTS, "KIND", "box: the object's own box; poi
 MaxObjects = Annotated[int, _option(PROMPTS, "N", "Objects per picture, the largest first.", 1)]
 Prompts = Annotated[
     Path | None,
-    _option(PROMPTS, "FILE", "Read pictures, objects and prompts from FILE, or write them there if it is new."),
+    _option(PROMPTS, "FILE", "Read pictures, objects and prompts from FILE; if it is new, write it."),
 ]
 Seed = Annotated[int, _option(PROMPTS, "N", "Seed of new points and of the degradation.", 0)]
 Methods = Annotated[
@@ -68,7 +68,7 @@ def evaluate(
     split: Split = "dev",
     per_set: PerSet = None,
     real: Real = None,
-    levels: Levels = ",".join(LEVELS),
+    levels: Levels = "clean,1,2,3",
     prompt: Prompt = "box",
     max_objects: MaxObjects = 5,
     prompts: Prompts = None,

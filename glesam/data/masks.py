@@ -90,7 +90,7 @@ class MaskLayers(Sequence[Mask]):
         """The same masks and `mask` at their end."""
         for i, layer in enumerate(self.layers):
             free = set(range(1, MAX_LABEL + 1)) - {label for place, label in self.places if place == i}
-            free -= set(np.flatnonzero(np.bincount(layer.ravel())).tolist())  # labels of masks that were dropped
+            free -= set(np.flatnonzero(np.bincount(layer.ravel())).tolist())  # labels of dropped masks
             if free and not layer[mask].any():
                 layers = self.layers.copy()
                 layers[i][mask] = min(free)

@@ -98,7 +98,7 @@ def _refuse_equal_stems(pictures: Sequence[Path]) -> None:
 
 @dataclass(frozen=True, eq=False)
 class PictureFolder:
-    """A data set of pairs. `read` reads the numbers [H, W] of a mask file, `find` finds the objects in them."""
+    """A data set of pairs. `read` reads a mask file's numbers [H, W], `find` finds the objects in them."""
 
     name: str
     weight: float

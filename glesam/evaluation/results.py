@@ -66,7 +66,7 @@ class Results:
         return float(np.mean([score.metrics[metric] for score in self.select(row, level)]))
 
     def fallbacks(self, row: RowName) -> tuple[int, int]:
-        """Number of a row's masks that are not its own work, and of all its masks, over pictures and levels."""
+        """Number of a row's masks that are not its own work, and of all its masks."""
         own = [score for score in self.scores if score.row == row]
         return sum(score.fallbacks for score in own), sum(score.objects for score in own)
 

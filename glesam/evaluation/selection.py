@@ -119,9 +119,11 @@ def new_prompts(selection: Selection, library: Library, log: Log) -> PromptSet:
     return PromptSet(selection.seed, pictures)
 
 
-def draw_prompts(chosen: Iterable[Unread], max_objects: int, seed: int) -> Iterator[PromptedPicture | Skipped]:
+def draw_prompts(
+    unread: Iterable[Unread], max_objects: int, seed: int
+) -> Iterator[PromptedPicture | Skipped]:
     """Yields each picture's prompts; a picture that cannot be read or holds no object is skipped."""
-    for dataset, index in chosen:
+    for dataset, index in unread:
         try:
             yield draw_picture(dataset[index], max_objects, seed)
         except (OSError, ValueError) as error:

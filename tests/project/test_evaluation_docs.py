@@ -11,8 +11,8 @@ from typer.main import get_command
 
 from glesam.cli.evaluate import app
 from glesam.evaluation.methods import BASELINES
-from glesam.evaluation.options import METHODS
 from glesam.evaluation.results import COLUMNS
+from glesam.evaluation.score import METHODS
 
 DOCS = (Path(__file__).parents[2] / "docs/evaluation.md").read_text()
 

@@ -39,7 +39,7 @@ def trimmed(kernel: Float) -> Float:
 
 
 def separated(kernel: Float) -> tuple[Float, Float] | None:
-    """Column and row whose product is the kernel, as of an axis-aligned Gaussian; None where there are none."""
+    """Column and row whose product is the kernel, as of a straight Gaussian; None where there are none."""
     left, values, right = np.linalg.svd(kernel)
     if len(kernel) > 1 and values[1:].sum() > NEGLIGIBLE:
         return None
