@@ -3,56 +3,117 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from glesam.cli import official_options as files_of
+from glesam_runtime.cli.command import Command, Version, command_app
 from glesam_runtime.cli.errors import one_line_errors
-from glesam_runtime.errors import InputError
+from glesam_runtime.errors import CheckpointError, InputError
+from glesam_runtime.output import FolderKind, check_replaceable, replaced_folder
 
-app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
+if TYPE_CHECKING:
+    from glesam.official.build import OfficialFiles
+
+FILES, SETTINGS, OUTPUT = "Official files", "Settings that no file holds", "Output"
+CHECKPOINT = FolderKind("a checkpoint", "model.safetensors", "--out")
+
+app = command_app()
 
 
-@app.command()
+def _option(group: str, metavar: str, text: str) -> Any:  # noqa: ANN401 - typer's own type
+    return typer.Option(metavar=metavar, help=text, show_default=False, rich_help_panel=group)
+
+
+SamCheckpoint = Annotated[Path | None, _option(FILES, "FILE", "SAM's file, such as sam_vit_l_0b3195.pth.")]
+SamType = Annotated[str | None, _option(FILES, "NAME", "Check that it is vit_b, vit_l or vit_h.")]
+UNet = Annotated[
+    Path | None, _option(FILES, "DIR", "Stable Diffusion's unet folder, or the folder that holds it.")
+]
+Lora = Annotated[Path | None, _option(FILES, "FILE", "GLE's pytorch_lora_weights.safetensors.")]
+NewLora = Annotated[
+    bool,
+    typer.Option("--new-lora", help="Start a new LoRA, for glesam-train --stage 1.", rich_help_panel=FILES),
+]
+Decoder = Annotated[
+    Path | None, _option(FILES, "FILE", "The tuned ft-decoder.pth. Default: the decoder in SAM's file.")
+]
+TextEmbedding = Annotated[
+    Path | None,
+    _option(
+        FILES,
+        "PATH",
+        "The encoded empty prompt, or a folder with tokenizer and text_encoder. "
+        "Default: those beside the U-Net.",
+    ),
+]
+Gamma = Annotated[
+    float | None, _option(SETTINGS, "F", "FDA's scale (feature distribution alignment). Default: 3.")
+]
+Timestep = Annotated[int | None, _option(SETTINGS, "N", "GLE's diffusion timestep, 0 to 999. Default: 1.")]
+Out = Annotated[Path, _option(OUTPUT, "DIR", "The checkpoint's folder; an older checkpoint is replaced.")]
+
+
+@app.command(cls=Command)
 def convert(
-    out: Annotated[Path, typer.Option(metavar="DIR", help="The checkpoint's folder.", show_default=False)],
-    sam_type: files_of.SamType = None,
-    sam_checkpoint: files_of.SamCheckpoint = None,
-    unet: files_of.UNet = None,
-    lora: files_of.Lora = None,
-    decoder: files_of.Decoder = None,
-    text_embedding: files_of.TextEmbedding = None,
-    gamma: files_of.Gamma = None,
-    timestep: files_of.Timestep = None,
+    out: Out,
+    sam_checkpoint: SamCheckpoint = None,
+    sam_type: SamType = None,
+    unet: UNet = None,
+    lora: Lora = None,
+    new_lora: NewLora = False,
+    decoder: Decoder = None,
+    text_embedding: TextEmbedding = None,
+    gamma: Gamma = None,
+    timestep: Timestep = None,
+    _version: Version = False,
 ) -> None:
-    """Write a model of official files as a checkpoint, for glesam-export, glesam-train and glesam-eval.
+    """Join official files into a checkpoint folder, for glesam-export, glesam-train and glesam-eval.
 
-    Needs --sam-checkpoint, --unet and --lora; an older checkpoint in DIR is replaced.
+    Needs --sam-checkpoint, --unet, and --lora or --new-lora. A checkpoint in DIR is replaced with everything
+    in its folder, once the new one is complete.
     """
     with one_line_errors("glesam-convert", "train"):
         from glesam.model import checkpoint_files
         from glesam.official.build import OfficialFiles
 
-        check_replaceable(out)
         official = OfficialFiles(
-            sam_checkpoint, unet, lora, decoder, text_embedding, sam_type, gamma, timestep
+            sam_checkpoint, unet, lora, decoder, text_embedding, sam_type, gamma, timestep, new_lora
         )
-        official.load().save_pretrained(out)
+        check_out(out, official)
+        model = official.load()
+        with replaced_folder(out, CHECKPOINT) as folder:
+            model.save_pretrained(folder)
         size = sum(path.stat().st_size for path in checkpoint_files(out).values())
-    typer.echo(f"wrote {out}, {size / 2**20:.1f} MiB; next: glesam-export {out} --precision fp16")
+    typer.echo(f"wrote {out}, {size / 2**20:.1f} MiB; next: {next_command(out, new_lora)}")
 
 
-def check_replaceable(out: Path) -> None:
-    """Raises InputError where `out` is anything but a checkpoint or an empty folder."""
-    from glesam.model import checkpoint_files
+def check_out(out: Path, official: OfficialFiles) -> None:
+    """Raises InputError where replacing `out` would remove anything but an older GleSAM checkpoint."""
+    from glesam.config import GleSamConfig
+    from glesam.model import CONFIG_FILE
 
-    if not out.exists() or (out.is_dir() and not any(out.iterdir())):
+    check_replaceable(out, CHECKPOINT)
+    if not out.is_dir() or not any(out.iterdir()):
         return
-    if not all(path.is_file() for path in checkpoint_files(out).values()):
+    try:
+        GleSamConfig.from_json((out / CONFIG_FILE).read_text("utf-8"))
+    except (OSError, ValueError) as error:
         raise InputError(
-            f"{out} exists and is not a checkpoint; choose another folder with --out, or move it away"
-        )
+            f"{out} exists and is not {CHECKPOINT.name}; choose another folder with --out, or move it away"
+        ) from error
+    for path in official.files().values():
+        if out.resolve() in path.resolve().parents:
+            raise CheckpointError(
+                f"{path} lies in {out}, which is replaced; choose another folder with --out"
+            )
+
+
+def next_command(out: Path, new_lora: bool) -> str:
+    """What to do with the checkpoint: export it, or train its new LoRA."""
+    if new_lora:
+        return f"glesam-train --stage 1 --model {out} --data DIR"
+    return f"glesam-export {out} --precision fp16"
 
 
 def main() -> None:

@@ -1,11 +1,11 @@
-"""The files of the authors and of the projects they build on, both ways.
+"""Reads and writes the official files: those of the authors and of the projects they build on.
 
     lora            pytorch_lora_weights.safetensors            load_lora, save_lora
     decoder         ft-decoder.pth                              load_decoder, save_decoder
     sam             sam_vit_{b,l,h}_*.pth, GleSAM-l.pth         load_sam
     unet            Stable Diffusion's unet/ folder             load_unet
     text_embedding  the empty prompt, encoded                   load_text_embedding
-    build           all of them -> GleSam                       build_official
+    build           all of them -> GleSam                       OfficialFiles, build_official
 
-Errors a file can cause are `glesam.model.CheckpointError`s of one line.
+A file that cannot be used raises a `glesam_runtime.errors.CheckpointError` of one line.
 """

@@ -1,4 +1,4 @@
-"""A model made of official files: no tensor is drawn at random first, and none is held twice."""
+"""A model from official files: no tensor is first drawn at random, and none is held twice."""
 
 from __future__ import annotations
 
@@ -19,17 +19,18 @@ from glesam.official.unet import load_unet, read_unet_config, unet_folder, weigh
 from glesam_runtime.errors import CheckpointError
 
 LORA_RANK = 8
-"""The authors'."""
+"""Rank of the authors' LoRA."""
 TEXT_PARTS = ("tokenizer", "text_encoder")
-"""Of a Stable Diffusion folder, what encodes the empty prompt."""
+"""Folders of Stable Diffusion that encode the empty prompt."""
 
 
 @dataclass(frozen=True)
 class OfficialFiles:
-    """A trained model as the authors hand it out, in the terms of a command's options.
+    """The files of one model as their authors publish them: glesam-convert's options.
 
-    `sam_type`: what `sam_checkpoint` is expected to be. `text_embedding`: without it, the tokenizer and
-    the text encoder beside the U-Net. `gamma` and `timestep`: 3 and 1 where not given.
+    `sam_type`: the expected type of `sam_checkpoint`. `text_embedding`: by default the tokenizer and the
+    text encoder beside the U-Net. `gamma` and `timestep`: 3 and 1 by default. `new_lora`: GLE starts with
+    fresh adapters in place of a `lora` file, ready for stage 1 of training.
     """
 
     sam_checkpoint: Path | None = None
@@ -40,17 +41,18 @@ class OfficialFiles:
     sam_type: str | None = None
     gamma: float | None = None
     timestep: int | None = None
+    new_lora: bool = False
 
     def is_empty(self) -> bool:
         return self == OfficialFiles()
 
     def load(self) -> GleSam:
-        """The model, float32 on the CPU, in eval mode.
+        """Loads the model, float32 on the CPU, in eval mode.
 
         Raises:
-            CheckpointError: a file is not given, is unreadable, or does not fit the others.
+            CheckpointError: a file is missing, unreadable, or does not fit the others.
         """
-        sam, unet, lora = self._required()
+        sam, unet = self._required()
         gamma = 3.0 if self.gamma is None else self.gamma
         timestep = 1 if self.timestep is None else self.timestep
         if not (math.isfinite(gamma) and gamma > 0):
@@ -58,38 +60,44 @@ class OfficialFiles:
         if not 0 <= timestep < 1000:
             raise CheckpointError(f"timestep {timestep}: expected a whole number from 0 to 999")
         text_embedding = self._text_embedding(unet)
-        config = config_of(sam, unet, lora, gamma, timestep=timestep)
+        config = config_of(sam, unet, self.lora, gamma, timestep=timestep)
         if self.sam_type not in (None, config.sam.sam_type):
             raise CheckpointError(
                 f"{sam} is a SAM {config.sam.sam_type}, expected {self.sam_type}; "
                 "give the other file, or leave --sam-type out"
             )
-        return build_official(sam, unet, text_embedding, lora, self.decoder, config)
+        return build_official(sam, unet, text_embedding, self.lora, self.decoder, config)
 
     def files(self) -> dict[str, Path]:
         """Every file that `load` reads tensors or sizes from, as `option/file`."""
-        sam, unet, lora = self._required()
+        sam, unet = self._required()
         folder, text = unet_folder(unet), self._text_embedding(unet)
-        found = [("sam_checkpoint", sam), ("lora", lora)]
-        found += [("unet", folder / "config.json"), ("unet", weights_file(folder))]
-        if self.decoder is not None:
-            found.append(("decoder", self.decoder))
+        files = [("sam_checkpoint", sam), ("unet", folder / "config.json"), ("unet", weights_file(folder))]
+        files += [("lora", self.lora)] if self.lora is not None else []
+        files += [("decoder", self.decoder)] if self.decoder is not None else []
         if text.is_dir():
             parts = [(part, text / part) for part in TEXT_PARTS]
-            found += [(part, p) for part, f in parts for p in sorted(f.iterdir()) if p.is_file()]
+            files += [(part, p) for part, f in parts for p in sorted(f.iterdir()) if p.is_file()]
         else:
-            found.append(("text_embedding", text))
-        return {f"{option}/{path.name}": path for option, path in found}
+            files.append(("text_embedding", text))
+        return {f"{option}/{path.name}": path for option, path in files}
 
-    def _required(self) -> tuple[Path, Path, Path]:
-        if self.sam_checkpoint is None or self.unet is None or self.lora is None:
-            given = {"--sam-checkpoint": self.sam_checkpoint, "--unet": self.unet, "--lora": self.lora}
-            missing = [option for option, path in given.items() if path is None]
+    def _required(self) -> tuple[Path, Path]:
+        """SAM's file and the U-Net, once these and the LoRA are known to be complete."""
+        if self.new_lora and self.lora is not None:
             raise CheckpointError(
-                f"the official files lack {' and '.join(missing)}; "
-                f"expected {', '.join(given)} together (and --decoder where there is one)"
+                f"--new-lora starts a LoRA, and --lora {self.lora} is a trained one; leave one of them out"
             )
-        return self.sam_checkpoint, self.unet, self.lora
+        required = {"--sam-checkpoint": self.sam_checkpoint, "--unet": self.unet}
+        if not self.new_lora:
+            required["--lora"] = self.lora
+        missing = [option for option, path in required.items() if path is None]
+        if self.sam_checkpoint is None or self.unet is None or missing:
+            raise CheckpointError(
+                f"the official files lack {' and '.join(missing)}; expected --sam-checkpoint, --unet, --lora "
+                "together (and --decoder where there is one); --new-lora stands in for a --lora to be trained"
+            )
+        return self.sam_checkpoint, self.unet
 
     def _text_embedding(self, unet: Path) -> Path:
         if self.text_embedding is not None:
@@ -111,7 +119,7 @@ def build_official(
     decoder: str | Path | None = None,
     config: GleSamConfig | None = None,
 ) -> GleSam:
-    """The model of these files, float32 on the CPU, in eval mode.
+    """Builds the model of these files, float32 on the CPU, in eval mode.
 
     Weights stay mapped from their files where those are float32. Without `lora` the adapters are fresh:
     GLE is then its base, and ready for stage 1 of training.
@@ -122,7 +130,7 @@ def build_official(
         text_embedding: see `glesam.official.text_embedding`.
         lora: `pytorch_lora_weights.safetensors`.
         decoder: `ft-decoder.pth`, in place of the one in `sam_checkpoint`.
-        config: told from the files where not given.
+        config: by default read from the files.
 
     Raises:
         CheckpointError: a file is unreadable or does not fit the others.
@@ -148,12 +156,12 @@ def config_of(
     lora_rank: int = LORA_RANK,
     timestep: int = 1,
 ) -> GleSamConfig:
-    """Reads sizes off the files: SAM's type, the base, and the rank where there is a LoRA.
+    """Reads the sizes from the files: SAM's type, the base, and the rank where there is a LoRA.
 
     Args:
-        gamma: no file holds it (`glesam.config.official`).
-        lora_rank: of new adapters, where there is no LoRA file.
-        timestep: no file holds it either.
+        gamma: FDA's scale, which no file holds (`glesam.config.official`).
+        lora_rank: rank of new adapters, where there is no LoRA file.
+        timestep: GLE's timestep, which no file holds either.
 
     Raises:
         CheckpointError: a file is unreadable, or of a size that is neither SAM's nor Stable Diffusion's.
@@ -163,11 +171,11 @@ def config_of(
 
 
 def base_of(unet: str | Path) -> BaseName:
-    """Which Stable Diffusion a `unet/` folder holds, from its config.json."""
-    found = read_unet_config(unet)
-    if found == sd15():
+    """The version of Stable Diffusion in a `unet/` folder, read from its config.json."""
+    config = read_unet_config(unet)
+    if config == sd15():
         return "sd15"
-    if found == sd21():
+    if config == sd21():
         return "sd21"
     raise CheckpointError(
         f"{unet} is neither Stable Diffusion 1.5's U-Net nor 2.1-base's; "

@@ -12,7 +12,7 @@ from glesam.tensor_output import refused_writes
 from glesam_runtime.output import replaced_file
 
 PREFIXES = ("module.", "mask_decoder.")
-"""DataParallel's and SAM's; either, both in this order, or none."""
+"""Prefixes by DataParallel and by SAM; a file has either, both in this order, or none."""
 
 
 def save_decoder(model: GleSam, path: str | Path) -> None:
@@ -26,14 +26,14 @@ def save_decoder(model: GleSam, path: str | Path) -> None:
 
 
 def load_decoder(model: GleSam, path: str | Path) -> None:
-    """Reads a mask decoder; every SAM has the same one, so it may come with another encoder.
+    """Reads a mask decoder; it is the same for every SAM, so it may have been tuned with another encoder.
 
     Raises:
-        CheckpointError: unreadable, more than tensors, or not exactly the decoder's tensors.
+        CheckpointError: the file is unreadable, or does not hold exactly the decoder's tensors.
     """
-    found = read_tensors(path)
+    loaded = read_tensors(path)
     for prefix in PREFIXES:
-        if found and all(name.startswith(prefix) for name in found):
-            found = {name.removeprefix(prefix): tensor for name, tensor in found.items()}
-    check_fit(path, found, model.mask_decoder.state_dict())
-    put(model.mask_decoder, found)
+        if loaded and all(name.startswith(prefix) for name in loaded):
+            loaded = {name.removeprefix(prefix): tensor for name, tensor in loaded.items()}
+    check_fit(path, loaded, model.mask_decoder.state_dict())
+    put(model.mask_decoder, loaded)

@@ -5,8 +5,8 @@ The authors' file has the prefix `unet.` and two styles of names:
     unet.<attention projection>.lora.down.weight / .lora.up.weight        256 tensors
     unet.<every other module>.lora_A.weight / .lora_B.weight              304 tensors
 
-There is no alpha in it: whoever reads it presumes alpha = rank, as the official sizes have it
-(`glesam.config.official`). A model of another alpha keeps alpha / rank in the B factors of its file.
+It holds no alpha: readers assume alpha = rank, as in the official sizes (`glesam.config.official`).
+A model with another alpha has alpha / rank multiplied into the B factors of its file.
 """
 
 from __future__ import annotations
@@ -27,14 +27,14 @@ from glesam_runtime.errors import CheckpointError
 ADAPTER = ".default."
 ATTENTION = re.compile(r"\.attn[12]\.to_(q|k|v|out\.0)\.lora_[AB]\.")
 PREFIXES = ("base_model.model.", "unet.")
-"""PEFT's own, and diffusers'; either, both or none."""
+"""Prefixes by PEFT and by diffusers; a file has either, both or none."""
 BASES = {768: "Stable Diffusion 1.5", 1024: "Stable Diffusion 2.1"}
-"""By the width of the text embedding."""
+"""Stable Diffusion by the width of its text embedding."""
 
 
 @dataclass(frozen=True)
 class LoraKind:
-    """What the shapes of a LoRA file tell: its rank, and the width of the text embedding of its base."""
+    """The rank of a LoRA file and the width of its base's text embedding, read from its shapes."""
 
     rank: int
     context: int
@@ -58,38 +58,41 @@ def save_lora(model: GleSam, path: str | Path) -> None:
 
 
 def load_lora(model: GleSam, path: str | Path) -> None:
-    """Reads adapters in place; both styles of names, `.default.` infixes and a missing prefix are known.
+    """Reads adapters in place; accepts both styles of names, `.default.` infixes and a missing prefix.
 
     Raises:
-        CheckpointError: unreadable, of another rank or base, or not exactly the model's tensors.
+        CheckpointError: the file is unreadable, of another rank or base, or does not hold exactly the model's
+            tensors.
     """
     own = lora_parameters(model)
-    found = read_lora(path)
-    kind, expected = lora_kind(found, path), lora_kind(own, "the model")
+    loaded = read_lora(path)
+    kind, expected = lora_kind(loaded, path), lora_kind(own, "the model")
     if kind != expected:
         raise CheckpointError(
             f"{path} is a LoRA of {kind}, but the model has {expected}; "
             "choose the U-Net and the lora_rank that the file was trained with"
         )
-    check_fit(path, found, own)
+    check_fit(path, loaded, own)
     with torch.no_grad():
         for name, parameter in own.items():
-            parameter.copy_(found[name] / scale_of(name, model))
+            parameter.copy_(loaded[name] / scale_of(name, model))
 
 
 def read_lora(path: str | Path) -> dict[str, Tensor]:
-    """A LoRA file's tensors as `<module>.lora_A.weight` and `<module>.lora_B.weight`."""
-    found: dict[str, Tensor] = {}
+    """Reads a LoRA file's tensors as `<module>.lora_A.weight` and `<module>.lora_B.weight`."""
+    tensors: dict[str, Tensor] = {}
     for key, tensor in read_tensors(path).items():
         name = plain_name(key)
-        if name in found:
+        if name in tensors:
             raise CheckpointError(f"{path} holds {name} twice, once as {key}; expected each tensor once")
-        found[name] = tensor
-    return found
+        tensors[name] = tensor
+    return tensors
 
 
 def lora_kind(tensors: Mapping[str, Tensor], source: str | Path) -> LoraKind:
-    """Of tensors under their plain names; A factors are [rank, inputs] or [rank, inputs, k, k].
+    """The kind of a LoRA, from tensors under their plain names.
+
+    A factors are [rank, inputs] or [rank, inputs, k, k].
 
     Raises:
         CheckpointError: there is no adapter of a cross-attention key projection among them.
@@ -110,13 +113,13 @@ def lora_parameters(model: GleSam) -> dict[str, Tensor]:
 
 
 def scale_of(name: str, model: GleSam) -> float:
-    """A factor in the file, relative to the one in the model."""
+    """Scale of a factor in the file relative to the one in the model."""
     gle = model.config.gle
     return gle.lora_alpha / gle.lora_rank if ".lora_B." in name else 1.0
 
 
 def plain_name(key: str) -> str:
-    """Any writer's name of a factor -> `<module>.lora_A.weight` or `<module>.lora_B.weight`."""
+    """Converts any writer's name of a factor to `<module>.lora_A.weight` or `<module>.lora_B.weight`."""
     for prefix in PREFIXES:
         key = key.removeprefix(prefix)
     key = key.replace(ADAPTER, ".")
@@ -124,7 +127,7 @@ def plain_name(key: str) -> str:
 
 
 def official_name(plain: str) -> str:
-    """The authors' name of a factor, from its plain one."""
+    """Converts the plain name of a factor to the authors' name."""
     if ATTENTION.search(plain):
         plain = plain.replace(".lora_A.", ".lora.down.").replace(".lora_B.", ".lora.up.")
     return f"unet.{plain}"

@@ -1,4 +1,4 @@
-"""Whole SAMs: segment-anything's `sam_vit_{b,l,h}_*.pth`; the authors' `GleSAM-l.pth` has the same names."""
+"""Whole SAM models: segment-anything's `sam_vit_{b,l,h}_*.pth`, and the authors' `GleSAM-l.pth`."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ from glesam_runtime.errors import CheckpointError
 PARTS = ("image_encoder", "prompt_encoder", "mask_decoder")
 PATCH_EMBEDDING = "image_encoder.patch_embed.proj.weight"
 SAM_TYPES: dict[int, SamType] = {768: "vit_b", 1024: "vit_l", 1280: "vit_h"}
-"""By the width of the image encoder."""
+"""SAM's type by the width of its image encoder."""
 
 
 def load_sam(model: GleSam, path: str | Path) -> None:
     """Reads image encoder, prompt encoder and mask decoder.
 
     Raises:
-        CheckpointError: unreadable, another SAM's, or not exactly the model's tensors.
+        CheckpointError: the file is unreadable, another SAM's, or does not hold exactly the model's tensors.
     """
-    found = read_sam(path)
-    width = int(found[PATCH_EMBEDDING].shape[0])
+    loaded = read_sam(path)
+    width = int(loaded[PATCH_EMBEDDING].shape[0])
     own = {f"{part}.{name}": t for part in PARTS for name, t in getattr(model, part).state_dict().items()}
     expected = int(own[PATCH_EMBEDDING].shape[0]) if PATCH_EMBEDDING in own else 0
     if width != expected:
@@ -32,20 +32,20 @@ def load_sam(model: GleSam, path: str | Path) -> None:
             f"{path} is a SAM {SAM_TYPES.get(width, f'of width {width}')}, "
             f"the model a {model.config.sam.sam_type}; choose the sam_type of the file"
         )
-    check_fit(path, found, own)
+    check_fit(path, loaded, own)
     for part in PARTS:
         prefix = f"{part}."
         put(
             getattr(model, part),
-            {n.removeprefix(prefix): t for n, t in found.items() if n.startswith(prefix)},
+            {n.removeprefix(prefix): t for n, t in loaded.items() if n.startswith(prefix)},
         )
 
 
 def sam_type_of(path: str | Path) -> SamType:
-    """Which SAM a file holds, told from the shape of its patch embedding.
+    """The type of the SAM in a file, read from the shape of its patch embedding.
 
     Raises:
-        CheckpointError: unreadable, or none of the three.
+        CheckpointError: the file is unreadable, or none of the three.
     """
     width = int(read_sam(path)[PATCH_EMBEDDING].shape[0])
     if width not in SAM_TYPES:
@@ -57,11 +57,11 @@ def sam_type_of(path: str | Path) -> SamType:
 
 
 def read_sam(path: str | Path) -> dict[str, Tensor]:
-    """The tensors of a SAM file, without DataParallel's prefix."""
-    found = {name.removeprefix("module."): tensor for name, tensor in read_tensors(path).items()}
-    if PATCH_EMBEDDING not in found:
+    """Reads the tensors of a SAM file and removes DataParallel's prefix."""
+    loaded = {name.removeprefix("module."): tensor for name, tensor in read_tensors(path).items()}
+    if PATCH_EMBEDDING not in loaded:
         raise CheckpointError(
-            f"{path} has no {PATCH_EMBEDDING} among its {len(found)} tensors; "
+            f"{path} has no {PATCH_EMBEDDING} among its {len(loaded)} tensors; "
             "expected a whole SAM with a ViT encoder, such as sam_vit_b_01ec64.pth"
         )
-    return found
+    return loaded

@@ -1,4 +1,4 @@
-"""Reading files of named tensors: safetensors, and torch's own format without its code."""
+"""Reads files of named tensors: safetensors, and torch's own format without any code in it."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ from torch import Tensor, nn
 from glesam_runtime.errors import CheckpointError
 
 SHOWN = 3
-"""Names listed in an error message."""
+"""Number of names listed in an error message."""
 
 
 def read_tensors(path: str | Path) -> dict[str, Tensor]:
-    """A file's tensors, on the CPU, mapped into memory rather than copied where the format allows it.
+    """Reads a file's tensors to the CPU, mapped into memory rather than copied where the format allows it.
 
     Args:
-        path: `.safetensors`, or anything else that torch.save wrote; only tensors are unpickled.
+        path: a `.safetensors` file, or any other that torch.save wrote; only tensors are unpickled.
 
     Raises:
-        CheckpointError: it cannot be read, or holds something else than named tensors.
+        CheckpointError: it cannot be read, or holds anything but named tensors.
     """
     tensors = read_object(path)
     if not isinstance(tensors, Mapping) or not all(isinstance(t, Tensor) for t in tensors.values()):
@@ -36,7 +36,7 @@ def read_tensors(path: str | Path) -> dict[str, Tensor]:
 
 
 def read_object(path: str | Path) -> Any:  # noqa: ANN401 - whatever was saved
-    """What a file holds, of the kinds that `torch.load(weights_only=True)` admits."""
+    """Reads what a file holds, limited to what `torch.load(weights_only=True)` admits."""
     path = Path(path)
     try:
         if path.suffix == ".safetensors":
@@ -67,8 +67,8 @@ def check_fit(source: str | Path, found: Mapping[str, Tensor], expected: Mapping
 def put(module: nn.Module, tensors: Mapping[str, Tensor]) -> None:
     """Loads a whole state dict in `module`'s dtypes.
 
-    On the CPU, and for a module on the meta device, the given tensors become the module's: a U-Net of
-    3.4 GB is not held twice. Optimizers must be built afterwards.
+    On the CPU and on the meta device the tensors themselves become the module's, so that a U-Net of 3.4 GB
+    is not held twice. Optimizers must be built afterwards.
     """
     own = module.state_dict()
     like = {name: tensors[name].to(own[name].dtype) for name in own}

@@ -1,4 +1,4 @@
-"""The constant context of GLE: the empty prompt, encoded by the base model's own text encoder."""
+"""GLE's constant context: the empty prompt, encoded by the base model's own text encoder."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from glesam_runtime.errors import CheckpointError
 
 
 def load_text_embedding(model: GleSam, path: str | Path) -> None:
-    """Reads or computes [1, 77, C] floats: the last hidden state, C = 768 (SD 1.5) or 1024 (SD 2.1).
+    """Reads or computes the context [1, 77, C]: the last hidden state, C = 768 (SD 1.5) or 1024 (SD 2.1).
 
     Args:
-        path: a Stable Diffusion folder, with `tokenizer/` and `text_encoder/`; or what they gave, as
+        path: a Stable Diffusion folder with `tokenizer/` and `text_encoder/`; or the encoded prompt as
             `.npy`, or as one tensor in a `.safetensors` file or saved by torch, alone or in a dict.
 
     Raises:
-        CheckpointError: unreadable, of another shape, or not finite.
+        CheckpointError: the file is unreadable, of another shape, or not finite.
     """
     path = Path(path)
     own = model.gle.get_buffer("text_embedding")
@@ -40,14 +40,14 @@ def load_text_embedding(model: GleSam, path: str | Path) -> None:
 
 @torch.no_grad()
 def encode_empty_prompt(folder: Path, tokens: int) -> Tensor:
-    """float32 [1, tokens, C]: the last hidden state after the final LayerNorm.
+    """Computes float32 [1, tokens, C]: the last hidden state after the final LayerNorm.
 
     The padding is the tokenizer's own: `<|endoftext|>` for SD 1.5, "!" for SD 2.1.
 
     Raises:
-        CheckpointError: the folder has no tokenizer or text encoder, or their files are not whole.
+        CheckpointError: the folder lacks a tokenizer or a text encoder, or their files are incomplete.
     """
-    from transformers import CLIPTextModel, CLIPTokenizer  # half a second, for this alone
+    from transformers import CLIPTextModel, CLIPTokenizer  # slow to import: half a second
 
     model: Any = CLIPTextModel  # its types hide what `output_loading_info` returns
     try:
@@ -55,7 +55,7 @@ def encode_empty_prompt(folder: Path, tokens: int) -> Tensor:
         encoder, report = model.from_pretrained(
             folder / "text_encoder", output_loading_info=True, local_files_only=True
         )
-    except Exception as error:  # of transformers, tokenizers, safetensors, json and the OS
+    except Exception as error:  # errors of transformers, tokenizers, safetensors, json and the OS
         raise CheckpointError(
             f"cannot encode the empty prompt with {folder} ({type(error).__name__}: {_first_line(error)}); "
             "expected a Stable Diffusion folder with tokenizer/ and text_encoder/, or an encoded prompt"

@@ -1,4 +1,4 @@
-"""Stable Diffusion's `unet/` folder as diffusers lays it out, loaded under GLE's adapters."""
+"""Stable Diffusion's `unet/` folder in diffusers' layout, loaded under GLE's adapters."""
 
 from __future__ import annotations
 
@@ -27,20 +27,20 @@ DEFAULTS = {
     "use_linear_projection": False,
     "norm_num_groups": 32,
 }
-"""diffusers' own, for config.json files that leave them out (Stable Diffusion 1.5's does)."""
+"""Defaults of diffusers, for config.json files that leave them out (Stable Diffusion 1.5's does)."""
 PREDICTION = "epsilon"
 V_SAMPLE_SIZE = 96
-"""Of Stable Diffusion 2.1 at 768 px, an eighth of that; 1.5 and 2.1-base have 64."""
+"""The `sample_size` of Stable Diffusion 2.1 at 768 px, an eighth of that; 1.5 and 2.1-base have 64."""
 
 
 def load_unet(model: GleSam, folder: str | Path) -> None:
     """Reads a base U-Net (4 channels), widens it (CRE) and puts it under the model's adapters.
 
     Args:
-        folder: the U-Net's, or the Stable Diffusion folder that holds it as `unet/`.
+        folder: the U-Net's folder, or the Stable Diffusion folder that holds it as `unet/`.
 
     Raises:
-        CheckpointError: unreadable, not the model's base, a v-prediction U-Net, or other tensors.
+        CheckpointError: the folder is unreadable, not the model's base, or a v-prediction U-Net.
     """
     folder = unet_folder(folder)
     check_base(folder, read_unet_config(folder), model.config.gle.unet)
@@ -52,15 +52,15 @@ def load_unet(model: GleSam, folder: str | Path) -> None:
     check_fit(path, found, base.state_dict())
     unet = model.gle.unet
     weight = unet.get_submodule("conv_in.base_layer").weight
-    put(nn.Module.to(base, weight.dtype), found)  # diffusers' own `to` warns, of nothing
+    put(nn.Module.to(base, weight.dtype), found)  # diffusers' own `to` warns without need
     load_base_weights(unet, base, assign=weight.device.type in ("cpu", "meta"))
 
 
 def read_unet_config(folder: str | Path) -> UNetConfig:
-    """The part of a U-Net's `config.json` that tells one base from another.
+    """Reads the part of a U-Net's `config.json` in which the bases differ.
 
     Raises:
-        CheckpointError: there is none, or it describes no such U-Net.
+        CheckpointError: there is no such file, or it describes no such U-Net.
     """
     path = unet_folder(folder) / "config.json"
     try:
@@ -76,12 +76,13 @@ def read_unet_config(folder: str | Path) -> UNetConfig:
 
 
 def unet_folder(folder: str | Path) -> Path:
+    """The folder `unet/` within `folder` where there is one, else `folder` itself."""
     folder = Path(folder)
     return folder / "unet" if (folder / "unet").is_dir() else folder
 
 
 def weights_file(folder: Path) -> Path:
-    """The first of `WEIGHTS` that is there."""
+    """The first of `WEIGHTS` in the folder; raises CheckpointError where there is none."""
     for name in WEIGHTS:
         if (folder / name).is_file():
             return folder / name
@@ -89,7 +90,7 @@ def weights_file(folder: Path) -> Path:
 
 
 def check_base(folder: Path, found: UNetConfig, expected: UNetConfig) -> None:
-    """The number of heads, among others, is in no tensor's shape."""
+    """Raises CheckpointError where the configurations differ: no tensor's shape shows the number of heads."""
     ours, theirs = asdict(expected), asdict(found)
     for name, value in theirs.items():
         if value != ours[name]:
@@ -100,10 +101,10 @@ def check_base(folder: Path, found: UNetConfig, expected: UNetConfig) -> None:
 
 
 def check_prediction(folder: Path) -> None:
-    """GLE's one step is written for U-Nets that predict the noise.
+    """Raises CheckpointError for a U-Net that does not predict the noise, as GLE's one step requires.
 
-    The scheduler's file tells, where it lies beside the U-Net. The U-Net's own does not, but Stable
-    Diffusion 2.1 at 768 px, which predicts v, has 2.1-base's sizes and a `sample_size` of 96.
+    The scheduler's file has the kind of prediction, where it lies beside the U-Net. The U-Net's own file has
+    not, but Stable Diffusion 2.1 at 768 px, which predicts v, differs from 2.1-base in its `sample_size`.
     """
     path = folder.parent / "scheduler" / "scheduler_config.json"
     found = _json(path).get("prediction_type", PREDICTION) if path.is_file() else PREDICTION

@@ -16,6 +16,7 @@ from pycocotools import mask as pycocotools
 from glesam.data.coco import CocoInstances, coco_instances, decode, expand_counts, mask_of_runs
 from glesam.data.datasets import load_datasets
 from glesam.data.descriptions import DatasetDescription
+from glesam_runtime import ImageError
 
 WIDTH, HEIGHT = 60, 40
 DESCRIPTION = DatasetDescription("set", "coco", annotations="instances.json", images="images")
@@ -239,5 +240,5 @@ def test_a_picture_of_another_size_or_a_missing_one_is_named(tmp_path: Path) -> 
     with pytest.raises(ValueError, match=r"a\.jpg: expected 60 x 40 as annotated, found 40 x 60"):
         dataset[0]
     path.unlink()
-    with pytest.raises(FileNotFoundError, match=r"a\.jpg"):
+    with pytest.raises(ImageError, match=r"a\.jpg: expected a picture, found nothing"):
         dataset[0]

@@ -1,4 +1,4 @@
-"""The two baselines, and what every method of an evaluation goes through."""
+"""The two baselines, and the evaluation of every method."""
 
 from __future__ import annotations
 
@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 
 from glesam.data.sample import Sample
-from glesam.evaluation.evaluate import Score, Skipped, Task, evaluate
-from glesam.evaluation.methods import FilledBox, GrabCut, Image, RowName, Segmentation
+from glesam.evaluation.evaluate import Task, evaluate
+from glesam.evaluation.methods import FilledBox, GrabCut, Image, Segmentation
 from glesam.evaluation.prompts import ObjectPrompt, PromptedPicture, draw_picture
+from glesam.evaluation.score import RowName, Score, Skipped
 from glesam_runtime.degradation.lqseg import degrade_level
 
 
@@ -27,7 +28,7 @@ def sample(dataset: str = "set", name: str = "a", ragged: int = 0) -> Sample:
 
 @dataclass(frozen=True)
 class Remembering:
-    """A method that keeps the pictures it was given, and finds nothing."""
+    """A method that keeps its pictures and segments nothing."""
 
     row = RowName("", "remembering")
     images: list[Image]
@@ -38,7 +39,7 @@ class Remembering:
 
 
 class Failing:
-    """Cannot do pictures whose first pixel is bright."""
+    """A method that fails on pictures whose first pixel is bright."""
 
     row = RowName("", "failing")
 
@@ -52,8 +53,8 @@ def task(*methods: FilledBox | GrabCut | Remembering | Failing, **changes: objec
     return replace(Task(methods, ("clean",), "box", 0), **changes)  # type: ignore[arg-type]
 
 
-def scores_of(one: Sample, asked: Task) -> list[Score]:
-    (outcome,) = evaluate([draw_picture(one, 5, 0)], lambda _: one, asked)
+def scores_of(one: Sample, work: Task) -> list[Score]:
+    (outcome,) = evaluate([draw_picture(one, 5, 0)], lambda _: one, work)
     assert not isinstance(outcome, Skipped)
     return outcome
 
@@ -106,8 +107,8 @@ def test_each_level_is_the_pictures_own_degradation() -> None:
 
 def test_real_low_quality_pictures_are_evaluated_as_they_are_and_once() -> None:
     seen: list[Image] = []
-    asked = task(Remembering(seen), levels=("clean", "3"), real=frozenset({"underwater"}))
-    (score,) = scores_of(sample("underwater"), asked)
+    work = task(Remembering(seen), levels=("clean", "3"), real=frozenset({"underwater"}))
+    (score,) = scores_of(sample("underwater"), work)
     assert score.level == "real"
     assert np.array_equal(seen[0], sample().image)
 
@@ -140,7 +141,7 @@ def test_threads_change_no_score_and_no_order() -> None:
     pictures = [draw_picture(one, 5, 0) for one in samples.values()]
 
     def scores(jobs: int) -> list[list[Score] | Skipped]:
-        asked = task(FilledBox(), GrabCut(), levels=("clean", "3"))
-        return list(evaluate(pictures, lambda picture: samples[picture.name], asked, jobs))
+        work = task(FilledBox(), GrabCut(), levels=("clean", "3"))
+        return list(evaluate(pictures, lambda picture: samples[picture.name], work, jobs))
 
     assert scores(3) == scores(1)

@@ -13,8 +13,8 @@ import pytest
 
 from glesam.data.datasets import load_datasets
 from glesam.data.sample import Sample
-from glesam.evaluation.evaluate import Skipped
 from glesam.evaluation.prompts import PromptSet, check_fit, draw_picture
+from glesam.evaluation.score import Skipped
 from glesam.evaluation.selection import Library, check_prompts, draw_prompts
 from glesam_runtime.errors import PromptFileError
 
@@ -35,11 +35,11 @@ def test_a_box_is_the_objects_own_and_points_lie_on_it() -> None:
         assert all(mask[y, x] for x, y in drawn.points)
 
 
-def test_only_the_largest_objects_are_asked_for() -> None:
+def test_only_the_largest_objects_are_drawn() -> None:
     assert [one.index for one in draw_picture(sample(), 1, 0).objects] == [0]
 
 
-def test_a_kind_of_prompt_tells_nothing_of_the_other() -> None:
+def test_a_kind_of_prompt_reveals_nothing_of_the_other() -> None:
     one = draw_picture(sample(), 1, 0).objects[0]
     assert (one.prompt("box").box, one.prompt("box").points) == (one.box, ())
     assert (one.prompt("points").box, one.prompt("points").points) == (None, one.points)

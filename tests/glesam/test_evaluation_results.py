@@ -1,4 +1,4 @@
-"""Scores become CSV, means, gains, tables and a contact sheet."""
+"""Scores as CSV, means, gains, tables and a contact sheet."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from dataclasses import replace
 import pytest
 from PIL import Image, ImageFont
 
-from glesam.evaluation.contact_sheet import TILE_PX, Section, Tile, chosen_cases, contact_sheet, fitted
-from glesam.evaluation.evaluate import Score
+from glesam.evaluation.cases import chosen_cases
+from glesam.evaluation.contact_sheet import TILE_PX, Section, Tile, contact_sheet, fitted
 from glesam.evaluation.gains import comparisons
-from glesam.evaluation.methods import RowName
 from glesam.evaluation.metrics import METRICS
 from glesam.evaluation.results import COLUMNS, Results, covering, from_csv, to_csv
+from glesam.evaluation.score import RowName, Score
 from glesam.evaluation.table import dataset_tables, footnotes, overall_tables, report
 from glesam_runtime.errors import ResultsError
 
@@ -82,7 +82,7 @@ def test_joined_rows_must_cover_every_picture_and_level() -> None:
 
 
 def test_gle_is_credited_with_the_gap_it_closes() -> None:
-    """Without: .8 clean, .6 at LQ-3; with: .75 and .65. It wins back .05 of .2."""
+    """Without GLE: .8 clean, .6 at LQ-3; with it: .75 and .65. It closes .05 of a gap of .2."""
     (pair,) = comparisons(GAIN.rows)
     assert str(pair) == "nano: glesam over sam"
     assert pair.gain(GAIN, "clean") == pytest.approx(-0.05)
@@ -93,7 +93,7 @@ def test_gle_is_credited_with_the_gap_it_closes() -> None:
 
 @pytest.mark.parametrize("degraded", [0.9, 0.795])
 def test_there_is_no_gap_where_degradation_does_hardly_any_harm(degraded: float) -> None:
-    """.8 when clean."""
+    """The clean pictures score .8."""
     kept = [one for one in GAIN.scores if one.level != "3"]
     harmless = Results((*kept, score(degraded, SAM, "3"), score(0.9, GLESAM, "3")))
     (pair,) = comparisons(harmless.rows)
@@ -151,7 +151,7 @@ def test_sets_have_tables_of_their_own_where_there_are_several() -> None:
     ]
 
 
-def test_masks_that_are_not_a_methods_own_are_told() -> None:
+def test_masks_that_are_not_a_methods_own_are_counted_in_a_footnote() -> None:
     grabcut = RowName("", "grabcut")
     scores = replace(score(0.5, grabcut), fallbacks=1), score(0.5, grabcut, "3")
     failed = Results((*scores, score(0.5, SAM), score(0.5, SAM, "3")))

@@ -1,4 +1,4 @@
-"""A whole model out of official files, and back into them."""
+"""A whole model from official files, and glesam-convert, which makes a checkpoint of them."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ SD15 = {
     "sample_size": 64,
     "up_block_types": ["UpBlock2D"] + ["CrossAttnUpBlock2D"] * 3,
 }
-"""As the model's own file has it: without `use_linear_projection`."""
+"""The model's own config.json, without `use_linear_projection`."""
 SD21 = SD15 | {
     "attention_head_dim": [5, 10, 20, 20],
     "cross_attention_dim": 1024,
@@ -46,7 +46,7 @@ SD21 = SD15 | {
 
 @dataclass(frozen=True)
 class Files:
-    """Where the parts of `model` lie."""
+    """The files of the parts of `model`."""
 
     model: GleSam
     sam: Path
@@ -164,7 +164,7 @@ def test_a_config_that_the_files_do_not_fit_is_refused(files: Files) -> None:
 
 @pytest.fixture
 def tiny_config(files: Files, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Files of a size that is neither SAM's nor Stable Diffusion's are taken for what they are."""
+    """Accepts files of a size that is neither SAM's nor Stable Diffusion's."""
 
     def config_of(*_: object, timestep: int) -> GleSamConfig:
         config = files.model.config
@@ -203,6 +203,7 @@ def test_a_commands_options_become_the_model_and_the_files_it_was_made_from(file
         ({"gamma": 0.0}, "gamma 0: expected a number above 0"),
         ({"gamma": float("nan")}, "gamma nan: expected"),
         ({"timestep": 1000}, "timestep 1000: expected a whole number from 0 to 999"),
+        ({"new_lora": True}, "--new-lora starts a LoRA, and --lora .* is a trained one; leave one"),
     ],
 )
 def test_options_that_make_no_model_are_refused(files: Files, change: dict[str, Any], message: str) -> None:
@@ -210,7 +211,7 @@ def test_options_that_make_no_model_are_refused(files: Files, change: dict[str, 
         replace(official_files(files), **change).load()
 
 
-def test_the_text_encoder_is_looked_for_beside_the_unet(files: Files) -> None:
+def test_the_text_encoder_may_lie_beside_the_unet(files: Files) -> None:
     for part in ("tokenizer", "text_encoder"):
         (files.unet.parent / part).mkdir()
         (files.unet.parent / part / "config.json").write_text("{}")
@@ -220,7 +221,7 @@ def test_the_text_encoder_is_looked_for_beside_the_unet(files: Files) -> None:
 
 
 def convert(files: Files, **changes: object) -> tuple[int, str, str]:
-    """Run glesam-convert on `files`; None leaves an option out."""
+    """Runs glesam-convert on `files`; None leaves an option out, True makes it a flag."""
     given = {
         "--sam-checkpoint": files.sam,
         "--unet": files.unet,
@@ -229,7 +230,7 @@ def convert(files: Files, **changes: object) -> tuple[int, str, str]:
         "--text-embedding": files.text_embedding,
     }
     given |= {f"--{name}": value for name, value in changes.items()}
-    options = [str(part) for pair in given.items() if pair[1] is not None for part in pair]
+    options = [str(part) for pair in given.items() for part in pair if None not in pair and part is not True]
     result = CliRunner().invoke(app, options)
     return result.exit_code, result.stdout, result.stderr
 
@@ -254,6 +255,12 @@ def test_what_cannot_be_converted_is_refused_in_one_line(files: Files, tmp_path:
     photos = tmp_path / "photos"
     photos.mkdir()
     (photos / "holiday.png").write_text("mine")
+    foreign, older = tmp_path / "foreign", tmp_path / "older"
+    foreign.mkdir()
+    (foreign / "config.json").write_text('{"model_type": "clip"}')
+    (foreign / "model.safetensors").write_text("another model")
+    files.model.save_pretrained(older)
+    (older / "lora.safetensors").write_bytes(files.lora.read_bytes())
     refusals: list[tuple[dict[str, object], str]] = [
         ({"lora": other}, "rank 4 for Stable Diffusion 2.1, but the model has rank 4"),
         ({"lora": None}, "the official files lack --lora; expected"),
@@ -261,6 +268,8 @@ def test_what_cannot_be_converted_is_refused_in_one_line(files: Files, tmp_path:
         ({"decoder": tmp_path / "absent.pth"}, "absent.pth"),
         ({"out": photos}, f"{photos} exists and is not a checkpoint; choose another folder with --out"),
         ({"out": photos / "holiday.png"}, "exists and is not a checkpoint"),
+        ({"out": foreign}, f"{foreign} exists and is not a checkpoint"),
+        ({"out": older, "lora": older / "lora.safetensors"}, f"lora.safetensors lies in {older}, which is"),
     ]
     for changes, message in refusals:
         code, stdout, stderr = convert(files, **({"out": tmp_path / "out"} | changes))
@@ -270,3 +279,48 @@ def test_what_cannot_be_converted_is_refused_in_one_line(files: Files, tmp_path:
         assert message in line
         assert not (tmp_path / "out").exists()
     assert [path.name for path in photos.iterdir()] == ["holiday.png"]
+    assert (foreign / "model.safetensors").read_text() == "another model"
+    assert (older / "lora.safetensors").read_bytes() == files.lora.read_bytes()
+
+
+@pytest.mark.usefixtures("tiny_config")
+def test_an_older_checkpoint_is_replaced_with_all_that_lies_beside_it(files: Files, tmp_path: Path) -> None:
+    """Its calibration and tuned parts belong to the older weights."""
+    out = tmp_path / "out"
+    files.model.save_pretrained(out)
+    (out / "calibration.json").write_text("{}")
+    before = (out / "model.safetensors").read_bytes()
+    assert convert(files, out=out, decoder=None)[0] == 0
+    assert sorted(path.name for path in out.iterdir()) == ["config.json", "model.safetensors"]
+    assert (out / "model.safetensors").read_bytes() != before  # SAM's own decoder
+
+
+@pytest.mark.usefixtures("tiny_config")
+def test_a_failed_conversion_leaves_the_older_checkpoint(
+    files: Files, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "out"
+    files.model.save_pretrained(out)
+    before = {path.name: path.read_bytes() for path in out.iterdir()}
+
+    def full(self: GleSam, folder: Path) -> None:
+        (folder / "config.json").write_text("half")
+        raise OSError(28, "No space left on device", str(folder))
+
+    monkeypatch.setattr(GleSam, "save_pretrained", full)
+    code, _, stderr = convert(files, out=out)
+    assert code == 2
+    assert "No space left on device" in stderr
+    assert {path.name: path.read_bytes() for path in out.iterdir()} == before
+    assert not list(tmp_path.glob(".out.*"))
+
+
+@pytest.mark.usefixtures("tiny_config")
+def test_a_new_lora_changes_nothing_yet_and_is_trained_next(files: Files, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    code, stdout, _ = convert(files, out=out, lora=None, **{"new-lora": True})
+    assert code == 0
+    assert stdout.endswith(f"next: glesam-train --stage 1 --model {out} --data DIR\n")
+    factors = lora_parameters(GleSam.from_pretrained(out))
+    assert all((factor == 0).all() for name, factor in factors.items() if "lora_B" in name)
+    assert all(factor.std() > 0 for name, factor in factors.items() if "lora_A" in name)

@@ -79,33 +79,7 @@ def test_stage_1_then_stage_2_write_models_and_the_official_files(
     assert [step for step, _ in scalars(one, "stage1")["loss"]] == [1, 2, 3]
 
 
-def test_official_files_go_in_as_the_model(
-    data: Path, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """What glesam.official makes of them has its own tests; here it is which files it is asked for."""
-    asked: list[object] = []
-
-    def config_of(*files: object) -> str:
-        asked.extend(files)
-        return "config"
-
-    def build(*files: object) -> GleSam:
-        asked.extend(files)
-        return trained_model()
-
-    monkeypatch.setattr("glesam.training.model_source.config_of", config_of)
-    monkeypatch.setattr("glesam.training.model_source.build_official", build)
-    files = ["--sam-checkpoint", "sam", "--unet", "unet", "--text-embedding", "text", "--decoder", "decoder"]
-    config = settings(tmp_path, 2, steps=1)
-    code, _, stderr = invoke(
-        "--config", config, "--data", data, "--run", tmp_path / "run", *files, "--gamma", 5
-    )
-    assert (code, stderr) == (0, "")
-    sam, unet, text, decoder = map(Path, ("sam", "unet", "text", "decoder"))
-    assert asked == [sam, unet, None, 5.0, sam, unet, text, None, decoder, "config"]
-
-
-def test_a_run_goes_on_with_more_steps_only_when_asked(data: Path, model: Path, tmp_path: Path) -> None:
+def test_a_run_resumes_with_more_steps_only_with_resume(data: Path, model: Path, tmp_path: Path) -> None:
     run = tmp_path / "run"
     arguments = ["--data", data, "--run", run, "--model", model]
     assert invoke("--config", settings(tmp_path, 2, steps=1), *arguments)[0] == 0
@@ -126,9 +100,7 @@ def test_a_run_goes_on_with_more_steps_only_when_asked(data: Path, model: Path, 
     ("arguments", "message"),
     [
         (["--stage", "3"], "stage is 3; expected 1 or 2"),
-        (["--stage", "1"], "a stage trains a model that exists: give --model FOLDER, or the official files"),
-        (["--stage", "1", "--sam-checkpoint", "x"], "a stage trains a model that exists"),
-        (["--stage", "1", "--model", "{model}", "--gamma", "3"], "--model is a whole model; leave out"),
+        (["--stage", "1"], "a stage trains a model that exists: give --model CHECKPOINT; glesam-convert"),
         (["--stage", "1", "--model", "{tmp}/nowhere"], "no folder {tmp}/nowhere"),
         (["--model", "{model}"], "a model to train was given, but not how; add --stage 1 or --stage 2"),
         (["--config", "{tmp}/nowhere.json"], "{tmp}/nowhere.json"),
@@ -188,7 +160,7 @@ def test_folders_where_results_cannot_go_are_refused_before_training(
 
 
 @pytest.mark.parametrize("count", [1, 2])
-def test_a_run_that_is_going_on_is_left_alone(data: Path, model: Path, tmp_path: Path, count: int) -> None:
+def test_a_run_in_progress_is_left_alone(data: Path, model: Path, tmp_path: Path, count: int) -> None:
     """By all processes of the second one, none of which waits for the others in vain."""
     run = tmp_path / "run"
     arguments = ["--config", settings(tmp_path, 2, steps=1), "--data", data, "--run", run, "--model", model]
@@ -212,7 +184,7 @@ def free_port() -> int:
 
 
 def processes(count: int, *arguments: object) -> list[subprocess.Popen[str]]:
-    """`glesam-train` as torchrun and accelerate start it: each process is told its rank."""
+    """Starts glesam-train as torchrun and accelerate do, a process for each rank."""
     common = {"WORLD_SIZE": count, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": free_port()}
     command = [sys.executable, "-m", "glesam.cli.train", *map(str, arguments), "--threads", "1"]
     started = []

@@ -8,11 +8,11 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from evaluation_runs import attempted, evaluated, write_data
+from evaluation_runs import SHIPPED_BUNDLE, attempted, evaluated, write_data
 
 from glesam.evaluation import run
 from glesam.evaluation.evaluate import evaluate
-from glesam_runtime import image_io
+from glesam_runtime import output
 
 Refusal = Callable[..., str]
 BOX = ("--methods", "box", "--levels", "clean")
@@ -25,7 +25,7 @@ def data(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def refused(data: Path, tmp_path: Path) -> Refusal:
-    """Run glesam-eval, check that it fails as it should and writes nothing, return its line."""
+    """Runs glesam-eval, checks that it fails as it should and writes nothing, returns its line."""
 
     def ask(*options: object, data: Path = data, out: Path = tmp_path / "out") -> str:
         result = attempted(data, out, *options)
@@ -91,9 +91,9 @@ def test_a_source_without_a_method(refused: Refusal) -> None:
     assert "runs/a: nothing to run" in refused(*BOX, "--bundle", "runs/a")
 
 
-def test_two_sources_of_one_name(refused: Refusal, fp32_bundle: Path) -> None:
-    line = refused("--bundle", fp32_bundle, "--bundle", fp32_bundle)
-    assert "two sources have this name; name them, as in NAME=fp32" in line
+def test_two_sources_of_one_name(refused: Refusal) -> None:
+    line = refused("--bundle", SHIPPED_BUNDLE, "--bundle", SHIPPED_BUNDLE)
+    assert "two sources have this name; name them, as in NAME=nano fp16" in line
 
 
 def test_a_folder_that_holds_no_data(refused: Refusal, tmp_path: Path) -> None:
@@ -127,7 +127,7 @@ def test_a_prompt_file_that_is_none(refused: Refusal, data: Path, tmp_path: Path
     assert str(data) in refused(*BOX, "--prompts", data)
 
 
-def test_a_run_that_was_asked_something_else_is_not_joined(
+def test_a_run_with_other_prompts_or_levels_is_not_joined(
     refused: Refusal, data: Path, prompts: Path, tmp_path: Path
 ) -> None:
     grabcut = "--methods", "grabcut", "--levels", "clean", "--join", tmp_path / "first"
@@ -183,7 +183,7 @@ def test_a_full_disk_is_one_line_and_keeps_what_was_there(
             raise OSError(28, "No space left on device", str(self))
 
     def full(contents: dict[Path, bytes]) -> None:
-        image_io.write_files({Full(path): content for path, content in contents.items()})
+        output.write_files({Full(path): content for path, content in contents.items()})
 
     monkeypatch.setattr(run, "write_files", full)
     result = attempted(data, out, *BOX)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +12,8 @@ import pytest
 from PIL import Image
 from typer.testing import CliRunner
 
-from glesam.data.pictures import read_picture
+import glesam_runtime
+from glesam_runtime import read_image
 from glesam_runtime.cli.degrade import app
 from glesam_runtime.degradation.lqseg import degrade_level
 
@@ -36,9 +40,9 @@ def test_a_folder_keeps_its_shape_and_every_picture_its_name_and_size(tmp_path: 
     assert stdout == f"wrote 2 pictures at LQ-2 to {out}\n"
     written = sorted(path.relative_to(out).as_posix() for path in out.rglob("*.*"))
     assert written == ["a.png", "deep/b.png"]
-    clean = read_picture(source / "deep" / "b.png")
+    clean = read_image(source / "deep" / "b.png")
     np.testing.assert_array_equal(
-        read_picture(out / "deep" / "b.png"), degrade_level(clean, 2, 0, "deep/b.png")
+        read_image(out / "deep" / "b.png"), degrade_level(clean, 2, 0, "deep/b.png")
     )
 
 
@@ -46,7 +50,7 @@ def test_a_name_and_a_seed_give_one_picture_alone_or_among_others(tmp_path: Path
     one, other = picture(tmp_path / "one.png"), picture(tmp_path / "other.png", seed=1)
     for folder, arguments in {"alone": [one], "among": [other, one], "seeded": [one, "--seed", 1]}.items():
         assert invoke(*arguments, "--out", tmp_path / folder)[0] == 0
-    alone, among, seeded = (read_picture(tmp_path / f / "one.png") for f in ("alone", "among", "seeded"))
+    alone, among, seeded = (read_image(tmp_path / f / "one.png") for f in ("alone", "among", "seeded"))
     np.testing.assert_array_equal(alone, among)
     assert not np.array_equal(alone, seeded)
 
@@ -67,7 +71,7 @@ def test_a_file_that_is_no_picture_does_not_stop_the_others(tmp_path: Path) -> N
     assert code == 2
     assert stdout == f"wrote 2 pictures at LQ-3 to {tmp_path / 'out'}\n"
     (line,) = stderr.splitlines()
-    assert line.startswith(f"error: {tmp_path / 'in' / 'b.jpg'}: expected a picture")
+    assert line.startswith(f"error: {tmp_path / 'in' / 'b.jpg'}: expected a picture, found")
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["a.png", "c.png"]
 
 
@@ -76,7 +80,7 @@ def test_a_file_that_is_no_picture_does_not_stop_the_others(tmp_path: Path) -> N
     [
         ("missing", "nowhere.jpg: no such file or folder; expected a picture or a folder of them"),
         ("empty", "empty: no pictures in it; expected .jpg, "),
-        ("broken", "broken.jpg: expected a picture: "),
+        ("broken", "broken.jpg: expected a picture, found an unknown format"),
         ("same stem", "would both become "),
         ("itself", "a.png would be written over; choose another folder with --out"),
         ("level", "level 4: expected one of 1, 2, 3"),
@@ -106,3 +110,52 @@ def test_what_cannot_be_degraded_is_named_in_one_line(tmp_path: Path, case: str,
     assert message in line
     assert source.read_bytes() == before
     assert not out.exists() or not any(out.iterdir())
+
+
+def run_without(absent: str, *arguments: object) -> subprocess.CompletedProcess[str]:
+    """glesam-degrade in a Python that has the runtime, but none of the packages in `absent`."""
+    code = (
+        f"import sys; sys.modules.update(dict.fromkeys({absent.split()}))\n"
+        "from glesam_runtime.cli.degrade import main; main()"
+    )
+    return subprocess.run(
+        [sys.executable, "-c", code, *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "PYTHONPATH": str(Path(glesam_runtime.__file__).parents[1])},
+        timeout=120,
+    )
+
+
+def test_it_works_in_an_install_without_torch(tmp_path: Path) -> None:
+    source = picture(tmp_path / "a.png")
+    done = run_without("torch onnx glesam glesam_calib glesam_export", source, "--out", tmp_path / "out")
+    assert (done.returncode, done.stderr) == (0, "")
+    expected = degrade_level(read_image(source), 3, 0, "a.png")
+    np.testing.assert_array_equal(read_image(tmp_path / "out/a.png"), expected)
+
+
+@pytest.mark.parametrize("package", ["cv2", "scipy"])
+def test_a_missing_package_is_one_line_that_names_the_extra(tmp_path: Path, package: str) -> None:
+    done = run_without(package, picture(tmp_path / "a.png"), "--out", tmp_path / "out")
+    (line,) = done.stderr.splitlines()
+    assert done.returncode == 2
+    assert line.startswith(f"error: glesam-degrade needs {package}")
+    assert line.endswith(": pip install 'glesam[degrade]'")
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_full_disk_ends_the_command_and_leaves_nothing_half_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sources = picture(tmp_path / "a.png"), picture(tmp_path / "b.png")
+
+    def full(self: Path, _: bytes) -> int:
+        raise OSError(28, "No space left on device", str(self))
+
+    monkeypatch.setattr(Path, "write_bytes", full)
+    code, stdout, stderr = invoke(*sources, "--out", tmp_path / "out")
+    (line,) = stderr.splitlines()
+    assert (code, stdout) == (2, "")
+    assert "(No space left on device); choose another folder with --out" in line
+    assert not list((tmp_path / "out").iterdir())

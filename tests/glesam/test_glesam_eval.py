@@ -1,4 +1,7 @@
-"""glesam-eval: checkpoints, bundles and baselines in one table, from the same prompts."""
+"""glesam-eval: checkpoints, bundles and baselines in one table, from the same prompts.
+
+The model is the shipped one, as a checkpoint and as a bundle.
+"""
 
 from __future__ import annotations
 
@@ -10,13 +13,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from evaluation_runs import evaluated, rows_of, values, write_data
+from evaluation_runs import SHIPPED_BUNDLE, evaluated, rows_of, values, write_data
 from PIL import Image
 
-from glesam.evaluation import sheet
+from glesam.evaluation import cases
 from glesam.evaluation.contact_sheet import Section, contact_sheet
 from glesam.evaluation.metrics import METRICS
 from glesam.evaluation.sources import LastAnswer, SourceSpec, parse_source
+from glesam.model import shipped_checkpoint
 from glesam_runtime.bundle.spec import bundle_contract
 from glesam_runtime.engines.base import Array, Tensors
 from glesam_runtime.engines.function import FunctionEngine
@@ -30,12 +34,10 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def both(
-    data: Path, checkpoints: dict[str, Path], fp32_bundle: Path, tmp_path_factory: pytest.TempPathFactory
-) -> Path:
-    """Where a run of one model's checkpoint and bundle, and of both baselines, left its files."""
+def both(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a run of one model's checkpoint and bundle, and of both baselines."""
     out = tmp_path_factory.mktemp("runs") / "both"
-    sources = "--checkpoint", f"torch={checkpoints['fp32']}", "--bundle", f"onnx={fp32_bundle}"
+    sources = "--checkpoint", f"torch={shipped_checkpoint()}", "--bundle", f"onnx={SHIPPED_BUNDLE}"
     result = evaluated(data, out, *sources, "--levels", "clean,3", "--methods", "box,grabcut,sam,glesam")
     (out.parent / "stdout").write_text(result.stdout)
     return out
@@ -55,9 +57,9 @@ def test_a_checkpoint_and_its_bundle_agree_in_one_table(both: Path) -> None:
 
 def test_every_picture_level_and_row_has_a_line(both: Path) -> None:
     rows = rows_of(both)
-    found = [(row["dataset"], row["picture"], row["level"], row["source"], row["method"]) for row in rows]
+    lines = [(row["dataset"], row["picture"], row["level"], row["source"], row["method"]) for row in rows]
     methods = [("", "box"), ("", "grabcut"), *((s, m) for s in ("torch", "onnx") for m in ("sam", "glesam"))]
-    assert found == [
+    assert lines == [
         (dataset, picture, level, *method)
         for dataset in ("squares", "bars")
         for picture in "012"
@@ -67,14 +69,14 @@ def test_every_picture_level_and_row_has_a_line(both: Path) -> None:
     assert {(row["prompt"], row["objects"]) for row in rows} == {("box", "2")}
 
 
-def test_a_run_leaves_four_whole_files_and_shows_its_tables(both: Path, checkpoints: dict[str, Path]) -> None:
+def test_a_run_leaves_four_whole_files_and_shows_its_tables(both: Path) -> None:
     assert sorted(path.name for path in both.iterdir()) == FILES
     table, shown = (both / "table.md").read_text(), (both.parent / "stdout").read_text()
     assert table.startswith("# 6 pictures, 12 objects, box prompts, seed 0\n")
     assert "| IoU, all sets, 6 pictures | clean | LQ-3 |" in table
     assert "| boundary IoU, bars, 3 pictures | clean | LQ-3 |" in table
     assert "| gain of torch: glesam over sam |" in table
-    assert f"- torch: checkpoint {checkpoints['fp32']}, sha256 " in table
+    assert f"- torch: checkpoint {shipped_checkpoint()}, sha256 " in table
     assert "| IoU, bars, 3 pictures | clean | LQ-3 |" in shown
     assert f"next: xdg-open {both / 'contact_sheet.png'}" in shown.splitlines()[-1]
 
@@ -86,18 +88,16 @@ def test_the_tables_figures_are_the_means_of_the_csv(both: Path) -> None:
     assert line.split("|")[3].strip() == f"{mean:.4f}"
 
 
-def test_threads_change_nothing_of_the_results(
-    data: Path, both: Path, tmp_path: Path, fp32_bundle: Path
-) -> None:
+def test_threads_change_nothing_of_the_results(data: Path, both: Path, tmp_path: Path) -> None:
     out = tmp_path / "threads"
-    options = "--bundle", f"onnx={fp32_bundle}", "--levels", "clean,3", "--methods", "grabcut,sam,glesam"
+    options = "--bundle", f"onnx={SHIPPED_BUNDLE}", "--levels", "clean,3", "--methods", "grabcut,sam,glesam"
     evaluated(data, out, *options, "--jobs", 3)
     kept = [row for row in rows_of(both) if row["source"] != "torch" and row["method"] != "box"]
     assert rows_of(out) == kept
 
 
 def test_rows_of_an_earlier_run_join_the_table(data: Path, both: Path, tmp_path: Path) -> None:
-    """A part of its prompts and levels is enough; a second evaluation of both gives the same rows."""
+    """The joined run may have more prompts and levels; a second evaluation of both gives the same rows."""
     prompts = json.loads((both / "prompts.json").read_text())
     prompts["pictures"] = prompts["pictures"][1:]
     fewer = tmp_path / "fewer.json"
@@ -125,12 +125,10 @@ def test_a_prompt_file_is_written_once_and_decides_from_then_on(data: Path, tmp_
     assert [row["objects"] for row in rows_of(tmp_path / "b")] == ["1", "1"]
 
 
-def test_points_are_another_question_than_boxes(
-    data: Path, both: Path, fp32_bundle: Path, tmp_path: Path
-) -> None:
+def test_points_give_other_masks_than_boxes(data: Path, both: Path, tmp_path: Path) -> None:
     out = tmp_path / "points"
     options = "--prompts", both / "prompts.json", "--levels", "clean", "--prompt", "points"
-    evaluated(data, out, "--bundle", f"onnx={fp32_bundle}", *options)
+    evaluated(data, out, "--bundle", f"onnx={SHIPPED_BUNDLE}", *options)
     rows = rows_of(out)
     assert {row["prompt"] for row in rows} == {"points"}
     boxes = values(rows_of(both), "iou", source="onnx", method="sam", level="clean")
@@ -158,7 +156,7 @@ def test_the_contact_sheet_shows_the_chosen_cases(
         seen.extend(sections)
         return contact_sheet(sections)
 
-    monkeypatch.setattr(sheet, "contact_sheet", spied)
+    monkeypatch.setattr(cases, "contact_sheet", spied)
     out = tmp_path / "out"
     evaluated(data, out, "--methods", "box,grabcut", "--levels", "clean,3")
     (section,) = seen

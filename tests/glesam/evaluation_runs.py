@@ -1,4 +1,4 @@
-"""A small data set of our own drawing, and glesam-eval run on it."""
+"""A small drawn data set, and runs of glesam-eval on it."""
 
 from __future__ import annotations
 
@@ -11,16 +11,18 @@ from PIL import Image
 from typer.testing import CliRunner, Result
 
 from glesam.cli.evaluate import app
+from glesam_runtime.bundle.reader import default_bundle_path
 
 SETS = [
     {"name": "squares", "kind": "label_maps", "dev": "all"},
     {"name": "bars", "kind": "label_maps", "dev": "all"},
 ]
 Row = dict[str, str]
+SHIPPED_BUNDLE = default_bundle_path()
 
 
 def write_data(root: Path, pictures: int = 3) -> Path:
-    """Two sets of noisy pictures of two objects each, 72 x 64 px, and how to read them."""
+    """Writes two data sets of noisy pictures of two objects each, 72 x 64 px, and their descriptions."""
     rng = np.random.default_rng(0)
     root.mkdir()
     for description in SETS:
@@ -43,7 +45,7 @@ def write_picture(folder: Path, stem: str, x: int, rng: np.random.Generator) -> 
 
 
 def evaluated(data: Path, out: Path, *options: object) -> Result:
-    """A run that has to succeed."""
+    """Runs glesam-eval, which has to succeed."""
     result = attempted(data, out, *options)
     assert result.exit_code == 0, result.output
     return result
@@ -59,5 +61,5 @@ def rows_of(out: Path) -> list[Row]:
 
 
 def values(rows: list[Row], metric: str, **wanted: str) -> list[float]:
-    """That metric of the rows that have the wanted cells, in the file's order."""
+    """One metric of the rows that have the wanted cells, in the file's order."""
     return [float(row[metric]) for row in rows if all(row[key] == cell for key, cell in wanted.items())]
