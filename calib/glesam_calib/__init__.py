@@ -1,4 +1,8 @@
-"""ONNX and pictures -> calibration table -> int8 ONNX, with Q/DQ. Imports glesam_runtime only; no torch."""
+"""Float bundle and pictures -> calibration table -> int8 bundle. Imports glesam_runtime only; no torch.
+
+`pipeline.quantize_bundle` is the whole chain. `observation` makes the table, `quantization` the int8 graphs,
+`graph` holds the arithmetic and the files of ONNX graphs, which glesam_export shares.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The search for an int8 bundle that holds: ever more of the worst layers go back to float."""
+"""The steps of a search for an int8 bundle whose masks hold, and a plot of the bundles it passes."""
 
 from __future__ import annotations
 
@@ -8,8 +8,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from glesam_calib import CalibrationTable, Quantization
-from glesam_calib.graphs import Speed
+from glesam_calib.observation.table import CalibrationTable
+from glesam_calib.quantization.quantize import Quantization
+from glesam_calib.speed import Speed
 from glesam_runtime.output import write_files
 from glesam_runtime.tools.parity import Parity
 
@@ -21,7 +22,13 @@ HEADER = (
 
 @dataclass(frozen=True)
 class Point:
-    """One bundle on the frontier between masks and cost, with its layers of encoder and GLE."""
+    """One bundle between good masks and low cost.
+
+    Attributes:
+        int8: names of the layers in int8.
+        left: number of layers that could be int8 and are float.
+        mib: size of all files of the bundle [MiB].
+    """
 
     int8: Sequence[str]
     left: int
@@ -32,11 +39,12 @@ class Point:
 
     @property
     def mean_iou(self) -> float:
-        """Of the worst set."""
+        """Mean mask IoU of the worst set of pictures."""
         return min(masks.mean for masks in self.parity.mask_iou.values())
 
     @property
     def worst_iou(self) -> float:
+        """Least mask IoU of all sets."""
         return min(masks.worst for masks in self.parity.mask_iou.values())
 
     def __str__(self) -> str:
@@ -46,14 +54,14 @@ class Point:
 
 
 def steps(start: Quantization, table: CalibrationTable) -> list[Quantization]:
-    """`start`, and then with 1, 2, 4, 8 ... more of the layers in float that cost most, until one is left.
+    """Returns `start`, and then steps with 1, 2, 4, 8 ... more of the most expensive layers in float.
 
-    `start` alone where the table has no sensitivities.
+    The last step leaves one layer in int8. Without sensitivities in the table there is only `start`.
     """
     measured = [pair for graph in table.sensitivity.values() for pair in graph.items()]
     errors = [error for name, error in measured if start.policy.may_return(name)]
     rest = sorted((error for error in errors if error <= start.tolerance), reverse=True)
-    # Layers that cost the same go together, and the cheapest never go.
+    # Layers of equal cost return together, and the cheapest never return.
     most = sum(error > rest[-1] for error in rest) if rest else 0
     counts = sorted({2**i for i in range(most.bit_length())} | {most}) if most else []
     return [start, *(replace(start, tolerance=math.nextafter(rest[n - 1], 0)) for n in counts)]
@@ -66,7 +74,7 @@ def write_frontier(points: Sequence[Point], folder: Path) -> None:
 
 
 def _plot(points: Sequence[Point]) -> bytes:
-    """A PNG."""
+    """Returns a PNG of mean and worst mask IoU over milliseconds and over MiB."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(9, 4), layout="constrained")
@@ -81,7 +89,7 @@ def _plot(points: Sequence[Point]) -> bytes:
             axis.annotate(str(point.left), (value, point.mean_iou), (4, 4), textcoords="offset points")
         axis.set_xlabel(label)
         axis.grid(alpha=0.3)
-    axes[0].set_ylabel("mask IoU against PyTorch fp32")
+    axes[0].set_ylabel("mask IoU against the float bundle")
     axes[0].legend(title="number: layers in float")
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=110)

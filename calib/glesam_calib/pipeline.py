@@ -1,140 +1,202 @@
-"""The int8 half of an export: statistics, and the search for a bundle whose masks hold."""
+"""Float bundle to int8 bundle: statistics -> Q/DQ -> masks gate, search where it fails -> speed gate."""
 
 from __future__ import annotations
 
+import json
 import math
+import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
-from glesam_calib import CalibrationTable, Quantization, calibrate, empty_table
 from glesam_calib.frontier import Point, steps, write_frontier
-from glesam_calib.graphs import measure_speed, quantized_graphs
-from glesam_calib.observation.observe import checkpoint_of
+from glesam_calib.observation.observe import calibrate, check_float, checkpoint_of, empty_table
 from glesam_calib.observation.pictures import CalibrationPictures, measure_sensitivity
-from glesam_export.assembly import Assembly, Records
+from glesam_calib.observation.table import CalibrationTable
+from glesam_calib.quantization.graphs import write_graphs
+from glesam_calib.quantization.quantize import Quantization
+from glesam_calib.speed import measure_speed
 from glesam_runtime import Bundle
+from glesam_runtime.bundle.writer import CALIBRATION, FILE, versions, write_bundle
 from glesam_runtime.engines import INT8
-from glesam_runtime.tools.measure import Case, measure
-from glesam_runtime.tools.parity import Parity, check, table
+from glesam_runtime.errors import CalibrationError, OutputError
+from glesam_runtime.output import replaced_folder
+from glesam_runtime.tools.info import parity_of
+from glesam_runtime.tools.measure import Case, ImageSets, bundle_cases, measure
+from glesam_runtime.tools.parity import MIN_IOU, Parity, check, table
 from glesam_runtime.tools.progress import track
+from glesam_runtime.tools.verify import GOLDEN
 
 SEARCHED = 4
-"""Pictures that a search tries each layer on, where nobody says how many."""
+"""Number of pictures on which a search tries each layer, where the options do not set it."""
+REFERENCE = "the float bundle"
+Report = Callable[[str], None]
 
 
 @dataclass(frozen=True)
-class Int8:
-    """How to quantize, and by whose statistics: `table`, or `pictures` observed now.
+class QuantizeOptions:
+    """How to quantize, by whose statistics, and what the result must pass.
 
-    `search`: of `pictures`, on how many each layer is tried alone before anything is quantized; None: on
-    `SEARCHED`, but only for a `frontier` or where the masks do not hold without. `frontier`: where a table
-    and a plot of all that the search passes are written. `speed_gate`: refuse what is no faster here.
+    Attributes:
+        table: the statistics; None where `pictures` are observed for them.
+        search: number of `pictures` on which each layer is tried alone before anything is quantized. None:
+            `SEARCHED`, but only for a `frontier` or where the masks do not hold without a search.
+        frontier: folder for a table and a plot of every bundle that the search passes.
+        min_iou: least mean mask IoU against the float bundle, in every set of pictures.
+        speed_gate: whether int8 that is no faster here than float is refused.
     """
 
     quantization: Quantization
     table: CalibrationTable | None
-    pictures: CalibrationPictures | None
+    pictures: CalibrationPictures | None = None
     search: int | None = None
     frontier: Path | None = None
+    min_iou: float = MIN_IOU[INT8]
     speed_gate: bool = True
 
 
-@dataclass(frozen=True)
-class Int8Export:
-    """One fp32 bundle on its way to int8, in `folder`."""
+def quantize_bundle(
+    floats: Bundle, out: Path, images: ImageSets, options: QuantizeOptions, report: Report = print
+) -> Parity:
+    """Writes the int8 bundle of an fp32 bundle to `out`, whole or not at all.
 
-    assembly: Assembly
+    Raises:
+        CalibrationError: `floats` is not fp32, or the statistics or pictures do not fit it.
+        ParityError: the masks do not hold, whatever stays in float.
+        NotFasterError: int8 is no faster here than float.
+        OutputError: `out` is something else, or cannot be written.
+    """
+    check_float(floats)
+    if out.resolve() == floats.root.resolve():
+        raise OutputError(f"{out} is the float bundle's own folder; choose another folder with --out")
+    with replaced_folder(out) as folder:
+        for name in floats.manifest.files:
+            if name.startswith(GOLDEN):
+                (folder / name).parent.mkdir(parents=True, exist_ok=True)
+                shutil.copyfile(floats.root / name, folder / name)
+        report(f"{REFERENCE}: its masks are the reference")
+        cases = bundle_cases(floats, images)
+        return _Quantizing(floats, folder, cases, options, report).run()
+
+
+def table_of(bundle: Bundle) -> CalibrationTable | None:
+    """The calibration table inside a float bundle; None where it has none."""
+    listed = CALIBRATION in bundle.manifest.files
+    return CalibrationTable.load(bundle.root / CALIBRATION) if listed else None
+
+
+@dataclass(frozen=True)
+class _Quantizing:
+    """One float bundle on its way to int8, in `folder`."""
+
     floats: Bundle
-    records: Records
     folder: Path
     cases: Sequence[Case]
-    int8: Int8
-    report: Callable[[str], None]
+    options: QuantizeOptions
+    report: Report
 
-    def run(self, min_iou: float) -> Parity:
-        """Writes the graphs; more and more layers stay in float until the masks hold.
-
-        Raises:
-            CalibrationError: the statistics are another model's, or pictures cannot be used.
-            ParityError: the masks do not hold, whatever stays in float.
-            NotFasterError: int8 is no faster here than float.
-        """
-        start, statistics = self.int8.quantization, self._statistics()
-        if self.int8.frontier is not None:
-            walk = steps(replace(start, tolerance=math.inf), statistics)
-            points = [self._point(one, statistics) for one in walk]
-            write_frontier(points, self.int8.frontier)
-        point = self._first_that_holds(statistics, min_iou)
+    def run(self) -> Parity:
+        """Writes the bundle; more and more layers stay in float until the masks hold."""
+        statistics, min_iou = self._statistics(), self.options.min_iou
+        self._write_frontier(statistics)
+        point = self._first_that_holds(statistics)
         if point.mean_iou < min_iou and self._may_search(point, statistics):
             self.report(
-                f"masks of IoU {point.mean_iou:.4f}, asked {min_iou:g}: trying {len(point.int8)} layers "
-                f"alone on {SEARCHED} pictures each, to leave the worst in float (--search 0 does without)"
+                f"masks of IoU {point.mean_iou:.4f}, expected at least {min_iou:g}: trying {len(point.int8)} "
+                f"layers alone on {SEARCHED} pictures each, to leave the worst in float (--search 0 does "
+                "without)"
             )
             self._search(statistics, SEARCHED)
-            point = self._first_that_holds(statistics, min_iou)
+            point = self._first_that_holds(statistics)
         self.report(table(point.parity))
-        check(point.parity, min_iou, self._cure(statistics))
-        if self.int8.speed_gate:
+        check(point.parity, min_iou, self._cure(statistics), REFERENCE)
+        if self.options.speed_gate:
             point.speed.check(self.report)
         else:
             self.report(str(point.speed))
         return point.parity
 
-    def _first_that_holds(self, statistics: CalibrationTable, min_iou: float) -> Point:
-        """Or the last that was tried."""
-        for quantization in steps(self.int8.quantization, statistics):
-            point = self._point(quantization, statistics)
-            if point.mean_iou >= min_iou:
+    def _statistics(self) -> CalibrationTable:
+        """The table that the options bring, or one observed now."""
+        statistics, pictures = self.options.table, self.options.pictures
+        if statistics is None:
+            if pictures is None:
+                raise CalibrationError("int8 needs statistics: give a calibration table or pictures")
+            statistics = empty_table(self.floats)
+            calibrate(self.floats, track(pictures, len(pictures), "pictures observed"), statistics)
+            wanted = self.options.search
+            if wanted is None and self.options.frontier is not None:
+                wanted = SEARCHED
+            if wanted:
+                self._search(statistics, wanted)
+        statistics.check_checkpoint(checkpoint_of(self.floats))
+        return statistics
+
+    def _write_frontier(self, statistics: CalibrationTable) -> None:
+        if self.options.frontier is not None:
+            walk = steps(replace(self.options.quantization, tolerance=math.inf), statistics)
+            write_frontier([self._point(step, statistics) for step in walk], self.options.frontier)
+
+    def _first_that_holds(self, statistics: CalibrationTable) -> Point:
+        """The first step of the search whose masks hold, or the last that was tried."""
+        for step in steps(self.options.quantization, statistics):
+            point = self._point(step, statistics)
+            if point.mean_iou >= self.options.min_iou:
                 break
         return point
 
     def _may_search(self, point: Point, statistics: CalibrationTable) -> bool:
         return (
-            self.int8.pictures is not None
-            and self.int8.search is None
+            self.options.pictures is not None
+            and self.options.search is None
             and not any(statistics.sensitivity.values())
-            and any(map(self.int8.quantization.policy.may_return, point.int8))
+            and any(map(self.options.quantization.policy.may_return, point.int8))
         )
 
     def _search(self, statistics: CalibrationTable, count: int) -> None:
-        assert self.int8.pictures is not None
-        measure_sensitivity(self.floats, self.int8.pictures, count, statistics, self.int8.quantization)
+        assert self.options.pictures is not None
+        measure_sensitivity(self.floats, self.options.pictures, count, statistics, self.options.quantization)
 
     def _cure(self, statistics: CalibrationTable) -> str:
         if any(statistics.sensitivity.values()):
-            return "export with --precision fp16, or with more and other --calib-images"
-        if self.int8.pictures is None:
+            return "export with --precision fp16, or quantize with more and other --calib-images"
+        if self.options.pictures is None:
             return "export with --precision fp16, or give --calib-images instead of the table"
         return (
             f"export with --precision fp16, or let --search {SEARCHED} find the layers that belong into float"
         )
 
-    def _statistics(self) -> CalibrationTable:
-        found, pictures = self.int8.table, self.int8.pictures
-        if found is None and pictures is not None:
-            found = empty_table(self.floats)
-            calibrate(self.floats, track(pictures, len(pictures), "pictures observed"), found)
-            wanted = self.int8.search
-            if wanted is None and self.int8.frontier is not None:
-                wanted = SEARCHED
-            if wanted:
-                self._search(found, wanted)
-        assert found is not None
-        found.check_checkpoint(checkpoint_of(self.floats))
-        return found
-
     def _point(self, quantization: Quantization, statistics: CalibrationTable) -> Point:
-        written = quantized_graphs(self.floats, statistics, self.folder, self.records, quantization)
-        done = {name: record.int8 for name, record in written.items() if record.int8 is not None}
+        """Writes the bundle of one step and measures it."""
+        written = write_graphs(self.floats, statistics, self.folder, quantization)
+        done = {name: graph.int8 for name, graph in written.items() if graph.int8 is not None}
         for name, layers in done.items():
             self.report(f"{name}: {layers}")
-        precision = f"{INT8}+{quantization.high_precision}"
-        bundle = self.assembly.write(self.folder, precision, written, {})
+        document = self._document(f"{INT8}+{quantization.high_precision}")
+        for name, graph in written.items():
+            document["graphs"][name] |= graph.to_json()
+        bundle = write_bundle(self.folder, document)
         parity = measure(bundle, self.cases)
-        self.assembly.write(self.folder, precision, written, parity.to_json())
-        size = sum(self.folder.joinpath(file).stat().st_size for file in bundle.manifest.files)
-        left = sum(len(layers.left) for layers in done.values())
-        speed = measure_speed(self.floats, bundle, self.cases[0])
-        int8 = [name for layers in done.values() for name in layers.layers]
-        return Point(int8, left, quantization.tolerance, parity, size / 2**20, speed)
+        write_bundle(self.folder, document | {"parity": parity.to_json()})
+        return Point(
+            int8=[name for layers in done.values() for name in layers.layers],
+            left=sum(len(layers.left) for layers in done.values()),
+            tolerance=quantization.tolerance,
+            parity=parity,
+            mib=sum(file.size for file in bundle.manifest.files.values()) / 2**20,
+            speed=measure_speed(self.floats, bundle, self.cases[0]),
+        )
+
+    def _document(self, precision: str) -> dict[str, Any]:
+        """The float bundle's bundle.json with this precision, made from that bundle.
+
+        Its parity with PyTorch stays on record: the new bundle's own is measured against the float one.
+        """
+        document: dict[str, Any] = json.loads((self.floats.root / FILE).read_text())
+        masks = {f"mask_iou_{name}": iou.mean for name, iou in parity_of(self.floats).mask_iou.items()}
+        made_from = document["made_from"] | {
+            "float_bundle": {FILE: self.floats.hash, "precision": document["precision"], **masks},
+            "quantized_with": versions(("glesam", "onnx", "onnx-ir")),
+        }
+        return document | {"precision": precision, "made_from": made_from, "parity": {}}

@@ -12,7 +12,7 @@ from glesam_runtime.tools.measure import Case
 
 FOLDER = "golden"
 PROMPTS = slice(0, 6, 3)
-"""Of the fixed prompts: the first box and the first point."""
+"""The first box and the first point of the fixed prompts."""
 PER_PROMPT = ("point_coords", "point_labels", "low_res_masks", "iou_predictions")
 
 
@@ -20,12 +20,13 @@ def write_golden(folder: Path, cases: Sequence[Case]) -> None:
     """Writes golden/<i>.npz: one picture of each set, in the order of the sets (docs/bundle.md)."""
     (folder / FOLDER).mkdir()
     for index, name in enumerate(dict.fromkeys(case.set_name for case in cases)):
-        of_set = [case for case in cases if case.set_name == name]
-        vectors = golden_vectors(of_set[index % len(of_set)])
+        same_set = [case for case in cases if case.set_name == name]
+        vectors = golden_vectors(same_set[index % len(same_set)])
         np.savez_compressed(folder / FOLDER / f"{index}.npz", **vectors)  # type: ignore[arg-type]
 
 
 def golden_vectors(case: Case) -> dict[str, Array]:
+    """The arrays of one golden file, by name."""
     known = case.prompts._asdict() | case.expected
     return {
         "image": case.picture,

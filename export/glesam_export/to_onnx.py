@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import ast
+import ctypes
+import gc
 import logging
+import sys
 import warnings
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 
-import onnx
 import onnx_ir as ir
 import torch
 from onnx_ir.passes.common import ClearMetadataAndDocStringPass
@@ -27,15 +28,13 @@ OPERATORS = {
     "Shape", "Sigmoid", "Sin", "Slice", "Softmax", "Split", "Squeeze", "Sub", "Transpose", "Unsqueeze",
     "Where",
 }  # fmt: skip
-"""All that a bundle's graphs may use: onnx-tensorrt's operator matrix for 10.3 lists every one of them."""
+"""The operators that a bundle's graphs may use: all are in onnx-tensorrt's operator matrix for 10.3."""
 SCOPES = "pkg.torch.onnx.name_scopes"
-"""Where torch's exporter keeps the modules that a node came from, outermost first, then the node."""
-INLINE_BYTES = 256 << 20
-"""Weights beyond this go into a file of their own: a protobuf is read into memory whole and ends at 2 GB."""
+"""Metadata of torch's exporter: the modules that a node came from, outermost first, then the node."""
 
 
 def onnx_from_graph(graph: Graph, opset: int = OPSETS[0]) -> ir.Model:
-    """Exports with torch's dynamo exporter, which also folds constants.
+    """Exports a module with torch's dynamo exporter, which also folds constants.
 
     Raises:
         ConversionError: the exporter failed; its own error is the cause.
@@ -74,23 +73,10 @@ def onnx_from_graph(graph: Graph, opset: int = OPSETS[0]) -> ir.Model:
     return model
 
 
-def save_onnx(model: ir.Model, path: Path) -> None:
-    """Writes one file, or beside a small one its weights in `<name>.data` where they are many.
-
-    Weights are written one after the other: no second copy of them is made in memory.
-    """
-    size = sum(value.const_value.nbytes for value in model.graph.initializers.values() if value.const_value)
-    external = f"{path.name}.data" if size > INLINE_BYTES else None
-    if external is None:
-        ir.external_data.load_to_model(model)  # what came from another file's data
-    ir.save(model, path, external_data=external)
-    onnx.checker.check_model(path)
-
-
 def _name_nodes(graph: ir.Graph) -> None:
     """Names each node after its module: "gle.unet.mid_block.resnets.0.conv1/Conv", a second one "..._1".
 
-    The exporter's own names count its nodes; patterns, tables and engines' logs need names that last.
+    The exporter numbers its nodes; patterns, tables and engines' logs need names that do not change with it.
     """
     seen = Counter[str]()
     for node in graph:
@@ -101,10 +87,10 @@ def _name_nodes(graph: ir.Graph) -> None:
 
 
 def order_gelus(graph: ir.Graph) -> None:
-    """x (0.5 (1 + erf)), as torch exports GELU, becomes 0.5 (x (1 + erf)).
+    """Turns x (0.5 (1 + erf)), as torch exports GELU, into 0.5 (x (1 + erf)).
 
-    The same bits where 2 x does not overflow (in fp16 it does from 32,768 on). ONNX Runtime knows only this
-    order, and then runs five operators as one.
+    The bits are the same where 2 x does not overflow (in fp16 it does from 32,768 on). ONNX Runtime
+    recognizes only this order, and runs its five operators as one.
     """
     for inner in graph:
         if inner.op_type != "Mul" or not _is_half(inner.inputs[0]):
@@ -124,7 +110,7 @@ def _is_half(value: ir.Value | None) -> bool:
 
 
 def _erf_arguments(value: ir.Value | None) -> set[ir.Value | None]:
-    """What x may be in `value` = 1 + erf(x / sqrt(2)); nothing where it is no such sum."""
+    """Candidates for x in `value` = 1 + erf(x / sqrt(2)); empty where it is no such sum."""
     add = value.producer() if value is not None else None
     terms = add.predecessors() if add is not None and add.op_type == "Add" else ()
     scaled = [before for erf in terms if erf.op_type == "Erf" for before in erf.predecessors()]
@@ -137,7 +123,7 @@ def _dynamic_names(graph: Graph) -> set[str]:
 
 @contextmanager
 def quiet_exporter() -> Iterator[None]:
-    """The exporter's deprecation notes and registration logs concern its authors, not our users."""
+    """Silences the exporter's deprecation notes and registration logs, which concern its authors."""
     logger = logging.getLogger("torch.onnx")
     level = logger.level
     logger.setLevel(logging.ERROR)
@@ -147,3 +133,11 @@ def quiet_exporter() -> Iterator[None]:
             yield
     finally:
         logger.setLevel(level)
+
+
+def free_memory() -> None:
+    """Returns what the exporter leaves in cycles and malloc keeps in its pools: gigabytes at full size."""
+    gc.collect()
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None) if sys.platform == "linux" else None
+    if trim is not None:  # glibc
+        trim(0)

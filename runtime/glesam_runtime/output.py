@@ -125,6 +125,11 @@ def scratch_folder(target: Path, kind: FolderKind = BUNDLE) -> Iterator[Path]:
         shutil.rmtree(partial, ignore_errors=True)
 
 
+def size_mib(folder: Path) -> float:
+    """Size of all files below `folder` [MiB]."""
+    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file()) / 2**20
+
+
 def check_replaceable(target: Path, kind: FolderKind = BUNDLE) -> None:
     """Raises OutputError where `target` holds anything but one of its kind: it would be deleted."""
     if target.is_dir() and ((target / kind.marker).is_file() or not any(target.iterdir())):

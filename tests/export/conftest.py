@@ -12,6 +12,7 @@ import onnx
 import onnx_ir as ir
 import pytest
 import torch
+from glesam_export.images import parity_images
 from tiny_model import random_model
 from typer.testing import CliRunner
 
@@ -19,7 +20,6 @@ from glesam.model import GleSam
 from glesam_export import pipeline
 from glesam_export.cli import app
 from glesam_export.graphs import Graph
-from glesam_export.images import parity_images
 from glesam_export.to_onnx import onnx_from_graph
 from glesam_runtime.tools.measure import ImageSets
 

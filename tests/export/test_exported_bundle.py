@@ -13,6 +13,7 @@ import onnx
 import onnx_ir as ir
 import pytest
 import torch
+from glesam_export.images import parity_images
 from onnx import ModelProto, numpy_helper
 from typer.testing import CliRunner
 
@@ -21,7 +22,6 @@ from glesam.reference import reference_manifest, reference_predictor, torch_engi
 from glesam_export import pipeline
 from glesam_export.cli import app
 from glesam_export.graphs import Graph
-from glesam_export.images import parity_images
 from glesam_export.pipeline import ExportOptions, export_bundle
 from glesam_runtime import Bundle, ParityError, Predictor
 from glesam_runtime.errors import ConversionError, ExportError

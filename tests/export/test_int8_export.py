@@ -11,12 +11,12 @@ import numpy as np
 import onnx
 import pytest
 from conftest import known_graphs
+from glesam_calib.graphs import Speed
 from typer.testing import CliRunner
 
 from glesam_calib import CalibrationTable, Policy, Quantization
 from glesam_calib import pipeline as int8_export
 from glesam_calib.frontier import steps
-from glesam_calib.graphs import Speed
 from glesam_export import pipeline
 from glesam_export.cli import app
 from glesam_runtime import Bundle

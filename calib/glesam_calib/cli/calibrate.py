@@ -1,4 +1,4 @@
-"""glesam-calibrate: what an fp32 bundle's layers see on real pictures, into one table."""
+"""glesam-calibrate: the statistics of what an fp32 bundle's layers see on real pictures, as one table."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ def calibrate(
         typer.Option(metavar="DIR", help="Photographs like those the model will see.", show_default=False),
     ],
     out: Annotated[
-        Path, typer.Option(metavar="FILE", help="The table. A killed run's is gone on with.")
+        Path, typer.Option(metavar="FILE", help="The table. That of a killed run is resumed.")
     ] = Path("calibration.json"),
     level: Annotated[
-        str, typer.Option(metavar="N,N", help="Degradations: 0 (none) to 3, taken in turns.")
+        str, typer.Option(metavar="N,N", help="Degradations from 0 (none) to 3, taken in turns.")
     ] = "0,1,2,3",
     samples: Annotated[
         int, typer.Option(metavar="N", min=1, help="Pictures, counting each level.")
@@ -34,11 +34,10 @@ def calibrate(
         typer.Option(metavar="N", min=0, help="Also try each layer alone in int8, on N pictures: minutes."),
     ] = 0,
 ) -> None:
-    """Observe an fp32 bundle on pictures and write the statistics that int8 is made of.
+    """Observe an fp32 bundle on pictures and write the statistics that int8 is made from.
 
     One pass in ONNX Runtime; histograms and channel statistics, nothing of a picture, are kept and
-    written every few samples. `glesam-export --precision int8 --calib-table FILE` takes the table.
-    Exit status 2 for any error.
+    written every few samples. Needs no torch. Exit status 2 for any error.
     """
     with one_line_errors("glesam-calibrate", "calib"):
         from glesam_calib import CalibrationTable, Quantization, empty_table
@@ -53,7 +52,7 @@ def calibrate(
         table.plan, table.sensitivity_samples = pictures.plan(), sensitivity
         if out.exists():
             table = CalibrationTable.load(out).continued(table)
-            typer.echo(f"going on with {out}: {len(table.samples)} samples observed")
+            typer.echo(f"resuming {out}: {len(table.samples)} samples observed")
         table.sensitivity_samples, table.complete = sensitivity, False
         observe(opened, track(pictures, len(pictures), "pictures observed"), table, out)
         if sensitivity:
@@ -62,7 +61,7 @@ def calibrate(
         table.save(out)
     typer.echo(
         f"wrote {out}, {out.stat().st_size / 2**20:.1f} MiB, {len(table.samples)} samples; "
-        f"next, of the model that {bundle} is of: glesam-export MODEL --precision int8 --calib-table {out}"
+        f"next: glesam-quantize {bundle} --calib-table {out}"
     )
 
 

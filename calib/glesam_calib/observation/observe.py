@@ -10,9 +10,9 @@ import numpy as np
 import onnx
 import onnx_ir as ir
 
+from glesam_calib.graph.files import beside_weights
 from glesam_calib.observation.statistics import TensorStatistics
 from glesam_calib.observation.table import CalibrationTable, graph_hash
-from glesam_calib.quantization.beside_weights import beside_weights
 from glesam_calib.quantization.layers import channels_of, layers_of
 from glesam_runtime import Bundle
 from glesam_runtime.bundle.spec import GraphSpec, TensorSpec
@@ -22,30 +22,36 @@ from glesam_runtime.errors import CalibrationError
 from glesam_runtime.preprocess import Pixels, preprocess
 
 GRAPHS = ("image_encoder", "gle")
-"""In the order they run. The mask decoder stays in float, so nobody asks what it sees."""
+"""The graphs that are observed, in the order they run. The mask decoder stays in float."""
 SAVE_EVERY = 8
-"""Samples, or layers: what a killed run loses at most."""
+"""Number of samples, or of layers, between two saves: what a killed run loses at most."""
 Sample = tuple[str, Pixels]
-"""A name that tells it from all others, and uint8 [H, W, 3] RGB."""
+"""A unique name, and a picture as uint8 [H, W, 3] RGB."""
 
 
 def empty_table(bundle: Bundle) -> CalibrationTable:
-    """A table of an fp32 bundle's graphs, before the first picture.
+    """Returns a table for an fp32 bundle's graphs, before the first picture.
 
     Raises:
         CalibrationError: the bundle is not fp32.
     """
-    if bundle.manifest.precision != "fp32":
-        raise CalibrationError(
-            f"bundle {bundle.root}: precision {bundle.manifest.precision}, expected fp32, of which int8 "
-            "is made; export with --precision fp32"
-        )
+    check_float(bundle)
     hashes, tensors = {}, {}
     for name in GRAPHS:
         graph = ir.load(bundle.graph_path(name)).graph
         hashes[name] = graph_hash(graph)
         tensors[name] = {t: TensorStatistics.empty(n) for t, n in channels_of(graph).items()}
     return CalibrationTable(hashes, checkpoint_of(bundle), tensors)
+
+
+def check_float(bundle: Bundle) -> None:
+    """Raises CalibrationError for a bundle that is not fp32."""
+    precision = bundle.manifest.precision
+    if precision != "fp32":
+        raise CalibrationError(
+            f"bundle {bundle.root}: precision {precision}, expected fp32, from which int8 is made; "
+            "export with --precision fp32"
+        )
 
 
 def checkpoint_of(bundle: Bundle) -> dict[str, str]:
@@ -57,10 +63,10 @@ def checkpoint_of(bundle: Bundle) -> dict[str, str]:
 def calibrate(
     bundle: Bundle, samples: Iterable[Sample], table: CalibrationTable, save_to: Path | None = None
 ) -> None:
-    """Takes every sample through an fp32 bundle's encoder and GLE, and adds what it sees to `table`.
+    """Runs every sample through an fp32 bundle's encoder and GLE, and adds statistics to `table`.
 
-    Samples that the table has already are left out, so that a killed run goes on where it was. Nothing
-    of a picture is kept. `save_to`: where the table is written, every `SAVE_EVERY` samples and at the end.
+    Samples that the table has already are left out, so that a killed run resumes where it stopped. Nothing
+    of a picture is kept. The table is written to `save_to` every `SAVE_EVERY` samples and at the end.
 
     Raises:
         CalibrationError: a tensor is NaN or infinite, or there is no sample.
@@ -96,11 +102,11 @@ def calibrate(
 
 @contextmanager
 def observed(path: Path, spec: GraphSpec, tensors: Iterable[str]) -> Iterator[Engine]:
-    """The graph at `path`, which also gives `tensors`, but for its inputs."""
+    """Opens the graph at `path` with `tensors` as further outputs; its inputs among them are left out."""
     model = onnx.load(path, load_external_data=False)
     known = {value.name: value for value in (*model.graph.value_info, *model.graph.output)}
-    given = {tensor.name for tensor in spec.outputs}
-    outputs = [name for name in tensors if name in known and name not in given]
+    already = {tensor.name for tensor in spec.outputs}
+    outputs = [name for name in tensors if name in known and name not in already]
     model.graph.output.extend(known[name] for name in outputs)
     wider = GraphSpec(spec.name, spec.inputs, (*spec.outputs, *(_spec(known[name]) for name in outputs)))
     with beside_weights(path) as variant:
@@ -119,5 +125,5 @@ def _spec(value: onnx.ValueInfoProto) -> TensorSpec:
 
 
 def _channel_axes(graph: ir.Graph) -> dict[str, int]:
-    """Tensors that layers read -> the axis of their channels."""
+    """The axis of the channels in every tensor that a layer reads, by the tensor's name."""
     return {str(layer.input.name): layer.channel_axis for layer in layers_of(graph)}

@@ -1,4 +1,4 @@
-"""What int8 is calibrated with: a folder's pictures, clean and degraded, one at a time."""
+"""The pictures that int8 is calibrated with, clean and degraded, one at a time."""
 
 from __future__ import annotations
 
@@ -9,29 +9,32 @@ from pathlib import Path
 import numpy as np
 import onnx_ir as ir
 
-from glesam_calib import CalibrationError, CalibrationTable, Quantization, Sample, picture_paths
-from glesam_calib.observation.observe import GRAPHS, SAVE_EVERY
+from glesam_calib.observation.image_folder import picture_paths
+from glesam_calib.observation.observe import GRAPHS, SAVE_EVERY, Sample
+from glesam_calib.observation.table import CalibrationTable
 from glesam_calib.quantization.layers import layers_of
+from glesam_calib.quantization.quantize import Quantization
 from glesam_calib.quantization.sensitivity import Feeds, sensitivities
 from glesam_runtime import Bundle, ImageError, read_image
 from glesam_runtime.bundle.reader import sha256_of
 from glesam_runtime.degradation.lqseg import LEVEL_RATES, degrade
 from glesam_runtime.engines import open_engine
+from glesam_runtime.errors import CalibrationError
 from glesam_runtime.preprocess import Pixels, preprocess
 from glesam_runtime.tools.progress import track
 
 LEVELS = (0, *LEVEL_RATES)
 """0 is the picture as it is, then LQ-1 to LQ-3."""
 LEAST = 4
-"""Samples: fewer say nothing about the largest value a tensor takes."""
+"""Least number of samples: fewer say nothing about the largest value a tensor takes."""
 
 
 class CalibrationPictures:
-    """Up to `samples` of a folder's pictures, evenly spread over its names, at one level each.
+    """Up to `samples` pictures of a folder, evenly spread over its names, at one level each.
 
-    Where there are fewer pictures than samples they come again, at other levels. Iterating reads and
-    degrades one after the other; a degradation depends on the picture's place and level alone. For one that
-    cannot be read, which is named, the folder's next one stands in, if it has more.
+    Where there are fewer pictures than samples, they repeat at other levels. Iterating reads and degrades
+    them one after the other; a degradation depends on a picture's position and level alone. A picture that
+    cannot be read is named, and the next one of the folder that is still free replaces it.
     """
 
     def __init__(
@@ -50,7 +53,7 @@ class CalibrationPictures:
         self._check(len(self._plan))
 
     def plan(self) -> list[str]:
-        """The samples by name, content and level: what tells whether a table was begun with the same ones."""
+        """The samples by name, content and level: a table may only be resumed with the same ones."""
         contents = {path: _content(path) for path, _ in self._plan}
         return [f"{path.name} ({contents[path]}) at LQ-{level}" for path, level in self._plan]
 
@@ -61,18 +64,18 @@ class CalibrationPictures:
         """Raises CalibrationError at the end where too few could be read."""
         readable = 0
         for seed, (path, level) in enumerate(self._plan):
-            found = self._read(path)
-            if found is None:
+            named = self._read(path)
+            if named is None:
                 continue
             readable += 1
-            name, picture = found
+            name, picture = named
             if level:
                 picture = degrade(picture, LEVEL_RATES[level], np.random.default_rng(seed))
             yield f"{name} at LQ-{level}", picture
         self._check(readable)
 
     def _read(self, path: Path | None) -> tuple[str, Pixels] | None:
-        """A picture with its name, or the one that stands in for it; None where no picture is left."""
+        """Reads a picture, or the one that replaces it, with its name; None where no picture is left."""
         while path is not None:
             if path in self._instead:
                 path = self._instead[path]
@@ -107,9 +110,9 @@ def measure_sensitivity(
     options: Quantization,
     save_to: Path | None = None,
 ) -> None:
-    """Measures, on the first `count` pictures, what each layer that may return to float costs, into `table`.
+    """Measures on the first `count` pictures what each layer that may return to float costs, into `table`.
 
-    Layers that the table has already are left out. `save_to`: where the table is written, every `SAVE_EVERY`
+    Layers that the table has already are left out. The table is written to `save_to` every `SAVE_EVERY`
     layers.
 
     Raises:

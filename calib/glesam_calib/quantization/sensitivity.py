@@ -1,4 +1,4 @@
-"""How much of a graph's answer each layer costs when it alone is int8, measured on real pictures."""
+"""Measures on real pictures how much of a graph's answer each layer costs when it alone is int8."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
+from glesam_calib.graph.files import beside_weights
 from glesam_calib.observation.table import Statistics
-from glesam_calib.quantization.beside_weights import beside_weights
 from glesam_calib.quantization.layers import layers_of
 from glesam_calib.quantization.quantize import Quantization, quantize_layers
 from glesam_runtime.bundle.spec import GraphSpec
@@ -21,7 +21,7 @@ from glesam_runtime.errors import CalibrationError
 
 Feeds = dict[str, Array]
 TINY = 1e-30
-"""Least norm of an answer that an error is compared with."""
+"""Least norm that an error is divided by."""
 
 
 def sensitivities(
@@ -32,11 +32,15 @@ def sensitivities(
     feeds: Sequence[Feeds],
     options: Quantization,
 ) -> Iterator[tuple[str, float]]:
-    """Each layer with |answer - float answer| / |float answer|, that layer alone quantized, mean of `feeds`.
+    """Yields each layer with |answer - float answer| / |float answer|, that layer alone quantized.
 
     Args:
         path, spec: an fp32 graph.
-        layers: names of those to measure, each a compilation and a run for each of `feeds`.
+        layers: names of the layers to measure; each takes a compilation and a run for each of `feeds`.
+        feeds: the errors are averaged over them.
+
+    Raises:
+        CalibrationError: a layer makes the answer NaN or infinite.
     """
     output = spec.outputs[0].name
     alone = replace(options, high_precision="fp32", smoothing=False)

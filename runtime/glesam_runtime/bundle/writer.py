@@ -1,85 +1,94 @@
-"""bundle.json and bundle.json.sha256, as docs/bundle.md describes them."""
+"""Writes bundle.json and bundle.json.sha256, as docs/bundle.md describes them."""
 
 from __future__ import annotations
 
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from glesam.config import GleSamConfig
-from glesam_calib import Quantized
-from glesam_export.folds import FoldReport
-
-from .manifest import FORMAT_VERSION
-from .reader import sha256_of
+from .manifest import FORMAT_VERSION, Manifest
+from .reader import Bundle, sha256_of
 from .spec import TensorSpec, bundle_contract
 
 FILE = "bundle.json"
-MEASURED_WITH = ("glesam", "torch", "diffusers", "peft", "onnx", "onnx-ir", "onnxscript")
+CALIBRATION = "calibration.json"
+"""A calibration table inside a float bundle: `glesam-quantize` takes it where no other is given."""
+TOOLS = ("glesam", "torch", "diffusers", "peft", "onnx", "onnx-ir", "onnxscript")
+"""Packages whose versions a bundle records."""
 Json = dict[str, Any]
 
 
 @dataclass(frozen=True)
 class GraphRecord:
-    """What conversion says of one graph."""
+    """What bundle.json says about one float graph beside its tensors."""
 
     file: str
     precision: str
-    fp32_islands: Mapping[str, str]
-    folds: Sequence[FoldReport] = ()
-    int8: Quantized | None = None
+    fp32_islands: Mapping[str, str] = field(default_factory=dict)
+    folds: Sequence[Json] = ()
 
 
-def write_manifest(
-    folder: Path,
-    config: GleSamConfig,
-    multimask: bool,
-    precision: str,
-    graphs: Mapping[str, GraphRecord],
-    made_from: Json,
-    parity: Json,
-) -> None:
-    """Writes both files for everything else that lies in `folder`; `multimask`: no mask head is dead."""
-    sam = config.sam
-    document: Json = {
+def bundle_document(
+    model: Manifest, precision: str, graphs: Mapping[str, GraphRecord], made_from: Json
+) -> Json:
+    """bundle.json for a model's numbers; `files` and `parity` are still empty.
+
+    Args:
+        model: only the model's numbers are taken from it, from `name` to `timestep`.
+    """
+    contract = bundle_contract(model.image_size)
+    return {
         "format_version": FORMAT_VERSION,
-        "model": {"name": config.name, "sam_type": sam.sam_type, "multimask": multimask},
-        "image_size": sam.image_size,
-        "pixel_mean": sam.pixel_mean,
-        "pixel_std": sam.pixel_std,
-        "mask_threshold": sam.mask_threshold,
-        "gamma": config.gle.gamma,
-        "timestep": config.gle.timestep,
+        "model": {"name": model.name, "sam_type": model.sam_type, "multimask": model.multimask},
+        "image_size": model.image_size,
+        "pixel_mean": model.pixel_mean,
+        "pixel_std": model.pixel_std,
+        "mask_threshold": model.mask_threshold,
+        "gamma": model.gamma,
+        "timestep": model.timestep,
         "precision": precision,
-        "graphs": _graphs(graphs, sam.image_size),
-        "files": _files(folder),
+        "graphs": {
+            name: {
+                "file": graph.file,
+                "precision": graph.precision,
+                "fp32_islands": dict(graph.fp32_islands),
+                "folds": list(graph.folds),
+                "inputs": [_tensor(tensor) for tensor in contract[name].inputs],
+                "outputs": [_tensor(tensor) for tensor in contract[name].outputs],
+            }
+            for name, graph in graphs.items()
+        },
+        "files": {},
         "made_from": made_from,
-        "parity": parity,
+        "parity": {},
     }
-    text = json.dumps(document, indent=2, allow_nan=False) + "\n"
+
+
+def write_bundle(folder: Path, document: Json) -> Bundle:
+    """Writes `document`, with every file that lies in `folder`, and its hash; opens the result.
+
+    Raises:
+        BundleError: the reader refuses what was written.
+    """
+    text = json.dumps(document | {"files": _files(folder)}, indent=2, allow_nan=False) + "\n"
     (folder / FILE).write_text(text)
     digest = hashlib.sha256(text.encode()).hexdigest()
     (folder / f"{FILE}.sha256").write_text(f"{digest}  {FILE}\n")
+    return Bundle.open(folder)
 
 
-def _graphs(graphs: Mapping[str, GraphRecord], image_size: int) -> Json:
-    contract = bundle_contract(image_size)
-    return {
-        name: {
-            "file": graph.file,
-            "precision": graph.precision,
-            "fp32_islands": dict(graph.fp32_islands),
-            "folds": [asdict(fold) for fold in graph.folds],
-            **({"int8": asdict(graph.int8)} if graph.int8 else {}),
-            "inputs": [_tensor(tensor) for tensor in contract[name].inputs],
-            "outputs": [_tensor(tensor) for tensor in contract[name].outputs],
-        }
-        for name, graph in graphs.items()
-    }
+def provenance(made_from: Mapping[str, Path]) -> Json:
+    """What a bundle was made from: the hashes of the model's files by name, and the tools' versions."""
+    return {"checkpoint": {name: sha256_of(path) for name, path in made_from.items()}, "versions": versions()}
+
+
+def versions(packages: Sequence[str] = TOOLS) -> dict[str, str]:
+    """The installed versions of `packages`, by name."""
+    return {name: _version(name) for name in packages}
 
 
 def _tensor(tensor: TensorSpec) -> Json:
@@ -89,20 +98,9 @@ def _tensor(tensor: TensorSpec) -> Json:
 def _files(folder: Path) -> Json:
     paths = sorted(path for path in folder.rglob("*") if path.is_file())
     return {
-        path.relative_to(folder).as_posix(): {
-            "size": path.stat().st_size,
-            "sha256": sha256_of(path),
-        }
+        path.relative_to(folder).as_posix(): {"size": path.stat().st_size, "sha256": sha256_of(path)}
         for path in paths
         if not path.name.startswith(FILE)
-    }
-
-
-def provenance(made_from: Mapping[str, Path]) -> Json:
-    """What a bundle was made from: hashes of the model's files by name, versions of the tools."""
-    return {
-        "checkpoint": {name: sha256_of(path) for name, path in made_from.items()},
-        "versions": {name: _version(name) for name in MEASURED_WITH},
     }
 
 

@@ -1,15 +1,19 @@
-"""What a new bundle's parity is measured on: photographs, through PyTorch and through the bundle."""
+"""How a new bundle's parity is measured: photographs through a reference and through the bundle.
+
+The reference is PyTorch for a float bundle, and the float bundle for an int8 one.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field
 
 import numpy as np
 
 from .. import BackendError, Bundle, ParityError, Prompt
 from ..bundle.manifest import Manifest
-from ..engines import open_engine
+from ..engines import Engine, open_engine
 from ..engines.base import Array
 from ..postprocess import MaskResizer
 from ..predictor import Engines
@@ -21,12 +25,15 @@ from .progress import track
 ImageSets = Mapping[str, Sequence[Pixels]]
 """Pictures by the name of their set: "clean", "lq3"."""
 GRAPHS = ("image_encoder", "gle", "mask_decoder")
-"""In the order they run; each takes what the one before it gave."""
+"""The graphs in the order they run; each takes the output of the one before it."""
 
 
 @dataclass
 class Case:
-    """One picture with its prompts on its way through the graphs: PyTorch's answers, and the bundle's."""
+    """One picture with its prompts on its way through the graphs.
+
+    `expected` holds the reference's tensors by name, `found` those of the bundle that is measured.
+    """
 
     set_name: str
     picture: Pixels
@@ -36,7 +43,7 @@ class Case:
     found: dict[str, Array] = field(default_factory=dict)
 
     def feeds(self, graph: str, chain: Mapping[str, Array]) -> dict[str, Array]:
-        """A graph's input out of what the graphs before it gave."""
+        """The input of `graph`, taken from the tensors in `chain` that the graphs before it computed."""
         if graph == "image_encoder":
             return {"image": chain["image"]}
         if graph == "gle":
@@ -45,24 +52,55 @@ class Case:
 
 
 def reference_cases(manifest: Manifest, reference: Engines, images: ImageSets) -> list[Case]:
-    """PyTorch's answers to the fixed prompts on every picture."""
-    pictures = [(name, picture) for name, some in images.items() for picture in some]
+    """The fixed prompts on every picture, with the answers of `reference`: PyTorch's engines."""
+    cases = _cases(manifest, images)
+    for graph in GRAPHS:
+        _expect(cases, graph, getattr(reference, graph), "PyTorch")
+    return cases
+
+
+def bundle_cases(bundle: Bundle, images: ImageSets, backend: str = "auto") -> list[Case]:
+    """The fixed prompts on every picture, with the answers of a float bundle.
+
+    Only one graph is open at a time.
+
+    Raises:
+        BackendError: a graph does not run.
+    """
+    cases = _cases(bundle.manifest, images)
+    for graph in GRAPHS:
+        with closing(_open(bundle, graph, backend)) as engine:
+            _expect(cases, graph, engine, "the float bundle")
+    return cases
+
+
+def _cases(manifest: Manifest, images: ImageSets) -> list[Case]:
+    """One case for every picture, before any graph has run."""
     cases = []
-    for name, picture in track(pictures, len(pictures), "pictures through PyTorch"):
+    for name, picture in ((name, picture) for name, some in images.items() for picture in some):
         image, geometry = preprocess(picture, manifest.image_size, manifest.pixel_mean, manifest.pixel_std)
         prompts = encode_prompts(fixed_prompts(picture), geometry)
-        case = Case(name, picture, geometry, prompts, {"image": image}, {"image": image})
-        for graph in GRAPHS:
-            case.expected |= getattr(reference, graph)(case.feeds(graph, case.expected))
-        cases.append(case)
+        cases.append(Case(name, picture, geometry, prompts, {"image": image}, {"image": image}))
     return cases
+
+
+def _expect(cases: Sequence[Case], graph: str, engine: Engine, whose: str) -> None:
+    """Adds the reference's answers of one graph to every case."""
+    for case in track(cases, len(cases), f"pictures through {graph} of {whose}"):
+        case.expected |= engine(case.feeds(graph, case.expected))
+
+
+def _open(bundle: Bundle, name: str, backend: str) -> Engine:
+    graph = bundle.manifest.graphs[name]
+    return open_engine(backend, bundle.graph_path(name), graph.spec, graph.precision)
 
 
 def measure(bundle: Bundle, cases: Sequence[Case], backend: str = "auto") -> Parity:
     """Takes every case through the bundle, one graph after the other.
 
-    Each graph is compared on PyTorch's own inputs to it, so that one graph's error is not charged to
-    the next; masks are compared end to end. Only one graph is open at a time: at full size memory is dear.
+    Each graph is compared on the reference's own inputs to it, so that one graph's error is not charged to
+    the next; masks are compared end to end. Only one graph is open at a time: at full size each takes
+    gigabytes.
 
     Raises:
         ParityError: the bundle's graphs do not run, or answer with NaN.
@@ -79,23 +117,19 @@ def measure(bundle: Bundle, cases: Sequence[Case], backend: str = "auto") -> Par
 
 def _measure_graph(name: str, bundle: Bundle, cases: Sequence[Case], backend: str) -> GraphParity:
     """Takes every case one graph further."""
-    graph = bundle.manifest.graphs[name]
-    engine = open_engine(backend, bundle.graph_path(name), graph.spec, graph.precision)
     parity = GraphParity()
-    try:
+    with closing(_open(bundle, name, backend)) as engine:
         for case in track(cases, len(cases), f"pictures through {name}"):
             answer = engine(case.feeds(name, case.expected))
             for output, found in answer.items():
                 parity = parity.worst(compare(found, case.expected[output]))
-            first = name == GRAPHS[0]  # its input is the picture itself, on both ways
+            first = name == GRAPHS[0]  # its input is the picture itself for both
             case.found |= answer if first else engine(case.feeds(name, case.found))
-    finally:
-        engine.close()
     return parity
 
 
 def _mask_ious(manifest: Manifest, case: Case) -> list[float]:
-    """Of mask 0 of every prompt, at the size of the picture."""
+    """IoU of mask 0 for every prompt, at the size of the picture."""
     resizer = MaskResizer.for_geometry(case.geometry)
     logits = [chain["low_res_masks"][:, 0].astype(np.float32) for chain in (case.found, case.expected)]
     if not np.isfinite(logits[0]).all():

@@ -73,21 +73,23 @@ def mask_iou(a: np.typing.NDArray[np.bool_], b: np.typing.NDArray[np.bool_]) -> 
     return int((a & b).sum()) / union if union else 1.0
 
 
-def check(parity: Parity, min_iou: float, cure: str | None = None) -> None:
+def check(parity: Parity, min_iou: float, cure: str | None = None, reference: str = "PyTorch") -> None:
     """Raises ParityError where a set's mean IoU is below `min_iou`, or a graph gave NaN.
 
-    `cure` is what to do about either; None: what helps one who exports.
+    Args:
+        cure: what to do about either; None: what helps one who exports.
+        reference: what the parity was measured against.
     """
     for name, graph in parity.graphs.items():
         if not np.isfinite([graph.max_abs, graph.relative, graph.cosine]).all():
             raise ParityError(
-                f"{name}: the exported graph gives NaN or infinite values where PyTorch does not; "
+                f"{name}: the exported graph gives NaN or infinite values where {reference} does not; "
                 f"{cure or 'export with --precision fp32'}"
             )
     for name, masks in parity.mask_iou.items():
         if not masks.mean >= min_iou:
             raise ParityError(
-                f"masks of {name}: mean IoU against PyTorch {masks.mean:.4f}, expected at least "
+                f"masks of {name}: mean IoU against {reference} {masks.mean:.4f}, expected at least "
                 f"{min_iou:g}; {cure or 'export with a higher precision, or lower --min-iou knowingly'}"
             )
 

@@ -1,11 +1,11 @@
-"""A bundle as a model repository of the Triton Inference Server: three models and an ensemble of them.
+"""Writes a bundle as a model repository of the Triton Inference Server: three models and their ensemble.
 
     glesam_image_encoder/config.pbtxt  1/image_encoder.onnx
     glesam_gle/...  glesam_mask_decoder/...
-    glesam/config.pbtxt  1/bundle.json      the ensemble; what a client needs for its preprocessing
+    glesam/config.pbtxt  1/bundle.json      the ensemble; a client reads its preprocessing there
 
-The configurations are text of Triton's ModelConfig schema, which a test reads with tritonclient. No model is
-batched by Triton (max_batch_size 0): a picture is one request, its prompts are an axis of the decoder.
+The configurations follow Triton's ModelConfig schema; a test reads them with tritonclient. Triton batches no
+model (max_batch_size 0): a picture is one request, and its prompts are an axis of the decoder.
 """
 
 from __future__ import annotations
@@ -19,27 +19,29 @@ from .. import Bundle
 from ..bundle.spec import GraphSpec, TensorSpec
 from ..bundle.writer import FILE
 from ..errors import OutputError
-from ..output import FolderKind, check_replaceable, replaced_folder
+from ..output import FolderKind, replaced_folder
 
 ENSEMBLE = "glesam"
 CONFIG = "config.pbtxt"
-TRITON = FolderKind("a Triton repository of a bundle", f"{ENSEMBLE}/1/{FILE}", "--triton")
+TRITON = FolderKind("a Triton repository of a bundle", f"{ENSEMBLE}/1/{FILE}", "DIR")
 _TYPES = {"float32": "TYPE_FP32", "int32": "TYPE_INT32"}
 _EMBEDDINGS, _ENHANCED = "image_embeddings", "image_embeddings_enhanced"
 
 
-def check_triton(precision: str, out: Path) -> None:
-    """Raises OutputError where a bundle of `precision` cannot run in Triton, or `out` is something else."""
+def write_triton(bundle: Bundle, out: Path) -> None:
+    """Writes the repository of `bundle` to `out`, whole or not at all.
+
+    Raises:
+        OutputError: the bundle's precision does not run in Triton, or `out` is something else.
+    """
+    precision = bundle.manifest.precision
     if precision.endswith("bf16"):
         raise OutputError(
-            f"--triton: Triton's onnxruntime backend has no {precision}; export with --precision fp32 or fp16"
+            f"bundle {bundle.root}: Triton's onnxruntime backend has no {precision}; "
+            "export with --precision fp32 or fp16"
         )
-    check_replaceable(Path(out).resolve(), TRITON)
-
-
-def write_triton(bundle: Bundle, out: Path) -> None:
-    """Writes the repository of `bundle` to `out`, whole or not at all. Raises as check_triton does."""
-    check_triton(bundle.manifest.precision, out)
+    if out.resolve() == bundle.root.resolve():
+        raise OutputError(f"{out} is the bundle's own folder; choose another DIR")
     with replaced_folder(out, TRITON) as folder:
         for name, graph in bundle.manifest.graphs.items():
             version = _model_folder(folder, model_name(name), _model_config(name, graph.file, graph.spec))
@@ -52,12 +54,12 @@ def write_triton(bundle: Bundle, out: Path) -> None:
 
 
 def model_name(graph: str) -> str:
-    """A repository may hold other people's image encoders."""
+    """The graph's name in the repository, which may hold image encoders of other projects."""
     return f"{ENSEMBLE}_{graph}"
 
 
 def _model_folder(folder: Path, name: str, config: str) -> Path:
-    """Where the files of version 1 go."""
+    """Writes a model's configuration; returns the folder for the files of its version 1."""
     version = folder / name / "1"
     version.mkdir(parents=True)
     (folder / name / CONFIG).write_text(config)
@@ -71,7 +73,7 @@ def _model_config(graph: str, file: str, spec: GraphSpec) -> str:
 
 
 def _ensemble_config(specs: Mapping[str, GraphSpec]) -> str:
-    """Picture and prompts in, masks out; GLE's embeddings too, for more prompts on the same picture."""
+    """Configuration from picture and prompts to masks, and to GLE's embeddings for further prompts."""
     encoder, gle, decoder = (specs[name] for name in ("image_encoder", "gle", "mask_decoder"))
     prompts = [tensor for tensor in decoder.inputs if tensor.name != _EMBEDDINGS]
     steps = [_step(encoder, {}), _step(gle, {}), _step(decoder, {_EMBEDDINGS: _ENHANCED})]
@@ -93,7 +95,7 @@ def _step(spec: GraphSpec, renamed: Mapping[str, str]) -> str:
 
 
 def _tensors(inputs: Sequence[TensorSpec], outputs: Sequence[TensorSpec]) -> str:
-    """With max_batch_size 0 dims are whole shapes; a dynamic one is -1."""
+    """The inputs and outputs of a model; with max_batch_size 0, dims are whole shapes, -1 where dynamic."""
     text = "max_batch_size: 0\n"
     for side, tensors in (("input", inputs), ("output", outputs)):
         listed = ",\n".join(map(_tensor, tensors))

@@ -1,0 +1,37 @@
+"""glesam-triton: a bundle as a model repository for the Triton Inference Server."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ..bundle.reader import Bundle
+from ..output import size_mib
+from ..tools.triton import write_triton
+from .errors import one_line_errors
+
+app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
+
+
+@app.command()
+def run(
+    bundle: Annotated[Path, typer.Argument(metavar="BUNDLE", help="A folder that glesam-export wrote.")],
+    out: Annotated[
+        Path, typer.Argument(metavar="DIR", help="The model repository; an older one is replaced.")
+    ],
+) -> None:
+    """Write a bundle as a Triton model repository: three ONNX models and an ensemble of them.
+
+    The bundle's precision is fp32, fp16 or int8 with fp16 or fp32: Triton's onnxruntime backend has no bf16.
+    Exit status 2 for any error; nothing is written then.
+    """
+    with one_line_errors():
+        write_triton(Bundle.open(bundle), out)
+        typer.echo(f"wrote {out}, {size_mib(out):.1f} MiB; next: tritonserver --model-repository {out}")
+
+
+def main() -> None:
+    """The console script."""
+    app()
