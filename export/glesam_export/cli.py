@@ -73,6 +73,7 @@ def export(
         from glesam_calib.observation.pictures import LEVELS, CalibrationPictures
         from glesam_calib.photographs import parity_images
         from glesam_export import int8, pipeline
+        from glesam_export.to_onnx import OPSETS
         from glesam_runtime.output import size_mib
 
         folder = GleSam.resolve(checkpoint) if checkpoint else shipped_checkpoint()
@@ -80,7 +81,7 @@ def export(
         if refinements is not None:
             model = model.with_refinements(refinements)
         target = out or Path(f"glesam-{folder.resolve().name}-{precision}")
-        options = pipeline.ExportOptions(precision, opset or pipeline.OPSETS[0], min_iou)
+        options = pipeline.ExportOptions(precision, opset or OPSETS[0], min_iou)
         job = model, checkpoint_files(folder), target, parity_images(images, typer.echo), options
         if precision == INT8:
             observed = (

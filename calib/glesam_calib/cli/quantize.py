@@ -50,9 +50,10 @@ def quantize(
         options.check_min_iou(min_iou)
         options.check_together(options.given(ctx), frontier, search)
         from glesam_calib import Policy, Quantization
+        from glesam_calib.observation.observe import check_float
         from glesam_calib.observation.pictures import LEVELS, CalibrationPictures
         from glesam_calib.photographs import parity_images
-        from glesam_calib.pipeline import QuantizeOptions, check_float, quantize_bundle
+        from glesam_calib.pipeline import QuantizeOptions, quantize_bundle
         from glesam_runtime import Bundle
         from glesam_runtime.output import size_mib
         from glesam_runtime.tools.parity import MIN_IOU
