@@ -24,11 +24,12 @@ from diffusers.models.attention import BasicTransformerBlock
 from torch import Tensor, nn
 
 from glesam.official.build import build_official
+from glesam_calib.graph.files import save_onnx
 from glesam_export.folds import fold_all
 from glesam_export.graphs import GleGraph, Graph
 from glesam_export.rewrites.chunked_attention import chunked_self_attention
 from glesam_export.rewrites.static_gle import StaticGle, shared_copy
-from glesam_export.to_onnx import onnx_from_graph, save_onnx
+from glesam_export.to_onnx import onnx_from_graph
 from glesam_runtime.bundle.spec import bundle_contract
 from glesam_runtime.engines import open_engine
 

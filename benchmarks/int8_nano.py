@@ -29,11 +29,11 @@ import onnx_ir as ir
 import typer
 
 from glesam_calib import METHODS, CalibrationTable, Quantization, calibrate, empty_table, images_in
+from glesam_calib.graph.files import save_onnx
 from glesam_calib.graph.precision import lower_precision
 from glesam_calib.observation.observe import GRAPHS
 from glesam_calib.observation.pictures import LEVELS, CalibrationPictures, measure_sensitivity
 from glesam_calib.quantization.quantize import quantize
-from glesam_export.to_onnx import save_onnx
 from glesam_runtime import Bundle
 from glesam_runtime.degradation.lqseg import LEVEL_RATES, degrade
 from glesam_runtime.engines import Engine, open_engine

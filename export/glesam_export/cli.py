@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from glesam_calib.cli.options import SAMPLES, check_min_iou
+from glesam_runtime.cli.command import Command, Version, command_app
 from glesam_runtime.cli.errors import one_line_errors
 
 INT8 = "int8"
@@ -45,10 +46,10 @@ Refinements = Annotated[
     ),
 ]
 
-app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
+app = command_app()
 
 
-@app.command()
+@app.command(cls=Command)
 def export(
     checkpoint: Checkpoint = None,
     precision: Precision = "fp32",
@@ -58,6 +59,7 @@ def export(
     min_iou: MinIou = None,
     opset: Opset = None,
     refinements: Refinements = None,
+    _version: Version = False,
 ) -> None:
     """Export a checkpoint to a bundle and prove that it computes what PyTorch computes.
 

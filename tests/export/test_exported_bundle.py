@@ -13,12 +13,12 @@ import onnx
 import onnx_ir as ir
 import pytest
 import torch
-from glesam_export.images import parity_images
 from onnx import ModelProto, numpy_helper
 from typer.testing import CliRunner
 
 from glesam.model import GleSam, checkpoint_files
 from glesam.reference import reference_manifest, reference_predictor, torch_engines
+from glesam_calib.photographs import parity_images
 from glesam_export import pipeline
 from glesam_export.cli import app
 from glesam_export.graphs import Graph

@@ -16,7 +16,6 @@ from safetensors.torch import load_file, save_file
 from typer.testing import CliRunner
 
 from glesam.model import GleSam
-from glesam.official.build import OfficialFiles
 from glesam_export import pipeline
 from glesam_export.cli import app
 
@@ -141,7 +140,15 @@ def test_a_full_disk_is_one_line_too(
 
 
 @pytest.mark.parametrize(
-    "command", ["glesam_export.cli", "glesam.cli.evaluate", "glesam.cli.train", "glesam.cli.convert"]
+    "command",
+    [
+        "glesam_export.cli",
+        "glesam_calib.cli.quantize",
+        "glesam_calib.cli.calibrate",
+        "glesam.cli.evaluate",
+        "glesam.cli.train",
+        "glesam.cli.convert",
+    ],
 )
 def test_help_loads_neither_torch_nor_onnx(command: str) -> None:
     code = (
@@ -159,60 +166,32 @@ def test_help_loads_neither_torch_nor_onnx(command: str) -> None:
     assert "Usage" in done.stdout
 
 
-OFFICIAL = {"--sam-checkpoint": "sam.pth", "--unet": "unet", "--lora": "lora.safetensors"}
-
-
-def test_official_files_beside_a_checkpoint(refused: Refusal) -> None:
-    for option in ("--sam-checkpoint", "--decoder", "--gamma"):
-        line = refused(option, "5")
-        assert "is a whole model; leave out the official files' options" in line
-
-
-@pytest.mark.parametrize("missing", OFFICIAL)
-def test_official_files_that_are_not_all_there(tmp_path: Path, missing: str) -> None:
-    given = [part for option in OFFICIAL.items() if option[0] != missing for part in option]
-    result = CliRunner().invoke(app, [*given, "--out", str(tmp_path / "bundle")])
+@pytest.mark.parametrize(
+    "option", ["--sam-checkpoint", "--unet", "--triton", "--calib-table", "--no-speed-gate"]
+)
+def test_options_of_other_commands_are_unknown_here(option: str) -> None:
+    """glesam-convert, glesam-triton and glesam-quantize have them."""
+    result = CliRunner().invoke(app, [option, "x"])
     assert result.exit_code == 2
-    (line,) = result.stderr.splitlines()
-    assert line.startswith(f"error: the official files lack {missing}; expected --sam-checkpoint")
-    assert list(tmp_path.iterdir()) == []
+    assert f"No such option: {option}" in result.stderr
 
 
-def test_official_files_become_the_model_and_its_provenance(
-    checkpoints: dict[str, Path], photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """What they are joined to has its own tests; here it is what is exported, from what, and to where."""
-    model, asked = GleSam.from_pretrained(checkpoints["fp32"]), []
-
-    def load(files: OfficialFiles) -> GleSam:
-        asked.append(files)
-        return model
-
-    def export(found: GleSam, made_from: dict[str, Path], out: Path, *_: object) -> None:
-        out.mkdir()
-        assert (found, made_from) == (model, {"lora/x": Path("x")})
-
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(OfficialFiles, "load", load)
-    monkeypatch.setattr(OfficialFiles, "files", lambda _: {"lora/x": Path("x")})
-    monkeypatch.setattr(pipeline, "export_bundle", export)
-    given = [part for option in OFFICIAL.items() for part in option]
-    result = CliRunner().invoke(app, [*given, "--timestep", "7", "--images", str(photos)])
-    assert result.exit_code == 0, result.output
-    assert asked == [OfficialFiles(*map(Path, OFFICIAL.values()), timestep=7)]
-    assert (tmp_path / "glesam-tiny-sd15-fp32").is_dir()
+def test_help_fits_one_screen() -> None:
+    lines = CliRunner().invoke(app, ["--help"], env={"COLUMNS": "80"}).stdout.splitlines()
+    assert len(lines) <= 40
+    assert max(map(len, lines)) <= 80
 
 
 @pytest.mark.parametrize(("options", "expected"), [([], 0), (["--refinements", "2"], 2)])
-def test_the_decoder_is_exported_as_often_as_asked(
+def test_refinements_are_the_checkpoints_or_the_options(
     options: list[str], expected: int, own_checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    asked: list[int] = []
+    exported: list[int] = []
 
     def export_bundle(model: GleSam, _: object, out: Path, *__: object) -> None:
-        asked.append(model.config.sam.refinements)
+        exported.append(model.config.sam.refinements)
         out.mkdir()
 
     monkeypatch.setattr(pipeline, "export_bundle", export_bundle)
     done = CliRunner().invoke(app, [str(own_checkpoint), "--out", str(tmp_path / "bundle"), *options])
-    assert (done.exit_code, asked) == (0, [expected]), done.output
+    assert (done.exit_code, exported) == (0, [expected]), done.output

@@ -23,9 +23,10 @@ from glesam.config import (
     tiny,
 )
 from glesam.model import GleSam
+from glesam_calib.graph.files import save_onnx
 from glesam_calib.graph.precision import lower_precision
 from glesam_export.graphs import graphs
-from glesam_export.to_onnx import OPERATORS, onnx_from_graph, save_onnx
+from glesam_export.to_onnx import OPERATORS, onnx_from_graph
 from glesam_runtime.bundle.spec import bundle_contract
 from glesam_runtime.engines import open_engine
 from glesam_runtime.engines.base import Array

@@ -14,9 +14,10 @@ from onnx import TensorProto
 from onnx.reference import ReferenceEvaluator
 
 from glesam.model import GleSam
+from glesam_calib.graph.files import save_onnx
 from glesam_export import to_onnx
 from glesam_export.graphs import Graph, graphs
-from glesam_export.to_onnx import OPERATORS, onnx_from_graph, save_onnx
+from glesam_export.to_onnx import OPERATORS, onnx_from_graph
 from glesam_runtime import Bundle
 from glesam_runtime.engines import open_engine
 from glesam_runtime.errors import ConversionError
@@ -156,7 +157,7 @@ def test_a_graph_that_was_made_of_one_with_external_weights_stands_alone(
     source, target = tmp_path / "source" / "gle.onnx", tmp_path / "target" / "gle.onnx"
     for path in (source, target):
         path.parent.mkdir()
-    monkeypatch.setattr("glesam_export.to_onnx.INLINE_BYTES", 1000)
+    monkeypatch.setattr("glesam_calib.graph.files.INLINE_BYTES", 1000)
     save_onnx(ir.load(fp32_bundle / "gle.onnx"), source)
     assert source.with_name("gle.onnx.data").is_file()
     monkeypatch.undo()

@@ -11,8 +11,9 @@ import pytest
 from typer.testing import CliRunner
 
 from glesam.model import GleSam, shipped_checkpoint
+from glesam_calib.graph.files import save_onnx
 from glesam_export.graphs import graphs
-from glesam_export.to_onnx import OPSETS, onnx_from_graph, save_onnx
+from glesam_export.to_onnx import OPSETS, onnx_from_graph
 from glesam_runtime import Bundle
 from glesam_runtime.bundle.reader import sha256_of
 from glesam_runtime.cli.build import app as build_app

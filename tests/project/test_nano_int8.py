@@ -1,4 +1,4 @@
-"""nano in int8, with the statistics that are shipped and no other argument."""
+"""nano in int8, with the shipped statistics and no other option."""
 
 from __future__ import annotations
 
@@ -9,10 +9,12 @@ from typer.testing import CliRunner
 
 from glesam.model import checkpoint_files, shipped_checkpoint
 from glesam_calib import CalibrationTable
+from glesam_calib.cli.quantize import app as quantize_app
 from glesam_calib.observation.observe import GRAPHS
-from glesam_export.cli import TABLE, app
+from glesam_export.cli import app
 from glesam_runtime import Bundle
 from glesam_runtime.bundle.reader import sha256_of
+from glesam_runtime.bundle.writer import CALIBRATION
 from glesam_runtime.cli.build import app as build_app
 from glesam_runtime.engines import ONNX_BACKENDS, open_engines
 from glesam_runtime.tools.parity import MIN_IOU, check
@@ -21,16 +23,19 @@ from glesam_runtime.tools.verify import verify
 
 @pytest.fixture(scope="module")
 def bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
-    """The gate on masks is the command's own; how fast it is here is no matter of a test."""
-    out = tmp_path_factory.mktemp("int8") / "nano"
-    done = CliRunner().invoke(app, ["--precision", "int8", "--out", str(out), "--no-speed-gate"])
+    """Exported and quantized; the gate on masks is the command's own, how fast it is here does not matter."""
+    folder = tmp_path_factory.mktemp("int8")
+    done = CliRunner().invoke(app, ["--out", str(folder / "float")])
     assert done.exit_code == 0, done.output
-    return Bundle.open(out)
+    command = [str(folder / "float"), "--out", str(folder / "nano"), "--no-speed-gate"]
+    done = CliRunner().invoke(quantize_app, command)
+    assert done.exit_code == 0, done.output
+    return Bundle.open(folder / "nano")
 
 
 def test_the_statistics_are_of_the_shipped_weights() -> None:
     folder = shipped_checkpoint()
-    table = CalibrationTable.load(folder / TABLE)
+    table = CalibrationTable.load(folder / CALIBRATION)
     table.check_checkpoint({name: sha256_of(path) for name, path in checkpoint_files(folder).items()})
     assert len(table.samples) == 64
     assert set(table.sensitivity) == set(GRAPHS)

@@ -42,6 +42,4 @@ def test_the_wheel_brings_the_default_bundle_the_checkpoint_and_the_photographs(
         "glesam/models/nano/model.safetensors",
         "glesam/models/nano/calibration.json",
     } <= wheel_names
-    assert (
-        sum(name.startswith("glesam_export/photos/") and name.endswith(".jpg") for name in wheel_names) == 4
-    )
+    assert sum(name.startswith("glesam_calib/photos/") and name.endswith(".jpg") for name in wheel_names) == 4

@@ -8,12 +8,13 @@ from typing import Annotated
 import typer
 
 from glesam_calib.cli.options import SAMPLES
+from glesam_runtime.cli.command import Command, Version, command_app
 from glesam_runtime.cli.errors import one_line_errors
 
-app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
+app = command_app()
 
 
-@app.command()
+@app.command(cls=Command)
 def calibrate(
     bundle: Annotated[Path, typer.Argument(metavar="BUNDLE", help="An fp32 bundle.")],
     images: Annotated[
@@ -33,6 +34,7 @@ def calibrate(
         int,
         typer.Option(metavar="N", min=0, help="Also try each layer alone in int8, on N pictures: minutes."),
     ] = 0,
+    _version: Version = False,
 ) -> None:
     """Observe an fp32 bundle on pictures and write the statistics that int8 is made from.
 

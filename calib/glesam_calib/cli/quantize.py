@@ -9,16 +9,17 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from glesam_calib.cli import options
+from glesam_runtime.cli.command import Command, Version, command_app
 from glesam_runtime.cli.errors import one_line_errors
 
 if TYPE_CHECKING:
     from glesam_calib import CalibrationTable
     from glesam_runtime import Bundle
 
-app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
+app = command_app()
 
 
-@app.command()
+@app.command(cls=Command)
 def quantize(
     ctx: typer.Context,
     bundle: Annotated[Path, typer.Argument(metavar="BUNDLE", help="An fp32 bundle.")],
@@ -39,6 +40,7 @@ def quantize(
     images: options.Images = None,
     min_iou: options.MinIou = None,
     speed_gate: options.SpeedGate = True,
+    _version: Version = False,
 ) -> None:
     """Quantize a float bundle to int8 and prove that its masks hold and that it is faster.
 

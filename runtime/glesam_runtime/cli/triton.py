@@ -10,17 +10,19 @@ import typer
 from ..bundle.reader import Bundle
 from ..output import size_mib
 from ..tools.triton import write_triton
+from .command import Command, Version, command_app
 from .errors import one_line_errors
 
-app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
+app = command_app()
 
 
-@app.command()
+@app.command(cls=Command)
 def run(
     bundle: Annotated[Path, typer.Argument(metavar="BUNDLE", help="A folder that glesam-export wrote.")],
     out: Annotated[
         Path, typer.Argument(metavar="DIR", help="The model repository; an older one is replaced.")
     ],
+    _version: Version = False,
 ) -> None:
     """Write a bundle as a Triton model repository: three ONNX models and an ensemble of them.
 

@@ -1,25 +1,30 @@
-"""glesam-export --precision int8, on a tiny model with random weights."""
+"""glesam-quantize, on the float bundle of a tiny model with random weights."""
 
 from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
+import shutil
+import subprocess
+import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import onnx
+import onnx_ir as ir
 import pytest
-from conftest import known_graphs
-from glesam_calib.graphs import Speed
+from onnx.reference import ReferenceEvaluator
 from typer.testing import CliRunner
 
-from glesam_calib import CalibrationTable, Policy, Quantization
-from glesam_calib import pipeline as int8_export
+from glesam_calib import CalibrationTable, Policy, Quantization, calibrate, empty_table, pipeline
+from glesam_calib.cli.quantize import app, default_out
 from glesam_calib.frontier import steps
-from glesam_export import pipeline
-from glesam_export.cli import app
+from glesam_calib.graph.files import allow_half_scales
+from glesam_calib.observation.pictures import CalibrationPictures
+from glesam_calib.speed import Speed
 from glesam_runtime import Bundle
+from glesam_runtime.bundle.writer import CALIBRATION, write_bundle
 from glesam_runtime.engines import open_engines
 from glesam_runtime.preprocess import preprocess
 from glesam_runtime.tools.measure import ImageSets
@@ -27,22 +32,13 @@ from glesam_runtime.tools.parity import compare
 
 
 def run(
-    checkpoint: Path, photos: Path, out: Path, *options: str, calibrated: bool = True
+    bundle: Path, photos: Path, out: Path, *options: str, calibrated: bool = True
 ) -> tuple[int, str, str]:
-    command = [str(checkpoint), "--precision", "int8", "--out", str(out), "--images", str(photos), *options]
+    command = [str(bundle), "--out", str(out), "--images", str(photos), *options]
     if calibrated:
         command += ["--calib-images", str(photos), "--samples", "4"]
     done = CliRunner().invoke(app, command)
     return done.exit_code, done.stdout, done.stderr
-
-
-@pytest.fixture
-def quick(fp32_bundle: Path) -> Iterator[None]:
-    """The fp32 graphs are there already; int8 between fp32 needs no newer opset."""
-    with pytest.MonkeyPatch.context() as patch:
-        graphs = known_graphs(fp32_bundle, "image_encoder", "gle", "mask_decoder")
-        patch.setattr(pipeline, "onnx_from_graph", graphs)
-        yield
 
 
 def kinds(bundle: Path, graph: str) -> list[str]:
@@ -94,13 +90,12 @@ def test_every_backend_computes_it(
     assert 1e-4 < compare(*answers).relative < 0.05
 
 
-@pytest.mark.usefixtures("quick")
 @pytest.mark.parametrize("high_precision", ["fp32", "bf16"])
 def test_what_is_left_computes_as_asked(
-    checkpoints: dict[str, Path], photos: Path, tmp_path: Path, high_precision: str
+    fp32_bundle: Path, photos: Path, tmp_path: Path, high_precision: str
 ) -> None:
     options = ("--high-precision", high_precision, "--min-iou", "0", "--no-speed-gate")
-    status, _, error = run(checkpoints["fp32"], photos, tmp_path / "b", *options)
+    status, _, error = run(fp32_bundle, photos, tmp_path / "b", *options)
     assert status == 0, error
     assert Bundle.open(tmp_path / "b").manifest.precision == f"int8+{high_precision}"
     model = onnx.load(tmp_path / "b" / "gle.onnx")
@@ -115,25 +110,23 @@ def test_what_is_left_computes_as_asked(
     assert {i.data_type for i in model.graph.initializer if i.name in scales} == {onnx.TensorProto.FLOAT}
 
 
-@pytest.mark.usefixtures("quick")
 def test_a_gate_that_fails_writes_nothing_and_says_what_to_do(
-    checkpoints: dict[str, Path], photos: Path, tmp_path: Path
+    fp32_bundle: Path, photos: Path, tmp_path: Path
 ) -> None:
     options = ("--high-precision", "fp32", "--min-iou", "1", "--no-speed-gate")
-    status, _, error = run(checkpoints["fp32"], photos, tmp_path / "b", *options, "--search", "0")
+    status, _, error = run(fp32_bundle, photos, tmp_path / "b", *options, "--search", "0")
     assert status == 1
     assert "or let --search 4 find the layers" in error
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.usefixtures("quick")
 def test_the_search_gives_layers_back_until_the_masks_hold(
-    checkpoints: dict[str, Path], photos: Path, tmp_path: Path
+    fp32_bundle: Path, photos: Path, tmp_path: Path
 ) -> None:
     """Down to a single int8 layer if it must; the frontier is walked whole."""
     options = ("--high-precision", "fp32", "--min-iou", "0.99", "--no-speed-gate", "--search", "1")
     front = tmp_path / "front"
-    status, said, error = run(checkpoints["fp32"], photos, tmp_path / "b", *options, "--frontier", str(front))
+    status, said, error = run(fp32_bundle, photos, tmp_path / "b", *options, "--frontier", str(front))
     assert status == 0, error
     tried = [int(n) for n in re.findall(r"image_encoder: (\d+) layers in int8", said)]
     assert len(tried) > 3
@@ -145,41 +138,38 @@ def test_the_search_gives_layers_back_until_the_masks_hold(
     assert all(masks["mean"] >= 0.99 for masks in parity.values())  # type: ignore[attr-defined]
 
 
-@pytest.mark.usefixtures("quick")
 def test_where_masks_do_not_hold_the_search_comes_by_itself(
-    checkpoints: dict[str, Path], photos: Path, tmp_path: Path
+    fp32_bundle: Path, photos: Path, tmp_path: Path
 ) -> None:
     options = ("--high-precision", "fp32", "--min-iou", "0.99", "--no-speed-gate")
-    status, said, error = run(checkpoints["fp32"], photos, tmp_path / "b", *options)
+    status, said, error = run(fp32_bundle, photos, tmp_path / "b", *options)
     assert status == 0, error
-    assert re.search(r"asked 0.99: trying \d+ layers alone on 4 pictures each", said)
+    assert re.search(r"expected at least 0.99: trying \d+ layers alone on 4 pictures each", said)
     status, said, error = run(
-        checkpoints["fp32"], photos, tmp_path / "c", *options[:-2], "1", "--include", "*", "--no-speed-gate"
+        fp32_bundle, photos, tmp_path / "c", *options[:-2], "1", "--include", "*", "--no-speed-gate"
     )
     assert status == 1
     assert "trying" not in said + error
 
 
-@pytest.mark.usefixtures("quick")
-def test_no_int8_layer_at_all(checkpoints: dict[str, Path], photos: Path, tmp_path: Path) -> None:
-    status, _, error = run(checkpoints["fp32"], photos, tmp_path / "b", "--exclude", "*")
+def test_no_int8_layer_at_all(fp32_bundle: Path, photos: Path, tmp_path: Path) -> None:
+    status, _, error = run(fp32_bundle, photos, tmp_path / "b", "--exclude", "*")
     assert status == 2
     assert "no layer is left in int8: all are excluded" in error
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.usefixtures("quick")
 def test_int8_that_is_no_faster_is_refused_unless_the_target_is_elsewhere(
-    checkpoints: dict[str, Path], photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    fp32_bundle: Path, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     slow = Speed("openvino", float_ms=10, int8_ms=11, known=True)
-    monkeypatch.setattr(int8_export, "measure_speed", lambda *_: slow)
+    monkeypatch.setattr(pipeline, "measure_speed", lambda *_: slow)
     options = ("--high-precision", "fp32", "--min-iou", "0")
-    status, _, error = run(checkpoints["fp32"], photos, tmp_path / "b", *options)
+    status, _, error = run(fp32_bundle, photos, tmp_path / "b", *options)
     assert status == 1
     assert "int8 11.0 ms, float 10.0 ms (0.91x): int8 is not faster here" in error
     assert list(tmp_path.iterdir()) == []
-    assert run(checkpoints["fp32"], photos, tmp_path / "b", *options, "--no-speed-gate")[0] == 0
+    assert run(fp32_bundle, photos, tmp_path / "b", *options, "--no-speed-gate")[0] == 0
 
 
 def test_a_backend_that_computes_in_float_is_a_warning_with_the_figures() -> None:
@@ -200,9 +190,9 @@ def test_a_backend_that_computes_in_float_is_a_warning_with_the_figures() -> Non
     ],
 )
 def test_a_name_that_is_none(
-    checkpoints: dict[str, Path], photos: Path, tmp_path: Path, options: tuple[str, ...], expected: str
+    fp32_bundle: Path, photos: Path, tmp_path: Path, options: tuple[str, ...], expected: str
 ) -> None:
-    status, _, error = run(checkpoints["fp32"], photos, tmp_path / "b", *options)
+    status, _, error = run(fp32_bundle, photos, tmp_path / "b", *options)
     assert status == 2
     assert expected in error
 
@@ -210,46 +200,41 @@ def test_a_name_that_is_none(
 @pytest.mark.parametrize(
     ("options", "expected"),
     [
-        (("--precision", "fp16", "--exclude", "*/Conv"), "exclude is for --precision int8"),
-        (("--precision", "fp16", "--search", "2"), "search is for --precision int8"),
-        (("--precision", "fp16", "--method", "mse"), "method is for --precision int8"),
-        (("--precision", "int8", "--samples", "8"), "samples are of --calib-images"),
-        (("--precision", "int8", "--calib-images", ".", "--calib-table", "t"), "give one of them"),
-        (("--precision", "int8", "--frontier", __file__), "expected a folder, found a file"),
-        (("--precision", "int8", "--frontier", "f", "--search", "0"), "leave --search 0 out"),
-        (("--precision", "int8", "--search", "2"), "search needs pictures: give --calib-images DIR"),
-        (("--precision", "int8", "--opset", "18"), "opset 18 has no fp16 scales"),
+        (("--samples", "8"), "samples are of --calib-images"),
+        (("--calib-images", ".", "--calib-table", "t"), "give one of them"),
+        (("--frontier", __file__), "expected a folder, found a file"),
+        (("--frontier", "f", "--search", "0"), "leave --search 0 out"),
+        (("--search", "2"), "search needs pictures: give --calib-images DIR"),
+        (("--min-iou", "2"), "min-iou 2: expected a number from 0 to 1"),
     ],
 )
 def test_options_that_do_not_go_together(
-    checkpoints: dict[str, Path], tmp_path: Path, options: tuple[str, ...], expected: str
+    fp32_bundle: Path, tmp_path: Path, options: tuple[str, ...], expected: str
 ) -> None:
-    done = CliRunner().invoke(app, [str(checkpoints["fp32"]), "--out", str(tmp_path / "b"), *options])
+    done = CliRunner().invoke(app, [str(fp32_bundle), "--out", str(tmp_path / "b"), *options])
     assert done.exit_code == 2
     assert expected in done.stderr
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.usefixtures("quick")
-def test_a_pattern_that_fits_no_layer(checkpoints: dict[str, Path], photos: Path, tmp_path: Path) -> None:
-    status, _, error = run(checkpoints["fp32"], photos, tmp_path / "b", "--exclude", "*.nothing.*")
+def test_a_pattern_that_fits_no_layer(fp32_bundle: Path, photos: Path, tmp_path: Path) -> None:
+    status, _, error = run(fp32_bundle, photos, tmp_path / "b", "--exclude", "*.nothing.*")
     assert status == 2
     assert "no layer is called '*.nothing.*'" in error
     assert list(tmp_path.iterdir()) == []
 
 
-def test_statistics_are_asked_for(checkpoints: dict[str, Path], photos: Path, tmp_path: Path) -> None:
-    status, _, error = run(checkpoints["fp32"], photos, tmp_path / "b", calibrated=False)
+def test_statistics_are_asked_for(fp32_bundle: Path, photos: Path, tmp_path: Path) -> None:
+    status, _, error = run(fp32_bundle, photos, tmp_path / "b", calibrated=False)
     assert status == 2
     assert "give --calib-images DIR" in error
 
 
-@pytest.mark.usefixtures("quick")
-def test_another_models_table_is_refused(checkpoints: dict[str, Path], photos: Path, tmp_path: Path) -> None:
+def test_another_models_table_is_refused(fp32_bundle: Path, photos: Path, tmp_path: Path) -> None:
     path = tmp_path / "table.json"
     CalibrationTable({"image_encoder": "0" * 64}, {}, {"image_encoder": {}}).save(path)
     options = ("--calib-table", str(path))
-    status, _, error = run(checkpoints["fp32"], photos, tmp_path / "b", *options, calibrated=False)
+    status, _, error = run(fp32_bundle, photos, tmp_path / "b", *options, calibrated=False)
     assert status == 2
     assert "other weights; run glesam-calibrate" in error
     assert [p.name for p in tmp_path.iterdir()] == ["table.json"]
@@ -274,3 +259,107 @@ def test_a_search_leaves_alone_what_the_policy_decides() -> None:
     options = Quantization(tolerance=0.15, policy=policy)
     assert [options.affords(name, table.sensitivity["gle"]) for name in "ab"] == [True, True]
     assert not Quantization(tolerance=0.15).affords("b", table.sensitivity["gle"])
+
+
+def test_it_needs_no_torch(fp32_bundle: Path, int8_bundle: Path, photos: Path, tmp_path: Path) -> None:
+    """And writes the same graphs without it."""
+    code = (
+        "import sys\n"
+        "for name in ('torch', 'diffusers', 'peft', 'glesam', 'glesam_export'):\n"
+        "    sys.modules[name] = None\n"
+        "from glesam_calib.cli.quantize import main\n"
+        "main()\n"
+    )
+    command = [sys.executable, "-c", code, str(fp32_bundle), "--out", str(tmp_path / "b")]
+    command += ["--images", str(photos), "--calib-images", str(photos), "--samples", "4"]
+    done = subprocess.run(
+        [*command, "--min-iou", "0.5", "--no-speed-gate"], capture_output=True, text=True, timeout=300
+    )
+    assert done.returncode == 0, done.stderr
+    for graph in ("image_encoder", "gle", "mask_decoder"):
+        assert (tmp_path / f"b/{graph}.onnx").read_bytes() == (int8_bundle / f"{graph}.onnx").read_bytes()
+
+
+@pytest.mark.parametrize("precision", ["fp16", "bf16", "int8"])
+def test_only_a_float_bundle_becomes_int8(
+    request: pytest.FixtureRequest, photos: Path, tmp_path: Path, precision: str
+) -> None:
+    bundle = request.getfixturevalue(f"{precision}_bundle")
+    status, _, error = run(bundle, photos, tmp_path / "b")
+    assert status == 2
+    (line,) = error.splitlines()
+    assert f"precision {precision}" in line
+    assert line.endswith("expected fp32, from which int8 is made; export with --precision fp32")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_damaged_bundle_is_refused(fp32_bundle: Path, photos: Path, tmp_path: Path) -> None:
+    bundle = Path(shutil.copytree(fp32_bundle, tmp_path / "damaged"))
+    with (bundle / "gle.onnx").open("ab") as file:
+        file.write(b"x")
+    status, _, error = run(bundle, photos, tmp_path / "b")
+    assert status == 2
+    assert "gle.onnx: expected" in error
+
+
+def test_the_float_bundle_is_never_replaced(fp32_bundle: Path, photos: Path, tmp_path: Path) -> None:
+    bundle = Path(shutil.copytree(fp32_bundle, tmp_path / "float"))
+    status, _, error = run(bundle, photos, bundle)
+    assert status == 2
+    assert "is the float bundle's own folder; choose another folder with --out" in error
+    assert Bundle.open(bundle).manifest.precision == "fp32"
+
+
+def test_golden_vectors_stay_pytorchs_and_the_float_bundle_is_on_record(
+    int8_bundle: Path, fp32_bundle: Path
+) -> None:
+    for index in (0, 1):
+        name = f"golden/{index}.npz"
+        assert (int8_bundle / name).read_bytes() == (fp32_bundle / name).read_bytes()
+    floats, int8 = Bundle.open(fp32_bundle), json.loads((int8_bundle / "bundle.json").read_text())
+    made_from = int8["made_from"]
+    assert made_from["checkpoint"] == floats.manifest.made_from["checkpoint"]
+    assert made_from["float_bundle"]["bundle.json"] == floats.hash
+    assert made_from["float_bundle"]["mask_iou_lq3"] >= 0.999
+    assert made_from["quantized_with"].keys() == {"glesam", "onnx", "onnx-ir"}
+    kept = json.loads((fp32_bundle / "bundle.json").read_text())
+    assert int8["graphs"]["gle"]["folds"] == kept["graphs"]["gle"]["folds"]
+    changed = {"precision", "graphs", "files", "made_from", "parity"}
+    assert {key: int8[key] for key in kept if key not in changed} == {
+        key: kept[key] for key in kept if key not in changed
+    }
+
+
+def test_the_table_inside_a_bundle_needs_no_option(fp32_bundle: Path, photos: Path, tmp_path: Path) -> None:
+    opened = Bundle.open(fp32_bundle)
+    table = empty_table(opened)
+    calibrate(opened, CalibrationPictures(photos, (0, 3), 4, print), table)
+    bundle = Path(shutil.copytree(fp32_bundle, tmp_path / "float"))
+    table.save(bundle / CALIBRATION)
+    write_bundle(bundle, json.loads((bundle / "bundle.json").read_text()))
+    options = ("--min-iou", "0.5", "--no-speed-gate")
+    status, _, error = run(bundle, photos, tmp_path / "b", *options, calibrated=False)
+    assert status == 0, error
+    assert CALIBRATION not in Bundle.open(tmp_path / "b").manifest.files
+
+
+def test_opset_19_changes_no_bit(fp32_bundle: Path) -> None:
+    model = ir.load(fp32_bundle / "gle.onnx")
+    z = np.random.default_rng(0).standard_normal((1, 256, 4, 4)).astype(np.float32)
+    answers = []
+    for opset in (18, 19):
+        proto = ir.to_proto(model)
+        assert proto.opset_import[0].version == opset
+        onnx.checker.check_model(proto, full_check=True)
+        answers.append(ReferenceEvaluator(proto).run(None, {"image_embeddings": z})[0])
+        allow_half_scales(model)
+    np.testing.assert_array_equal(*answers)
+
+
+@pytest.mark.parametrize(("name", "folder"), [("nano", "glesam-nano-int8"), ("../a b", "glesam-..-a-b-int8")])
+def test_the_default_folder_lies_here_whatever_the_model_is_called(
+    fp32_bundle: Path, name: str, folder: str
+) -> None:
+    opened = Bundle.open(fp32_bundle)
+    renamed = replace(opened, manifest=replace(opened.manifest, name=name))
+    assert default_out(renamed) == Path(folder)

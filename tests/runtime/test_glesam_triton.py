@@ -15,11 +15,11 @@ from google.protobuf import text_format
 from tritonclient.grpc import model_config_pb2
 from typer.testing import CliRunner, Result
 
-from glesam_export import pipeline
-from glesam_export.cli import app
 from glesam_runtime import Bundle, Predictor, read_image
-from glesam_runtime.bundle.reader import default_bundle_path
+from glesam_runtime.bundle.reader import default_bundle_path, sha256_of
 from glesam_runtime.bundle.spec import GraphSpec, TensorSpec
+from glesam_runtime.bundle.writer import write_bundle
+from glesam_runtime.cli.triton import app
 from glesam_runtime.engines.onnxruntime import OnnxRuntimeEngine
 from glesam_runtime.preprocess import preprocess
 from glesam_runtime.prompts import Prompt, encode_prompts
@@ -140,8 +140,6 @@ def test_the_ensembles_embeddings_answer_another_prompt(repository: Path) -> Non
 @pytest.fixture
 def large(tmp_path: Path) -> Path:
     """A bundle whose GLE has its weights in a file of their own."""
-    from glesam_runtime.bundle.writer import sha256_of
-
     root = Path(shutil.copytree(default_bundle_path(), tmp_path / "large"))
     model = onnx.load(str(root / "gle.onnx"))
     onnx.save(
@@ -171,46 +169,30 @@ def run(*arguments: object) -> Result:
     return CliRunner().invoke(app, [*map(str, arguments)])
 
 
-def test_a_finished_bundle_is_converted_without_an_export(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def too_late(*_: object) -> None:
-        raise AssertionError("a graph was converted")
-
-    monkeypatch.setattr(pipeline, "onnx_from_graph", too_late)
+def test_the_command_writes_a_repository_and_replaces_an_older_one(tmp_path: Path) -> None:
     out = tmp_path / "new/repository"
-    for _ in range(2):  # the second replaces the first
-        result = run(default_bundle_path(), "--triton", out)
+    for _ in range(2):
+        result = run(default_bundle_path(), out)
         assert result.exit_code == 0, result.output
     assert sorted(path.name for path in out.iterdir()) == NAMES
     assert list(out.parent.iterdir()) == [out]
-    assert result.stdout.endswith(f"next: tritonserver --model-repository {out}\n")
-
-
-def test_an_export_writes_both(
-    checkpoints: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def exported(model: object, made_from: object, out: Path, *_: object) -> None:
-        shutil.copytree(default_bundle_path(), out)
-
-    monkeypatch.setattr(pipeline, "export_bundle", exported)
-    bundle, out = tmp_path / "bundle", tmp_path / "repository"
-    result = run(checkpoints["fp32"], "--out", bundle, "--triton", out)
-    assert result.exit_code == 0, result.output
-    assert [line.split(",")[0] for line in result.stdout.splitlines()] == [f"wrote {bundle}", f"wrote {out}"]
-    assert (out / "glesam/1/bundle.json").read_bytes() == (bundle / "bundle.json").read_bytes()
+    assert (out / "glesam/1/bundle.json").read_bytes() == (default_bundle_path() / "bundle.json").read_bytes()
+    assert result.stdout.startswith(f"wrote {out}, ")
+    assert result.stdout.endswith(f"MiB; next: tritonserver --model-repository {out}\n")
 
 
 @pytest.fixture
-def refused(
-    checkpoints: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> Callable[..., str]:
-    """Run glesam-export, check that it fails before any work, return its line."""
-    monkeypatch.setattr(pipeline, "onnx_from_graph", lambda *_: pytest.fail("a graph was converted"))
+def own_bundle(tmp_path: Path) -> Path:
+    return Path(shutil.copytree(default_bundle_path(), tmp_path / "bundle"))
 
-    def run_refused(*options: object, model: Path = checkpoints["fp32"]) -> str:
+
+@pytest.fixture
+def refused(own_bundle: Path, tmp_path: Path) -> Callable[[object], str]:
+    """Runs glesam-triton on `own_bundle`, checks that it fails and writes nothing, returns its line."""
+
+    def run_refused(out: object) -> str:
         before = sorted(tmp_path.rglob("*"))
-        result = run(model, *options)
+        result = run(own_bundle, out)
         assert result.exit_code == 2, result.output
         assert sorted(tmp_path.rglob("*")) == before
         (line,) = result.stderr.splitlines()
@@ -219,22 +201,27 @@ def refused(
     return run_refused
 
 
-def test_what_would_be_lost_or_has_no_effect_is_refused(refused: Callable[..., str], tmp_path: Path) -> None:
-    bundle = Path(shutil.copytree(default_bundle_path(), tmp_path / "bundle"))
-    assert "is not a Triton repository of a bundle; choose another folder with --triton" in refused(
-        "--triton", bundle, model=bundle
-    )
-    assert "is the bundle's own folder" in refused("--out", tmp_path / "x", "--triton", tmp_path / "x")
-    line = refused("--triton", tmp_path / "x", "--precision", "fp16", "--min-iou", 0.5, model=bundle)
-    assert "is a finished bundle; leave out --precision, --min-iou" in line
-    assert "Triton's onnxruntime backend has no bf16" in refused(
-        "--precision", "bf16", "--triton", tmp_path / "x"
-    )
-    assert Bundle.open(bundle)
+def test_a_folder_with_something_else_is_never_replaced(
+    refused: Callable[[object], str], own_bundle: Path, tmp_path: Path
+) -> None:
+    assert "is the bundle's own folder; choose another DIR" in refused(own_bundle)
+    other = Path(shutil.copytree(own_bundle, tmp_path / "other"))
+    assert "is not a Triton repository of a bundle; choose another folder with DIR" in refused(other)
+    assert Bundle.open(own_bundle)
 
 
-def test_a_damaged_bundle_is_refused(refused: Callable[..., str], tmp_path: Path) -> None:
-    bundle = Path(shutil.copytree(default_bundle_path(), tmp_path / "bundle"))
-    with (bundle / "gle.onnx").open("ab") as file:
+@pytest.mark.parametrize("precision", ["bf16", "int8+bf16"])
+def test_bf16_which_triton_cannot_run_is_refused(
+    refused: Callable[[object], str], own_bundle: Path, tmp_path: Path, precision: str
+) -> None:
+    write_bundle(own_bundle, json.loads((own_bundle / "bundle.json").read_text()) | {"precision": precision})
+    line = refused(tmp_path / "x")
+    assert f"Triton's onnxruntime backend has no {precision}; export with --precision fp32 or fp16" in line
+
+
+def test_a_damaged_bundle_is_refused(
+    refused: Callable[[object], str], own_bundle: Path, tmp_path: Path
+) -> None:
+    with (own_bundle / "gle.onnx").open("ab") as file:
         file.write(b"x")
-    assert "gle.onnx: expected" in refused("--triton", tmp_path / "x", model=bundle)
+    assert "gle.onnx: expected" in refused(tmp_path / "x")

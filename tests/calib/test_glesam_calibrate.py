@@ -17,9 +17,9 @@ from typer.testing import CliRunner
 
 from glesam_calib import CalibrationError, CalibrationTable, Sample, calibrate, empty_table
 from glesam_calib.cli.calibrate import app
+from glesam_calib.cli.quantize import app as quantize_app
 from glesam_calib.observation.pictures import CalibrationPictures
 from glesam_calib.quantization.layers import layers_of
-from glesam_export.cli import app as export_app
 from glesam_runtime import Bundle, ImageError
 from glesam_runtime.preprocess import preprocess
 
@@ -51,7 +51,7 @@ def test_every_layers_input_is_observed_on_every_sample(table: CalibrationTable,
 def test_the_statistics_are_those_of_the_graph(
     table: CalibrationTable, fp32_bundle: Path, photos: Path
 ) -> None:
-    """Of a tensor in the middle of the encoder, computed by ONNX's reference."""
+    """Compares a tensor in the middle of the encoder with ONNX's reference evaluator."""
     model = onnx.load(fp32_bundle / "image_encoder.onnx")
     name = sorted(table.tensors["image_encoder"])[3]
     model.graph.output.append(onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, None))
@@ -74,7 +74,7 @@ def killed_after(samples: Iterable[Sample], count: int) -> Iterator[Sample]:
         yield sample
 
 
-def test_a_killed_run_is_gone_on_with(
+def test_a_killed_run_is_resumed(
     table: CalibrationTable, fp32_bundle: Path, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("glesam_calib.observation.observe.SAVE_EVERY", 1)
@@ -131,13 +131,15 @@ def test_a_table_of_another_model_is_left_as_it_is(fp32_bundle: Path, photos: Pa
     assert out.read_bytes() == before
 
 
-def test_int8_is_made_of_fp32_alone(fp16_bundle: Path, photos: Path, tmp_path: Path) -> None:
+def test_int8_is_made_from_fp32_alone(fp16_bundle: Path, photos: Path, tmp_path: Path) -> None:
     status, _, said = command(fp16_bundle, photos, tmp_path / "table.json")
     assert status == 2
     assert "precision fp16, expected fp32" in said
 
 
-def test_nan_activations_are_told_with_the_tensor(fp32_bundle: Path, photos: Path, tmp_path: Path) -> None:
+def test_nan_activations_are_an_error_that_names_the_tensor(
+    fp32_bundle: Path, photos: Path, tmp_path: Path
+) -> None:
     broken = Path(shutil.copytree(fp32_bundle, tmp_path / "bundle"))
     model = onnx.load(broken / "image_encoder.onnx")
     first = next(i for i in model.graph.initializer if len(i.dims) == 4)
@@ -188,9 +190,7 @@ def test_another_picture_stands_in_for_a_broken_one(photos: Path, tmp_path: Path
     assert len(said) == 2
 
 
-def test_a_table_of_other_pictures_is_not_gone_on_with(
-    fp32_bundle: Path, photos: Path, tmp_path: Path
-) -> None:
+def test_a_table_of_other_pictures_is_not_resumed(fp32_bundle: Path, photos: Path, tmp_path: Path) -> None:
     out, others = tmp_path / "table.json", tmp_path / "others"
     assert command(fp32_bundle, photos, out, "--samples", "4")[0] == 0
     before = out.read_bytes()
@@ -205,12 +205,8 @@ def test_a_table_of_other_pictures_is_not_gone_on_with(
         assert out.read_bytes() == before
 
 
-def test_a_killed_runs_table_is_gone_on_with_and_not_exported(
-    fp32_bundle: Path,
-    checkpoints: dict[str, Path],
-    photos: Path,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
+def test_a_killed_runs_table_is_resumed_and_not_used_before(
+    fp32_bundle: Path, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("glesam_calib.observation.pictures.SAVE_EVERY", 1)
     out, tried = tmp_path / "table.json", []
@@ -239,8 +235,8 @@ def test_a_killed_runs_table_is_gone_on_with_and_not_exported(
     assert isinstance(done.exception, Killed)
     table = CalibrationTable.load(out)
     assert table.sensitivity["image_encoder"] == {"a layer": 0.5}
-    export = ["--precision", "int8", "--calib-table", str(out), "--out", str(tmp_path / "bundle")]
-    refused = CliRunner().invoke(export_app, [str(checkpoints["fp32"]), *export])
+    command_line = [str(fp32_bundle), "--calib-table", str(out), "--out", str(tmp_path / "bundle")]
+    refused = CliRunner().invoke(quantize_app, command_line)
     assert refused.exit_code == 2
     assert "interrupted (4 of 4 samples observed); run that command again" in refused.stderr
     for others in ((), ("--sensitivity", "2")):
@@ -264,6 +260,6 @@ def test_a_number_that_is_none(
 def test_the_table_is_json(fp32_bundle: Path, photos: Path, table: CalibrationTable, tmp_path: Path) -> None:
     table.save(tmp_path / "t.json")
     document = json.loads((tmp_path / "t.json").read_text())
-    told = {"format_version", "checkpoint", "samples", "plan", "sensitivity_samples", "complete", "graphs"}
-    assert set(document) == told
+    fields = {"format_version", "checkpoint", "samples", "plan", "sensitivity_samples", "complete", "graphs"}
+    assert set(document) == fields
     assert set(document["graphs"]["gle"]) == {"sha256", "sensitivity", "tensors"}

@@ -1,0 +1,136 @@
+"""Fixtures that several folders share: a tiny model, exported and quantized once by the real commands."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+import typer
+from typer.testing import CliRunner
+
+if TYPE_CHECKING:  # torch and onnx, which most folders' tests do without
+    import onnx_ir as ir
+
+    from glesam_export.graphs import Graph
+    from glesam_runtime.tools.measure import ImageSets
+
+sys.path.append(str(Path(__file__).parent / "export"))  # tiny_model
+
+
+@pytest.fixture(scope="session")
+def checkpoints(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """By precision: fp32 has an SD 1.5 U-Net, fp16 an SD 2.1 U-Net between the same encoder and decoder."""
+    import torch
+    from tiny_model import random_model
+
+    torch.set_num_threads(1)
+    root = tmp_path_factory.mktemp("checkpoints")
+    one, other = random_model("sd15"), random_model("sd21")
+    one.save_pretrained(root / "fp32")
+    for name in ("image_encoder", "prompt_encoder", "mask_decoder"):
+        other.get_submodule(name).load_state_dict(one.get_submodule(name).state_dict())
+    other.save_pretrained(root / "fp16")
+    return {"fp32": root / "fp32", "fp16": root / "fp16"}
+
+
+@pytest.fixture(scope="session")
+def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with two of the shipped photographs."""
+    from glesam_calib.photographs import SHIPPED
+
+    folder = tmp_path_factory.mktemp("photos")
+    for name in ("chelsea.jpg", "coffee.jpg"):
+        shutil.copy(SHIPPED / name, folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def image_sets(photos: Path) -> ImageSets:
+    from glesam_calib.photographs import parity_images
+
+    return parity_images(photos, print)
+
+
+@pytest.fixture(scope="session")
+def fp32_bundle(checkpoints: dict[str, Path], photos: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Made by glesam-export; never change it."""
+    return exported("fp32", checkpoints["fp32"], photos, tmp_path_factory)
+
+
+@pytest.fixture(scope="session")
+def fp16_bundle(
+    fp32_bundle: Path, checkpoints: dict[str, Path], photos: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Path:
+    """Made by glesam-export too, from the fp32 graphs of what both models share; never change it."""
+    with known_graphs(fp32_bundle, "image_encoder", "mask_decoder"):
+        return exported("fp16", checkpoints["fp16"], photos, tmp_path_factory)
+
+
+@pytest.fixture(scope="session")
+def bf16_bundle(
+    fp32_bundle: Path, checkpoints: dict[str, Path], photos: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Path:
+    """Made by glesam-export from the fp32 graphs of the same model; never change it."""
+    with known_graphs(fp32_bundle, "image_encoder", "gle", "mask_decoder"):
+        return exported("bf16", checkpoints["fp32"], photos, tmp_path_factory, "--min-iou", "0.9")
+
+
+@pytest.fixture(scope="session")
+def int8_bundle(fp32_bundle: Path, photos: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Made by glesam-quantize, with fp16 for the rest; never change it.
+
+    It is calibrated on the photographs it is measured on. Random masks are all edge, so the gate is low; how
+    fast int8 is here does not matter to a test.
+    """
+    from glesam_calib.cli.quantize import app
+
+    options = ("--calib-images", str(photos), "--samples", "4", "--min-iou", "0.5", "--no-speed-gate")
+    return written_by(app, fp32_bundle, "int8", photos, tmp_path_factory, *options)
+
+
+@contextmanager
+def known_graphs(bundle: Path, *names: str) -> Iterator[None]:
+    """Exports in this block take the graphs `names` from a bundle that has them already."""
+    import onnx_ir as ir
+
+    from glesam_export import pipeline
+
+    convert = pipeline.onnx_from_graph
+
+    def known(graph: Graph, opset: int) -> ir.Model:
+        return ir.load(bundle / f"{graph.name}.onnx") if graph.name in names else convert(graph, opset)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(pipeline, "onnx_from_graph", known)
+        yield
+
+
+@pytest.fixture(name="known_graphs")
+def known_graphs_of() -> Callable[..., AbstractContextManager[None]]:
+    """`known_graphs`, for tests that export on their own."""
+    return known_graphs
+
+
+def exported(
+    precision: str, checkpoint: Path, photos: Path, folders: pytest.TempPathFactory, *options: str
+) -> Path:
+    from glesam_export.cli import app
+
+    return written_by(app, checkpoint, precision, photos, folders, "--precision", precision, *options)
+
+
+def written_by(
+    app: typer.Typer, source: Path, name: str, photos: Path, folders: pytest.TempPathFactory, *options: str
+) -> Path:
+    """The folder `name` that a command made of `source`; what it printed lies beside it."""
+    out = folders.mktemp("exports") / name
+    command = [str(source), "--out", str(out), "--images", str(photos), *options]
+    result = CliRunner().invoke(app, command)
+    assert result.exit_code == 0, result.output
+    (out.parent / f"{name}.log").write_text(result.stdout)
+    return out
