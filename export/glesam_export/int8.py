@@ -31,9 +31,10 @@ def export_int8(
     The statistics are observed on `pictures`, or taken from the table in the checkpoint's folder. Raises as
     `export_bundle` and `glesam_calib.pipeline.quantize_bundle` do.
     """
-    check_replaceable(out.resolve())
+    target = out.resolve()
+    check_replaceable(target)
     statistics = None if pictures else load_table(made_from)
-    with scratch_folder(out.with_name(f"{out.name}-float")) as scratch:
+    with scratch_folder(target.with_name(f"{target.name}-float")) as scratch:
         export_bundle(
             model, made_from, scratch / "fp32", images, ExportOptions("fp32", options.opset), report
         )

@@ -261,6 +261,13 @@ def test_a_search_leaves_alone_what_the_policy_decides() -> None:
     assert not Quantization(tolerance=0.15).affords("b", table.sensitivity["gle"])
 
 
+def test_its_options_are_in_titled_groups() -> None:
+    text = CliRunner().invoke(app, ["-h"], env={"COLUMNS": "200"}).stdout
+    titles = re.findall(r"^(\w[^\n]*):\n", text, re.MULTILINE)
+    assert titles == ["Arguments", "Options", "Statistics", "What becomes int8", "Search", "Gates", "Help"]
+    assert max(map(len, text.splitlines())) <= 80
+
+
 def test_it_needs_no_torch(fp32_bundle: Path, int8_bundle: Path, photos: Path, tmp_path: Path) -> None:
     """And writes the same graphs without it."""
     code = (

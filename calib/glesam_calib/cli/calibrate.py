@@ -70,12 +70,12 @@ def calibrate(
 def levels(text: str) -> tuple[int, ...]:
     """ "0,3" -> (0, 3). Raises BadParameter for anything else than numbers from 0 to 3."""
     try:
-        found = tuple(int(part) for part in text.split(","))
+        numbers = tuple(int(part) for part in text.split(","))
     except ValueError:
-        found = ()
-    if not found or not set(found) <= {0, 1, 2, 3}:
+        numbers = ()
+    if not numbers or not set(numbers) <= {0, 1, 2, 3}:
         raise typer.BadParameter(f"level {text!r}: expected numbers from 0 to 3, as in 0,1,2,3")
-    return tuple(dict.fromkeys(found))
+    return tuple(dict.fromkeys(numbers))
 
 
 def main() -> None:

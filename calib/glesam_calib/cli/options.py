@@ -76,7 +76,7 @@ SpeedGate = Annotated[
 ]
 
 
-def given(ctx: typer.Context) -> list[str]:
+def on_command_line(ctx: typer.Context) -> list[str]:
     """Names of the parameters on the command line, defaults left out."""
     sources = {name: ctx.get_parameter_source(name) for name in ctx.params}
     return [name for name, source in sources.items() if source and source.name == "COMMANDLINE"]

@@ -50,7 +50,7 @@ def quantize(
     with one_line_errors("glesam-quantize", "calib"):
         options.check_names(method, high_precision, decoder_weights)
         options.check_min_iou(min_iou)
-        options.check_together(options.given(ctx), frontier, search)
+        options.check_together(options.on_command_line(ctx), frontier, search)
         from glesam_calib import Policy, Quantization
         from glesam_calib.observation.observe import check_float
         from glesam_calib.observation.pictures import LEVELS, CalibrationPictures

@@ -1,1 +1,1 @@
-"""ONNX graphs: their arithmetic and their files."""
+"""The precision and the files of ONNX graphs."""

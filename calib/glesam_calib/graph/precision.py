@@ -1,7 +1,7 @@
 """fp32 ONNX -> fp16 or bf16 ONNX: weights and arithmetic in 16 bits, with fp32 islands where those break.
 
-The precision is in the file, with explicit casts, so that every runtime computes the same thing and no
-builder flag can change it. Graph inputs and outputs stay float32.
+The precision is in the file, with explicit casts: every runtime computes the same, and no builder flag can
+change it. Graph inputs and outputs stay float32.
 """
 
 from __future__ import annotations
@@ -54,15 +54,16 @@ def lower_precision(model: ir.Model, precision: str) -> dict[str, str]:
 
 
 def decoder_precision(precision: str) -> tuple[str, dict[str, str]]:
-    """What the mask decoder computes in where the other graphs do in `precision`, and its islands."""
+    """The mask decoder's precision in a bundle of `precision`, and its fp32 islands."""
     return ("fp32", {"mask_decoder": FP32_DECODER}) if precision == "bf16" else (precision, {})
 
 
 Islands = dict[ir.Node, tuple[str, str]]
-"""A node that stays in fp32 -> (part, reason)."""
+"""The nodes that stay in fp32, each with (part, reason)."""
 
 
 def find_islands(graph: ir.Graph) -> Islands:
+    """The nodes of a float graph that fp16 or bf16 would break."""
     islands: Islands = {}
     for node in _upstream(graph, TRIGONOMETRY) | _downstream(graph, "point_coords"):
         islands[node] = ("coordinates", COORDINATES)
@@ -75,7 +76,7 @@ def find_islands(graph: ir.Graph) -> Islands:
 
 
 def quantized_layers(graph: ir.Graph) -> Islands:
-    """Q/DQ pairs and the layers they belong to."""
+    """The Q/DQ pairs and the layers they belong to."""
     islands: Islands = {}
     for node in graph:
         if node.op_type in ("QuantizeLinear", "DequantizeLinear"):
@@ -85,41 +86,41 @@ def quantized_layers(graph: ir.Graph) -> Islands:
 
 
 def _upstream(graph: ir.Graph, op_types: Iterable[str]) -> set[ir.Node]:
-    """Nodes of these types and every node they depend on."""
+    """The nodes of these types and every node they depend on."""
     return _walk_back([node for node in graph if node.op_type in op_types])
 
 
 def _walk_back(start: Iterable[ir.Node], through: Iterable[str] | None = None) -> set[ir.Node]:
     """The nodes of `start` and those before them, as long as their type is in `through` (None: any)."""
-    pending, found = list(start), set[ir.Node]()
+    pending, walked = list(start), set[ir.Node]()
     while pending:
         node = pending.pop()
-        if node not in found and (through is None or node.op_type in through):
-            found.add(node)
+        if node not in walked and (through is None or node.op_type in through):
+            walked.add(node)
             pending += node.predecessors()
-    return found
+    return walked
 
 
 def _downstream(graph: ir.Graph, name: str) -> set[ir.Node]:
-    """Nodes that an input reaches before its values are weighed or turned into sines."""
-    reached, found = {value for value in graph.inputs if value.name == name}, set[ir.Node]()
+    """The nodes that an input reaches before its values meet a weight or become sines."""
+    reached, nodes = {value for value in graph.inputs if value.name == name}, set[ir.Node]()
     for node in graph:
         if reached & set(node.inputs) and node.op_type not in (*WEIGHTED, "Shape"):
-            found.add(node)
+            nodes.add(node)
             if node.op_type not in TRIGONOMETRY:
                 reached |= set(node.outputs)
-    return found
+    return nodes
 
 
 def _closing_arithmetic(graph: ir.Graph) -> set[ir.Node]:
-    """Elementwise nodes between a graph output and the first node of another kind before it."""
+    """The elementwise nodes between a graph output and the last node of another kind before it."""
     ends = [node for value in graph.outputs if (node := value.producer()) is not None]
     return _walk_back(ends, through=ELEMENTWISE)
 
 
 @dataclass
 class _Lowering:
-    """Walks the nodes in order, casting an input wherever its type is not what the node computes in."""
+    """Walks the nodes in order and casts an input wherever its type differs from the node's arithmetic."""
 
     graph: ir.Graph
     islands: Islands
@@ -137,7 +138,7 @@ class _Lowering:
                 del self.graph.initializers[name]
 
     def _is_constant(self, node: ir.Node) -> bool:
-        """Floats from no float, such as ConstantOfShape's: their type is in the node, not in its inputs."""
+        """Whether a node makes floats from no float, as ConstantOfShape does: the node holds their type."""
         return node.op_type != "Cast" and not self.floats & set(node.inputs)
 
     def _convert(self, node: ir.Node, computes_in: ir.DataType) -> None:
@@ -155,7 +156,7 @@ class _Lowering:
                     self._return_as_float(node, value)
 
     def _input(self, node: ir.Node, value: ir.Value, wanted: ir.DataType) -> ir.Value:
-        """What a node that computes in `wanted` reads for this value."""
+        """The value that a node computing in `wanted` reads instead of `value`."""
         if value.dtype == wanted:
             return value
         if (value, wanted) not in self.casts:
@@ -185,7 +186,7 @@ class _Lowering:
         return value
 
     def _return_as_float(self, node: ir.Node, value: ir.Value) -> None:
-        """The graph output keeps its name and type; what computes it takes another name."""
+        """Casts a graph output back: its name stays, and the value before it is renamed."""
         name = value.name
         value.name = f"{name}_{self.suffix}"
         cast = _cast(value, FLOAT, str(name))
@@ -207,6 +208,7 @@ def _cast(value: ir.Value, to: ir.DataType, name: str) -> ir.Node:
 
 
 def check_fits_half(tensor: ir.TensorProtocol) -> None:
+    """Raises ConversionError for a weight beyond the range of fp16."""
     largest = float(np.abs(tensor.numpy()).max(initial=0))
     if not largest <= HALF_MAX:
         raise ConversionError(

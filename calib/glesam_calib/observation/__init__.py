@@ -1,1 +1,1 @@
-"""From pictures to a calibration table."""
+"""Makes a calibration table from pictures."""

@@ -25,17 +25,17 @@ def images_in(folder: Path, limit: int, report: Callable[[str], None]) -> dict[s
     Raises:
         ImageError: the folder is missing, or none of its pictures can be read.
     """
-    found: dict[str, Pixels] = {}
+    pictures: dict[str, Pixels] = {}
     for path in picture_paths(folder):
-        if len(found) == limit:
+        if len(pictures) == limit:
             break
         try:
-            found[path.name] = read_image(path)
+            pictures[path.name] = read_image(path)
         except ImageError as error:
             report(f"skipped {error}")
-    if not found:
+    if not pictures:
         raise ImageError(
             f"{folder}: no readable picture ({', '.join(SUFFIXES)}); "
             "give a folder of photographs like those the model will see"
         )
-    return found
+    return pictures

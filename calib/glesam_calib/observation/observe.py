@@ -56,8 +56,8 @@ def check_float(bundle: Bundle) -> None:
 
 def checkpoint_of(bundle: Bundle) -> dict[str, str]:
     """The hashes of the files that a bundle was made from, by name."""
-    found = bundle.manifest.made_from.get("checkpoint", {})
-    return {str(name): str(sha256) for name, sha256 in found.items()} if isinstance(found, dict) else {}
+    files = bundle.manifest.made_from.get("checkpoint", {})
+    return {str(name): str(sha256) for name, sha256 in files.items()} if isinstance(files, dict) else {}
 
 
 def calibrate(
@@ -85,12 +85,12 @@ def calibrate(
             image, _ = preprocess(picture, manifest.image_size, manifest.pixel_mean, manifest.pixel_std)
             feeds: dict[str, Array] = {"image": image}
             for graph in GRAPHS:
-                seen = feeds | engines[graph](feeds)
+                tensors = feeds | engines[graph](feeds)
                 for tensor, axis in axes[graph].items():
                     where = f"{graph}: {tensor} of {name}"
-                    values = seen[tensor].astype(np.float32, copy=False)
+                    values = tensors[tensor].astype(np.float32, copy=False)
                     table.tensors[graph][tensor].update(values, axis, where)
-                feeds = {output.name: seen[output.name] for output in manifest.graphs[graph].spec.outputs}
+                feeds = {output.name: tensors[output.name] for output in manifest.graphs[graph].spec.outputs}
             table.samples.append(name)
             if save_to is not None and len(table.samples) % SAVE_EVERY == 0:
                 table.save(save_to)

@@ -1,4 +1,4 @@
-"""What calibration keeps of a tensor: no values, only sums that grow no larger with more pictures."""
+"""What calibration keeps about a tensor: no values, only sums whose size does not grow with more pictures."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ from glesam_calib.observation.histogram import BINS, LEAST_EXPONENT, Histogram
 from glesam_runtime.errors import CalibrationError
 
 MOST_VALUES = 2**50
-"""Of a tensor: so many that sums of counts fit int64."""
+"""Largest count of a tensor's values: sums of counts fit int64."""
 MOST_EXPONENT = 128
-"""Of a histogram's range: float32's."""
+"""Largest exponent of a histogram's range: that of float32."""
 MOST_MAGNITUDE = float(np.finfo(np.float32).max)
 ROUNDING = 1e-6
-"""Of the seven digits in a file."""
+"""Relative rounding error of the seven digits in a file."""
 
 Vector = NDArray[np.float64]
 
 
 @dataclass
 class TensorStatistics:
-    """Of all values of a tensor in all samples, and of each of its C channels.
+    """Statistics of all values of a tensor in all samples, and of each of its C channels.
 
     `channel_mean` and `channel_square` are means of x and of x * x over `count` values per channel.
     """
@@ -38,15 +38,16 @@ class TensorStatistics:
 
     @classmethod
     def empty(cls, channels: int) -> TensorStatistics:
+        """Statistics before the first value."""
         return cls(Histogram(), np.zeros(channels), np.zeros(channels), np.zeros(channels), 0)
 
     @property
     def absmax(self) -> float:
-        """The largest magnitude that was seen."""
+        """Largest magnitude of all samples."""
         return float(self.channel_absmax.max(initial=0))
 
     def update(self, values: NDArray[np.floating], channel_axis: int, name: str) -> None:
-        """Adds one sample's tensor, `name` for messages.
+        """Adds one sample's tensor; `name` is for messages.
 
         Raises:
             CalibrationError: a value is NaN or infinite.
@@ -83,8 +84,8 @@ class TensorStatistics:
     def from_json(cls, record: dict[str, Any]) -> TensorStatistics:
         """Raises KeyError, TypeError or ValueError for anything that to_json does not write."""
         counts = np.zeros(BINS, np.int64)
-        seen = np.array(record["histogram"], np.int64)
-        counts[: len(seen)] = seen
+        kept = np.array(record["histogram"], np.int64)
+        counts[: len(kept)] = kept
         exponent = None if record["exponent"] is None else int(record["exponent"])
         largest, mean, square = (
             np.array(record[f"channel_{what}"], np.float64) for what in ("absmax", "mean", "square")

@@ -1,4 +1,4 @@
-"""The calibration table: tensor -> statistics, of which graphs, from which pictures. One JSON file."""
+"""The calibration table: statistics of tensors, their graphs and their pictures, in one JSON file."""
 
 from __future__ import annotations
 
@@ -27,11 +27,15 @@ Statistics = dict[str, TensorStatistics]
 class CalibrationTable:
     """Statistics of the inputs of every layer that has a weight.
 
-    `graphs`: graph name -> its hash. `checkpoint`: the hashes of what the graphs were made from, as in
-    bundle.json. `samples`: what was observed so far, "name at LQ-3". `sensitivity`: of each graph's
-    layers (`glesam_calib.sensitivity`), empty where it was not measured. `plan`: all samples that were to be
-    observed, where that is known; `sensitivity_samples`: on how many each layer was to be tried;
-    `complete`: whether the run that wrote this came to its end.
+    Attributes:
+        graphs: the hash of every graph, by its name.
+        checkpoint: the hashes of the files that the graphs were made from, as in bundle.json.
+        tensors: by graph and tensor.
+        sensitivity: by graph and layer, as `quantization.sensitivity` measures it; empty where unmeasured.
+        samples: names of the samples observed so far, such as "photo.jpg at LQ-3".
+        plan: names of all samples to observe, where they are known.
+        sensitivity_samples: number of samples on which each layer is to be tried.
+        complete: whether the run that wrote this came to its end.
     """
 
     graphs: Mapping[str, str]
@@ -47,13 +51,13 @@ class CalibrationTable:
         """The statistics of a graph's tensors.
 
         Raises:
-            CalibrationError: they are another graph's.
+            CalibrationError: the table belongs to another graph, or is damaged.
         """
-        found = graph_hash(graph)
-        if self.graphs.get(name) != found:
+        sha256 = graph_hash(graph)
+        if self.graphs.get(name) != sha256:
             known = self.graphs.get(name, "none")
             raise CalibrationError(
-                f"calibration table: {name} has hash {found[:12]}, the table is of {known[:12]}, another "
+                f"calibration table: {name} has hash {sha256[:12]}, the table is of {known[:12]}, another "
                 "graph; run glesam-calibrate on this model's fp32 bundle, or give --calib-images"
             )
         if _channels(self.tensors[name]) != channels_of(graph):
@@ -64,7 +68,7 @@ class CalibrationTable:
         return self.tensors[name]
 
     def check_checkpoint(self, checkpoint: Mapping[str, str]) -> None:
-        """Raises CalibrationError where the table is of other weights."""
+        """Raises CalibrationError where the table belongs to other weights."""
         for name, sha256 in checkpoint.items():
             if self.checkpoint.get(name) != sha256:
                 known = self.checkpoint.get(name, "none")
@@ -74,24 +78,24 @@ class CalibrationTable:
                 )
 
     def continued(self, empty: CalibrationTable) -> CalibrationTable:
-        """This table, to go on with for the model that `empty` was made for.
+        """Returns this table, to be resumed for the model and the plan of `empty`.
 
         Raises:
-            CalibrationError: it is of other graphs, weights, pictures or levels, or damaged.
+            CalibrationError: it belongs to other graphs, weights, pictures or levels, or is damaged.
         """
         channels = {name: _channels(tensors) for name, tensors in self.tensors.items()}
         if (self.graphs, self.checkpoint) != (empty.graphs, empty.checkpoint):
-            found = "another model's"
+            fault = "another model's"
         elif channels != {name: _channels(tensors) for name, tensors in empty.tensors.items()}:
-            found = "damaged"
+            fault = "damaged"
         elif list(self.plan) != list(empty.plan):
-            found = "of other pictures, levels or samples"
+            fault = "of other pictures, levels or samples"
         elif self.sensitivity_samples not in (0, empty.sensitivity_samples):
-            found = f"of --sensitivity {self.sensitivity_samples}"
+            fault = f"of --sensitivity {self.sensitivity_samples}"
         else:
             return self
         raise CalibrationError(
-            f"the calibration table that is there is {found}; choose another --out, or move it away"
+            f"the calibration table that is there is {fault}; choose another --out, or move it away"
         )
 
     def check_complete(self) -> None:
@@ -176,8 +180,8 @@ def _channels(tensors: Statistics) -> dict[str, int]:
 def graph_hash(graph: ir.Graph) -> str:
     """sha256 of what a table depends on: the layers, the tensors they read, and their weights' shapes.
 
-    Not of the weights: merging LoRA rounds differently on another CPU. `CalibrationTable.checkpoint`
-    tells the files that they came from.
+    The weights are left out: merging LoRA rounds differently on another CPU. `CalibrationTable.checkpoint`
+    identifies the files that they came from.
     """
     layers = [
         [layer.name, layer.input.name, layer.channel_axis, list(layer.weight_shape)]

@@ -1,4 +1,4 @@
-"""The magnitude that becomes 127: absmax, percentile, entropy or MSE, each from a tensor's statistics."""
+"""The magnitude that becomes 127: by absmax, percentile, entropy or MSE, from a tensor's statistics."""
 
 from __future__ import annotations
 
@@ -11,10 +11,11 @@ from glesam_calib.observation.histogram import BINS
 from glesam_calib.observation.statistics import TensorStatistics
 
 LEVELS = 127
-"""Steps on either side of zero: int8 without -128, so that both sides are alike."""
+"""Number of steps on either side of zero: int8 without -128, so that both sides are alike."""
 PERCENTILE = 99.99
+"""Percentage of the magnitudes that `percentile` does not clip."""
 CANDIDATES = 128
-"""Thresholds that entropy and MSE choose from, evenly spaced up to the largest magnitude."""
+"""Number of thresholds that entropy and MSE choose from, evenly spaced up to the largest magnitude."""
 
 
 def absmax(statistics: TensorStatistics) -> float:
@@ -22,20 +23,20 @@ def absmax(statistics: TensorStatistics) -> float:
     return statistics.absmax
 
 
-def percentile(statistics: TensorStatistics, share: float = PERCENTILE) -> float:
-    """The upper edge of the bin below which `share` percent of the magnitudes lie."""
+def percentile(statistics: TensorStatistics, percent: float = PERCENTILE) -> float:
+    """The upper edge of the bin below which `percent` of the magnitudes lie."""
     counts = statistics.histogram.counts
-    index = int(np.searchsorted(np.cumsum(counts), counts.sum() * share / 100))
+    index = int(np.searchsorted(np.cumsum(counts), counts.sum() * percent / 100))
     return min((index + 1) * statistics.histogram.width, statistics.absmax)
 
 
 def entropy(statistics: TensorStatistics) -> float:
-    """The least Kullback-Leibler divergence between the magnitudes and their 128 levels.
+    """The threshold with the least Kullback-Leibler divergence between the magnitudes and their 128 levels.
 
-    Of S. Migacz, "8-bit inference with TensorRT", GTC 2017: everything beyond the threshold is counted
-    in its last bin. The first bin counts as the second does: zeros cost no precision, and where most
-    values are zeros, behind a ReLU, they would decide alone (NVIDIA's pytorch-quantization does it too).
-    So one value thousands of times the others is not clipped: all of them lie in that bin.
+    The method is S. Migacz's ("8-bit inference with TensorRT", GTC 2017): everything beyond the threshold is
+    counted in its last bin. The first bin counts like the second: zeros cost no precision, and behind a ReLU,
+    where most values are zeros, they would decide alone (NVIDIA's pytorch-quantization does the same). One
+    value thousands of times the others is therefore not clipped: all others lie in the first bin.
     """
     counts = statistics.histogram.counts.astype(np.float64)
     counts[0] = counts[1]
@@ -43,17 +44,18 @@ def entropy(statistics: TensorStatistics) -> float:
 
 
 def mse(statistics: TensorStatistics) -> float:
-    """The least mean squared error of rounding and clipping; each value rounds as badly as any.
+    """The threshold with the least mean squared error of rounding and clipping.
 
-    For a tensor of mostly zeros, which round exactly, that is more than the real error.
+    Every value counts with the mean rounding error. For a tensor of mostly zeros, which round exactly, that
+    is more than the real error.
     """
     counts, width = statistics.histogram.counts, statistics.histogram.width
-    seen = np.flatnonzero(counts)
-    values, weights = (seen + 0.5) * width, counts[seen]
+    occupied = np.flatnonzero(counts)
+    values, weights = (occupied + 0.5) * width, counts[occupied]
 
     def error(bins: int) -> float:
         step = bins * width / LEVELS
-        # Within the bin of a value the rounding error is that of any value: step^2 / 12.
+        # The mean squared rounding error is step^2 / 12.
         rounded = np.where(values <= bins * width, step**2 / 12, (values - bins * width) ** 2)
         return float(weights @ rounded)
 
@@ -69,7 +71,7 @@ METHODS: dict[str, Callable[[TensorStatistics], float]] = {
 
 
 def _least(statistics: TensorStatistics, cost: Callable[[int], float]) -> float:
-    """The threshold, of `CANDIDATES`, whose cost is least; `cost` takes it in bins."""
+    """The threshold among `CANDIDATES` with the least cost; `cost` takes it in bins."""
     largest = statistics.absmax
     if largest == 0:
         return 0.0
@@ -81,7 +83,7 @@ def _least(statistics: TensorStatistics, cost: Callable[[int], float]) -> float:
 
 
 def _divergence(counts: NDArray[np.float64], bins: int) -> float:
-    """KL(P || Q) of the first `bins` bins P, with what lies beyond in the last, and Q, their levels."""
+    """KL(P || Q) of the first `bins` bins P, the last one with all beyond it, and Q, their levels."""
     p = counts[:bins].copy()
     q_source = counts[:bins]
     p[-1] += counts[bins:].sum()
@@ -90,6 +92,6 @@ def _divergence(counts: NDArray[np.float64], bins: int) -> float:
     level = np.add.reduceat(q_source, starts) / np.maximum(occupied, 1)
     q = np.repeat(level, np.diff(np.append(starts, bins))) * (q_source > 0)
     p, q = p / p.sum(), q / max(q.sum(), 1)
-    # A bin that P has and Q lacks would cost infinity; the smallest share stands for it.
-    seen = p > 0
-    return float(p[seen] @ np.log(p[seen] / np.maximum(q[seen], 1e-12)))
+    # A bin that P has and Q lacks would cost infinity; 1e-12 replaces its zero.
+    counted = p > 0
+    return float(p[counted] @ np.log(p[counted] / np.maximum(q[counted], 1e-12)))

@@ -1,1 +1,1 @@
-"""From a float graph and a table to an int8 graph."""
+"""Makes an int8 graph from a float graph and a calibration table."""

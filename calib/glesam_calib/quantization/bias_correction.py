@@ -1,8 +1,8 @@
-"""Bias correction (Nagel et al., "Data-Free Quantization", ICCV 2019): rounded weights shift means.
+"""Bias correction (Nagel et al., "Data-Free Quantization", ICCV 2019): undoes the shift of rounded weights.
 
     b' = b - (W' - W) E[x]
 
-The means of the inputs' channels are those of calibration. A convolution's window counts as full of them.
+E[x] are the calibrated means of the input's channels; a convolution's window counts as filled with them.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ def correct_biases(
     statistics: Mapping[str, TensorStatistics],
     scale_type: type[np.floating],
 ) -> int:
-    """In place, before Q/DQ, for every layer that has a constant bias of its own. Returns how many."""
+    """Corrects every layer with a constant bias of its own, in place, before Q/DQ. Returns their number."""
     corrected = 0
     for layer in layers:
         bias = _bias(layer)
@@ -40,7 +40,7 @@ def correct_biases(
 def mean_shift(
     layer: Layer, channel_mean: NDArray[np.float64], scale_type: type[np.floating]
 ) -> NDArray[np.float64]:
-    """(W' - W) E[x], one value per output channel."""
+    """Returns (W' - W) E[x], one value per output channel."""
     error = weight_error(layer, scale_type).astype(np.float64)
     if layer.node.op_type != "Conv":
         shift: NDArray[np.float64] = channel_mean @ (error if layer.output_axis == 1 else error.T)

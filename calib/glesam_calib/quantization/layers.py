@@ -1,4 +1,4 @@
-"""The layers of a float graph that could be int8, and the policy that says which of them are."""
+"""The layers of a float graph that could be int8, and the policy that chooses among them."""
 
 from __future__ import annotations
 
@@ -11,19 +11,24 @@ import onnx_ir as ir
 from glesam_runtime.errors import CalibrationError
 
 HIGH_PRECISION = ("*.conv_in*", "*.conv_out*", "*.conv_shortcut*")
-"""Left in float by default: what enters and leaves the U-Net (an error there is an error of the answer) and
-the shortcuts, which carry the residual itself. Sums, norms, softmax and products of two activations are never
-quantized, nor is anything of the mask decoder: 1 % of the work, and its logits decide where a mask ends."""
+"""Patterns of the layers in float by default: the U-Net's input and output layers, whose error is an error of
+the answer, and its shortcuts, which carry the residual itself. Sums, norms, softmax and products of two
+activations are never quantized, nor is anything in the mask decoder: it is 1 % of the work, and its logits
+decide where a mask ends."""
 
 
 @dataclass(frozen=True)
 class Layer:
-    """A Conv, or a MatMul or Gemm by a constant matrix; `channel_axis` is that of the input's channels."""
+    """A Conv, or a MatMul or Gemm by a constant matrix.
+
+    Attributes:
+        channel_axis: the input's axis of channels.
+        output_axis: the weight's axis of outputs; each slice along it has a scale of its own.
+    """
 
     node: ir.Node
     channel_axis: int
     output_axis: int
-    """Of the weight: each of its slices has a scale of its own."""
 
     @property
     def name(self) -> str:
@@ -49,19 +54,24 @@ class Layer:
 
 @dataclass(frozen=True)
 class Policy:
-    """Which layers become int8, by patterns of their names (fnmatch): "*.attn2.*", "*/Conv"."""
+    """Which layers become int8, by patterns of their names (fnmatch): "*.attn2.*", "*/Conv".
+
+    Attributes:
+        include: quantized even where `HIGH_PRECISION` lists them, and whatever they cost alone.
+        exclude: left in float; this overrides `include`.
+    """
 
     include: Sequence[str] = ()
-    """Quantized although `HIGH_PRECISION` has them, and whatever they cost alone."""
     exclude: Sequence[str] = ()
-    """Left in float; this outweighs `include`."""
 
     def takes(self, name: str) -> bool:
+        """Whether a layer that could be int8 becomes int8, as far as patterns decide."""
         if _matches(name, self.exclude):
             return False
         return self.insists_on(name) or not _matches(name, HIGH_PRECISION)
 
     def insists_on(self, name: str) -> bool:
+        """Whether a layer becomes int8 whatever it costs."""
         return _matches(name, self.include)
 
     def may_return(self, name: str) -> bool:
@@ -69,10 +79,11 @@ class Policy:
         return self.takes(name) and not self.insists_on(name)
 
     def choose(self, layers: Sequence[Layer]) -> list[Layer]:
+        """The layers that the policy takes."""
         return [layer for layer in layers if self.takes(layer.name)]
 
     def check(self, names: Sequence[str]) -> None:
-        """Raises CalibrationError for a pattern that no layer has: a misspelt one would pass unnoticed."""
+        """Raises CalibrationError for a pattern that fits no layer: it may be misspelt."""
         for pattern in (*self.include, *self.exclude):
             if not any(fnmatchcase(name, pattern) for name in names):
                 raise CalibrationError(
@@ -82,7 +93,7 @@ class Policy:
 
 
 def channels_of(graph: ir.Graph) -> dict[str, int]:
-    """Every tensor that a layer reads, with the number of its channels."""
+    """Number of channels of every tensor that a layer reads, by the tensor's name."""
     return {
         str(layer.input.name): layer.weight_shape[1 - layer.output_axis] * integer_of(layer.node, "group", 1)
         for layer in layers_of(graph)
@@ -90,7 +101,7 @@ def channels_of(graph: ir.Graph) -> dict[str, int]:
 
 
 def layers_of(graph: ir.Graph) -> list[Layer]:
-    """Every layer that has a weight, in the graph's order."""
+    """All layers that have a weight, in the graph's order."""
     return [layer for node in graph if (layer := _layer(node)) is not None]
 
 
@@ -103,7 +114,7 @@ def _layer(node: ir.Node) -> Layer | None:
     if node.op_type == "Conv":
         return Layer(node, channel_axis=1, output_axis=0)
     if len(weight.const_value.shape) != 2 or integer_of(node, "transA", 0):
-        return None  # the constant keys of an attention are no weight
+        return None  # an attention's constant keys are no weight
     return Layer(node, channel_axis=-1, output_axis=0 if integer_of(node, "transB", 0) else 1)
 
 

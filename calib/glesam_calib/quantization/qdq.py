@@ -1,12 +1,12 @@
-"""Q/DQ pairs into a float graph: symmetric int8, before the layer, as TensorRT fuses it.
+"""Inserts Q/DQ pairs into a float graph: symmetric int8, before the layer, as TensorRT fuses it.
 
     x -> QuantizeLinear -> DequantizeLinear -\\
                                               Conv | MatMul | Gemm -> (bias, activation: float)
     int8 weight -> DequantizeLinear ---------/
 
-Activations have one scale, weights one per output channel, zero points are 0. Layers that read the same
-tensor share its pair, so Q, K and V can be merged into one product. Outputs have none: what follows is
-fused with the layer in float.
+Activations have one scale, weights one per output channel; zero points are 0. Layers that read the same
+tensor share its pair, so that Q, K and V can be merged into one product. Outputs have no pair: what follows
+is fused with the layer in float.
 """
 
 from __future__ import annotations
@@ -21,18 +21,18 @@ from glesam_calib.observation.threshold import LEVELS
 from glesam_calib.quantization.layers import Layer
 
 SMALLEST_SCALE = 2.0**-20
-"""A tensor of zeros needs a scale as well, and fp16 has a few bits left here."""
+"""Smallest scale: a tensor of zeros needs one as well, and fp16 has a few bits left here."""
 
 
 def insert_qdq(
     graph: ir.Graph, layers: Sequence[Layer], amax: Mapping[str, float], scale_type: type[np.floating]
 ) -> None:
-    """In place.
+    """Quantizes `layers` in place.
 
     Args:
-        amax: magnitude that becomes 127, by the name of the tensor that a layer reads.
-        scale_type: scales are rounded to it before anything is divided by them, so that the conversion
-            to it changes nothing: np.float16 or np.float32.
+        amax: the magnitude that becomes 127, by the name of the tensor that a layer reads.
+        scale_type: np.float16 or np.float32. Scales are rounded to it before anything is divided by them,
+            so that their conversion to it changes nothing.
     """
     zero_point = initializer(graph, "int8_zero_point", np.array(0, np.int8))
     activations: dict[ir.Value, ir.Value] = {}
@@ -52,7 +52,7 @@ def insert_qdq(
 
 
 def drop_unused(graph: ir.Graph) -> None:
-    """Removes the constants that no node reads any more."""
+    """Removes the constants that no node reads."""
     for name, value in list(graph.initializers.items()):
         if not value.uses():
             del graph.initializers[name]
@@ -61,7 +61,7 @@ def drop_unused(graph: ir.Graph) -> None:
 def weight_scales(
     weight: NDArray[np.floating], axis: int, scale_type: type[np.floating]
 ) -> NDArray[np.float32]:
-    """max |w| / 127 of each slice along `axis`."""
+    """Returns max |w| / 127 of each slice along `axis`."""
     others = tuple(i for i in range(weight.ndim) if i != axis)
     scales = np.maximum(np.abs(weight).max(others) / LEVELS, SMALLEST_SCALE)
     rounded: NDArray[np.float32] = scales.astype(scale_type).astype(np.float32)
@@ -71,13 +71,13 @@ def weight_scales(
 def quantized_weight(
     weight: NDArray[np.floating], scales: NDArray[np.float32], axis: int
 ) -> NDArray[np.int8]:
-    """round(w / scale), within +-127."""
+    """Returns round(w / scale), within +-127."""
     steps = np.round(weight / _along(scales, axis, weight.ndim))
     return np.clip(steps, -LEVELS, LEVELS).astype(np.int8)
 
 
 def weight_error(layer: Layer, scale_type: type[np.floating]) -> NDArray[np.float32]:
-    """What quantization adds to a layer's weight, in its shape."""
+    """The quantization error of a layer's weight, in its shape."""
     weight = weight_array(layer.weight)
     scales = weight_scales(weight, layer.output_axis, scale_type)
     steps = quantized_weight(weight, scales, layer.output_axis)
@@ -101,7 +101,7 @@ def _quantized(graph: ir.Graph, value: ir.Value, scale: np.float32, zero_point: 
 def dequantized_weight(
     graph: ir.Graph, weight: ir.Value, axis: int, scale_type: type[np.floating]
 ) -> ir.Value:
-    """What a layer reads in place of its weight: int8 with a scale for each slice along `axis`."""
+    """Adds an int8 weight with a scale for each slice along `axis`; returns the layers' new input."""
     array = weight_array(weight)
     scales = weight_scales(array, axis, scale_type)
     stem = f"{weight.name}_by_{axis}" if f"{weight.name}_int8" in graph.initializers else weight.name
@@ -124,6 +124,7 @@ def dequantized_weight(
 
 
 def initializer(graph: ir.Graph, name: str, array: NDArray[np.generic]) -> ir.Value:
+    """Registers a constant and returns its value."""
     tensor = ir.Tensor(array, name=name)
     value = ir.Value(
         name=name, shape=ir.Shape(array.shape), type=ir.TensorType(tensor.dtype), const_value=tensor

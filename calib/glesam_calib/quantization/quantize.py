@@ -1,4 +1,4 @@
-"""A float graph and its statistics -> a graph whose heavy layers are int8."""
+"""Turns a float graph and its statistics into a graph whose expensive layers are int8."""
 
 from __future__ import annotations
 
@@ -16,19 +16,21 @@ from glesam_calib.quantization.qdq import insert_qdq
 from glesam_calib.quantization.smoothquant import Smoothing, smooth
 
 SCALE_TYPES: dict[str, type[np.floating]] = {"fp16": np.float16, "fp32": np.float32, "bf16": np.float32}
-"""High precision -> the type in which scales are stored. bf16's eight bits are too few for a scale."""
-
-
+"""The type of the scales for each high precision. bf16's eight bits are too few for a scale."""
 TOLERANCE = 0.003
-"""Of a graph's answer."""
+"""Largest relative error of a graph's answer that a layer alone may cost."""
 
 
 @dataclass(frozen=True)
 class Quantization:
-    """How to quantize; the defaults are those that docs/int8.md finds best.
+    """How to quantize; docs/int8.md compares the defaults with others.
 
-    `tolerance`: a layer that alone costs more of the graph's answer stays in float, where it was measured.
-    `decoder_weights_in_int8`: the mask decoder computes in float all the same.
+    Attributes:
+        method: how thresholds are chosen, one of `METHODS`.
+        high_precision: what the rest computes in: fp16, bf16 or fp32.
+        tolerance: largest relative error of a graph's answer that a layer alone may cost; a layer that was
+            measured to cost more stays in float.
+        decoder_weights_in_int8: whether the mask decoder's weights are stored in int8; it computes in float.
     """
 
     method: str = "mse"
@@ -46,7 +48,13 @@ class Quantization:
 
 @dataclass(frozen=True)
 class Quantized:
-    """What was done to one graph: its int8 layers by name, and the layers that could have been."""
+    """What was done to one graph.
+
+    Attributes:
+        layers: names of the int8 layers.
+        left: names of the layers that could be int8 and stay in float.
+        smoothed: the norms that SmoothQuant changed.
+    """
 
     layers: Sequence[str]
     left: Sequence[str]
@@ -63,9 +71,9 @@ def quantize(
     options: Quantization,
     sensitivity: Mapping[str, float] | None = None,
 ) -> Quantized:
-    """In place: smoothing, bias correction, Q/DQ of the layers that policy and `sensitivity` allow.
+    """Smooths, corrects biases and inserts Q/DQ in place, for the layers that policy and `sensitivity` allow.
 
-    What is left stays fp32.
+    The rest stays fp32.
     """
     layers = layers_of(graph)
     errors = sensitivity or {}
@@ -82,14 +90,14 @@ def quantize_layers(
     statistics: Mapping[str, TensorStatistics],
     options: Quantization,
 ) -> list[Smoothing]:
-    """In place, these layers and no others. Returns what was smoothed."""
+    """Quantizes these layers and no others, in place. Returns what was smoothed."""
     if not chosen:
         return []
     scale_type = SCALE_TYPES[options.high_precision]
     smoothed, known = smooth(chosen, statistics) if options.smoothing else ([], dict(statistics))
     if options.bias_correction:
         correct_biases(chosen, known, scale_type)
-    # A smoothed tensor's histogram is not known.
+    # The histogram of a smoothed tensor is unknown.
     methods = dict.fromkeys((smoothing.tensor for smoothing in smoothed), "absmax")
     tensors = {str(layer.input.name) for layer in chosen}
     amax = {name: METHODS[methods.get(name, options.method)](known[name]) for name in tensors}

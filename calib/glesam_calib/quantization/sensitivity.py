@@ -52,17 +52,17 @@ def sensitivities(
         quantize_layers(model.graph, chosen, statistics, alone)
         with beside_weights(path) as variant:
             ir.save(model, variant)
-            found = _answers(variant, spec, feeds, output)
-        pairs = zip(found, expected, strict=True)
+            answers = _answers(variant, spec, feeds, output)
+        pairs = zip(answers, expected, strict=True)
         return float(np.mean([np.linalg.norm(a - b) / max(np.linalg.norm(b), TINY) for a, b in pairs]))
 
     for name in layers:
-        found = error(name)
-        if not np.isfinite(found):
+        measured = error(name)
+        if not np.isfinite(measured):
             raise CalibrationError(
                 f"{name}: NaN or infinite where it alone is int8; leave it out with --exclude {name!r}"
             )
-        yield name, found
+        yield name, measured
 
 
 def _answers(path: Path, spec: GraphSpec, feeds: Sequence[Feeds], output: str) -> list[NDArray[np.float64]]:

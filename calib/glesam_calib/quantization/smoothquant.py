@@ -1,4 +1,4 @@
-"""SmoothQuant (Xiao et al., ICML 2023): hard activations made easier, at the weights' expense, exactly.
+"""SmoothQuant (Xiao et al., ICML 2023): moves large magnitudes from activations into weights, exactly.
 
 Behind a LayerNorm, channel j of an activation X is divided by s_j and row j of the weight W multiplied by
 it: (X / s)(s W) = X W. The division goes into the norm's own weight and bias, so no node is added.
@@ -21,14 +21,14 @@ from glesam_calib.quantization.layers import Layer, integer_of
 
 ALPHAS = (0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
 LEAST_GAIN = 0.9
-"""Of the estimated error: a layer is left as it is where smoothing promises less."""
+"""Largest ratio of estimated errors, after over before, at which smoothing is worth it."""
 
 Vector = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
 class Smoothing:
-    """What was done to the layers that read one norm. `gain`: estimated error after, over before."""
+    """What was done to the layers that read one norm; `gain` is the estimated error after over before."""
 
     tensor: str
     alpha: float
@@ -38,11 +38,11 @@ class Smoothing:
 def smooth(
     layers: Sequence[Layer], statistics: Mapping[str, TensorStatistics]
 ) -> tuple[list[Smoothing], dict[str, TensorStatistics]]:
-    """In place, wherever a norm is read by MatMuls of `layers` alone and smoothing promises to help.
+    """Smooths every norm, in place, that only MatMuls of `layers` read and that smoothing promises to help.
 
     Returns:
-        What was done, and the statistics after it. A smoothed tensor's histogram is not known any more:
-        its threshold is its largest magnitude.
+        What was done, and the statistics after it. A smoothed tensor's histogram is unknown: its threshold
+        is its largest magnitude.
     """
     done, after = [], dict(statistics)
     for norm, readers in _norms(layers).items():
@@ -62,9 +62,9 @@ def smooth(
 
 
 def smoothing_scales(activations: Vector, weights: Vector, alpha: float) -> Vector:
-    """s of the equation above; `activations` and `weights`: largest magnitude of each channel, each row.
+    """s of the equation above, from the largest magnitude of each channel and of each row.
 
-    A channel or a row of zeros is left alone.
+    A channel or a row of zeros keeps its scale.
     """
     scales = activations**alpha / np.where(weights > 0, weights, 1) ** (1 - alpha)
     return np.where((scales > 0) & (weights > 0), scales, 1.0)
@@ -73,8 +73,8 @@ def smoothing_scales(activations: Vector, weights: Vector, alpha: float) -> Vect
 def estimated_error(statistics: TensorStatistics, scales: Vector, weights: Sequence[Vector]) -> float:
     """Mean squared error of X W after both are rounded, summed over outputs; rounding is step^2 / 12 each.
 
-    Of the activations: their step^2 times the sum of W^2. Of the weights: each output's step^2 times the
-    sum of E[x^2].
+    Activations contribute their step^2 times the sum of W^2, weights each output's step^2 times the sum of
+    E[x^2].
     """
     step = float((statistics.channel_absmax / scales).max()) / LEVELS
     power = float((statistics.channel_square / scales**2).sum())
@@ -87,7 +87,7 @@ def estimated_error(statistics: TensorStatistics, scales: Vector, weights: Seque
 
 
 def _best(statistics: TensorStatistics, weights: Sequence[Vector]) -> tuple[Vector, float, float]:
-    """Scales, alpha and what of the estimated error remains."""
+    """The best scales, their alpha, and the estimated error after over before."""
     rows = np.max([np.abs(weight).max(1) for weight in weights], axis=0)
     before = estimated_error(statistics, np.ones_like(rows), weights)
     options = []
@@ -99,12 +99,12 @@ def _best(statistics: TensorStatistics, weights: Sequence[Vector]) -> tuple[Vect
 
 
 def _norms(layers: Sequence[Layer]) -> dict[ir.Node, list[Layer]]:
-    """LayerNormalizations over the channels whose output only MatMuls of `layers` read."""
+    """The LayerNormalizations over channels whose output only MatMuls of `layers` read, with these layers."""
     chosen = {layer.node: layer for layer in layers if layer.node.op_type == "MatMul"}
-    found: dict[ir.Node, list[Layer]] = {}
+    norms: dict[ir.Node, list[Layer]] = {}
     for layer in chosen.values():
         norm = layer.input.producer()
-        if norm is None or norm.op_type != "LayerNormalization" or norm in found:
+        if norm is None or norm.op_type != "LayerNormalization" or norm in norms:
             continue
         value = norm.outputs[0]
         parameters = [p for p in norm.inputs[1:] if p is not None]
@@ -112,12 +112,12 @@ def _norms(layers: Sequence[Layer]) -> dict[ir.Node, list[Layer]]:
         over_channels = integer_of(norm, "axis", -1) in (-1, len(value.shape or ()) - 1)
         readers = [use.node for use in value.uses()]
         if alone and over_channels and not value.is_graph_output() and all(n in chosen for n in readers):
-            found[norm] = [chosen[node] for node in readers]
-    return found
+            norms[norm] = [chosen[node] for node in readers]
+    return norms
 
 
 def _scale(node: ir.Node, parameter: ir.Value, factor: Vector) -> None:
-    """Multiplies one node's constant; another node that shares it keeps the old one."""
+    """Multiplies one node's constant; other nodes that share it keep the old one."""
     assert parameter.const_value is not None and node.graph is not None
     array = parameter.const_value.numpy()
     scaled = (array.astype(np.float64) * factor).astype(array.dtype)
@@ -132,7 +132,7 @@ def _scale(node: ir.Node, parameter: ir.Value, factor: Vector) -> None:
 
 
 def _matrix(layer: Layer) -> Vector:
-    """[inputs, outputs]."""
+    """The layer's weight as [inputs, outputs]."""
     assert layer.weight.const_value is not None
     weight: Vector = layer.weight.const_value.numpy().astype(np.float64)
     return weight if layer.output_axis == 1 else weight.T

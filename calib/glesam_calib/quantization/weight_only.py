@@ -1,11 +1,11 @@
-"""Weights kept in int8 for a graph that computes in float: a quarter of the bytes, the same arithmetic.
+"""Stores weights in int8 for a graph that computes in float: a quarter of the bytes, the same arithmetic.
 
     int8 weight -> DequantizeLinear (scale 1) -> Mul (scales) -> Conv | ConvTranspose | MatMul | Gemm
 
-For the mask decoder: its activations and sums stay in high precision, but in a small bundle its weights are
-half of all bytes. The scales are applied by Mul, and a weight that a Transpose turns is stored turned: the
-builder of TensorRT for RTX 1.7.1 ends in a segmentation fault on DequantizeLinear (scales) -> MatMul and on
-DequantizeLinear -> Transpose -> MatMul where a decoder has many of them.
+It is meant for the mask decoder: its activations and sums stay in high precision, but in a small bundle its
+weights are half of all bytes. A Mul applies the scales, and a weight behind a Transpose is stored transposed:
+the builder of TensorRT for RTX 1.7.1 ends in a segmentation fault on DequantizeLinear (scales) -> MatMul and
+on DequantizeLinear -> Transpose -> MatMul where a decoder has many of them.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ from glesam_calib.quantization.qdq import (
 )
 
 LEAST_SIZE = 1024
-"""Elements: smaller weights are not worth their scales."""
+"""Least number of elements: smaller weights are not worth their scales."""
 
 
 def store_weights_in_int8(graph: ir.Graph, scale_type: type[np.floating]) -> int:
-    """In place, one scale per output channel, as `insert_qdq` does it. Returns how many weights."""
+    """Stores weights in place, with one scale per output channel. Returns their number."""
     _turn_weights(graph)
     stored = 0
     for weight in list(graph.initializers.values()):
@@ -48,7 +48,7 @@ def store_weights_in_int8(graph: ir.Graph, scale_type: type[np.floating]) -> int
 
 
 def _restored(graph: ir.Graph, weight: ir.Value, axis: int, scale_type: type[np.floating]) -> ir.Value:
-    """What a layer reads in place of its weight."""
+    """Adds the nodes that restore a weight; returns the value that the layer reads instead."""
     array = weight_array(weight)
     scales = weight_scales(array, axis, scale_type)
     name, along = weight.name, [-1 if i == axis else 1 for i in range(array.ndim)]
@@ -70,7 +70,7 @@ def _float(name: str, shape: tuple[int, ...]) -> ir.Value:
 
 
 def _turn_weights(graph: ir.Graph) -> None:
-    """Transpose weights here, where a Transpose of theirs feeds products: Linear's are [outputs, inputs]."""
+    """Transposes weights whose Transpose feeds products: those of torch's Linear are [outputs, inputs]."""
     for node in list(graph):
         weight = node.inputs[0] if node.op_type == "Transpose" else None
         if weight is None or weight.const_value is None or not weight.is_initializer():
@@ -89,7 +89,7 @@ def _swaps_two_axes(node: ir.Node, weight: ir.Value) -> bool:
 
 
 def _output_axis(node: ir.Node, position: int) -> int | None:
-    """The axis of a node's input that is the layer's output; None where it is no layer's weight."""
+    """The axis of a layer's outputs in the node's input at `position`; None where that is no weight."""
     if position != 1:
         return None
     if node.op_type == "Gemm":
