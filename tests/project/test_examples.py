@@ -34,10 +34,14 @@ def test_one_picture_one_box_one_mask() -> None:
 def test_the_side_by_side_picture_shows_three_panels_that_differ(tmp_path: Path) -> None:
     out = tmp_path / "new/side.png"
     run("02_what_gle_does.py", str(out))
-    panels = np.split(np.asarray(Image.open(out).convert("RGB")), 3, axis=1)
-    assert panels[0].shape == (512, 512, 3)
+    sheet = np.asarray(Image.open(out).convert("RGB"))
+    header, below = sheet[:-512], sheet[-512:]
+    panels = [below[:, left : left + 512] for left in range(0, below.shape[1], 520)]
+    assert [panel.shape for panel in panels] == [(512, 512, 3)] * 3
     assert not np.array_equal(panels[0], panels[1])
     assert not np.array_equal(panels[1], panels[2])
+    for left in range(0, header.shape[1], 520):
+        assert (header[:, left : left + 512] < 128).any(), "a label stands above each panel"
 
 
 @pytest.mark.skipif(find_spec("ray") is None, reason="ray is not installed: pip install 'glesam[ray]'")
