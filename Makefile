@@ -6,6 +6,7 @@ PIP_QUIET = --quiet --disable-pip-version-check
 
 DEMO = .venv-demo/bin
 DEV = .venv/bin
+DOCS = .venv-docs/bin
 PHOTO = examples/photos/astronaut_lq3.jpg
 BOX = 20 5 470 510
 
@@ -16,7 +17,7 @@ FUZZ_SECONDS ?= 60
 FUZZ = tests/cpp/fuzz
 CPP_FILES = $(shell git ls-files '*.cpp' '*.hpp' '*.h' '*.c')
 
-.PHONY: demo test check style cpp cpp-deps cpp-sanitized cpp-tidy fuzz clean
+.PHONY: demo test check style docs cpp cpp-deps cpp-sanitized cpp-tidy fuzz clean
 
 ## Installs the runtime without torch and segments a degraded photograph.
 demo: $(DEMO)/glesam-run
@@ -49,6 +50,15 @@ style: $(DEV)/.installed
 	$(DEV)/ruff check --fix .
 	$(DEV)/ruff format .
 	$(DEV)/clang-format -i $(CPP_FILES)
+
+## Builds the site of docs/ into build/site; a warning is an error.
+docs: $(DOCS)/.installed
+	NO_MKDOCS_2_WARNING=1 $(DOCS)/mkdocs build --strict
+
+$(DOCS)/.installed: pyproject.toml
+	$(PYTHON) -m venv .venv-docs
+	$(DOCS)/pip install $(PIP_QUIET) -e '.[docs]'
+	touch $@
 
 ## Installs the system packages of the C++ library, where one is missing (Debian and its kin, as root).
 cpp-deps:
@@ -86,4 +96,4 @@ cpp-tidy: cpp
 	$(DEV)/run-clang-tidy.py -quiet -clang-tidy-binary $(CURDIR)/$(DEV)/clang-tidy -p build/release '/(runtime|examples)/'
 
 clean:
-	rm -rf .venv .venv-demo build dist out .mypy_cache .pytest_cache .ruff_cache
+	rm -rf .venv .venv-demo .venv-docs build dist out .mypy_cache .pytest_cache .ruff_cache

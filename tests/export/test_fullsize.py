@@ -1,6 +1,6 @@
 """The official models at full size, with random weights: minutes and gigabytes, so run on request.
 
-python -m pytest -m slow -s tests/export/test_fullsize.py      -s shows the rows of docs/fullsize.md
+python -m pytest -m slow -s tests/export/test_fullsize.py      -s shows the rows of measurements/README.md
 """
 
 from __future__ import annotations

@@ -137,9 +137,10 @@ def test_a_file_is_named_in_its_errors(tmp_path: Path) -> None:
 
 
 def test_the_documentations_example_is_one_and_its_table_has_every_key() -> None:
-    text = (Path(__file__).parents[2] / "docs/data.md").read_text("utf-8")
+    page = (Path(__file__).parents[2] / "docs/training.md").read_text("utf-8")
+    text = page.partition("\n## Data\n")[2].partition("\n## ")[0]
     (example,) = re.findall(r"```json\n(.*?)```", text, re.DOTALL)
-    assert [d.kind for d in parse_descriptions(example, "docs/data.md")] == [
+    assert [d.kind for d in parse_descriptions(example, "docs/training.md")] == [
         "pairs",
         "label_maps",
         "coco",

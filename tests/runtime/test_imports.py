@@ -47,7 +47,7 @@ def test_every_module_imports_without_torch_and_onnx() -> None:
 
 
 def test_importing_the_package_loads_numpy_pillow_and_nothing_else_of_others() -> None:
-    """What keeps `import glesam_runtime` fast: 45 ms beyond numpy (docs/tested.md)."""
+    """What keeps `import glesam_runtime` fast: 45 ms beyond numpy (measurements/README.md)."""
     status, names, stderr = python(
         "import sys\n"
         "before = set(sys.modules)\n"

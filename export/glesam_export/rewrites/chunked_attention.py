@@ -2,7 +2,7 @@
 
 4,096 tokens have 16.8 million scores per head, 67 MB in fp32, written and read by each of three operators. In
 chunks of 512 queries they are an eighth of it. On a CPU whose memory is slow beside its arithmetic the U-Net
-gains 7 % in ONNX Runtime and 14 % in OpenVINO's bf16, on another nothing (docs/fullsize.md).
+gains 7 % in ONNX Runtime and 14 % in OpenVINO's bf16, on another nothing (measurements/README.md).
 """
 
 from __future__ import annotations

@@ -10,7 +10,7 @@ Four changes to each block, all exact (proved in float64):
 - The attention's scale is in the weights of the queries, and taken out of the tables again.
 - What the two tables give is summed before it meets the scores, so that product, one sum, softmax and product
   stand in a row: the pattern that OpenVINO runs as one kernel, without writing the scores of 4,096 tokens
-  (bf16 1.27x, docs/fullsize.md).
+  (bf16 1.27x, measurements/README.md).
 """
 
 from __future__ import annotations

@@ -19,7 +19,7 @@ _MAX_CROP_LAYERS = 4
 _MAX_POINTS_PER_SIDE = 256
 
 # SAM's thresholds expect SAM's logits and SAM's scores: with them nano gives no mask at all. These were
-# measured on development pictures (docs/automatic_masks.md).
+# measured on development pictures (measurements/README.md).
 MEASURED: dict[str, dict[str, Any]] = {
     "nano": {"pred_iou_thresh": 0.2, "stability_score_thresh": 0.6},
 }

@@ -49,7 +49,7 @@ def run(
     threads: Annotated[str, typer.Option(metavar="N,...", help="Threads, a session each.")] = "1,2",
     json_file: Annotated[
         Path | None,
-        typer.Option("--json", metavar="FILE", help="Everything as JSON (docs/bench.md); - for stdout."),
+        typer.Option("--json", metavar="FILE", help="Everything as JSON (docs/evaluation.md); - for stdout."),
     ] = None,
     _version: Version = False,
 ) -> None:

@@ -156,7 +156,7 @@ def _bypass_softmax_casts(model: openvino.Model) -> None:
     """Takes the casts to fp32 and back from around every Softmax of a bf16 graph.
 
     Asked for bf16, OpenVINO computes a Softmax in bf16 with them and without, to the same bits; but only
-    without them does it see an attention and run it as one kernel (docs/fullsize.md).
+    without them does it see an attention and run it as one kernel (measurements/README.md).
     """
     for node in model.get_ops():
         if node.get_type_name() == "Softmax":

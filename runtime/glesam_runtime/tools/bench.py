@@ -1,4 +1,4 @@
-"""How fast a bundle is on this machine, in how much memory. docs/bench.md says how each figure is made."""
+"""How fast a bundle is here, in how much memory. docs/evaluation.md says how each figure is made."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What glesam-bench says: tables for people, one JSON object for programs (docs/bench.md)."""
+"""What glesam-bench says: tables for people, one JSON object for programs (docs/evaluation.md)."""
 
 from __future__ import annotations
 

@@ -40,7 +40,7 @@
 ///     std::thread worker([session = predictor.new_session()]() mutable { session.set_image(...); });
 ///
 /// Device memory, with the backend tensorrt: pixels are read after what `stream` (a cudaStream_t) has been given; a
-/// preprocessed input is taken where it is, and logits can stay there. docs/embedding.md says what is copied when.
+/// preprocessed input is taken where it is, and logits can stay there. docs/cpp.md says what is copied when.
 ///
 ///     predictor.set_image({pixels, width, height, pitch, GLESAM_RGBA, GLESAM_DEVICE, stream});
 ///     const auto geometry = predictor.geometry_of(height, width);
@@ -49,7 +49,7 @@
 ///     use<<<blocks, threads, 0, cudaStream_t(on_device.stream)>>>(on_device.logits());  // [S/4, S/4]
 ///
 /// Memory: a Prediction points into its predictor until that predicts or sets a picture again; copy what must stay.
-/// predict allocates nothing once it has seen its largest request (docs/embedding.md says how that is measured).
+/// predict allocates nothing once it has seen its largest request (docs/cpp.md says how that is measured).
 ///
 /// The steps one by one, for pipelines of your own and for checking: preprocess, encode, enhance, encode_prompts,
 /// decode, postprocess. They compute what set_image and predict compute, and leave the picture that was set alone.

@@ -92,7 +92,7 @@ bool is(const char* type, const ov::Node& node) { return std::string(node.get_ty
 /// Takes the casts to fp32 and back from around every Softmax of a bf16 graph.
 ///
 /// Asked for bf16, OpenVINO computes a Softmax in bf16 with them and without, to the same bits; but only without them
-/// does it see an attention and run it as one kernel (docs/fullsize.md).
+/// does it see an attention and run it as one kernel (measurements/README.md).
 void bypass_softmax_casts(const ov::Model& model) {
     for (const auto& node : model.get_ops()) {
         if (!is("Softmax", *node)) continue;

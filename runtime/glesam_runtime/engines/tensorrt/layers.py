@@ -56,7 +56,7 @@ def heavy_layers(table: str) -> list[Layer]:
     if not lines:
         raise BackendError(
             "TensorRT told no layers of the engine that it built, so its precision cannot be checked; "
-            "nothing was cached: use a version of docs/tensorrt.md"
+            "nothing was cached: use a version of docs/nvidia.md"
         )
     return [_layer(line) for line in lines if _is_heavy(line)]
 

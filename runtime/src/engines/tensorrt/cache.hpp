@@ -1,4 +1,4 @@
-// Compiled engines on disk, as engine_cache.py of the Python package keeps them; docs/tensorrt.md describes it.
+// Compiled engines on disk, as engine_cache.py of the Python package keeps them; docs/nvidia.md describes it.
 //
 // An engine is machine code: the library that is given a foreign or damaged one crashes. So load_engine returns bytes
 // only where everything that was recorded of them is what is asked for here. Written is the cache by glesam-build only.
