@@ -113,7 +113,7 @@ class Predictor:
         """Opens a bundle; without `path`, the one in this package. enhance=False: plain SAM, no GLE.
 
         resize: "longest-side", SAM's own, or "squash-512", the one of the authors' evaluation.
-        stream: handle of a CUDA stream, for a backend on a GPU to queue its work on; see docs/zero_copy.md.
+        stream: handle of a CUDA stream, for a backend on a GPU to queue its work on; see docs/nvidia.md.
         Raises BundleError, BackendError, or ImageError for an unknown `resize`.
         """
         bundle = path if isinstance(path, Bundle) else Bundle.open(path)

@@ -3,7 +3,7 @@
     <cache>/glesam/<bundle hash>/<gpu>-sm<cc>_<library>-<version>_<precision>_<graph>.engine    and its .json
 
 An engine is machine code: a foreign or damaged one crashes the library that opens it. So `load` returns an
-engine only where its whole record matches the key. docs/tensorrt.md describes the cache.
+engine only where its whole record matches the key. docs/nvidia.md describes the cache.
 """
 
 from __future__ import annotations
