@@ -5,7 +5,7 @@
 DIR holds what `fullsize_export.py --keep` writes for a model. Each variant is exported beside the folded
 graph and timed with it in one interleaved run, on ONNX Runtime in fp32 and on OpenVINO in fp32 and bf16.
 Prints ratios to the folded graph (above 1: faster) and the relative error of GLE's correction in fp32.
-docs/fullsize.md has the table and what was concluded from it.
+measurements/README.md has the table and what was concluded from it.
 """
 
 from __future__ import annotations

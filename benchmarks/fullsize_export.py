@@ -3,7 +3,7 @@
     python benchmarks/fullsize_export.py [--model vit_b-sd15]... [--precision fp32]... [--keep DIR]
 
 Writes random weights under the official names, runs glesam-export on them as a user would, in a process of
-its own, and prints a row of docs/fullsize.md for each. Takes 8 GB of disk per model, and minutes per row.
+its own, and prints a row of measurements/README.md for each. Takes 8 GB of disk per model, and minutes per row.
 Exit status 1 where an export or its parity gate fails.
 """
 

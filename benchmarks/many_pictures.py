@@ -18,7 +18,7 @@ from typing import Annotated
 import typer
 
 from glesam_runtime import Predictor, Prompt
-from glesam_runtime.tools.job import Job, Segmented, run_job
+from glesam_runtime.tools.run.job import Job, Segmented, run_job
 
 
 def main(

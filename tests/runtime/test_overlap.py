@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from glesam_runtime.tools.overlap import ahead, background_thread
+from glesam_runtime.tools.run.overlap import ahead, background_thread
 
 
 def test_results_come_in_order_however_long_each_takes() -> None:

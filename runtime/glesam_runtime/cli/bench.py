@@ -1,4 +1,4 @@
-"""glesam-bench: how fast is this bundle on this machine, and in how much memory?"""
+"""glesam-bench: measures the speed and the memory of a bundle on this machine."""
 
 from __future__ import annotations
 
@@ -11,24 +11,21 @@ import typer
 
 from ..bundle.reader import Bundle
 from ..engines import pick_for_bundle
-from ..errors import OutputError, PromptError
+from ..errors import PromptError
 from ..image_io import read_image
 from ..output import write_files
 from ..preprocess import Pixels
 from ..prompts import Box
 from ..tools.bench import Plan, bench, middle, synthetic_image
-from ..tools.bench_report import Json, Report, json_document, tables
-from ..tools.console import show
+from ..tools.bench_report import STDOUT, Json, Report, check_json_file, json_document, tables
+from ..tools.console import model_line, show
 from ..tools.machine import this_machine
 from ..tools.progress import track
-from ..tools.run_report import model_line
 from . import coordinates
 from .command import BackendName, BundleFolder, Version, command_app
 from .errors import one_line_errors
 
 app = command_app()
-
-STDOUT = Path("-")
 
 
 @app.command(cls=coordinates.CoordinateCommand)
@@ -37,29 +34,33 @@ def run(
     backend: BackendName = "auto",
     image: Annotated[
         Path | None,
-        typer.Option(metavar="PATH", help="A picture. Default: noise, 640 x 480, always the same."),
+        typer.Option(metavar="PATH", help="A picture. Default: the same 640 x 480 noise every time."),
     ] = None,
     box: Annotated[
         list[str] | None,
-        typer.Option(metavar="X0 Y0 X1 Y1", help="The prompt. Default: the picture's middle."),
+        typer.Option(metavar="X0 Y0 X1 Y1", help="The prompt. Default: the middle of the picture."),
     ] = None,
-    warmup: Annotated[int, typer.Option(metavar="N", min=0, help="Rounds that do not count.")] = 3,
-    rounds: Annotated[int, typer.Option(metavar="N", min=1, help="Rounds that count.")] = 30,
-    prompts: Annotated[str, typer.Option(metavar="N,...", help="Prompts in one call.")] = "1,16,64",
-    threads: Annotated[str, typer.Option(metavar="N,...", help="Threads, a session each.")] = "1,2",
+    warmup: Annotated[int, typer.Option(metavar="N", min=0, help="Rounds before those that count.")] = 3,
+    rounds: Annotated[int, typer.Option(metavar="N", min=1, help="Measured rounds.")] = 30,
+    prompts: Annotated[
+        str, typer.Option(metavar="N,...", help="Numbers of prompts in one call.")
+    ] = "1,16,64",
+    threads: Annotated[
+        str, typer.Option(metavar="N,...", help="Numbers of threads, each with a session of its own.")
+    ] = "1,2",
     json_file: Annotated[
         Path | None,
-        typer.Option("--json", metavar="FILE", help="Everything as JSON (docs/evaluation.md); - for stdout."),
+        typer.Option("--json", metavar="FILE", help="Write everything as JSON (docs/evaluation.md); - is stdout."),
     ] = None,
     _version: Version = False,
 ) -> None:
-    """Time a bundle here: each stage, many prompts in one call, several threads; and its memory.
+    """Measure a bundle: each stage, many prompts in one call, several threads, and memory.
 
-    The first run, which loads and compiles, is reported apart. Run it on an idle machine.
+    The first run, which loads and compiles, is reported separately. Use an idle machine.
     """
     with one_line_errors():
         plan = Plan(warmup, rounds, _counts("--prompts", prompts), _counts("--threads", threads))
-        _check_file(json_file, image)
+        check_json_file(json_file, image)
         picture = synthetic_image() if image is None else read_image(image)
         rectangle = _one_box(coordinates.boxes(box), picture)
         opened = Bundle.open(bundle)
@@ -73,7 +74,7 @@ def run(
 
 
 def _counts(name: str, text: str) -> tuple[int, ...]:
-    """ "1,16,64" as numbers."""
+    """Returns the numbers in a text such as "1,16,64"; `name` is the option's."""
     words = [word.strip() for word in text.split(",")]
     if not all(word.isascii() and word.isdigit() and 0 < int(word) < 10_000 for word in words):
         raise PromptError(
@@ -83,24 +84,14 @@ def _counts(name: str, text: str) -> tuple[int, ...]:
 
 
 def _one_box(boxes: Sequence[Box], picture: Pixels) -> Box:
+    """Returns the box, or the middle of the picture."""
     if len(boxes) > 1:
         raise PromptError(f"expected one --box, found {len(boxes)}; --prompts 1,16 asks with several")
     return boxes[0] if boxes else middle(picture)
 
 
-def _check_file(file: Path | None, image: Path | None) -> None:
-    """Before minutes are spent."""
-    if file is None or file == STDOUT:
-        return
-    if file.is_dir():
-        raise OutputError(
-            f"--json {file}: expected a file, found a folder; name a file in it, or - for stdout"
-        )
-    if image is not None and file.resolve() == image.resolve():
-        raise OutputError(f"--json {file}: that is the --image; name another file")
-
-
 def _write(document: Json, file: Path | None) -> None:
+    """Writes the document to `file`, or to stdout."""
     text = json.dumps(document, indent=2) + "\n"
     if file == STDOUT:
         typer.echo(text, nl=False)
@@ -110,5 +101,5 @@ def _write(document: Json, file: Path | None) -> None:
 
 
 def main() -> None:
-    """The console script."""
+    """Runs the command."""
     app()

@@ -19,6 +19,7 @@ from typer.core import TyperCommand
 from ..engines import BACKEND_HELP
 
 HELP_GROUP = "Help"
+"""Title of the group of --help, --version and shell completion."""
 _HELP_OPTIONS = ("help", "install_completion", "show_completion")
 
 
@@ -34,7 +35,8 @@ class Command(TyperCommand):
         for param in self.get_params(ctx):
             record = param.get_help_record(ctx)
             if record is not None:
-                groups.setdefault(_title(param), []).append(record)
+                name, text = record
+                groups.setdefault(_title(param), []).append((name.split(" <")[0], text))
         for title, records in groups.items():
             with formatter.section(title):
                 formatter.write_dl(records)
@@ -50,6 +52,7 @@ def command_app() -> typer.Typer:
 
 
 def _title(param: Any) -> str:  # noqa: ANN401
+    """Returns the title of a parameter's group."""
     if param.param_type_name == "argument":
         return "Arguments"
     if param.name in _HELP_OPTIONS:
@@ -78,6 +81,8 @@ Version = Annotated[
 ]
 BundleFolder = Annotated[
     Path | None,
-    typer.Argument(metavar="BUNDLE", help="A folder. Default: the shipped model.", show_default=False),
+    typer.Argument(
+        metavar="BUNDLE", help="A folder. Default: the shipped model.", show_default=False
+    ),
 ]
 BackendName = Annotated[str, typer.Option(metavar="NAME[:DEVICE[:HINT]]", help=BACKEND_HELP)]

@@ -1,4 +1,4 @@
-"""Options that take several numbers and may be repeated: --box X0 Y0 X1 Y1 --box X0 Y0 X1 Y1.
+"""Options of several numbers that may be repeated: --box X0 Y0 X1 Y1 --box X0 Y0 X1 Y1.
 
 typer has no list of tuples, and its parser would take -5 for an option. So the numbers after such
 an option are joined to one argument before typer sees them, and parsed here afterwards.
@@ -23,11 +23,12 @@ class CoordinateCommand(Command):
     """A command whose coordinate options arrive as one string each: "X0 Y0 X1 Y1"."""
 
     def parse_args(self, ctx: typer.Context, args: list[str]) -> list[str]:  # type: ignore[override]
+        """Joins the coordinates, then parses."""
         return super().parse_args(ctx, join_coordinates(args))
 
 
 def join_coordinates(args: list[str]) -> list[str]:
-    """["--box", "1", "2", "3", "4"] -> ["--box", "1 2 3 4"]; stops early at another option."""
+    """Returns ["--box", "1 2 3 4"] for ["--box", "1", "2", "3", "4"]; another option ends the numbers."""
     joined: list[str] = []
     rest = list(args)
     while rest:
@@ -42,18 +43,19 @@ def join_coordinates(args: list[str]) -> list[str]:
 
 
 def boxes(values: list[str] | None) -> list[Box]:
-    """What was given to --box, as numbers. Raises PromptError where they are not four."""
+    """Returns the values of --box as numbers. Raises PromptError where one has not four numbers."""
     rows = (_numbers("--box", value) for value in values or [])
     return [(x0, y0, x1, y1) for x0, y0, x1, y1 in rows]
 
 
 def points(name: str, values: list[str] | None) -> list[tuple[float, float]]:
-    """What was given to --point or --background-point. Raises PromptError where not two."""
+    """Returns the values of --point or --background-point as numbers; raises PromptError as boxes does."""
     rows = (_numbers(name, value) for value in values or [])
     return [(x, y) for x, y in rows]
 
 
 def _numbers(name: str, value: str) -> list[float]:
+    """Returns the numbers of one value of the option `name`."""
     words = value.split()
     try:
         numbers = [float(word) for word in words]

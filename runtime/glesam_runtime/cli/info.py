@@ -1,4 +1,4 @@
-"""glesam-info: what is this bundle, and what does this machine have for it?"""
+"""glesam-info: shows what a bundle is and which backends can run it on this machine."""
 
 from __future__ import annotations
 
@@ -21,9 +21,11 @@ app = command_app()
 def run(
     bundle: BundleFolder = None,
     verbose: Annotated[
-        bool, typer.Option("--verbose", help="Name every fp32 island with its reason, every int8 layer.")
+        bool, typer.Option("--verbose", help="List every fp32 island with its reason, and every int8 layer.")
     ] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Everything as one JSON object on stdout.")] = False,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print everything as one JSON object on stdout.")
+    ] = False,
     _version: Version = False,
 ) -> None:
     """Show a bundle: graphs, precisions, parity at export, files, cached engines, and backends here.
@@ -31,13 +33,13 @@ def run(
     Every file is hashed first; a damaged bundle is refused.
     """
     with one_line_errors():
-        found = info(Bundle.open(bundle))
+        result = info(Bundle.open(bundle))
         if as_json:
-            typer.echo(json.dumps(json_document(found), indent=2))
+            typer.echo(json.dumps(json_document(result), indent=2))
         else:
-            show(tables(found, verbose))
+            show(tables(result, verbose))
 
 
 def main() -> None:
-    """The console script."""
+    """Runs the command."""
     app()

@@ -1,4 +1,4 @@
-"""glesam-verify: does this bundle compute here what PyTorch computed?"""
+"""glesam-verify: checks that a bundle computes on this machine what PyTorch computed."""
 
 from __future__ import annotations
 
@@ -8,10 +8,9 @@ import typer
 
 from ..bundle.reader import Bundle
 from ..engines import open_engines, pick_for_bundle
-from ..errors import BundleError
-from ..tools.parity import MIN_IOU, check, table
-from ..tools.run_report import model_line
-from ..tools.verify import CURE, verify
+from ..tools.console import model_line
+from ..tools.parity import check, table
+from ..tools.verify import CURE, required_iou, verify
 from .command import BackendName, BundleFolder, Command, Version, command_app
 from .errors import one_line_errors
 
@@ -33,7 +32,7 @@ def run(
     ] = None,
     _version: Version = False,
 ) -> None:
-    """Run the golden vectors of a bundle on this machine and compare with PyTorch's answers.
+    """Run a bundle's golden vectors on this machine and compare the results with PyTorch's.
 
     Needs neither torch nor the checkpoint. Exit status: 1 when parity fails, 2 for any other error.
     """
@@ -41,20 +40,13 @@ def run(
         opened = Bundle.open(bundle)
         chosen, reason = pick_for_bundle(backend, opened)
         typer.echo(model_line(opened, f"{chosen} ({reason})"), err=True)
-        least = _least(opened) if min_iou is None else min_iou
+        least = required_iou(opened) if min_iou is None else min_iou
         parity = verify(opened, open_engines(backend, opened))
         typer.echo(table(parity))
         check(parity, least, CURE)
         typer.echo(f"golden parity holds here: mean mask IoU at least {least:g}, as asked")
 
 
-def _least(bundle: Bundle) -> float:
-    precision = bundle.manifest.precision.split("+")[0]
-    if precision not in MIN_IOU:
-        raise BundleError(f"bundle {bundle.root}: precision {precision} has no known limit; give --min-iou")
-    return MIN_IOU[precision]
-
-
 def main() -> None:
-    """The console script."""
+    """Runs the command."""
     app()

@@ -1,4 +1,4 @@
-"""How fast a bundle is here, in how much memory. docs/evaluation.md says how each figure is made."""
+"""Measures a bundle's speed and memory on this machine; docs/evaluation.md explains each figure."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ from ..prompts import Box, Prompt
 from .machine import DeviceMemory, HostMemory, device_memory, host_memory
 
 WHOLE = "image to mask"
-"""The row of set_image and predict together, from outside."""
+"""Name of the stage that is set_image and predict together, timed from outside."""
 Track = Callable[[Iterable[int], int, str], Iterable[int]]
-"""Passes rounds on and shows how far they are: (rounds, how many, what they are)."""
+"""Passes rounds on and shows the progress; takes the rounds, their number and their name."""
 
 
 @dataclass(frozen=True)
 class Plan:
-    """How much is measured: rounds that count, rounds before them that do not, and in the second and third
-    table the numbers of prompts in one call and of threads at once."""
+    """What to measure: `rounds` after `warmup` rounds that do not count, with these numbers of prompts in
+    one call and of threads at once."""
 
     warmup: int = 3
     rounds: int = 30
@@ -35,7 +35,7 @@ class Plan:
 
 @dataclass(frozen=True)
 class Spread:
-    """Percentiles, linear between two samples, and mean of one stage's times [ms]."""
+    """Percentiles (linear between samples) and mean of one stage's times [ms]."""
 
     p50: float
     p90: float
@@ -50,8 +50,8 @@ class Spread:
 
 @dataclass(frozen=True)
 class FirstRun:
-    """Each once, in this order [ms]: reading and compiling the graphs with the backend's own import,
-    then the first picture and its first prompt."""
+    """Times of the first run [ms]: importing the backend and compiling the graphs, then the first picture
+    and its first prompt."""
 
     load_ms: float
     set_image_ms: float
@@ -60,7 +60,7 @@ class FirstRun:
 
 @dataclass(frozen=True)
 class PromptsResult:
-    """predict() with `prompts` prompts in one call, on a picture that is set already."""
+    """Times of predict() with `prompts` prompts in one call, after set_image."""
 
     prompts: int
     decode_ms: Spread
@@ -71,7 +71,7 @@ class PromptsResult:
 
 @dataclass(frozen=True)
 class ThreadsResult:
-    """`threads` sessions at once on the same engines, `images` pictures together, one prompt each."""
+    """Speed of `threads` sessions at once on the same engines: `images` pictures, one prompt each."""
 
     threads: int
     images: int
@@ -80,7 +80,7 @@ class ThreadsResult:
 
 @dataclass(frozen=True)
 class Benchmark:
-    """What bench() measured. `before`: the host's memory before a graph was opened, `after`: at the end."""
+    """Results of bench(). `before`: the host's memory before a graph was opened; `after`: at the end."""
 
     first_run: FirstRun
     stages_ms: dict[str, Spread]
@@ -99,7 +99,7 @@ def bench(
     backend: str = "auto",
     track: Track = lambda rounds, total, unit: rounds,
 ) -> Benchmark:
-    """Opens `bundle` and times it on `image`, uint8 [H,W,3] RGB, with `box` in its pixels (None: the middle).
+    """Opens `bundle` and measures it on `image`, uint8 [H,W,3] RGB; `box` is the prompt (None: the middle).
 
     Raises BackendError, ImageError and PromptError like Predictor.
     """
@@ -120,17 +120,17 @@ def bench(
 
 
 def synthetic_image() -> Pixels:
-    """Noise of 640 x 480 pixels, always the same: how long a picture takes depends on its size only."""
+    """Returns fixed noise of 640 x 480 pixels: the time depends only on a picture's size."""
     return np.random.default_rng(0).integers(0, 256, (480, 640, 3), np.uint8)
 
 
 def pixels_sha256(image: Pixels) -> str:
-    """Of the pixels, row by row: a JPEG's own hash would not say what its decoder made of it."""
+    """Returns the sha256 of the decoded pixels, row by row: decoders of a JPEG differ."""
     return hashlib.sha256(np.ascontiguousarray(image).tobytes()).hexdigest()
 
 
 def middle(image: Pixels) -> Box:
-    """A box of half the picture's width and height."""
+    """Returns the box in the middle of half the picture's width and height."""
     height, width = image.shape[:2]
     return (width / 4, height / 4, width * 3 / 4, height * 3 / 4)
 
@@ -146,6 +146,7 @@ def _first_run(predictor: Predictor, image: Pixels, prompt: Prompt, start: float
 def _stages(
     predictor: Predictor, image: Pixels, prompt: Prompt, plan: Plan, track: Track
 ) -> dict[str, Spread]:
+    """Measures each stage of set_image and predict."""
     times: dict[str, list[float]] = {}
     for number in track(range(plan.warmup + plan.rounds), plan.warmup + plan.rounds, "pictures"):
         start = time.perf_counter()
@@ -158,6 +159,7 @@ def _stages(
 
 
 def _prompts(predictor: Predictor, prompt: Prompt, count: int, plan: Plan, track: Track) -> PromptsResult:
+    """Measures predict() with `count` prompts in one call."""
     decode, postprocess, whole = list[float](), list[float](), list[float]()
     for number in track(range(plan.warmup + plan.rounds), plan.warmup + plan.rounds, f"{count} prompts"):
         start = time.perf_counter()
@@ -173,6 +175,8 @@ def _prompts(predictor: Predictor, prompt: Prompt, count: int, plan: Plan, track
 
 
 def _threads(predictor: Predictor, image: Pixels, prompt: Prompt, count: int, plan: Plan) -> ThreadsResult:
+    """Measures `count` sessions at once."""
+
     def segment(session: Predictor, rounds: int) -> None:
         for _ in range(rounds):
             session.set_image(image)

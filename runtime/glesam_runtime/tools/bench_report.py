@@ -1,13 +1,15 @@
-"""What glesam-bench says: tables for people, one JSON object for programs (docs/evaluation.md)."""
+"""The results of glesam-bench: tables for people, one JSON object for programs (docs/evaluation.md)."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from datetime import datetime, timezone
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..bundle.reader import Bundle
+from ..errors import OutputError
 from ..preprocess import Pixels
 from ..prompts import Box
 from .bench import Benchmark, Plan, PromptsResult, pixels_sha256
@@ -18,13 +20,15 @@ if TYPE_CHECKING:
     from rich.table import Table
 
 FORMAT_VERSION = 1
+STDOUT = Path("-")
+"""The --json file that stands for stdout."""
 COUNTED = "resident memory of this process: Python, libraries, mapped weights; not a GPU's, not a child's"
 Json = dict[str, object]
 
 
 @dataclass(frozen=True, eq=False)
 class Report:
-    """Who was measured on what, how much, and what came out. `source`: the picture's path or its kind."""
+    """A benchmark and its circumstances. `source`: the picture's path, or what it is instead."""
 
     bundle: Bundle
     backend: str
@@ -37,8 +41,20 @@ class Report:
     machine: Machine
 
 
+def check_json_file(file: Path | None, image: Path | None) -> None:
+    """Raises OutputError where the results cannot go to `file`, before minutes are spent."""
+    if file is None or file == STDOUT:
+        return
+    if file.is_dir():
+        raise OutputError(
+            f"--json {file}: expected a file, found a folder; name a file in it, or - for stdout"
+        )
+    if image is not None and file.resolve() == image.resolve():
+        raise OutputError(f"--json {file}: that is the --image; name another file")
+
+
 def json_document(report: Report) -> Json:
-    """Everything as one object. A name that ends in _ms is in milliseconds, in _bytes in bytes."""
+    """Returns everything as one object. Names end in their unit: _ms is milliseconds, _bytes is bytes."""
     model, result = report.bundle.manifest, asdict(report.result)
     height, width = report.image.shape[:2]
     return {
@@ -75,7 +91,7 @@ def json_document(report: Report) -> Json:
 
 
 def tables(report: Report) -> Iterator[Table]:
-    """Stages; prompts in one call; threads; and what belongs beside them."""
+    """Yields the tables of stages, of prompts in one call and of threads, then the circumstances."""
     result = report.result
     rows = [[stage, *map(_ms, asdict(spread).values())] for stage, spread in result.stages_ms.items()]
     yield table("one picture, one prompt [ms]", ["stage", "p50", "p90", "p99", "mean"], rows)

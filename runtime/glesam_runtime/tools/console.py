@@ -1,9 +1,11 @@
-"""Tables for people, drawn by rich; it is loaded only where one is drawn."""
+"""Tables on a terminal, drawn by rich, which is imported only when one is drawn."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
+
+from ..bundle.reader import Bundle
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -12,11 +14,17 @@ if TYPE_CHECKING:
     Drawn = Table | Text
 
 
+def model_line(bundle: Bundle, backend: str) -> str:
+    """Returns one line about the model and the backend that runs it."""
+    model = bundle.manifest
+    return f"{model.name} {model.precision}, bundle {bundle.hash[:12]}, backend {backend}"
+
+
 def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[str]]) -> Table:
-    """The first column is a name, the others are figures."""
+    """Returns a table whose first column holds names and whose other columns hold numbers."""
     from rich import box
     from rich.table import Table
-    from rich.text import Text  # unlike a string, it is shown as it is: rich would take [ms] for markup
+    from rich.text import Text  # a plain string would have [ms] read as markup
 
     drawn = Table(
         title=Text(title), title_justify="left", box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False
@@ -29,7 +37,7 @@ def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[str]]) -> 
 
 
 def grid(rows: Iterable[Sequence[str]]) -> Table:
-    """Columns without a frame; the last one is wrapped where it is too long."""
+    """Returns columns without a frame; the last one is wrapped where it is too long."""
     from rich.table import Table
     from rich.text import Text
 
@@ -40,22 +48,22 @@ def grid(rows: Iterable[Sequence[str]]) -> Table:
 
 
 def plain(text: str) -> Text:
-    """Lines as they are."""
+    """Returns text that is shown unchanged."""
     from rich.text import Text
 
     return Text(text)
 
 
 def show(tables: Iterable[Drawn], to_stderr: bool = False) -> None:
-    """Prints them with an empty line after each."""
+    """Prints each of `tables`, followed by an empty line."""
     from rich.console import Console
 
-    class Complaining(Console):
+    class RaisingConsole(Console):
         def on_broken_pipe(self) -> None:
-            """rich would end the process with status 1 and no word."""
+            """Raises, where rich would end the process with status 1 and no message."""
             raise BrokenPipeError
 
-    console = Complaining(stderr=to_stderr)
+    console = RaisingConsole(stderr=to_stderr)
     for each in tables:
         console.print(each)
         console.print()

@@ -1,4 +1,4 @@
-"""Golden parity: does a bundle compute on this machine what PyTorch computed where it was made? No torch."""
+"""Golden parity: compares a bundle on this machine with PyTorch's recorded results, without torch."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from ..engines.base import Array, Engine, Tensors
 from ..errors import BundleError, first_line
 from ..preprocess import preprocess
 from ..prompts import PromptTensors
-from .parity import GraphParity, MaskParity, Parity, compare, mask_iou
+from .parity import MIN_IOU, GraphParity, MaskParity, Parity, compare, mask_iou
 
 GOLDEN = "golden/"
-"""What the names of golden vectors in a bundle begin with."""
+"""Start of the names of golden vectors in a bundle."""
 ARRAYS = {
     "image": (np.uint8, 3),
     "point_coords": (np.float32, 3),
@@ -28,14 +28,14 @@ ARRAYS = {
     "low_res_masks": (np.float32, 4),
     "iou_predictions": (np.float32, 2),
 }
-"""Type and rank of every golden file's arrays (docs/bundle.md)."""
+"""Type and rank of the arrays in every golden file (docs/bundle.md)."""
 CURE = "this backend computes something else here: try another --backend, or export with a higher precision"
 
 
 def verify(bundle: Bundle, engines: Mapping[str, Engine]) -> Parity:
     """Runs every golden input through `engines`, one for each graph of `bundle`.
 
-    A graph is compared on PyTorch's own input to it, so that one graph's error is not charged to the
+    Each graph is compared on PyTorch's own input, so that an error of one graph does not count for the
     next. Masks are compared end to end, from the picture to the decoder's logits, one set per golden file.
 
     Raises:
@@ -52,15 +52,24 @@ def verify(bundle: Bundle, engines: Mapping[str, Engine]) -> Parity:
         feeds = _feeds(golden, bundle.manifest)
         answers = {graph: engine(feeds[graph]) for graph, engine in engines.items()}
         for graph, outputs in answers.items():
-            for output, found in outputs.items():
-                graphs[graph] = graphs[graph].worst(compare(found, _of_shape(golden, output, found, name)))
+            for output, array in outputs.items():
+                expected = _expected(golden, output, array, name)
+                graphs[graph] = graphs[graph].worst(compare(array, expected))
         logits = _end_to_end(engines, answers["image_encoder"], feeds["mask_decoder"])
         masks[name.removesuffix(".npz")] = _mask_parity(logits, golden, bundle.manifest)
     return Parity(graphs, masks)
 
 
+def required_iou(bundle: Bundle) -> float:
+    """Returns the least mean mask IoU for the bundle's precision. Raises BundleError for an unknown one."""
+    precision = bundle.manifest.precision.split("+")[0]
+    if precision not in MIN_IOU:
+        raise BundleError(f"bundle {bundle.root}: precision {precision} has no known limit; give --min-iou")
+    return MIN_IOU[precision]
+
+
 def _read(bundle: Bundle, name: str) -> Tensors:
-    """The arrays of a golden file, whose hash Bundle.open has checked."""
+    """Returns the arrays of a golden file, whose hash Bundle.open has checked."""
     try:
         file = np.load(io.BytesIO((bundle.root / name).read_bytes()), allow_pickle=False)
         if not isinstance(file, np.lib.npyio.NpzFile):
@@ -78,7 +87,7 @@ def _read(bundle: Bundle, name: str) -> Tensors:
 
 
 def _is_sound(key: str, array: Array) -> bool:
-    """Of the type and rank that docs/bundle.md says, not empty, and without NaN."""
+    """Returns whether an array has the type and rank of docs/bundle.md, is not empty, and has no NaN."""
     kind, rank = ARRAYS[key]
     if array.dtype != kind or array.ndim != rank or not array.size:
         return False
@@ -86,7 +95,7 @@ def _is_sound(key: str, array: Array) -> bool:
 
 
 def _feeds(golden: Tensors, manifest: Manifest) -> dict[str, dict[str, Array]]:
-    """What each graph is asked, with PyTorch's answers of the graph before it."""
+    """Returns the inputs of each graph, which are PyTorch's outputs of the graph before it."""
     picture = golden["image"].astype(np.uint8, copy=False)
     image, _ = preprocess(picture, manifest.image_size, manifest.pixel_mean, manifest.pixel_std)
     prompts = PromptTensors.without_masks(golden["point_coords"], golden["point_labels"], manifest.image_size)
@@ -98,26 +107,27 @@ def _feeds(golden: Tensors, manifest: Manifest) -> dict[str, dict[str, Array]]:
 
 
 def _end_to_end(engines: Mapping[str, Engine], encoded: Tensors, prompts: Tensors) -> Array:
-    """Logits from this machine's own embeddings; `prompts` are the decoder's feeds."""
+    """Returns logits from this machine's own embeddings; `prompts` are the decoder's feeds."""
     enhanced = engines["gle"](encoded)["image_embeddings_enhanced"]
     return engines["mask_decoder"]({**prompts, "image_embeddings": enhanced})["low_res_masks"]
 
 
 def _mask_parity(logits: Array, golden: Tensors, manifest: Manifest) -> MaskParity:
-    """Over mask 0 of every prompt, and masks 1 to 3 where they are alive."""
+    """Compares mask 0 of every prompt, and masks 1 to 3 if the model has them."""
     kept = slice(None) if manifest.multimask else slice(0, 1)
     both = (x[:, kept].astype(np.float32, copy=False) for x in (logits, golden["low_res_masks"]))
-    found, expected = (x > manifest.mask_threshold for x in both)
-    shape = (-1, *found.shape[2:])
-    pairs = zip(found.reshape(shape), expected.reshape(shape), strict=True)
+    masks, expected = (x > manifest.mask_threshold for x in both)
+    shape = (-1, *masks.shape[2:])
+    pairs = zip(masks.reshape(shape), expected.reshape(shape), strict=True)
     return MaskParity.of([mask_iou(a, b) for a, b in pairs])
 
 
-def _of_shape(golden: Tensors, output: str, found: Array, name: str) -> Array:
+def _expected(golden: Tensors, output: str, array: Array, name: str) -> Array:
+    """Returns the golden array for `output`; raises BundleError where its shape is not that of `array`."""
     expected = golden[output]
-    if expected.shape != found.shape:
+    if expected.shape != array.shape:
         raise BundleError(
-            f"{name}: {output} has shape {list(expected.shape)}, the graph answers {list(found.shape)}; "
+            f"{name}: {output} has shape {list(expected.shape)}, the graph answers {list(array.shape)}; "
             "export the bundle again"
         )
     return expected

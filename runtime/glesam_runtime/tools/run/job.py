@@ -1,6 +1,6 @@
-"""What glesam-run does with its pictures: segment each, write its files, go on after a bad one.
+"""Segments pictures by prompts: reads each, segments it, writes its files; a bad one stops no other.
 
-The next pictures are read, and the last one's files are made and written, while one is segmented.
+While one picture is segmented, the next are read and the previous one's files are written.
 """
 
 from __future__ import annotations
@@ -15,36 +15,41 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from ..errors import GlesamError, OutputError, PromptError
-from ..image_io import check_exists, png_bytes, read_image, read_mask
-from ..output import write_files
-from ..predictor import Predictor
-from ..preprocess import Floats, Pixels
-from ..prompts import Box, Points, Prompt, logits_from_mask
+from ...errors import GlesamError, OutputError, PromptError
+from ...image_io import check_exists, png_bytes, read_image, read_mask
+from ...output import write_files
+from ...predictor import Predictor
+from ...preprocess import Floats, Pixels
+from ...prompts import Box, Points, Prompt, logits_from_mask
+from ..overlay import draw_overlay
 from .overlap import ahead, background_thread
-from .overlay import draw_overlay
 
-_READ_AHEAD = 2  # a large picture may take longer to read than a small one to segment
+_READ_AHEAD = 2  # reading a large picture may take longer than segmenting a small one
 _WRITTEN_BEHIND = 1
 Result = TypeVar("Result")
 
 
 @dataclass(frozen=True, eq=False)
 class Job:
-    """The same request for every picture; `out` is the folder that results go to."""
+    """The request, which is the same for every picture. `out` is the folder of the results.
+
+    mask_path: a mask picture for the one prompt. automatic: settings for AutomaticOptions.for_model, to find
+    every object without prompts; None where prompts are used.
+    """
 
     prompts: Sequence[Prompt]
     out: Path
     mask_path: Path | None = None
     multimask: bool = False
+    automatic: dict[str, float] | None = None
 
 
 @dataclass(frozen=True, eq=False)
 class Segmented:
-    """One picture's results. Masks bool [M,H,W] and scores float32 [M] are in prompt order.
+    """Results of one picture: masks bool [M,H,W] and scores float32 [M], in prompt order.
 
-    `candidates` neighbours in M belong to one prompt: 3 with multimask, else 1. `files` maps each
-    written path to its size [bytes]: the masks in order, then the overlay.
+    candidates: number of consecutive masks per prompt, 3 with multimask, otherwise 1.
+    files: written path -> size [bytes], the masks in order, then the overlay.
     """
 
     path: Path
@@ -57,7 +62,7 @@ class Segmented:
 
 @dataclass(frozen=True)
 class Failed:
-    """A picture that gave no result, and why in one line. Nothing of it was written."""
+    """A picture without a result, and the reason in one line. None of its files was written."""
 
     path: Path
     reason: str
@@ -65,7 +70,7 @@ class Failed:
 
 @dataclass(frozen=True, eq=False)
 class _Read:
-    """A picture, uint8 [H,W,3] RGB, that waits to be segmented, and the job's mask picture, uint8 [H,W]."""
+    """A picture to segment, uint8 [H,W,3] RGB, and the job's mask picture, uint8 [H,W]."""
 
     path: Path
     image: Pixels
@@ -73,8 +78,8 @@ class _Read:
 
 
 @dataclass(frozen=True, eq=False)
-class _Answered:
-    """A picture's results, of which nothing has been written yet, and what its overlay shows."""
+class _Answer:
+    """A picture's results before any file is written, and what its overlay shows."""
 
     segmented: Segmented
     image: Pixels
@@ -84,7 +89,7 @@ class _Answered:
 def combine_prompts(
     boxes: Sequence[Box], points: Points, background_points: Points, mask_path: Path | None
 ) -> list[Prompt]:
-    """The prompts that separate options mean: one per box, or one of all points together.
+    """Returns the prompts of the command's options: one per box, or one of all points together.
 
     Points refine a single box; a mask belongs to a single prompt. Raises PromptError where there
     is no prompt, or where it is unclear which prompt the points or the mask belong to.
@@ -104,10 +109,7 @@ def combine_prompts(
 
 
 def check_paths(images: Sequence[Path], job: Job) -> None:
-    """Raise ImageError for a missing picture, OutputError where results would overwrite anything.
-
-    Costs nothing, so it comes before the model is loaded.
-    """
+    """Raises ImageError for a missing picture, OutputError where results would overwrite each other."""
     for path in _inputs(images, job):
         check_exists(path)
     stems: dict[str, Path] = {}
@@ -121,15 +123,15 @@ def check_paths(images: Sequence[Path], job: Job) -> None:
 
 
 def run_job(predictor: Predictor, images: Sequence[Path], job: Job) -> Iterator[Segmented | Failed]:
-    """Segment each picture and write DIR/<stem>.mask<i>.png and DIR/<stem>.overlay.png; results in order.
+    """Segments each picture, writes OUT/<stem>.mask<i>.png and OUT/<stem>.overlay.png; yields in order.
 
-    A picture's files are written once all of them are made; a bad picture does not stop the rest.
+    The files of a picture are written together at its end; a bad picture does not stop the rest.
     At most five pictures are in memory. Leaving early, also by Ctrl-C, leaves no half-written file.
     """
     inputs = {path.resolve() for path in _inputs(images, job)}
     with background_thread() as reader, background_thread() as writer:
         pictures = ahead(partial(_read, job.mask_path), images, reader, _READ_AHEAD)
-        answers = (_answer(predictor, job, picture) for picture in pictures)
+        answers = (_segment(predictor, job, picture) for picture in pictures)
         yield from ahead(partial(_write, job.out, inputs), answers, writer, _WRITTEN_BEHIND)
 
 
@@ -138,30 +140,31 @@ def _inputs(images: Sequence[Path], job: Job) -> list[Path]:
 
 
 def _read(mask_path: Path | None, path: Path) -> _Read | Failed:
-    # The mask too: reading silences PIL's warnings, which only one thread at a time can do and undo.
+    # The mask too: reading silences PIL's warnings, which only one thread at a time can do safely.
     return _attempt(path, lambda: _Read(path, read_image(path), read_mask(mask_path) if mask_path else None))
 
 
-def _answer(predictor: Predictor, job: Job, picture: _Read | Failed) -> _Answered | Failed:
+def _segment(predictor: Predictor, job: Job, picture: _Read | Failed) -> _Answer | Failed:
     if isinstance(picture, Failed):
         return picture
-    return _attempt(picture.path, lambda: _segment(predictor, job, picture))
+    return _attempt(picture.path, lambda: _answer(predictor, job, picture))
 
 
-def _write(out: Path, inputs: set[Path], answer: _Answered | Failed) -> Segmented | Failed:
+def _write(out: Path, inputs: set[Path], answer: _Answer | Failed) -> Segmented | Failed:
     if isinstance(answer, Failed):
         return answer
     return _attempt(answer.segmented.path, lambda: _written(out, inputs, answer))
 
 
 def _attempt(path: Path, step: Callable[[], Result]) -> Result | Failed:
+    """Returns the result of `step`, or why it failed."""
     try:
         return step()
     except GlesamError as error:
         return Failed(path, str(error))
 
 
-def _segment(predictor: Predictor, job: Job, picture: _Read) -> _Answered:
+def _answer(predictor: Predictor, job: Job, picture: _Read) -> _Answer:
     predictor.set_image(picture.image)
     prompts = _with_mask(predictor, job, picture.mask)
     prediction = predictor.predict(prompts=prompts, multimask=job.multimask)
@@ -169,10 +172,10 @@ def _segment(predictor: Predictor, job: Job, picture: _Read) -> _Answered:
     scores = prediction.iou_predictions.reshape(-1)
     candidates = len(masks) // len(prompts)
     segmented = Segmented(picture.path, masks, scores, candidates, dict(predictor.timings), {})
-    return _Answered(segmented, picture.image, prompts)
+    return _Answer(segmented, picture.image, prompts)
 
 
-def _written(out: Path, inputs: set[Path], answer: _Answered) -> Segmented:
+def _written(out: Path, inputs: set[Path], answer: _Answer) -> Segmented:
     stem, masks = answer.segmented.path.stem, answer.segmented.masks
     files = {
         out / f"{stem}.mask{index}.png": png_bytes(Image.fromarray(mask)) for index, mask in enumerate(masks)
@@ -191,7 +194,7 @@ def _with_mask(predictor: Predictor, job: Job, mask: Pixels | None) -> Sequence[
 
 
 def check_not_an_input(files: dict[Path, bytes], inputs: set[Path]) -> None:
-    """Raise OutputError where one of `files` would be written over one of `inputs`, resolved paths."""
+    """Raises OutputError where one of `files` would overwrite one of `inputs`, which are resolved paths."""
     for file in files:
         if file.resolve() in inputs:
             raise OutputError(f"{file} is one of the inputs; choose another folder with --out")

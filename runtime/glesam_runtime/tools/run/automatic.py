@@ -1,4 +1,4 @@
-"""What glesam-run --auto does with its pictures: find every mask in each, write its files, go on."""
+"""Segments pictures without prompts: finds every object in each and writes its files."""
 
 from __future__ import annotations
 
@@ -8,23 +8,23 @@ from pathlib import Path
 
 from PIL import Image
 
-from ..automatic.generator import AutomaticMasks, OnPoints
-from ..automatic.options import AutomaticOptions
-from ..automatic.overlay import draw_masks
-from ..automatic.record import AutomaticMask
-from ..errors import GlesamError
-from ..image_io import png_bytes, read_image
-from ..output import write_files
-from ..predictor import Predictor
-from ..preprocess import Size
+from ...automatic.generator import AutomaticMasks, OnPoints
+from ...automatic.options import AutomaticOptions
+from ...automatic.overlay import draw_masks
+from ...automatic.record import AutomaticMask
+from ...errors import GlesamError
+from ...image_io import png_bytes, read_image
+from ...output import write_files
+from ...predictor import Predictor
+from ...preprocess import Size
 from .job import Failed, check_not_an_input
 
 
 @dataclass(frozen=True, eq=False)
 class SegmentedAll:
-    """One picture's masks, the largest first. `size` is the picture's (H, W).
+    """Results of one picture: its masks, the largest first; `size` is the picture's (H, W).
 
-    `files` maps each written path to its size [bytes]: the masks in order, then the overlay.
+    files: written path -> size [bytes], the masks in order, then the overlay.
     """
 
     path: Path
@@ -41,10 +41,10 @@ def run_automatic(
     out: Path,
     on_points: OnPoints = lambda _: None,
 ) -> Iterator[SegmentedAll | Failed]:
-    """Find every mask in each picture; write OUT/<stem>.mask<i>.png and OUT/<stem>.overlay.png.
+    """Finds every object in each picture; writes OUT/<stem>.mask<i>.png and OUT/<stem>.overlay.png.
 
-    A picture's files are written once all of them are made; a bad picture does not stop the rest.
-    Nothing overlaps: reading and writing take a hundredth of what the decoder does.
+    The files of a picture are written together at its end; a bad picture does not stop the rest.
+    Nothing overlaps: reading and writing take a hundredth of the decoder's time.
     """
     inputs = {path.resolve() for path in images}
     automatic = AutomaticMasks(predictor, options)

@@ -1,4 +1,4 @@
-"""Work beside the main thread: in order, and with bounded memory."""
+"""Runs work in another thread, in order and with bounded memory."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ Result = TypeVar("Result")
 
 @contextmanager
 def background_thread() -> Iterator[ThreadPoolExecutor]:
-    """One thread. On leaving, also by an error or Ctrl-C, what it has begun is ended and the rest dropped."""
+    """Yields a pool of one thread, which drops its waiting work at the end of the block, also by Ctrl-C."""
     pool = ThreadPoolExecutor(1)
     try:
         yield pool
@@ -25,9 +25,9 @@ def background_thread() -> Iterator[ThreadPoolExecutor]:
 def ahead(
     function: Callable[[Item], Result], items: Iterable[Item], pool: ThreadPoolExecutor, depth: int
 ) -> Iterator[Result]:
-    """function(item) of each, in order, made in `pool` while the caller works on those before.
+    """Yields function(item) for each item, in order, computed in `pool` while the caller uses earlier ones.
 
-    At most `depth` items beyond the one that the caller waits for have been taken from `items`.
+    At most `depth` items beyond the one that the caller waits for are taken from `items`.
     """
     pending: deque[Future[Result]] = deque()
     for item in items:

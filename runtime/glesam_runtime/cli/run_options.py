@@ -1,0 +1,179 @@
+"""The options of glesam-run, in titled groups, and what they mean together."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ..automatic import AutomaticOptions
+from ..engines import BACKEND_HELP
+from ..errors import PromptError
+from ..preprocess import RESIZES
+from ..prompts import Prompt
+from ..tools.run.job import combine_prompts
+from . import coordinates
+
+_PROMPTS, _AUTOMATIC, _MODEL, _RESULTS = "Prompts", "Every object, without prompts", "Model", "Results"
+
+
+def _automatic_help(text: str, name: str) -> str:
+    """Returns `text` with the default of a setting, and nano's where that differs."""
+    nano, sam = getattr(AutomaticOptions.for_model("nano"), name), getattr(AutomaticOptions(), name)
+    return f"{text} Default: {sam:g}{f', nano: {nano:g}' if nano != sam else ''}."
+
+
+Images = Annotated[
+    list[Path], typer.Argument(metavar="IMAGE", show_default=False, help="Pictures to segment.")
+]
+Boxes = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="X0 Y0 X1 Y1",
+        rich_help_panel=_PROMPTS,
+        help="A box around one object: top left, bottom right. Repeat it for more objects.",
+    ),
+]
+PointsOnObject = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="X Y",
+        rich_help_panel=_PROMPTS,
+        help="A point on the object. Repeatable: all points together are one prompt.",
+    ),
+]
+BackgroundPoints = Annotated[
+    list[str] | None,
+    typer.Option(metavar="X Y", rich_help_panel=_PROMPTS, help="A point beside the object. Repeatable."),
+]
+MaskInput = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="PNG", rich_help_panel=_PROMPTS, help="A rough mask of the picture's size, white = object."
+    ),
+]
+Multimask = Annotated[
+    bool,
+    typer.Option(
+        "--multimask", rich_help_panel=_PROMPTS, help="Return three candidate masks for each prompt."
+    ),
+]
+Auto = Annotated[
+    bool,
+    typer.Option("--auto", rich_help_panel=_AUTOMATIC, help="Find every object, from a grid of points."),
+]
+PointsPerSide = Annotated[
+    int | None,
+    typer.Option(
+        metavar="N",
+        rich_help_panel=_AUTOMATIC,
+        help=_automatic_help("Points along each side of the grid.", "points_per_side"),
+    ),
+]
+PredIouThresh = Annotated[
+    float | None,
+    typer.Option(
+        metavar="F",
+        rich_help_panel=_AUTOMATIC,
+        help=_automatic_help("Least score, the model's own estimate of quality.", "pred_iou_thresh"),
+    ),
+]
+StabilityScoreThresh = Annotated[
+    float | None,
+    typer.Option(
+        metavar="F",
+        rich_help_panel=_AUTOMATIC,
+        help=_automatic_help("Least stability when the mask threshold moves.", "stability_score_thresh"),
+    ),
+]
+BoxNmsThresh = Annotated[
+    float | None,
+    typer.Option(
+        metavar="F",
+        rich_help_panel=_AUTOMATIC,
+        help=_automatic_help("Masks whose boxes have a higher IoU are one object.", "box_nms_thresh"),
+    ),
+]
+CropLayers = Annotated[
+    int | None,
+    typer.Option(
+        metavar="N",
+        rich_help_panel=_AUTOMATIC,
+        help=_automatic_help("Search crops too: 4 in the first layer, 16 in the next.", "crop_n_layers"),
+    ),
+]
+MinMaskRegionArea = Annotated[
+    int | None,
+    typer.Option(
+        metavar="N",
+        rich_help_panel=_AUTOMATIC,
+        help=_automatic_help("Remove islands and holes of fewer pixels.", "min_mask_region_area"),
+    ),
+]
+BundleOption = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="PATH", rich_help_panel=_MODEL, help="A bundle. Default: the shipped model."
+    ),
+]
+Backend = Annotated[
+    str, typer.Option(metavar="NAME[:DEVICE[:HINT]]", rich_help_panel=_MODEL, help=BACKEND_HELP)
+]
+NoEnhance = Annotated[
+    bool, typer.Option("--no-enhance", rich_help_panel=_MODEL, help="Run plain SAM, without GLE.")
+]
+Resize = Annotated[
+    str,
+    typer.Option(
+        metavar="NAME",
+        rich_help_panel=_MODEL,
+        help=f"How a picture is resized for the model: {' or '.join(RESIZES)}.",
+    ),
+]
+Out = Annotated[
+    Path, typer.Option(metavar="DIR", rich_help_panel=_RESULTS, help="Folder for masks and overlays.")
+]
+AsJson = Annotated[
+    bool,
+    typer.Option(
+        "--json", rich_help_panel=_RESULTS, help="Print one JSON object on stdout, masks in COCO RLE."
+    ),
+]
+
+
+def prompts(
+    box: list[str] | None,
+    point: list[str] | None,
+    background_point: list[str] | None,
+    mask_input: Path | None,
+) -> list[Prompt]:
+    """Returns the prompts of these options. Raises PromptError where there are none, or unclear ones."""
+    return combine_prompts(
+        coordinates.boxes(box),
+        coordinates.points("--point", point),
+        coordinates.points("--background-point", background_point),
+        mask_input,
+    )
+
+
+def automatic_settings(auto: bool, is_prompted: bool, **options: float | None) -> dict[str, float]:
+    """Returns the chosen settings of --auto, for AutomaticOptions.for_model.
+
+    `is_prompted`: whether there are prompts too. Raises PromptError where --auto comes with prompts, where
+    its options come without it, or where a number is out of range.
+    """
+    chosen = {name: value for name, value in options.items() if value is not None}
+    if not auto and chosen:
+        raise PromptError(f"{_flag(next(iter(chosen)))} is an option of --auto; add --auto or leave it out")
+    if auto and is_prompted:
+        raise PromptError(
+            "--auto finds every mask by itself, so it takes no --box, --point, --background-point, "
+            "--mask-input or --multimask; leave them out, or leave --auto out"
+        )
+    AutomaticOptions.for_model("", **chosen)  # checks the numbers before a model is opened
+    return chosen
+
+
+def _flag(name: str) -> str:
+    return "--" + name.replace("crop_n_layers", "crop_layers").replace("_", "-")

@@ -1,0 +1,1 @@
+"""What glesam-run does: pictures and prompts in, masks, overlays and reports out."""
