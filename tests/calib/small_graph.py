@@ -29,7 +29,7 @@ def small_graph(dtype: type[np.floating] = np.float32) -> ir.Model:
     for name in ("to_q", "to_k", "to_v", "out"):
         constant(name, c, c)
     constant("out_bias", c)
-    constants["norm_weight"] = np.exp(2 * rng.normal(size=c)).astype(dtype)  # a few loud channels
+    constants["norm_weight"] = np.exp(2 * rng.normal(size=c)).astype(dtype)  # a few large channels
     constant("norm_bias", c)
     constant("conv", 8, c, 3, 3)
     constant("conv_bias", 8)

@@ -112,7 +112,7 @@ def test_the_command_writes_a_table_with_sensitivities(
 
 
 @pytest.mark.parametrize("level", ["4", "-1", "", "one", "0,,1"])
-def test_a_level_that_is_none(fp32_bundle: Path, photos: Path, tmp_path: Path, level: str) -> None:
+def test_an_unknown_level(fp32_bundle: Path, photos: Path, tmp_path: Path, level: str) -> None:
     status, _, said = command(fp32_bundle, photos, tmp_path / "table.json", "--level", level)
     assert status == 2
     assert "expected numbers from 0 to 3" in said
@@ -248,7 +248,7 @@ def test_a_killed_runs_table_is_resumed_and_not_used_before(
 
 
 @pytest.mark.parametrize("options", [("--samples", "0"), ("--sensitivity", "-1")])
-def test_a_number_that_is_none(
+def test_a_number_out_of_range(
     fp32_bundle: Path, photos: Path, tmp_path: Path, options: tuple[str, str]
 ) -> None:
     status, _, said = command(fp32_bundle, photos, tmp_path / "table.json", *options)

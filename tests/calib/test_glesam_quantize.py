@@ -91,7 +91,7 @@ def test_every_backend_computes_it(
 
 
 @pytest.mark.parametrize("high_precision", ["fp32", "bf16"])
-def test_what_is_left_computes_as_asked(
+def test_the_rest_computes_in_high_precision(
     fp32_bundle: Path, photos: Path, tmp_path: Path, high_precision: str
 ) -> None:
     options = ("--high-precision", high_precision, "--min-iou", "0", "--no-speed-gate")
@@ -138,7 +138,7 @@ def test_the_search_gives_layers_back_until_the_masks_hold(
     assert all(masks["mean"] >= 0.99 for masks in parity.values())  # type: ignore[attr-defined]
 
 
-def test_where_masks_do_not_hold_the_search_comes_by_itself(
+def test_where_masks_do_not_hold_the_search_runs_by_itself(
     fp32_bundle: Path, photos: Path, tmp_path: Path
 ) -> None:
     options = ("--high-precision", "fp32", "--min-iou", "0.99", "--no-speed-gate")
@@ -189,7 +189,7 @@ def test_a_backend_that_computes_in_float_is_a_warning_with_the_figures() -> Non
         (("--decoder-weights", "int4"), "decoder-weights 'int4': expected one of int8, float"),
     ],
 )
-def test_a_name_that_is_none(
+def test_an_unknown_name(
     fp32_bundle: Path, photos: Path, tmp_path: Path, options: tuple[str, ...], expected: str
 ) -> None:
     status, _, error = run(fp32_bundle, photos, tmp_path / "b", *options)
@@ -224,7 +224,7 @@ def test_a_pattern_that_fits_no_layer(fp32_bundle: Path, photos: Path, tmp_path:
     assert list(tmp_path.iterdir()) == []
 
 
-def test_statistics_are_asked_for(fp32_bundle: Path, photos: Path, tmp_path: Path) -> None:
+def test_statistics_are_required(fp32_bundle: Path, photos: Path, tmp_path: Path) -> None:
     status, _, error = run(fp32_bundle, photos, tmp_path / "b", calibrated=False)
     assert status == 2
     assert "give --calib-images DIR" in error
@@ -252,7 +252,7 @@ def test_the_steps_of_a_search_double_what_is_left() -> None:
     assert len(steps(Quantization(), alike)) == 1
 
 
-def test_a_search_leaves_alone_what_the_policy_decides() -> None:
+def test_a_search_keeps_what_the_policy_decides() -> None:
     table = CalibrationTable({}, {}, sensitivity={"gle": {"a": 0.1, "b": 0.2, "c": 0.3}})
     policy = Policy(include=["b"], exclude=["c"])
     assert len(steps(Quantization(tolerance=1, policy=policy), table)) == 1

@@ -75,7 +75,7 @@ def test_the_answer_stays_close(model: ir.Model) -> None:
 
 
 def test_scales_are_rounded_to_fp16_before_weights_are_divided_by_them(model: ir.Model) -> None:
-    """Else the restored weights would be off by fp16's rounding of the scale as well."""
+    """Otherwise fp16's rounding of the scale would be a further error of the restored weights."""
     weight = constants(model)["conv"]
     layers = [layer for layer in layers_of(model.graph) if layer.name == NAMES[4]]
     insert_qdq(model.graph, layers, {"grid": 3.3}, np.float16)

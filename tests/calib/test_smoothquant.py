@@ -62,8 +62,8 @@ def test_scales_of_zeros_are_one() -> None:
 def test_the_estimate_is_the_error_that_is_measured(alpha: float) -> None:
     """Within a third: it takes rounding for noise that is even and independent."""
     rng = np.random.default_rng(0)
-    loud = np.exp(rng.normal(size=64))
-    x, weight = rng.normal(size=(4000, 64)) * loud, rng.normal(size=(64, 32))
+    sizes = np.exp(rng.normal(size=64))
+    x, weight = rng.normal(size=(4000, 64)) * sizes, rng.normal(size=(64, 32))
     model = small_graph()
     statistics = observed(model)["normed"]
     statistics.channel_absmax, statistics.channel_square = np.abs(x).max(0), (x**2).mean(0)

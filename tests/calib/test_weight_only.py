@@ -68,7 +68,7 @@ def test_a_transpose_that_swaps_nothing_is_left(monkeypatch: pytest.MonkeyPatch)
 
 
 def test_a_linear_layers_transposed_weight_has_a_scale_per_output(monkeypatch: pytest.MonkeyPatch) -> None:
-    """As torch exports a weight that two products read."""
+    """torch exports a weight that two products read like this."""
     monkeypatch.setattr(weight_only, "LEAST_SIZE", 256)
     model = small_graph()
     array = transposed(model, "out", [1, 0])

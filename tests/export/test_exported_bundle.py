@@ -231,7 +231,7 @@ def test_the_undamaged_graphs_pass_and_replace_the_old_bundle(
     checkpoints: dict[str, Path], small_sets: ImageSets, old_bundle: Path,
     damaged_export: Callable[[str, Damage], None],
 ) -> None:  # fmt: skip
-    """Else the tests below would prove nothing."""
+    """Without this the tests below would prove nothing."""
     damaged_export("mask_decoder", nothing)
     export_folder(checkpoints["fp32"], old_bundle, small_sets, ExportOptions())
     assert Bundle.open(old_bundle).manifest.parity["mask_iou"]["clean"]["mean"] >= 0.999
@@ -242,7 +242,7 @@ def test_a_decoder_with_dead_heads_has_no_multimask(
     checkpoints: dict[str, Path], small_sets: ImageSets, tmp_path: Path,
     damaged_export: Callable[[str, Damage], None],
 ) -> None:  # fmt: skip
-    """As the authors' decoders are; mask 0, which the gate compares, is as good as ever."""
+    """The authors' decoders are like this; mask 0, which the gate compares, is not affected."""
     model = GleSam.from_pretrained(checkpoints["fp32"])
     with torch.no_grad():
         for mlp in model.mask_decoder.output_hypernetworks_mlps[1:]:

@@ -30,7 +30,7 @@ NECK_SCALE = 40
 """Brings the neck's first convolution to about 19,000: no norm of the neck changes its answer by it."""
 CELLS = 8
 TOLERANCE = {"fp16": 0.005, "bf16": 0.015}
-"""Of the norm of the answer: ten of fp16's rounding errors (5e-4), four of bf16's (4e-3).
+"""Largest relative error of the answer: ten of fp16's rounding errors (5e-4), four of bf16's (4e-3).
 
 More would let a bf16 encoder without its LayerNormalization islands pass (0.02).
 """
@@ -38,7 +38,7 @@ More would let a bf16 encoder without its LayerNormalization islands pass (0.02)
 
 @pytest.fixture(scope="module")
 def massive() -> GleSam:
-    """Two residual channels of the encoder carry +-1,400 from the first block to a neck that is as loud."""
+    """Two residual channels of the encoder carry +-1,400 from the first block to a neck of large values."""
     model = random_model("sd15")
     with torch.no_grad():
         model.image_encoder.pos_embed[..., 3] += MASSIVE
@@ -48,7 +48,7 @@ def massive() -> GleSam:
 
 
 @pytest.fixture(scope="module", params=STYLES)
-def loud(request: pytest.FixtureRequest) -> GleSam:
+def large_scores(request: pytest.FixtureRequest) -> GleSam:
     """Every self-attention of the U-Net has scores beyond 65,504 before they are scaled, but not after."""
     style: Style = request.param
     model = random_model(style)
@@ -127,7 +127,7 @@ def error(found: np.ndarray, expected: Tensor) -> float:
 
 
 @pytest.mark.parametrize("kind", ["fp16", "bf16"])
-def test_the_encoder_bears_massive_activations(massive: GleSam, kind: str) -> None:
+def test_the_encoder_withstands_massive_activations(massive: GleSam, kind: str) -> None:
     with torch.no_grad():
         expected = massive.encode(image())
     model = exported(massive, "image_encoder", image())
@@ -156,28 +156,28 @@ def test_the_massive_activations_are_there_and_break_a_naive_export(
 
 
 @pytest.mark.parametrize("kind", ["fp16", "bf16"])
-def test_gle_bears_scores_beyond_half_before_scaling(loud: GleSam, kind: str) -> None:
+def test_gle_withstands_scores_beyond_half_before_scaling(large_scores: GleSam, kind: str) -> None:
     z = embeddings()
     with torch.no_grad():
-        expected = loud.enhance(z)
-    model = exported(loud, "gle", z)
+        expected = large_scores.enhance(z)
+    model = exported(large_scores, "gle", z)
     lower_precision(model, kind)
-    skip = loud.gle.skip_scale * z.numpy().astype(np.float64)
+    skip = large_scores.gle.skip_scale * z.numpy().astype(np.float64)
     correction = torch.from_numpy(expected.numpy() - skip)
     assert error(run(model, z) - skip, correction) < TOLERANCE[kind]
 
 
 def test_the_scores_are_beyond_half_and_break_a_naive_export(
-    loud: GleSam, monkeypatch: pytest.MonkeyPatch
+    large_scores: GleSam, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The naive export scales the scores after their product, as diffusers' first attention does."""
     z = embeddings()
-    for attention in self_attentions(loud.gle.unet):
-        largest = max(record_scores(loud, attention, z))
+    for attention in self_attentions(large_scores.gle.unet):
+        largest = max(record_scores(large_scores, attention, z))
         assert attention.scale * largest < HALF_MAX < largest
     with torch.no_grad():
-        expected = loud.enhance(z)
-    usual = shared_copy(loud.gle)
+        expected = large_scores.enhance(z)
+    usual = shared_copy(large_scores.gle)
     usual.unet.set_attn_processor(AttnProcessor())
     model = naive(usual, z, monkeypatch)
     assert error(run(model, z), expected) == float("inf")

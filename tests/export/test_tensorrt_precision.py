@@ -45,8 +45,8 @@ def test_every_int8_layer_is_int8_on_three_generations(int8_bundle: Path) -> Non
 
 
 @pytest.mark.parametrize("graph", ["gle"])
-def test_a_layer_that_is_not_int8_is_told(int8_bundle: Path, tmp_path: Path, graph: str) -> None:
-    """Else the test above would prove nothing: conv_in stays in fp16, whatever bundle.json says."""
+def test_a_layer_that_is_not_int8_is_named(int8_bundle: Path, tmp_path: Path, graph: str) -> None:
+    """Without this the test above would prove nothing: conv_in stays in fp16, whatever bundle.json says."""
     bundle = Path(shutil.copytree(int8_bundle, tmp_path / "bundle"))
     document = json.loads((bundle / "bundle.json").read_text())
     listed = document["graphs"][graph]["int8"]

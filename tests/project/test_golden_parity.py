@@ -1,4 +1,4 @@
-"""nano on every backend here: PyTorch's golden answers, and engines; int8 is in test_nano_int8."""
+"""nano on every backend here: PyTorch's golden answers, and engines. int8 is in test_nano_int8."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from glesam_runtime.tools.parity import MIN_IOU, check
 from glesam_runtime.tools.verify import verify
 
 WORST_MASK = 0.95
-"""Of 32; the mean is what design and gate ask for. .966 where OpenVINO computes in fp16, .991 in fp32."""
+"""Least IoU of 32 masks: .966 where OpenVINO computes in fp16, .991 in fp32. The gate limits the mean."""
 
 
 @pytest.fixture(scope="module")

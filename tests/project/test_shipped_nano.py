@@ -1,4 +1,4 @@
-"""The model inside the package: what its card and the bundle's manifest say of it is so."""
+"""The model inside the package is what its card and the bundle's manifest say."""
 
 from __future__ import annotations
 
