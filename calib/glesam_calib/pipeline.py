@@ -104,8 +104,8 @@ class _Quantizing:
         if point.mean_iou < min_iou and self._may_search(point, statistics):
             self.report(
                 f"masks of IoU {point.mean_iou:.4f}, expected at least {min_iou:g}: trying {len(point.int8)} "
-                f"layers alone on {SEARCHED} pictures each, to leave the worst in float (--search 0 does "
-                "without)"
+                f"layers alone on {SEARCHED} pictures each, to leave the worst in float "
+                "(glesam-quantize --search 0 does without)"
             )
             self._search(statistics, SEARCHED)
             point = self._first_that_holds(statistics)

@@ -27,7 +27,7 @@ from glesam_runtime import Bundle
 from glesam_runtime.bundle.writer import CALIBRATION, write_bundle
 from glesam_runtime.engines import open_engines
 from glesam_runtime.preprocess import preprocess
-from glesam_runtime.tools.measure import ImageSets
+from glesam_runtime.tools.measure import ImageSets, bundle_cases, measure
 from glesam_runtime.tools.parity import compare
 
 
@@ -335,6 +335,25 @@ def test_golden_vectors_stay_pytorchs_and_the_float_bundle_is_on_record(
     assert {key: int8[key] for key in kept if key not in changed} == {
         key: kept[key] for key in kept if key not in changed
     }
+
+
+def test_the_recorded_parity_is_measured_against_the_float_bundle(
+    int8_bundle: Path, fp32_bundle: Path, image_sets: ImageSets
+) -> None:
+    int8, cases = Bundle.open(int8_bundle), bundle_cases(Bundle.open(fp32_bundle), image_sets)
+    assert [case.set_name for case in cases] == ["clean", "clean", "lq3", "lq3"]
+    fresh = measure(int8, cases).to_json()
+    for kind in ("graphs", "mask_iou"):
+        recorded = int8.manifest.parity[kind]
+        assert recorded.keys() == fresh[kind].keys()  # type: ignore[attr-defined]
+        for name, figures in recorded.items():  # type: ignore[attr-defined]
+            assert figures == pytest.approx(fresh[kind][name], rel=0.05, abs=1e-7), name
+
+
+def test_a_float_bundle_agrees_with_itself(fp32_bundle: Path, image_sets: ImageSets) -> None:
+    opened = Bundle.open(fp32_bundle)
+    parity = measure(opened, bundle_cases(opened, image_sets))
+    assert all(masks.worst == 1 for masks in parity.mask_iou.values())
 
 
 def test_the_table_inside_a_bundle_needs_no_option(fp32_bundle: Path, photos: Path, tmp_path: Path) -> None:

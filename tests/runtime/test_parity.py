@@ -42,6 +42,11 @@ def test_a_mean_below_the_limit_names_its_set_and_both_numbers(mean: float) -> N
         check(parity(mean=mean), 0.99)
 
 
+def test_a_bundle_may_be_measured_against_another_one() -> None:
+    with pytest.raises(ParityError, match=r"masks of lq3: mean IoU against the float bundle 0\.5000"):
+        check(parity(mean=0.5), 0.97, reference="the float bundle")
+
+
 @pytest.mark.parametrize("field", [0, 1, 2])
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
 def test_a_graph_that_gives_nan_or_infinity_is_named(field: int, value: float) -> None:
