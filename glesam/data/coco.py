@@ -139,11 +139,11 @@ def read_annotations(path: Path) -> list[AnnotatedImage]:
     try:
         with path.open(encoding="utf-8") as file:
             contents = json.load(file)
-        found = defaultdict(list)
+        kept = defaultdict(list)
         for annotation in contents["annotations"]:
             if not annotation.get("iscrowd") and (segmentation := _kept(annotation["segmentation"])):
-                found[annotation["image_id"]].append(segmentation)
-        return [_image(entry, found[entry["id"]]) for entry in contents["images"] if found[entry["id"]]]
+                kept[annotation["image_id"]].append(segmentation)
+        return [_image(entry, kept[entry["id"]]) for entry in contents["images"] if kept[entry["id"]]]
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         problem = f"no {error}" if isinstance(error, KeyError) else " ".join(str(error).split())
         raise InputError(

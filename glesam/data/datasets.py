@@ -30,7 +30,7 @@ def load_datasets(data: Path, sets: Path | None = None, split: Split = "train") 
 
     Raises:
         OSError: a folder, file or mask is missing; the message names it.
-        InputError: a description is not one, or no set has a picture in this split.
+        InputError: a description is invalid, or no data set has a picture in this split.
     """
     if not data.is_dir():
         raise FileNotFoundError(f"{data}: no such folder; expected one of data sets, or of images and masks")
@@ -51,8 +51,8 @@ def describe(data: Path) -> list[tuple[Path, DatasetDescription]]:
     if (data / SETS_FILE).exists():
         return [(data, description) for description in read_descriptions(data / SETS_FILE)]
     known = shipped_descriptions()
-    if found := [(data, description) for description in known if (data / description.name).is_dir()]:
-        return found
+    if present := [(data, description) for description in known if (data / description.name).is_dir()]:
+        return present
     name = data.resolve().name
     for description in known:
         if description.name == name:

@@ -26,16 +26,16 @@ def load_text_embedding(model: GleSam, path: str | Path) -> None:
     """
     path = Path(path)
     own = model.gle.get_buffer("text_embedding")
-    found = encode_empty_prompt(path, own.shape[-2]) if path.is_dir() else _read(path)
-    if list(found.shape[-2:]) != list(own.shape[-2:]) or found.numel() != own.numel():
+    embedding = encode_empty_prompt(path, own.shape[-2]) if path.is_dir() else _read(path)
+    if list(embedding.shape[-2:]) != list(own.shape[-2:]) or embedding.numel() != own.numel():
         raise CheckpointError(
-            f"{path} holds a text embedding {list(found.shape)}, the model's base needs {list(own.shape)}; "
-            "encode the empty prompt with the base model's own text encoder"
+            f"{path} holds a text embedding {list(embedding.shape)}, the model's base needs "
+            f"{list(own.shape)}; encode the empty prompt with the base model's own text encoder"
         )
-    if not found.isfinite().all():
+    if not embedding.isfinite().all():
         raise CheckpointError(f"{path} holds values that are not finite; encode the empty prompt again")
     target = torch.device("cpu") if own.is_meta else own.device
-    model.gle.register_buffer("text_embedding", found.reshape(own.shape).to(target, own.dtype))
+    model.gle.register_buffer("text_embedding", embedding.reshape(own.shape).to(target, own.dtype))
 
 
 @torch.no_grad()
@@ -78,12 +78,12 @@ def _read(path: Path) -> Tensor:
             raise CheckpointError(
                 f"cannot read {path} as a NumPy array of floats: {_first_line(error)}"
             ) from error
-    found = read_object(path)
-    if isinstance(found, dict) and len(found) == 1:
-        (found,) = found.values()
-    if not isinstance(found, Tensor):
-        raise CheckpointError(f"{path} holds {type(found).__name__}; expected one tensor, the encoded prompt")
-    return found
+    value = read_object(path)
+    if isinstance(value, dict) and len(value) == 1:
+        (value,) = value.values()
+    if not isinstance(value, Tensor):
+        raise CheckpointError(f"{path} holds {type(value).__name__}; expected one tensor, the encoded prompt")
+    return value
 
 
 def _first_line(error: Exception) -> str:

@@ -46,13 +46,13 @@ def load_unet(model: GleSam, folder: str | Path) -> None:
     check_base(folder, read_unet_config(folder), model.config.gle.unet)
     check_prediction(folder)
     path = weights_file(folder)
-    found = read_tensors(path)
+    tensors = read_tensors(path)
     with torch.device("meta"):
         base = build_base_unet(model.config.gle.unet)
-    check_fit(path, found, base.state_dict())
+    check_fit(path, tensors, base.state_dict())
     unet = model.gle.unet
     weight = unet.get_submodule("conv_in.base_layer").weight
-    put(nn.Module.to(base, weight.dtype), found)  # diffusers' own `to` warns without need
+    put(nn.Module.to(base, weight.dtype), tensors)  # diffusers' own `to` warns without need
     load_base_weights(unet, base, assign=weight.device.type in ("cpu", "meta"))
 
 
@@ -107,12 +107,12 @@ def check_prediction(folder: Path) -> None:
     not, but Stable Diffusion 2.1 at 768 px, which predicts v, differs from 2.1-base in its `sample_size`.
     """
     path = folder.parent / "scheduler" / "scheduler_config.json"
-    found = _json(path).get("prediction_type", PREDICTION) if path.is_file() else PREDICTION
-    if found == PREDICTION and _json(folder / "config.json").get("sample_size") == V_SAMPLE_SIZE:
-        path, found = folder / "config.json", f"v_prediction (sample_size {V_SAMPLE_SIZE})"
-    if found != PREDICTION:
+    prediction = _json(path).get("prediction_type", PREDICTION) if path.is_file() else PREDICTION
+    if prediction == PREDICTION and _json(folder / "config.json").get("sample_size") == V_SAMPLE_SIZE:
+        path, prediction = folder / "config.json", f"v_prediction (sample_size {V_SAMPLE_SIZE})"
+    if prediction != PREDICTION:
         raise CheckpointError(
-            f"{folder} belongs to a {found} model ({path}); expected {PREDICTION}: "
+            f"{folder} belongs to a {prediction} model ({path}); expected {PREDICTION}: "
             "Stable Diffusion 1.5 or 2.1-base, not 2.1 at 768 px"
         )
 

@@ -1,7 +1,7 @@
 """Filters a picture in the cheapest way that gives the same result.
 
-OpenCV filters with kernels above 11 px through Fourier transforms: 12 ms for a picture of 512 px on two CPU
-cores, however much of the kernel is zero and whatever its shape.
+OpenCV filters with kernels above 11 px through Fourier transforms, which take 12 ms for a picture of 512 px
+on two cores, however much of the kernel is zero and whatever its shape.
 """
 
 from __future__ import annotations

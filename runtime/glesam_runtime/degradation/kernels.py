@@ -23,7 +23,7 @@ def random_size(rng: np.random.Generator) -> int:
 
 
 def random_blur_kernel(rng: np.random.Generator, sigma_range: tuple[float, float]) -> Kernel:
-    """A kernel from the mixture in section 5 of the GleSAM paper: 1 in 10 sinc, else Gaussian-like."""
+    """A kernel from Real-ESRGAN's mixture: 1 in 10 a sinc, else Gaussian-like."""
     size = random_size(rng)
     if rng.random() < SINC_PROBABILITY:
         return random_sinc_kernel(rng, size)
