@@ -8,8 +8,8 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from glesam.config import BOX_BOTTOM_RIGHT, BOX_TOP_LEFT, FOREGROUND, PAD
 from glesam.data.label_maps import mask_box
+from glesam_runtime.prompts import BOX_BOTTOM_RIGHT, BOX_TOP_LEFT, FOREGROUND, PADDING
 
 PromptKind = Literal["box", "points", "both"]
 
@@ -34,7 +34,7 @@ class PointPrompt:
         missing = length - len(self.labels)
         return PointPrompt(
             np.pad(self.coords, ((0, missing), (0, 0))),
-            np.pad(self.labels, (0, missing), constant_values=PAD),
+            np.pad(self.labels, (0, missing), constant_values=PADDING),
         )
 
 

@@ -43,9 +43,6 @@ class OfficialFiles:
     timestep: int | None = None
     new_lora: bool = False
 
-    def is_empty(self) -> bool:
-        return self == OfficialFiles()
-
     def load(self) -> GleSam:
         """Loads the model, float32 on the CPU, in eval mode.
 
