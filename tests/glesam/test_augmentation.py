@@ -1,4 +1,4 @@
-"""Views keep a picture and its masks together: a picture that shows its own masks must go on doing so."""
+"""Views keep a picture and its masks together: one that shows its own masks still does afterwards."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ HEIGHT, WIDTH = 150, 200
 
 
 def discs() -> MaskLayers:
-    """Three, of 25 to 45 px radius, none of them in a middle that a mirror would map onto itself."""
+    """Three discs of 25 to 45 px radius, none of which a mirror would map onto itself."""
     rows, columns = np.mgrid[:HEIGHT, :WIDTH]
     centres = (((60, 50), 45), ((150, 40), 25), ((140, 110), 33))
     return MaskLayers.stacked(
@@ -33,12 +33,12 @@ def discs() -> MaskLayers:
 
 
 def picture_of(masks: MaskLayers) -> NDArray[np.uint8]:
-    """A mask a channel, white on black."""
+    """A picture with one mask per channel, white on black."""
     return np.stack([np.asarray(mask, np.uint8) * np.uint8(255) for mask in masks], axis=2)
 
 
 def disagreement(view: View) -> float:
-    """The largest share of a mask's edge that its channel denies; below 1 is less than a pixel."""
+    """The largest share of a mask's edge where its channel differs; below 1 is less than a pixel."""
     worst = 0.0
     for channel, mask in enumerate(view.masks):
         seen = view.image[..., channel] >= 128
@@ -58,7 +58,7 @@ def test_a_picture_of_its_own_masks_stays_one(zoom: tuple[float, float], affine_
 
 
 def test_masks_and_picture_are_not_shifted_against_each_other() -> None:
-    """The mean over many views would show an offset of a tenth of a pixel: half-pixel errors live here."""
+    """The mean over many views would show an offset of a tenth of a pixel, as half-pixel errors cause."""
     masks = discs()
     rng = np.random.default_rng(1)
     shifts = []
@@ -87,7 +87,7 @@ def test_areas_grow_with_the_square_of_the_scale() -> None:
                 assert float(mask.sum()) / old == pytest.approx(view.scale**2, rel=0.06)
 
 
-def test_a_view_is_at_most_as_large_as_asked_for_and_keeps_the_pictures_shape_when_small() -> None:
+def test_a_view_is_at_most_the_required_size_and_keeps_the_pictures_shape_when_small() -> None:
     masks = discs()
     rng = np.random.default_rng(3)
     for zoom in ((0.5, 0.5), (1.0, 1.0), (2.0, 2.0)):
@@ -99,7 +99,7 @@ def test_a_view_is_at_most_as_large_as_asked_for_and_keeps_the_pictures_shape_wh
 
 
 def test_a_view_never_looks_past_the_edge_of_its_picture() -> None:
-    """What lies beyond would be smeared pixels, which no camera makes."""
+    """Beyond it are smeared pixels, which no camera makes."""
     rng = np.random.default_rng(4)
     for _ in range(200):
         picture = int(rng.integers(20, 400)), int(rng.integers(20, 400))
@@ -111,7 +111,7 @@ def test_a_view_never_looks_past_the_edge_of_its_picture() -> None:
         assert (seen <= np.array(picture) + 1e-9).all()
 
 
-def test_half_of_the_views_are_mirrored_and_the_asked_share_is_turned() -> None:
+def test_half_of_the_views_are_mirrored_and_affine_share_is_turned() -> None:
     rng = np.random.default_rng(5)
     turns = [random_turn(rng, affine_share=0.3) for _ in range(2000)]
     assert np.mean([np.linalg.det(turn) < 0 for turn in turns]) == pytest.approx(0.5, abs=0.05)

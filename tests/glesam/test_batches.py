@@ -81,7 +81,7 @@ def test_padding_is_the_mean_colour_no_label_and_no_mask(pool: SamplePool) -> No
     assert padded > 0
 
 
-def test_the_degraded_twin_is_damaged_only_where_it_is_asked_for(pool: SamplePool) -> None:
+def test_the_degraded_picture_differs_only_with_with_degraded(pool: SamplePool) -> None:
     damaged = make_batch(pool, replace(PLAN, clean_share=0.0), 0)
     assert (damaged.image - damaged.degraded).abs().mean() > 1
     for plan in (replace(PLAN, with_degraded=False), replace(PLAN, clean_share=1.0)):
@@ -89,13 +89,13 @@ def test_the_degraded_twin_is_damaged_only_where_it_is_asked_for(pool: SamplePoo
         assert torch.equal(clean.image, clean.degraded)
 
 
-def test_the_asked_share_of_the_rows_stays_clean(pool: SamplePool) -> None:
+def test_clean_share_of_the_rows_stays_clean(pool: SamplePool) -> None:
     batch = make_batch(pool, replace(PLAN, size=40, clean_share=0.3), 0)
     clean = (batch.image == batch.degraded).flatten(1).all(dim=1)
     assert 5 <= int(clean.sum()) <= 20
 
 
-def test_a_row_is_the_same_whoever_asks_for_it(pool: SamplePool) -> None:
+def test_a_row_is_the_same_whoever_draws_it(pool: SamplePool) -> None:
     """Processes that share a batch each draw their rows of it."""
     whole = make_batch(pool, PLAN, 5)
     parts = [make_batch(pool, PLAN, 5, rows) for rows in (range(0, 1), range(1, 3))]
@@ -167,7 +167,7 @@ def test_sets_are_drawn_by_their_weights_whatever_their_sizes() -> None:
     assert min(drawn.count(f"b{i}") for i in range(7)) > 30
 
 
-def test_sets_are_told_apart_by_names_and_weights() -> None:
+def test_sets_are_identified_by_names_and_weights() -> None:
     pools = [
         [Pictures("a", 0.5, 3, [])],
         [Pictures("a", 0.5, 4, [])],
@@ -198,7 +198,7 @@ def test_data_without_a_single_object_is_an_error_instead_of_an_endless_search()
         make_batch(pool, replace(PLAN, size=1), 0)
 
 
-def test_workers_are_left_behind_by_nobody(pool: SamplePool) -> None:
+def test_no_workers_are_left_behind(pool: SamplePool) -> None:
     """A loop that stops early must not leave threads drawing the rest."""
     before = threading.active_count()
     drawing = batches(pool, PLAN, workers=3)(range(50))

@@ -1,4 +1,4 @@
-"""Annotation files of COCO and LVIS: polygons and run lengths become masks, and nothing else does."""
+"""Annotation files of COCO and LVIS: polygons and run lengths become masks, all else is refused."""
 
 from __future__ import annotations
 
@@ -118,7 +118,7 @@ def test_lvis_names_pictures_by_their_address_and_has_no_crowds(tmp_path: Path) 
     np.testing.assert_array_equal(dataset[0].masks[0], rectangle())
 
 
-def test_a_description_loads_it_and_the_split_shares_no_picture(tmp_path: Path) -> None:
+def test_a_description_loads_the_set_and_the_splits_share_no_picture(tmp_path: Path) -> None:
     pictures = [{"id": i, "file_name": f"p{i}.jpg", "width": WIDTH, "height": HEIGHT} for i in range(60)]
     instances = [{"image_id": i, "segmentation": [RECTANGLE]} for i in range(60)]
     load(tmp_path, {"images": pictures, "annotations": instances})
@@ -198,7 +198,7 @@ BAD_FILES: dict[str, tuple[Callable[[Json], object], str]] = {
 
 
 @pytest.mark.parametrize("damage", BAD_FILES)
-def test_a_file_that_is_none_of_theirs_is_refused_in_one_line(tmp_path: Path, damage: str) -> None:
+def test_a_file_that_is_neither_is_refused_in_one_line(tmp_path: Path, damage: str) -> None:
     change, named = BAD_FILES[damage]
     contents = annotations([RECTANGLE])
     load(tmp_path, contents)

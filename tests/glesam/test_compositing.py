@@ -29,13 +29,13 @@ def disc(x: int, y: int, radius: int, shape: tuple[int, int] = SHAPE) -> NDArray
 
 
 def black_view() -> View:
-    """Two masks on black; the colour of a pixel says nothing of them."""
+    """Two masks on black; no pixel's colour depends on them."""
     masks = MaskLayers.stacked([disc(50, 60, 40), disc(150, 100, 35)], SHAPE)
     return View(np.zeros((*SHAPE, 3), np.uint8), masks, 1.0)
 
 
 def donor(*masks: NDArray[np.bool_]) -> Sample:
-    """A green disc on red: neither colour can become black."""
+    """A green disc on red; neither colour can become black."""
     image = np.full((*SHAPE, 3), (255, 60, 60), np.uint8)
     image[disc(120, 80, 50)] = (60, 255, 60)
     return Sample("set", "donor", image, masks or (disc(120, 80, 50),))
@@ -107,7 +107,7 @@ def test_a_background_is_not_an_object() -> None:
     assert paste_object(view, donor(nearly_all), 20, rng) is view
 
 
-def test_of_an_object_too_little_is_seen_to_be_pasted() -> None:
+def test_an_object_of_which_too_little_is_visible_is_not_pasted() -> None:
     view = black_view()
     assert paste_object(view, donor(), SHAPE[0] * SHAPE[1], np.random.default_rng(0)) is view
 

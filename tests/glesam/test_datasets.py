@@ -1,4 +1,4 @@
-"""Which sets a folder holds, and that no picture is in both splits."""
+"""The data sets in a folder; no picture is in both splits."""
 
 from __future__ import annotations
 
@@ -55,14 +55,14 @@ def test_the_shipped_sets_are_known_by_their_folders_with_their_weights(data: Pa
     assert [mask.shape for mask in sample.masks] == [(80, 96)] * len(sample.masks)
 
 
-def test_one_sets_own_folder_has_its_splits_too(data: Path) -> None:
+def test_the_folder_of_one_set_is_split_too(data: Path) -> None:
     alone = load_datasets(data / "camvid", split="dev")
     assert [(d.name, n) for d in alone for n in d.names] == [
         pair for pair in names(data, "dev") if pair[0] == "camvid"
     ]
 
 
-def test_a_folder_of_its_own_sets_json_is_read_by_it(data: Path, tmp_path: Path) -> None:
+def test_a_folder_with_its_own_sets_json_is_read_by_it(data: Path, tmp_path: Path) -> None:
     for i in range(3):
         write_picture(tmp_path / f"mine/images/{i}.jpg")
         write_mask(tmp_path / f"mine/masks/{i}.png")
@@ -72,7 +72,7 @@ def test_a_folder_of_its_own_sets_json_is_read_by_it(data: Path, tmp_path: Path)
     assert (dataset.name, dataset.weight, dataset.names) == ("own", 2, ("0", "1", "2"))
 
 
-def test_descriptions_given_apart_count_before_those_in_the_folder(data: Path, tmp_path: Path) -> None:
+def test_separate_descriptions_count_before_those_in_the_folder(data: Path, tmp_path: Path) -> None:
     sets = tmp_path / "sets.json"
     sets.write_text(json.dumps([{"name": "bags", "kind": "label_maps", "dev": "none"}]))
     (dataset,) = load_datasets(data, sets)

@@ -1,4 +1,4 @@
-"""A description says how a folder is read; whatever is wrong with one is said in one line."""
+"""Descriptions of data sets, and their errors in one line."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def test_the_shipped_descriptions_are_five_training_sets_and_two_for_evaluation(
     assert shipped["camvid"].ignored_labels == (11,), "label 0 is the sky"
 
 
-def test_a_tenth_is_for_development_another_one_in_every_set() -> None:
+def test_a_tenth_is_for_development_a_different_one_in_every_set() -> None:
     chosen = []
     for name in ("ccp", "human"):
         description = DatasetDescription(name)
@@ -70,7 +70,7 @@ def test_a_tenth_is_for_development_another_one_in_every_set() -> None:
 
 
 def test_the_tenth_is_the_same_on_every_machine_and_in_every_version() -> None:
-    """Otherwise an upgrade would train on pictures that the last version was chosen by."""
+    """Otherwise an upgrade would train on pictures that the last version was evaluated on."""
     found = [i for i in range(60) if DatasetDescription("bsds500").is_dev(f"picture{i}")]
     assert found == [3, 29]
 

@@ -123,7 +123,7 @@ def test_a_metric_is_the_mean_over_a_pictures_objects() -> None:
     assert score.metrics["pixel_accuracy"] == (1 + 1 / 2) / 2
 
 
-def test_a_picture_that_one_method_cannot_do_is_skipped_for_all() -> None:
+def test_a_picture_that_one_method_fails_on_is_skipped_for_all() -> None:
     bright = replace(sample(name="bright"), image=sample().image + np.uint8(120))
     samples = {"a": sample(), "bright": bright}
     pictures = [draw_picture(one, 5, 0) for one in samples.values()]

@@ -49,7 +49,7 @@ def prompts(data: Path, tmp_path: Path) -> Path:
     ("option", "name"),
     [("--prompts", "results.csv"), ("--sets", "table.md"), ("--sets", "prompts.json")],
 )
-def test_no_file_that_was_given_becomes_a_result(data: Path, tmp_path: Path, option: str, name: str) -> None:
+def test_no_input_file_becomes_a_result(data: Path, tmp_path: Path, option: str, name: str) -> None:
     out = tmp_path / "first"
     evaluated(data, out, *BOX)
     before = (out / name).read_bytes()
@@ -118,7 +118,7 @@ def test_prompts_of_pictures_that_are_gone(refused: Refusal, data: Path, prompts
     assert "squares/0: no such picture in the data" in refused(*BOX, "--prompts", prompts)
 
 
-def test_a_prompt_file_that_is_none(refused: Refusal, data: Path, tmp_path: Path) -> None:
+def test_a_file_that_is_no_prompt_file(refused: Refusal, data: Path, tmp_path: Path) -> None:
     for content in (b"{}", b"\xff\xfe", b""):
         (tmp_path / "bad.json").write_bytes(content)
         assert "bad.json: not a prompt file of glesam-eval" in refused(

@@ -39,7 +39,7 @@ def test_the_box_of_a_mask_ends_after_its_last_pixel() -> None:
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.int64])
-def test_labels_of_every_integer_type_are_told_apart(dtype: type) -> None:
+def test_labels_of_every_integer_type_are_distinguished(dtype: type) -> None:
     labels = np.zeros((30, 60), dtype)
     labels[:, 30:] = np.iinfo(dtype).max
     (right,) = objects(labels, (0,))

@@ -39,7 +39,7 @@ def test_more_masks_than_a_byte_counts_need_a_second_layer() -> None:
     assert equal(stacked, pixels)
 
 
-def test_no_masks_are_no_masks() -> None:
+def test_no_masks_are_an_empty_sequence() -> None:
     empty = MaskLayers.stacked([], SHAPE)
     assert len(empty) == 0
     assert empty.painted().shape == SHAPE
@@ -47,7 +47,7 @@ def test_no_masks_are_no_masks() -> None:
     assert equal(empty.with_mask(A), [A])
 
 
-def test_layers_are_taken_as_they_are_and_lists_are_stacked() -> None:
+def test_layers_are_kept_and_lists_are_stacked() -> None:
     stacked = MaskLayers.stacked([A], SHAPE)
     assert MaskLayers.of(stacked, SHAPE) is stacked
     assert equal(MaskLayers.of([A, B], SHAPE), [A, B])
@@ -76,8 +76,8 @@ def test_a_mask_is_added_at_the_end_wherever_it_lies() -> None:
     assert equal(stacked, [A, B])
 
 
-def test_a_label_that_was_given_up_does_not_mark_an_added_mask() -> None:
-    """`at_least` forgets a mask but leaves its pixels in the layer."""
+def test_a_dropped_label_does_not_mark_an_added_mask() -> None:
+    """`at_least` drops a mask but leaves its pixels in the layer."""
     kept = MaskLayers.stacked([A, C], SHAPE).at_least(50)
     small = rectangle(18, 0, 19, 4)
     assert equal(kept.with_mask(small), [A, small])

@@ -45,7 +45,7 @@ def equal(one: Mapping[str, Tensor], other: Mapping[str, Tensor]) -> bool:
 
 
 def refusal(load: Callable[[GleSam, Path], None], target: GleSam, path: Path) -> str:
-    """The message; the model must be as it was."""
+    """The message of a refusal that leaves the model unchanged."""
     before = {name: tensor.clone() for name, tensor in target.state_dict().items()}
     with pytest.raises(CheckpointError) as caught:
         load(target, path)
@@ -81,7 +81,7 @@ def test_a_saved_decoder_is_segment_anythings_own_state_dict(tmp_path: Path) -> 
     fresh.load_state_dict(saved, strict=True)
     assert equal({n: t.float() for n, t in model.mask_decoder.state_dict().items()}, fresh.state_dict())
     trained = [p.numel() for name, p in fresh.named_parameters() if "iou" not in name]
-    assert sum(trained) == 3_925_472  # the paper's recipe; the size is method.md's, too
+    assert sum(trained) == 3_925_472  # what the paper's second stage trains
     assert 16_200_000 < path.stat().st_size < 16_350_000  # the authors' file: 16,275,711 bytes
 
 
@@ -202,7 +202,7 @@ def test_a_v_prediction_model_is_refused(target: GleSam, tmp_path: Path) -> None
     assert "expected epsilon" in message
 
 
-def test_a_v_prediction_unet_without_its_scheduler_is_told_by_its_sample_size(
+def test_a_v_prediction_unet_without_its_scheduler_is_known_by_its_sample_size(
     target: GleSam, tmp_path: Path
 ) -> None:
     save_stable_diffusion(tmp_path)
@@ -341,7 +341,7 @@ def test_a_folder_without_a_text_encoder_is_refused(target: GleSam, tmp_path: Pa
     assert "expected a Stable Diffusion folder with tokenizer/ and text_encoder/" in message
 
 
-# --- what is true of every one of them
+# --- every official file
 
 
 class Trap:

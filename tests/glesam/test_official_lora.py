@@ -1,4 +1,4 @@
-"""LoRA files go both ways under the names of the authors' file, whoever wrote them."""
+"""LoRA files are read and written under the authors' names, whoever wrote them."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ CONV = "down_blocks.0.resnets.0.conv1"
 
 
 def model_with(seed: int) -> GleSam:
-    """Tiny, with adapters of their own; B factors start as zeros, which would hide a swap."""
+    """A tiny model with random adapters; B factors start as zeros, which would hide a swap."""
     torch.manual_seed(seed)
     model = GleSam(tiny())
     with torch.no_grad():
@@ -94,7 +94,7 @@ def test_adapters_come_back_bit_for_bit(file: Path) -> None:
 
 
 def test_a_file_means_the_same_to_readers_who_know_no_alpha(file: Path) -> None:
-    """They take alpha = rank; the tiny model's alpha is twice its rank."""
+    """Other readers take alpha = rank; the tiny model's alpha is twice its rank."""
     model = model_with(1)
     assert model.config.gle.lora_alpha == 2 * model.config.gle.lora_rank
     tensors = read_lora(file)
@@ -177,7 +177,7 @@ def test_a_tensor_that_is_there_twice_is_named(file: Path) -> None:
     assert f"{TO_K}.lora_A.weight twice" in refusal(file)
 
 
-def test_another_rank_and_another_base_are_told_apart(file: Path) -> None:
+def test_another_rank_and_another_base_are_named(file: Path) -> None:
     def with_rank_and_width(rank: int, width: int) -> Callable[[dict[str, Tensor]], object]:
         return lambda tensors: tensors.update({f"unet.{TO_K}.lora.down.weight": torch.zeros(rank, width)})
 

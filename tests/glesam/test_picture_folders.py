@@ -1,4 +1,4 @@
-"""Folders of pictures with masks or label maps: every layout, every bit depth, every damage by name."""
+"""Folders of pictures with masks or label maps: every layout and bit depth, and damaged files."""
 
 from __future__ import annotations
 

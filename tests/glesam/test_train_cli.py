@@ -161,7 +161,7 @@ def test_folders_where_results_cannot_go_are_refused_before_training(
 
 @pytest.mark.parametrize("count", [1, 2])
 def test_a_run_in_progress_is_left_alone(data: Path, model: Path, tmp_path: Path, count: int) -> None:
-    """By all processes of the second one, none of which waits for the others in vain."""
+    """All processes of a second run end at once; none waits for the others."""
     run = tmp_path / "run"
     arguments = ["--config", settings(tmp_path, 2, steps=1), "--data", data, "--run", run, "--model", model]
     run.mkdir()

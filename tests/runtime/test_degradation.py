@@ -59,7 +59,7 @@ def test_a_seed_gives_one_picture_and_another_seed_another(picture: np.ndarray, 
     assert not np.array_equal(one, other)
 
 
-def test_a_named_picture_is_degraded_alike_whenever_and_beside_whatever(picture: np.ndarray) -> None:
+def test_a_named_picture_is_degraded_alike_whatever_ran_before(picture: np.ndarray) -> None:
     one = degrade_level(picture, 3, 7, "set/a")
     others = [degrade_level(picture, *which) for which in ((3, 7, "set/b"), (3, 8, "set/a"), (2, 7, "set/a"))]
     np.testing.assert_array_equal(degrade_level(picture, 3, 7, "set/a"), one)
@@ -67,7 +67,7 @@ def test_a_named_picture_is_degraded_alike_whenever_and_beside_whatever(picture:
 
 
 def test_the_levels_of_a_name_are_drawn_alike(picture: np.ndarray, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Their blur, noise and compression come from one state of chance."""
+    """Their blur, noise and compression come from the same random state."""
     seen: list[tuple[int, float]] = []
 
     def record(_: object, rate: int, rng: np.random.Generator) -> None:
@@ -80,7 +80,7 @@ def test_the_levels_of_a_name_are_drawn_alike(picture: np.ndarray, monkeypatch: 
     assert len({draw for _, draw in seen}) == 1
 
 
-def test_a_level_that_is_none_is_refused(picture: np.ndarray) -> None:
+def test_an_unknown_level_is_refused(picture: np.ndarray) -> None:
     with pytest.raises(ValueError, match="level 4: expected one of 1, 2, 3"):
         degrade_level(picture, 4, 0, "name")
 
@@ -105,7 +105,7 @@ def kept_detail(picture: np.ndarray, damaged: np.ndarray) -> float:
 
 
 def test_the_highest_rate_loses_most_detail(picture: np.ndarray) -> None:
-    """On average: the other random parts of a degradation matter more than its rate."""
+    """On average, since the other random parts of a degradation matter more than its rate."""
     means = [
         np.mean([kept_detail(picture, degrade(picture, r, np.random.default_rng(s))) for s in range(12)])
         for r in LEVELS
@@ -185,7 +185,7 @@ def test_a_random_sinc_kernel_is_round_and_rings() -> None:
 
 
 def test_the_stages_have_the_recipes_numbers() -> None:
-    """Section 5 of the method: up/down/keep, scales, sigmas [px and 8-bit levels], shares, JPEG."""
+    """The recipe's up/down/keep, scales, sigmas [px and 8-bit levels], shares and JPEG qualities."""
     assert astuple(FIRST) == (1.0, (0.2, 3.0), (0.1, 0.2, 0.7), (0.5, 1.5), (1, 30), (0.05, 3))
     assert astuple(SECOND) == (0.8, (0.2, 1.5), (0.3, 0.4, 0.3), (0.3, 1.2), (1, 25), (0.05, 2.5))
     assert (WORKING_SIZE, JPEG_QUALITY, GREY_NOISE_PROBABILITY, FINAL_SINC_PROBABILITY) == (
@@ -228,7 +228,7 @@ def test_kernels_are_drawn_as_often_as_the_recipe_says(monkeypatch: pytest.Monke
 
 
 class Chance:
-    """A generator whose coins all fall as told."""
+    """A random generator whose draws follow a list."""
 
     def __init__(self, coins: list[float]) -> None:
         self.rng, self.coins = np.random.default_rng(0), iter(coins)
