@@ -160,3 +160,7 @@ def closing_line(files: Mapping[Path, int]) -> str:
 def main() -> None:
     """The console script."""
     app()
+
+
+if __name__ == "__main__":
+    main()
