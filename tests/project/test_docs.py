@@ -79,3 +79,11 @@ def test_a_pages_links_lead_somewhere(page: Path) -> None:
         if not target.exists() or (anchor and anchor not in anchors(target)):
             lost.append(f"{name}#{anchor}")
     assert lost == []
+
+
+@pytest.mark.parametrize("page", [DOCS / "architecture.md", ROOT / "CONTRIBUTING.md"], ids=by_name)
+def test_the_paths_that_a_page_names_exist(page: Path) -> None:
+    named = re.findall(r"`((?:glesam|export|calib|runtime|tests|benchmarks)/[\w./]*)`", page.read_text())
+    assert named
+    paths = [path for path in named if not path.endswith("/yours.py")]
+    assert [path for path in paths if not (ROOT / path).exists()] == []
