@@ -5,39 +5,47 @@
 Every variant is the shipped nano with new adapters on its U-Net, those of the first and last convolution
 included, which stage "base" had trained: they start alike (`start_adapters`) and are trained with the losses
 of stage "gle" on the same batches of crops. Encoder, decoder (fine-tuned behind the shipped GLE) and the
-U-Net's own weights stay. One glesam-eval then asks all variants the same, clean and at LQ-3, and its table
-is the ablation. The runs are short: what counts is how the rows differ.
+U-Net's own weights stay. One glesam-eval then gives all variants the same prompts, clean and at LQ-3, and
+its mean IoU over pictures is the ablation. The runs are short, three minutes each on one core: what counts
+is how the rows differ.
 """
 
 from __future__ import annotations
 
+import csv
 import subprocess
 import sys
+from collections import defaultdict
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
+from statistics import mean
 from typing import Annotated
 
 import torch
 import typer
+from harness.record import NoteOption, RecordOption, Run
+from harness.table import Row
 
 from glesam.data.batches import SamplePool, batches
 from glesam.data.datasets import load_datasets
 from glesam.data.in_memory import in_memory
 from glesam.model import GleSam, shipped_checkpoint
 from glesam.nano.adapter_start import start_adapters
-from glesam.nano.recipe import NANO, PRECISION, START_BATCHES, TASK_WEIGHT, Run, Stage
+from glesam.nano.recipe import NANO, PRECISION, START_BATCHES, TASK_WEIGHT, Stage
+from glesam.nano.recipe import Run as TrainingRun
 from glesam.training.gle_stage import gle_losses, select_lora
 from glesam.training.session import make_accelerator, use_threads
 from glesam.training.stage_config import GleStageConfig
 from glesam.training.stages import with_adapters
 
 LEVELS = "clean,3"
+COLUMN = {"clean": "clean", "3": "lq3"}
 
 
 @dataclass(frozen=True)
 class Variant:
-    """`gamma` is FDA's scale, 1 without FDA; None: nano's."""
+    """LoRA of this rank. `gamma` is FDA's scale, 1 without FDA; None: nano's."""
 
     rank: int
     gamma: float | None = None
@@ -50,11 +58,14 @@ VARIANTS = (Variant(8, gamma=1.0), Variant(4), Variant(8), Variant(16))
 
 
 def main(
-    data: Annotated[Path, typer.Argument(metavar="DATA", help="What glesam-train takes.")],
-    prompts: Annotated[Path | None, typer.Option(metavar="FILE", help="Of glesam-eval.")] = None,
-    steps: Annotated[int, typer.Option(metavar="N", help="Of each variant.")] = 150,
+    data: Annotated[Path, typer.Argument(metavar="DATA", help="What glesam-train --data takes.")],
+    prompts: Annotated[Path | None, typer.Option(metavar="FILE", help="Prompt file for glesam-eval.")] = None,
+    steps: Annotated[int, typer.Option(metavar="N", help="Training steps of each variant.")] = 150,
     out: Annotated[Path, typer.Option(metavar="DIR", help="Variants and table.")] = Path("out/ablation"),
+    record: RecordOption = False,
+    note: NoteOption = "",
 ) -> None:
+    began = Run.begin("nano_quality", f"Ablation of GLE, {steps} training steps a variant")
     use_threads(None)
     accelerator = make_accelerator(PRECISION)
     pool = SamplePool(in_memory(load_datasets(data)))
@@ -63,13 +74,15 @@ def main(
     sources = [f"no GLE={shipped_checkpoint()}:sam"]
     for variant in VARIANTS:
         folder = out / variant.name()
-        train(variant, pool, stage, Run(folder, accelerator=accelerator)).save_pretrained(folder / "model")
+        train(variant, pool, stage, TrainingRun(folder, accelerator=accelerator)).save_pretrained(
+            folder / "model"
+        )
         sources.append(f"{variant.name()}={folder / 'model'}:glesam")
-    evaluate(data, prompts, sources, out)
+    began.finish(evaluate(data, prompts, sources, out / "eval"), record, note)
 
 
-def train(variant: Variant, pool: SamplePool, stage: Stage, run: Run) -> GleSam:
-    """The recipe's stage "gle" with new adapters; an interrupted one goes on."""
+def train(variant: Variant, pool: SamplePool, stage: Stage, run: TrainingRun) -> GleSam:
+    """Returns nano after the recipe's stage "gle" with new adapters; an interrupted run resumes."""
     torch.manual_seed(stage.loop.seed)
     settings = GleStageConfig(lora_rank=variant.rank, gamma=variant.gamma)
     model = with_adapters(GleSam.from_pretrained(shipped_checkpoint()), settings).eval()
@@ -80,13 +93,24 @@ def train(variant: Variant, pool: SamplePool, stage: Stage, run: Run) -> GleSam:
     return model
 
 
-def evaluate(data: Path, prompts: Path | None, sources: list[str], out: Path) -> None:
-    """Prints where the table lies; what GLE gains there is over "no GLE"."""
+def evaluate(data: Path, prompts: Path | None, sources: list[str], out: Path) -> list[Row]:
+    """Runs glesam-eval; returns the mean IoU of each variant and level over the pictures."""
     program = str(Path(sys.executable).with_name("glesam-eval"))
-    command = [program, f"--data={data}", f"--levels={LEVELS}"]
-    asked = [f"--prompts={prompts}"] if prompts else []
+    fixed = [f"--prompts={prompts}"] if prompts else []
     checkpoints = [f"--checkpoint={source}" for source in sources]
-    subprocess.run([*command, *asked, *checkpoints, f"--out={out / 'eval'}"], check=True)
+    options = [f"--data={data}", f"--levels={LEVELS}", *fixed, *checkpoints, f"--out={out}"]
+    subprocess.run([program, *options], check=True)
+    ious: dict[str, dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
+    with (out / "results.csv").open(newline="") as file:
+        for score in csv.DictReader(file):
+            ious[score["source"]][score["level"]].append(float(score["iou"]))
+    return [
+        {
+            "variant": source,
+            **{f"{COLUMN[level]}_iou": round(mean(each), 4) for level, each in levels.items()},
+        }
+        for source, levels in ious.items()
+    ]
 
 
 if __name__ == "__main__":

@@ -4,27 +4,26 @@
 
 DIR holds what `fullsize_export.py --keep` writes for a model. Each variant is exported beside the folded
 graph and timed with it in one interleaved run, on ONNX Runtime in fp32 and on OpenVINO in fp32 and bf16.
-Prints ratios to the folded graph (above 1: faster) and the relative error of GLE's correction in fp32.
-measurements/README.md has the table and what was concluded from it.
+Prints the folded graph's time divided by the variant's (above 1: faster) and the relative error of GLE's
+correction in fp32. A variant takes several minutes on two cores.
 """
 
 from __future__ import annotations
 
 import tempfile
-import time
 from collections.abc import Callable
 from pathlib import Path
-from statistics import median
 from typing import Annotated, Any
 
 import numpy as np
 import torch
 import typer
 from diffusers.models.attention import BasicTransformerBlock
+from harness.interleaved import interleaved, milliseconds
+from harness.official import read_official_files
+from harness.record import NoteOption, RecordOption, Run
 from torch import Tensor, nn
 
-from glesam.official.build import build_official
-from glesam_calib.graph.files import save_onnx
 from glesam_export.folds import fold_all
 from glesam_export.graphs import GleGraph, Graph
 from glesam_export.rewrites.chunked_attention import chunked_self_attention
@@ -33,8 +32,11 @@ from glesam_export.to_onnx import onnx_from_graph
 from glesam_runtime.bundle.spec import bundle_contract
 from glesam_runtime.engines import open_engine
 
-RUNS = {"ONNX Runtime fp32": ("onnxruntime", "fp32"), "OpenVINO fp32": ("openvino", "fp32"),
-        "OpenVINO bf16": ("openvino", "bf16")}  # fmt: skip
+RUNS = {
+    "onnxruntime_fp32_ratio": ("onnxruntime", "fp32"),
+    "openvino_fp32_ratio": ("openvino", "fp32"),
+    "openvino_bf16_ratio": ("openvino", "bf16"),
+}
 SPEC = bundle_contract(1024)["gle"]
 
 
@@ -104,7 +106,7 @@ def with_self_attention(merged: bool) -> Callable[[StaticGle], StaticGle]:
 
 
 def project_context(gle: StaticGle) -> StaticGle:
-    """Where it is less work: 8 heads of 77 tokens are fewer columns than a width of 1,280."""
+    """Changes blocks where it is less work: 8 heads of 77 tokens are fewer columns than a width of 1,280."""
     for block in gle.unet.modules():
         if isinstance(block, BasicTransformerBlock) and block.attn2.to_q.weight.shape[0] > 640:
             block.attn2 = ProjectedContext(block.attn2)
@@ -134,20 +136,24 @@ def main(
     files: Annotated[Path, typer.Option(metavar="DIR", exists=True, help="Official files.")],
     variant: Annotated[list[str] | None, typer.Option(help=f"{', '.join(VARIANTS)}. Default: all.")] = None,
     rounds: Annotated[int, typer.Option(metavar="N", help="Timed rounds, after one that is not.")] = 4,
+    record: RecordOption = False,
+    note: NoteOption = "",
 ) -> None:
-    parts = ("sam.pth", "unet", "empty_prompt.npy", "pytorch_lora_weights.safetensors", "ft-decoder.pth")
-    folded, _ = fold_all(build_official(*(files / part for part in parts)).gle)
+    run = Run.begin("full_size", f"Rewrites of the folded U-Net: median of {rounds} interleaved rounds")
+    folded, _ = fold_all(read_official_files(files).gle)
     z = torch.randn(1, 256, 64, 64)
-    print(f"| | {' | '.join(RUNS)} | error |\n|{'---|' * (len(RUNS) + 2)}")
+    rows = []
     with tempfile.TemporaryDirectory() as folder:
         usual = exported(folded, z, Path(folder) / "folded.onnx")
         for name in variant or VARIANTS:
             changed = VARIANTS[name](shared_copy(folded))
             path = exported(changed.requires_grad_(False), z, Path(folder) / f"{name}.onnx")
-            ratios = [ratio(usual, path, z.numpy(), *run, rounds) for run in RUNS.values()]
+            ratios = {key: ratio(usual, path, z.numpy(), *each, rounds) for key, each in RUNS.items()}
             a, b = changed(z), folded(z)
             error = float((a - b).norm() / (b - folded.skip_scale * z).norm())
-            print(f"| {name} | {' | '.join(f'{r:.2f}x' for r in ratios)} | {error:.1e} |", flush=True)
+            rows.append({"variant": name, **ratios, "relative_error": float(f"{error:.1e}")})
+            print(rows[-1], flush=True)
+    run.finish(rows, record, note)
 
 
 def exported(gle: StaticGle, z: Tensor, path: Path) -> Path:
@@ -157,17 +163,17 @@ def exported(gle: StaticGle, z: Tensor, path: Path) -> Path:
 
 
 def ratio(usual: Path, changed: Path, z: np.ndarray, backend: str, precision: str, rounds: int) -> float:
-    engines = [open_engine(backend, path, SPEC, precision) for path in (usual, changed)]
-    times: list[list[float]] = [[], []]
-    for round_number in range(rounds + 1):
-        for engine, spent in zip(engines, times, strict=True):
-            start = time.perf_counter()
-            engine({"image_embeddings": z})
-            if round_number:
-                spent.append(time.perf_counter() - start)
-    for engine in engines:
+    """Returns the time of the usual graph divided by that of the changed one."""
+    paths = {"usual": usual, "changed": changed}
+    engines = {name: open_engine(backend, path, SPEC, precision) for name, path in paths.items()}
+    contenders = {
+        name: lambda engine=engine: {"ms": milliseconds(lambda: engine({"image_embeddings": z}))}
+        for name, engine in engines.items()
+    }
+    times = interleaved(contenders, rounds)
+    for engine in engines.values():
         engine.close()
-    return median(times[0]) / median(times[1])
+    return round(times["usual"]["ms"] / times["changed"]["ms"], 2)
 
 
 if __name__ == "__main__":

@@ -2,14 +2,14 @@
 
     python benchmarks/decoder_prompts.py [BUNDLE]... [--backend NAME]... [--prompts 64] [--rounds 20]
 
-One interleaved run: every round asks every decoder in turn, so that a busy machine slows all of them. All
-calls are made; "one box" is the median of theirs.
+One interleaved run: every round asks every decoder in turn, and every call is made. `one_box` is a round's
+median over its single calls; all columns are medians of the rounds. `ratio` is the time of all single calls
+divided by that of the one call (above 1: one call is faster). A round takes about a second for each decoder.
 """
 
 from __future__ import annotations
 
-import time
-from collections import defaultdict
+from collections.abc import Callable
 from itertools import product
 from pathlib import Path
 from statistics import median
@@ -17,6 +17,8 @@ from typing import Annotated
 
 import numpy as np
 import typer
+from harness.interleaved import Figures, interleaved, milliseconds
+from harness.record import NoteOption, RecordOption, Run
 
 from glesam_runtime import Bundle
 from glesam_runtime.engines import BACKEND_HELP, Engine, open_engine
@@ -34,39 +36,40 @@ def main(
     ] = None,
     prompts: Annotated[int, typer.Option(metavar="N", min=2, help="Boxes in one call.")] = 64,
     rounds: Annotated[int, typer.Option(metavar="N", min=1, help="Timed, after one that is not.")] = 20,
+    record: RecordOption = False,
+    note: NoteOption = "",
 ) -> None:
-    engines = {}
-    for bundle, name in product(bundles or [None], backend or ["onnxruntime", "openvino"]):
-        opened = Bundle.open(bundle)
-        graph = opened.manifest.graphs["mask_decoder"]
-        contender = f"{bundle or opened.manifest.name}: {name}"
-        engines[contender] = open_engine(name, opened.graph_path("mask_decoder"), graph.spec, graph.precision)
-    together = boxes(prompts, opened.manifest.image_size)
-    apart = [one_of(together, i) for i in range(prompts)]
-    spent: dict[tuple[str, str], list[float]] = defaultdict(list)
-    for round_number in range(rounds + 1):
-        for name, engine in engines.items():
-            each = [milliseconds(engine, feeds) for feeds in apart]
-            many = milliseconds(engine, together)
-            if round_number:
-                spent[name, "one"] += each
-                spent[name, "all"].append(sum(each))
-                spent[name, "together"].append(many)
-    print(f"| ms, median of {rounds} | one box | {prompts} boxes, one call | {prompts} calls |")
-    print("|---|---|---|---|")
-    for name in engines:
-        one, all_, many = (median(spent[name, kind]) for kind in ("one", "all", "together"))
-        print(f"| {name} | {one:.1f} | {many:.0f} | {all_:.0f} ({all_ / many:.2f}x) |")
+    title = f"Mask decoder, one box and {prompts} boxes: median of {rounds} interleaved rounds"
+    run = Run.begin("nano_speed", title)
+    contenders = {}
+    for path, name in product(bundles or [None], backend or ["onnxruntime", "openvino"]):
+        bundle = Bundle.open(path)
+        graph = bundle.manifest.graphs["mask_decoder"]
+        engine = open_engine(name, bundle.graph_path("mask_decoder"), graph.spec, graph.precision)
+        together = boxes(prompts, bundle.manifest.image_size)
+        contenders[f"{bundle.manifest.name}, {name} {bundle.manifest.precision}"] = calls_of(engine, together)
+    times = interleaved(contenders, rounds)
+    rows = [
+        {"decoder": name, **each, "ratio": round(each["single_calls_ms"] / each["one_call_ms"], 2)}
+        for name, each in times.items()
+    ]
+    run.finish(rows, record, note)
 
 
-def milliseconds(engine: Engine, feeds: Tensors) -> float:
-    start = time.perf_counter()
-    engine(feeds)
-    return 1000 * (time.perf_counter() - start)
+def calls_of(engine: Engine, together: Tensors) -> Callable[[], Figures]:
+    """Returns a contender: each prompt in a call of its own, then all in one."""
+    apart = [one_of(together, i) for i in range(len(together["point_coords"]))]
+
+    def measure() -> Figures:
+        each = [milliseconds(lambda feeds=feeds: engine(feeds)) for feeds in apart]
+        many = milliseconds(lambda: engine(together))
+        return {"one_box_ms": median(each), "one_call_ms": many, "single_calls_ms": sum(each)}
+
+    return measure
 
 
 def one_of(feeds: Tensors, prompt: int) -> Tensors:
-    """The feeds of one prompt; there is one embedding for all."""
+    """Returns the feeds of one prompt; the embedding serves all."""
     return {
         name: value if name == "image_embeddings" else value[prompt : prompt + 1]
         for name, value in feeds.items()
@@ -74,7 +77,7 @@ def one_of(feeds: Tensors, prompt: int) -> Tensors:
 
 
 def boxes(count: int, image_size: int) -> Tensors:
-    """The decoder's feeds for `count` random boxes on a random embedding."""
+    """Returns the decoder's feeds for `count` random boxes on a random embedding."""
     rng = np.random.default_rng(0)
     side = image_size // 16
     corners = rng.uniform(0, image_size, (count, CORNERS, 2)).astype(np.float32)

@@ -2,9 +2,9 @@
 
     python benchmarks/fullsize_export.py [--model vit_b-sd15]... [--precision fp32]... [--keep DIR]
 
-Writes random weights under the official names, runs glesam-export on them as a user would, in a process of
-its own, and prints a row of measurements/README.md for each. Takes 8 GB of disk per model, and minutes per row.
-Exit status 1 where an export or its parity gate fails.
+Writes random weights under the official names and joins them with glesam-convert. Then runs glesam-export on
+the checkpoint as a user would, in a process of its own, and prints a row for each. Takes 12 GB of disk per
+model, and minutes per row. Exit status 1 where an export or its parity gate fails.
 """
 
 from __future__ import annotations
@@ -15,37 +15,39 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
 
 import typer
-
-HERE = Path(__file__).parent
-HEADER = (
-    "| model | precision | MiB | seconds | peak GiB | relative error: encoder | GLE | decoder "
-    "| mask IoU, mean | worst |\n"
-    "|---|---|---|---|---|---|---|---|---|---|"
-)
+from harness.official import DECODER, LORA, SAM, TEXT, UNET, write_in_a_process
+from harness.record import NoteOption, RecordOption, Run
+from harness.table import Row
 
 
 def main(
     model: Annotated[list[str] | None, typer.Option(metavar="SAM-BASE", help="Default: vit_b-sd15.")] = None,
     precision: Annotated[list[str] | None, typer.Option(metavar="NAME", help="Default: fp32.")] = None,
-    images: Annotated[Path | None, typer.Option(metavar="DIR", help="As of glesam-export.")] = None,
+    images: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Photographs for glesam-export --images.")
+    ] = None,
     keep: Annotated[Path | None, typer.Option(metavar="DIR", help="Files and bundles stay here.")] = None,
+    record: RecordOption = False,
+    note: NoteOption = "",
 ) -> None:
+    run = Run.begin("full_size", "Exports of the official models, random weights")
     rows = []
     for name in model or ["vit_b-sd15"]:
         with workplace(keep) as folder:
-            files = official_files(name, folder / name)
-            rows += [exported(name, p, files, folder, images) for p in precision or ["fp32"]]
-    print("\n".join([HEADER, *rows]))
+            checkpoint = checkpoint_of(name, folder)
+            rows += [exported(name, p, checkpoint, folder, images) for p in precision or ["fp32"]]
+    run.finish(rows, record, note)
 
 
 @contextmanager
 def workplace(keep: Path | None) -> Iterator[Path]:
+    """Yields the folder that keeps everything, or a temporary one."""
     if keep is not None:
         keep.mkdir(parents=True, exist_ok=True)
         yield keep
@@ -54,46 +56,54 @@ def workplace(keep: Path | None) -> Iterator[Path]:
         yield Path(folder)
 
 
-def official_files(name: str, folder: Path) -> Path:
-    """Random weights in the official formats, written once."""
-    if not folder.exists():
-        sam_type, base = name.split("-")
-        folder.mkdir()
-        script = [sys.executable, str(HERE / "fullsize_training.py")]
-        command = [*script, "--sam-type", sam_type, "--base", base, "--write-only", str(folder)]
-        subprocess.run(command, check=True)
-    return folder
+def checkpoint_of(name: str, folder: Path) -> Path:
+    """Returns a checkpoint of random weights in the official formats; both are written once."""
+    files, checkpoint = folder / name, folder / f"{name}-checkpoint"
+    if not files.exists():
+        write_in_a_process(*name.split("-"), files)
+    if not checkpoint.exists():
+        command(
+            "glesam-convert",
+            ["--sam-type", name.split("-")[0], *official_options(files), "--out", checkpoint],
+        )
+    return checkpoint
 
 
-def exported(name: str, precision: str, files: Path, folder: Path, images: Path | None) -> str:
+def official_options(files: Path) -> list[str | Path]:
+    """Returns the options of glesam-convert that name the official files."""
+    named = {"sam-checkpoint": SAM, "unet": UNET, "lora": LORA, "decoder": DECODER, "text-embedding": TEXT}
+    return [word for option, name in named.items() for word in (f"--{option}", files / name)]
+
+
+def exported(name: str, precision: str, checkpoint: Path, folder: Path, images: Path | None) -> Row:
     """Runs glesam-export and returns its row; its own output passes through."""
     out = folder / f"{name}-{precision}"
-    command = [
-        Path(sys.executable).with_name("glesam-export"),
-        *("--sam-type", name.split("-")[0], "--sam-checkpoint", files / "sam.pth", "--unet", files / "unet"),
-        *("--lora", files / "pytorch_lora_weights.safetensors", "--decoder", files / "ft-decoder.pth"),
-        *("--text-embedding", files / "empty_prompt.npy", "--gamma", "3"),
-        *("--precision", precision, "--out", out),
-        *(("--images", images) if images else ()),
-    ]
+    options = [checkpoint, "--precision", precision, "--out", out, *(("--images", images) if images else ())]
+    seconds, peak_gib = command("glesam-export", options)
+    return {"model": name, "precision": precision, **size_and_parity(out), "s": seconds, "peak_gib": peak_gib}
+
+
+def command(program: str, options: Sequence[str | Path]) -> tuple[float, float]:
+    """Runs a command of this installation; returns its seconds and its peak resident memory [GiB]."""
     start = time.monotonic()
-    process = subprocess.Popen([str(part) for part in command])
+    process = subprocess.Popen([str(Path(sys.executable).with_name(program)), *map(str, options)])
     _, status, usage = os.wait4(process.pid, 0)
     seconds = time.monotonic() - start
     if status:
-        raise SystemExit(f"error: {name} in {precision}: glesam-export failed after {seconds:.0f} s")
-    return row(name, precision, out, seconds, usage.ru_maxrss / 2**20)
+        raise SystemExit(f"error: {program} failed after {seconds:.0f} s; its own message is above")
+    return round(seconds), round(usage.ru_maxrss / 2**20, 1)
 
 
-def row(name: str, precision: str, bundle: Path, seconds: float, peak_gib: float) -> str:
-    mib = sum(path.stat().st_size for path in bundle.rglob("*") if path.is_file()) / 2**20
+def size_and_parity(bundle: Path) -> Row:
+    """Returns the bundle's bytes and the parity that glesam-export measured."""
+    size = sum(path.stat().st_size for path in bundle.rglob("*") if path.is_file())
     parity = json.loads((bundle / "bundle.json").read_text())["parity"]
-    errors = [f"{graph['relative']:.1e}" for graph in parity["graphs"].values()]
+    errors = {f"{graph}_error": float(f"{each['relative']:.1e}") for graph, each in parity["graphs"].items()}
     masks = parity["mask_iou"].values()
-    mean = sum(m["mean"] * m["masks"] for m in masks) / sum(m["masks"] for m in masks)
-    worst = min(m["worst"] for m in masks)
-    cells = [name, precision, f"{mib:,.0f}", f"{seconds:.0f}", f"{peak_gib:.1f}"]
-    return f"| {' | '.join([*cells, *errors, f'{mean:.5f}', f'{worst:.5f}'])} |"
+    count = sum(m["masks"] for m in masks)
+    mean = sum(m["mean"] * m["masks"] for m in masks) / count
+    ious = {"mean_iou": round(mean, 5), "worst_iou": round(min(m["worst"] for m in masks), 5), "masks": count}
+    return {"mib": round(size / 2**20), **errors, **ious}
 
 
 if __name__ == "__main__":

@@ -1,9 +1,9 @@
-"""Milliseconds of each stage: PyTorch eager, unmerged and unfolded, against exported bundles on backends.
+"""Milliseconds of each stage of nano: PyTorch eager, unmerged and unfolded, against bundles on backends.
 
     python benchmarks/nano_latency.py BUNDLE... [--rounds 20] [--backend onnxruntime --backend openvino]
 
-One interleaved run: every round times every contender once, so that a busy machine slows all of them.
-Prints medians and, in brackets, the ratio to PyTorch (above 1: faster).
+One interleaved run, two minutes for four bundles on two backends. Prints medians; `ratio` is PyTorch's image
+to mask divided by the contender's (above 1: faster than PyTorch).
 """
 
 from __future__ import annotations
@@ -13,11 +13,14 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from interleaved import STAGES, WHOLE, interleaved
+from harness.interleaved import WHOLE, interleaved, stages_of
+from harness.record import NoteOption, RecordOption, Run
 
 from glesam.model import GleSam, shipped_checkpoint
 from glesam.reference import reference_predictor
 from glesam_runtime import Predictor
+
+EAGER = "PyTorch eager fp32"
 
 
 def main(
@@ -27,20 +30,21 @@ def main(
         typer.Option(metavar="NAME", help="Each bundle with each of these. Repeatable. Default: auto."),
     ] = None,
     rounds: Annotated[int, typer.Option(metavar="N", help="Timed rounds, after one that is not.")] = 20,
+    record: RecordOption = False,
+    note: NoteOption = "",
 ) -> None:
-    eager = reference_predictor(GleSam.from_pretrained(shipped_checkpoint()))
-    contenders = {"PyTorch eager fp32": eager}
+    run = Run.begin("nano_speed", f"nano, each stage: median of {rounds} interleaved rounds")
+    predictors = {EAGER: reference_predictor(GleSam.from_pretrained(shipped_checkpoint()))}
     for path, name in product(bundles, backend or ["auto"]):
-        contenders[f"{name} {path.name}"] = Predictor.from_bundle(path, name)
-    times = interleaved(contenders, rounds)
-    columns = (*STAGES, WHOLE)
-    print(f"| ms, median of {rounds} | {' | '.join(columns)} |\n|---|{'---|' * len(columns)}")
-    for name in contenders:
-        cells = []
-        for stage in columns:
-            own, base = times[name, stage], times["PyTorch eager fp32", stage]
-            cells.append(f"{own:.1f} ({base / own:.2f}x)")
-        print(f"| {name} | {' | '.join(cells)} |")
+        predictor = Predictor.from_bundle(path, name)
+        predictors[f"{name} {predictor.manifest.precision}"] = predictor
+    times = interleaved({name: stages_of(each) for name, each in predictors.items()}, rounds)
+    whole = f"{WHOLE}_ms"
+    rows = [
+        {"contender": name, **each, "ratio": round(times[EAGER][whole] / each[whole], 2)}
+        for name, each in times.items()
+    ]
+    run.finish(rows, record, note)
 
 
 if __name__ == "__main__":

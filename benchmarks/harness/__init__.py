@@ -1,0 +1,1 @@
+"""What every benchmark shares: interleaved timing, records for measurements/, and Markdown tables of them."""

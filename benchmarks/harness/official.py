@@ -1,0 +1,54 @@
+"""Official files with random weights: SAM's, Stable Diffusion's U-Net and GleSAM's, as users have them."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from glesam.config import GleSamConfig
+from glesam.gle import build_base_unet
+from glesam.model import GleSam
+from glesam.official.build import build_official, start_adapters
+from glesam.official.decoder import save_decoder
+from glesam.official.lora import save_lora
+from glesam.sam import build_image_encoder, build_mask_decoder, build_prompt_encoder
+
+SAM, UNET, TEXT = "sam.pth", "unet", "empty_prompt.npy"
+LORA, DECODER = "pytorch_lora_weights.safetensors", "ft-decoder.pth"
+
+
+def write_official_files(config: GleSamConfig, folder: Path) -> None:
+    """Writes random weights under the official names, part by part."""
+    torch.manual_seed(0)
+    build_base_unet(config.gle.unet).save_pretrained(folder / UNET)
+    parts = {
+        "image_encoder": build_image_encoder(config.sam.encoder, config.sam.image_size),
+        "prompt_encoder": build_prompt_encoder(config.sam),
+        "mask_decoder": build_mask_decoder(config.sam),
+    }
+    tensors = {f"{part}.{n}": t for part, module in parts.items() for n, t in module.state_dict().items()}
+    torch.save(tensors, folder / SAM)
+    np.save(folder / TEXT, torch.randn(1, 77, config.gle.unet.cross_attention_dim).numpy())
+    with torch.device("meta"):
+        model = GleSam(config)
+    start_adapters(model)
+    save_lora(model, folder / LORA)
+    model.mask_decoder = parts["mask_decoder"]
+    save_decoder(model, folder / DECODER)
+
+
+def write_in_a_process(sam_type: str, base: str, folder: Path) -> None:
+    """Writes the files of a model in a process of its own, whose memory is not the caller's."""
+    folder.mkdir(parents=True, exist_ok=True)
+    script = Path(__file__).parents[1] / "fullsize_training.py"
+    options = ["--sam-type", sam_type, "--base", base, "--write-only", str(folder)]
+    subprocess.run([sys.executable, str(script), *options], check=True)
+
+
+def read_official_files(folder: Path) -> GleSam:
+    """Returns the model of a folder; its sizes are read off the files."""
+    return build_official(*(folder / name for name in (SAM, UNET, TEXT, LORA, DECODER)))

@@ -1,0 +1,52 @@
+"""Rows of figures as a Markdown table: keys become headings, units come from their last word."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+Value = str | int | float | None
+Row = dict[str, Value]
+UNITS = {"s": "s", "ms": "ms", "mib": "MiB", "mb": "MB", "gib": "GiB", "gflops": "GFLOP/s", "m": "million"}
+WORDS = {
+    "iou": "IoU",
+    "gle": "GLE",
+    "lq1": "LQ-1",
+    "lq2": "LQ-2",
+    "lq3": "LQ-3",
+    "cpu": "CPU",
+    "opencv": "OpenCV",
+}
+SMALL = 1e-3
+"""A column with a smaller number than this is written with exponents."""
+
+
+def markdown_table(rows: Sequence[Row]) -> str:
+    """Returns the rows as a table; columns come in the order in which they first appear."""
+    keys = list(dict.fromkeys(key for row in rows for key in row))
+    cells = [column([row.get(key) for row in rows]) for key in keys]
+    lines = [[heading(key) for key in keys], ["---"] * len(keys), *map(list, zip(*cells, strict=True))]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def heading(key: str) -> str:
+    """Returns "image to mask [ms]" for `image_to_mask_ms`."""
+    words = key.split("_")
+    unit = f" [{UNITS[words.pop()]}]" if len(words) > 1 and words[-1] in UNITS else ""
+    text = " ".join(WORDS.get(word, word) for word in words)
+    return text + unit
+
+
+def column(values: Sequence[Value]) -> list[str]:
+    """Returns a column's cells, its fractions with the same number of decimals; None is an empty cell."""
+    floats = [value for value in values if isinstance(value, float)]
+    small = any(0 < abs(value) < SMALL for value in floats)
+    decimals = max((len(repr(value).partition(".")[2]) for value in floats), default=0)
+
+    def cell(value: Value) -> str:
+        if isinstance(value, float):
+            return f"{value:.1e}" if small else f"{value:,.{decimals}f}"
+        if isinstance(value, int):
+            return f"{value:,}"
+        return "" if value is None else value
+
+    return [cell(value) for value in values]
