@@ -24,7 +24,8 @@ from typing import Annotated
 
 import torch
 import typer
-from harness.record import NoteOption, RecordOption, Run
+from harness.options import NoteOption, RecordOption
+from harness.record import Run
 from harness.table import Row
 
 from glesam.data.batches import SamplePool, batches

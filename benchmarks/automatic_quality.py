@@ -19,7 +19,8 @@ from typing import Annotated
 
 import numpy as np
 import typer
-from harness.record import NoteOption, RecordOption, Run
+from harness.options import NoteOption, RecordOption
+from harness.record import Run
 from harness.table import Row
 from numpy.typing import NDArray
 from pycocotools import mask as coco_mask

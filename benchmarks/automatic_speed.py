@@ -16,7 +16,8 @@ from typing import Annotated
 import numpy as np
 import typer
 from harness.interleaved import Figures, interleaved
-from harness.record import NoteOption, RecordOption, Run
+from harness.options import BackendsOption, NoteOption, RecordOption, RoundsOption
+from harness.record import Run
 
 from glesam_runtime import AutomaticMasks, AutomaticOptions, Predictor, read_image
 from glesam_runtime.automatic.grid import prompts_per_call
@@ -26,14 +27,12 @@ MEMORY_MIB = (1, 50, 100, 200, 400, 800)
 
 def main(
     picture: Annotated[Path, typer.Argument(metavar="PICTURE")],
-    backend: Annotated[
-        list[str] | None, typer.Option(metavar="NAME", help="Repeatable. Default: auto.")
-    ] = None,
+    backend: BackendsOption = None,
     points_per_side: Annotated[int, typer.Option(metavar="N", help="Points of the grid's side.")] = 12,
     memory_mib: Annotated[
         list[int] | None, typer.Option(metavar="N", help="Repeatable. Default: 1 to 64 prompts of nano.")
     ] = None,
-    rounds: Annotated[int, typer.Option(metavar="N", help="Timed rounds, after one that is not.")] = 3,
+    rounds: RoundsOption = 3,
     record: RecordOption = False,
     note: NoteOption = "",
 ) -> None:

@@ -21,7 +21,8 @@ import typer
 from diffusers.models.attention import BasicTransformerBlock
 from harness.interleaved import interleaved, milliseconds
 from harness.official import read_official_files
-from harness.record import NoteOption, RecordOption, Run
+from harness.options import NoteOption, RecordOption, RoundsOption
+from harness.record import Run
 from torch import Tensor, nn
 
 from glesam_export.folds import fold_all
@@ -135,7 +136,7 @@ VARIANTS: dict[str, Callable[[StaticGle], StaticGle]] = {
 def main(
     files: Annotated[Path, typer.Option(metavar="DIR", exists=True, help="Official files.")],
     variant: Annotated[list[str] | None, typer.Option(help=f"{', '.join(VARIANTS)}. Default: all.")] = None,
-    rounds: Annotated[int, typer.Option(metavar="N", help="Timed rounds, after one that is not.")] = 4,
+    rounds: RoundsOption = 4,
     record: RecordOption = False,
     note: NoteOption = "",
 ) -> None:

@@ -11,17 +11,17 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from itertools import product
-from pathlib import Path
 from statistics import median
 from typing import Annotated
 
 import numpy as np
 import typer
 from harness.interleaved import Figures, interleaved, milliseconds
-from harness.record import NoteOption, RecordOption, Run
+from harness.options import BackendsOption, BundlesArgument, NoteOption, RecordOption, RoundsOption
+from harness.record import Run
 
 from glesam_runtime import Bundle
-from glesam_runtime.engines import BACKEND_HELP, Engine, open_engine
+from glesam_runtime.engines import Engine, open_engine
 from glesam_runtime.engines.base import Tensors
 from glesam_runtime.prompts import PromptTensors
 
@@ -29,13 +29,10 @@ CORNERS, BOX = 2, (2, 3)
 
 
 def main(
-    bundles: Annotated[list[Path] | None, typer.Argument(metavar="[BUNDLE]...", show_default=False)] = None,
-    backend: Annotated[
-        list[str] | None,
-        typer.Option(metavar="NAME[:DEVICE[:HINT]]", help=f"Repeatable. {BACKEND_HELP}"),
-    ] = None,
+    bundles: BundlesArgument = None,
+    backend: BackendsOption = None,
     prompts: Annotated[int, typer.Option(metavar="N", min=2, help="Boxes in one call.")] = 64,
-    rounds: Annotated[int, typer.Option(metavar="N", min=1, help="Timed, after one that is not.")] = 20,
+    rounds: RoundsOption = 20,
     record: RecordOption = False,
     note: NoteOption = "",
 ) -> None:

@@ -16,7 +16,8 @@ from typing import Annotated
 import cv2
 import numpy as np
 import typer
-from harness.record import NoteOption, RecordOption, Run
+from harness.options import NoteOption, RecordOption
+from harness.record import Run
 from harness.scenes import random_scene
 
 from glesam_runtime.degradation.lqseg import LEVEL_RATES, TRAINING_RATES, degrade

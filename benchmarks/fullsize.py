@@ -27,7 +27,8 @@ import torch
 import typer
 from harness.interleaved import WHOLE, interleaved, stages_of
 from harness.official import read_official_files
-from harness.record import NoteOption, RecordOption, Run
+from harness.options import NoteOption, RecordOption, RoundsOption
+from harness.record import Run
 from harness.table import Row
 
 from glesam.reference import reference_predictor
@@ -45,7 +46,7 @@ MATRIX, CHANNELS = 4096, 512
 def main(
     bundles: Annotated[list[Path], typer.Argument(metavar="BUNDLE", exists=True)],
     files: Annotated[Path, typer.Option(metavar="DIR", exists=True, help="Official files.")],
-    rounds: Annotated[int, typer.Option(metavar="N", help="Timed rounds, after one that is not.")] = 5,
+    rounds: RoundsOption = 5,
     only: Annotated[str | None, typer.Option(hidden=True)] = None,
     record: RecordOption = False,
     note: NoteOption = "",

@@ -22,7 +22,8 @@ from typing import Annotated
 
 import typer
 from harness.official import DECODER, LORA, SAM, TEXT, UNET, write_in_a_process
-from harness.record import NoteOption, RecordOption, Run
+from harness.options import NoteOption, RecordOption
+from harness.record import Run
 from harness.table import Row
 
 

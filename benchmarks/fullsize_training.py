@@ -21,7 +21,8 @@ import numpy as np
 import torch
 import typer
 from harness.official import read_official_files, write_in_a_process, write_official_files
-from harness.record import NoteOption, RecordOption, Run
+from harness.options import NoteOption, RecordOption
+from harness.record import Run
 from harness.scenes import random_scene
 from harness.table import Row
 

@@ -9,15 +9,14 @@ A backend that refuses a bundle is named and has no row. Takes seconds for each 
 from __future__ import annotations
 
 from itertools import product
-from pathlib import Path
-from typing import Annotated
 
 import typer
-from harness.record import NoteOption, RecordOption, Run
+from harness.options import BackendsOption, BundlesArgument, NoteOption, RecordOption
+from harness.record import Run
 from harness.table import Row
 
 from glesam_runtime import Bundle
-from glesam_runtime.engines import BACKEND_HELP, open_engines
+from glesam_runtime.engines import open_engines
 from glesam_runtime.errors import BackendError, first_line
 from glesam_runtime.tools.verify import verify
 
@@ -30,11 +29,8 @@ LABELS = {
 
 
 def main(
-    bundles: Annotated[list[Path] | None, typer.Argument(metavar="[BUNDLE]...", show_default=False)] = None,
-    backend: Annotated[
-        list[str] | None,
-        typer.Option(metavar="NAME[:DEVICE[:HINT]]", help=f"Repeatable. {BACKEND_HELP}"),
-    ] = None,
+    bundles: BundlesArgument = None,
+    backend: BackendsOption = None,
     record: RecordOption = False,
     note: NoteOption = "",
 ) -> None:

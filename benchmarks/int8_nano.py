@@ -26,8 +26,9 @@ import numpy as np
 import onnx_ir as ir
 import typer
 from harness.interleaved import Figures, interleaved, milliseconds
+from harness.options import NoteOption, RecordOption
 from harness.peers import Quantizer, nncf_of, quantize_static
-from harness.record import NoteOption, RecordOption, Run
+from harness.record import Run
 from harness.table import Row
 
 from glesam_calib import METHODS, CalibrationTable, Quantization, calibrate, empty_table, images_in

@@ -16,7 +16,8 @@ from typing import Annotated
 
 import typer
 from harness.interleaved import Figures, interleaved, milliseconds
-from harness.record import NoteOption, RecordOption, Run
+from harness.options import NoteOption, RecordOption, RoundsOption
+from harness.record import Run
 
 from glesam_runtime import Predictor, Prompt
 from glesam_runtime.tools.run.job import Job, Segmented, run_job
@@ -27,7 +28,7 @@ SERIAL, OVERLAPPED = "one after the other", "overlapped"
 def main(
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="JPEG files, also in folders below.")],
     pictures: Annotated[int, typer.Option(metavar="N", help="How many of them.")] = 40,
-    rounds: Annotated[int, typer.Option(metavar="N", help="Timed rounds, after one that is not.")] = 5,
+    rounds: RoundsOption = 5,
     bundle: Annotated[Path | None, typer.Option(metavar="PATH", help="Default: the shipped nano.")] = None,
     backend: Annotated[str, typer.Option(metavar="NAME")] = "auto",
     record: RecordOption = False,

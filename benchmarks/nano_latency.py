@@ -14,7 +14,8 @@ from typing import Annotated
 
 import typer
 from harness.interleaved import WHOLE, interleaved, stages_of
-from harness.record import NoteOption, RecordOption, Run
+from harness.options import BackendsOption, NoteOption, RecordOption, RoundsOption
+from harness.record import Run
 
 from glesam.model import GleSam, shipped_checkpoint
 from glesam.reference import reference_predictor
@@ -25,11 +26,8 @@ EAGER = "PyTorch eager fp32"
 
 def main(
     bundles: Annotated[list[Path], typer.Argument(metavar="BUNDLE")],
-    backend: Annotated[
-        list[str] | None,
-        typer.Option(metavar="NAME", help="Each bundle with each of these. Repeatable. Default: auto."),
-    ] = None,
-    rounds: Annotated[int, typer.Option(metavar="N", help="Timed rounds, after one that is not.")] = 20,
+    backend: BackendsOption = None,
+    rounds: RoundsOption = 20,
     record: RecordOption = False,
     note: NoteOption = "",
 ) -> None:

@@ -11,13 +11,10 @@ import re
 import shlex
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import Annotated
-
-import typer
 
 from glesam_runtime.engines.host import installed
 from glesam_runtime.output import write_files
@@ -39,13 +36,6 @@ LIBRARIES = (
     "numpy",
     "opencv-python-headless",
 )
-
-RecordOption = Annotated[
-    bool, typer.Option("--record", help="Write the record to measurements/ instead of out/measurements/.")
-]
-NoteOption = Annotated[
-    str, typer.Option("--note", metavar="TEXT", help="What a reader of the record should know.")
-]
 
 
 @dataclass(frozen=True)
@@ -142,10 +132,10 @@ def load(path: Path) -> Record:
     return Record(machine=MachineHeader(**machine) if machine else None, **document)
 
 
-def records(topic: Path) -> Iterator[tuple[Path, Record]]:
-    """Yields the records of a folder of measurements/, the newest first."""
-    paths = sorted(topic.glob("*.json"), key=lambda path: (path.name[:10], path.name), reverse=True)
-    yield from ((path, load(path)) for path in paths)
+def records(topic: Path) -> list[tuple[Path, Record]]:
+    """Returns the records of a folder of measurements/, the newest first."""
+    found = [(path, load(path)) for path in sorted(topic.glob("*.json"))]
+    return sorted(found, key=lambda pair: pair[1].date or "", reverse=True)
 
 
 def commit() -> str | None:
