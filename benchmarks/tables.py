@@ -1,22 +1,37 @@
 """Writes the tables of measurements/ from its records: python benchmarks/tables.py
 
-measurements/README.md has the matrix of what ran where and the list of topics, every topic's README.md a section
-for each record. Only what stands between the two marker comments of a page is replaced.
+measurements/README.md has the matrix of what ran where and the list of topics, every topic's README.md a
+section for each record. Only what stands between marker comments is replaced.
 """
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 import typer
 from harness.record import MEASUREMENTS, PROOFS, Record, records
 from harness.table import Row, markdown_table
 
-BEGIN, END = "<!-- tables: begin -->", "<!-- tables: end -->"
+END = "<!-- end -->"
+WIDTH = 120
+"""Columns of a line of text."""
 PRECISIONS = ("fp32", "fp16", "bf16", "int8+fp32", "int8+fp16", "int8+bf16")
-Claim = tuple[str, str, str, str, str]
-"""Proof, date, backend, precision and the machine it is about."""
+
+
+class Claim(NamedTuple):
+    """How surely a backend runs a precision on a machine, and since when that is known."""
+
+    proof: str
+    date: str
+    backend: str
+    precision: str
+    machine: str
+
+    def strength(self) -> tuple[int, str]:
+        return -PROOFS.index(self.proof), self.date
 
 
 def main() -> None:
@@ -27,57 +42,59 @@ def main() -> None:
 
 def pages(folder: Path) -> dict[Path, str]:
     """Returns the text of every page of a measurements folder, its tables made anew."""
-    topics = {path: [each for _, each in records(path)] for path in sorted(folder.iterdir()) if path.is_dir()}
-    texts = {path / "README.md": topic_page(path) for path in topics}
+    folders = sorted(path for path in folder.iterdir() if path.is_dir())
+    topics = {path: [each for _, each in records(path)] for path in folders}
+    blocks = {path / "README.md": {"records": topic_page(path)} for path in topics}
     matrix = what_ran_where(each for found in topics.values() for each in found)
-    texts[folder / "README.md"] = f"{matrix}\n\n{index(topics)}"
-    return {path: with_tables(path.read_text(), text) for path, text in texts.items()}
+    blocks[folder / "README.md"] = {"matrix": matrix, "topics": index(topics)}
+    return {path: with_tables(path.read_text(), tables) for path, tables in blocks.items()}
 
 
-def with_tables(page: str, tables: str) -> str:
-    """Returns the page with other text between its markers."""
-    before, _, rest = page.partition(BEGIN)
-    _, _, after = rest.partition(END)
-    return f"{before}{BEGIN}\n{tables}\n{END}{after}"
+def with_tables(page: str, tables: dict[str, str]) -> str:
+    """Returns the page with new text behind each marker "<!-- tables: NAME -->" up to the next end marker."""
+    for name, text in tables.items():
+        marker = f"<!-- tables: {name} -->"
+        before, _, rest = page.partition(marker)
+        page = f"{before}{marker}\n{text}\n{END}{rest.partition(END)[2]}"
+    return page
 
 
 def what_ran_where(found: Iterable[Record]) -> str:
-    """Returns the matrix: a row for each backend and precision, a column for each machine."""
+    """Returns the matrix: a row for each backend and precision, a column for each machine.
+
+    A cell has the strongest claim, the newest where several are alike. The best proven backends and
+    machines come first.
+    """
     best: dict[tuple[str, str], dict[str, Claim]] = {}
-    for claim in sorted(claims(found), key=strength):  # the strongest and newest claim of a cell stays
-        best.setdefault((claim[2], claim[3]), {})[claim[4]] = claim
-    every = [claim for row in best.values() for claim in row.values()]
-    columns = sorted({claim[4] for claim in every}, key=lambda name: (-proven(every, 4, name), name))
-    keys = sorted(best, key=lambda key: (-proven(every, 2, key[0]), key[0], PRECISIONS.index(key[1])))
-    rows: list[Row] = [
-        {"backend": backend, "precision": precision}
-        | {c: cell(best[backend, precision].get(c)) for c in columns}
-        for backend, precision in keys
-    ]
+    for claim in sorted(claims(found), key=Claim.strength):
+        best.setdefault((claim.backend, claim.precision), {})[claim.machine] = claim
+    proven: dict[str, tuple[int, str]] = {}
+    for claim in (claim for row in best.values() for claim in row.values()):
+        for name in (claim.backend, claim.machine):
+            proven[name] = min(proven.get(name, (len(PROOFS), name)), (PROOFS.index(claim.proof), name))
+    machines = sorted({name for row in best.values() for name in row}, key=proven.__getitem__)
+    rows: list[Row] = []
+    for backend, precision in sorted(best, key=lambda key: (proven[key[0]], PRECISIONS.index(key[1]))):
+        cells = {name: cell(best[backend, precision].get(name)) for name in machines}
+        rows.append({"backend": backend, "precision": precision, **cells})
     return markdown_table(rows)
 
 
 def claims(found: Iterable[Record]) -> Iterator[Claim]:
-    """Yields what the rows with a backend and a precision say; `on` names another machine than the record's."""
+    """Yields the claims of all rows with a backend and a precision.
+
+    `on` names another machine than the record's.
+    """
     for record in found:
         machine = record.machine.name if record.machine else ""
         for row in record.figures:
             if record.topic == "backends" and "backend" in row and "precision" in row:
-                place = str(row.get("on") or machine)
-                yield record.proof, record.date or "", str(row["backend"]), str(row["precision"]), place
-
-
-def strength(claim: Claim) -> tuple[int, str]:
-    return -PROOFS.index(claim[0]), claim[1]
-
-
-def proven(every: Iterable[Claim], field: int, value: str) -> int:
-    """Returns the strongest proof that a machine or a backend has in any cell."""
-    return max(strength(claim)[0] for claim in every if claim[field] == value)
+                what = str(row["backend"]), str(row["precision"]), str(row.get("on") or machine)
+                yield Claim(record.proof, record.date or "", *what)
 
 
 def cell(claim: Claim | None) -> str:
-    return f"{claim[0]} {claim[1]}".strip() if claim else ""
+    return f"{claim.proof} {claim.date}".strip() if claim else ""
 
 
 def index(topics: dict[Path, list[Record]]) -> str:
@@ -96,13 +113,17 @@ def topic_page(topic: Path) -> str:
 
 
 def section(path: Path, record: Record) -> str:
-    """Returns heading, circumstances, table and note of a record."""
-    parts = [f"## {record.title}", f"{circumstances(record)} ([record]({path.name}))"]
+    """Returns heading, circumstances, command, table and note of a record."""
+    parts = [f"## {record.title}", wrapped(f"{circumstances(record)} ([record]({path.name}))")]
     if record.command:
         parts.append(f"```\n{record.command}\n```")
     if record.figures:
         parts.append(markdown_table(record.figures))
-    return "\n\n".join([*parts, *([record.note] if record.note else [])])
+    return "\n\n".join([*parts, *([wrapped(record.note)] if record.note else [])])
+
+
+def wrapped(text: str) -> str:
+    return textwrap.fill(text, WIDTH, break_long_words=False, break_on_hyphens=False)
 
 
 def circumstances(record: Record) -> str:

@@ -25,6 +25,8 @@ from .table import Row, markdown_table
 REPOSITORY = Path(__file__).parents[2]
 MEASUREMENTS = REPOSITORY / "measurements"
 SCHEMA = 1
+PACKAGES = ("glesam", "export", "runtime", "calib")
+"""Folders whose commit a record names: what is measured, without the benchmarks themselves."""
 PROOFS = ("ran", "built", "api-checked", "not tried")
 LIBRARIES = (
     "torch",
@@ -139,19 +141,38 @@ def records(topic: Path) -> list[tuple[Path, Record]]:
 
 
 def commit() -> str | None:
-    """Returns the checkout's commit, "-dirty" added where files differ from it; None outside a checkout."""
-    git = ["git", "-C", str(REPOSITORY), "describe", "--always", "--dirty", "--exclude=*"]
+    """Returns the last commit that changed a package, "-dirty" added where one has uncommitted changes.
+
+    None outside a checkout.
+    """
     try:
-        done = subprocess.run(git, capture_output=True, text=True)
-    except OSError:
+        last, changes = (
+            git("log", "-1", "--format=%h", "--", *PACKAGES),
+            git("status", "-s", "--", *PACKAGES),
+        )
+    except (OSError, subprocess.CalledProcessError):
         return None
-    return done.stdout.strip() or None if done.returncode == 0 else None
+    return last + ("-dirty" if changes else "") if last else None
+
+
+def git(*arguments: str) -> str:
+    done = subprocess.run(["git", *arguments], cwd=REPOSITORY, capture_output=True, text=True, check=True)
+    return done.stdout.strip()
 
 
 def command(arguments: Sequence[str]) -> str:
-    """Returns the command line as typed in the repository; a path elsewhere is cut to its name."""
-    words = [Path(word).name if Path(word).is_absolute() else word for word in arguments[1:]]
-    return shlex.join(["python", f"benchmarks/{Path(arguments[0]).name}", *words])
+    """Returns the command line as typed in the repository, without the options that are about the record.
+
+    A path elsewhere is cut to its name.
+    """
+    words = iter(arguments[1:])
+    kept = []
+    for word in words:
+        if word == "--note":
+            next(words)
+        elif word != "--record":
+            kept.append(Path(word).name if Path(word).is_absolute() else word)
+    return shlex.join(["python", f"benchmarks/{Path(arguments[0]).name}", *kept])
 
 
 def slug(text: str) -> str:

@@ -29,11 +29,13 @@ def markdown_table(rows: Sequence[Row]) -> str:
 
 
 def heading(key: str) -> str:
-    """Returns "image to mask [ms]" for `image_to_mask_ms`."""
-    words = key.split("_")
-    unit = f" [{UNITS[words.pop()]}]" if len(words) > 1 and words[-1] in UNITS else ""
-    text = " ".join(WORDS.get(word, word) for word in words)
-    return text + unit
+    """Returns "image to mask [ms]" for `image_to_mask_ms`, and "MiB" for `mib`."""
+    *words, last = key.split("_")
+    if last not in UNITS:
+        words, unit = [*words, last], ""
+    else:
+        unit = f"[{UNITS[last]}]" if words else UNITS[last]
+    return " ".join([*(WORDS.get(word, word) for word in words), unit]).strip()
 
 
 def column(values: Sequence[Value]) -> list[str]:

@@ -1,0 +1,92 @@
+"""Every benchmark imports, explains itself, and shares the options and the record of all others."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import typer
+from benchmark_modules import BENCHMARKS, NAMES, benchmark
+from typer.testing import CliRunner
+
+
+def test_there_are_benchmarks() -> None:
+    assert {"nano_latency", "decoder_prompts", "golden_parity"} <= set(NAMES)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_benchmark_parses_its_options(name: str) -> None:
+    module = benchmark(name)
+    app = typer.Typer()
+    app.command()(module.main)
+    result = CliRunner().invoke(app, ["--help"], terminal_width=200)
+    assert result.exit_code == 0, result.output
+    assert "--record" in result.output and "--note" in result.output
+    assert f"python benchmarks/{name}.py" in (module.__doc__ or ""), "the docstring says how to run it"
+
+
+def test_a_run_prints_its_table_and_writes_a_record(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    record = benchmark("harness.record")
+    monkeypatch.setattr(record, "REPOSITORY", tmp_path)
+    monkeypatch.setattr(
+        sys, "argv", ["/here/benchmarks/x.py", "/there/photos", "--note", "busy", "--rounds", "2"]
+    )
+    run = record.Run.begin("nano_speed", "Something")
+    path = run.finish([{"what": "a", "encode_ms": 1.25}], record=False, note="busy")
+    assert path.parent == tmp_path / "out/measurements/nano_speed"
+    read = record.load(path)
+    assert (read.benchmark, read.title, read.proof, read.note) == ("x", "Something", "ran", "busy")
+    assert read.command == "python benchmarks/x.py photos --rounds 2"
+    assert read.figures == [{"what": "a", "encode_ms": 1.25}]
+    assert read.machine.cores == len(os.sched_getaffinity(0))
+    again = run.finish([{"what": "b"}], record=False)
+    assert again != path and path.exists(), "an earlier record stays"
+
+
+def test_a_record_with_an_unknown_field_is_refused(tmp_path: Path) -> None:
+    record = benchmark("harness.record")
+    path = tmp_path / "a.json"
+    path.write_text(json.dumps({"schema": 1, "speed": 3}))
+    with pytest.raises(ValueError, match=r"a\.json: expected the fields .*'speed'"):
+        record.load(path)
+
+
+def test_interleaved_contenders_take_turns_and_the_first_round_does_not_count() -> None:
+    calls: list[str] = []
+
+    def contender(name: str) -> dict[str, float]:
+        calls.append(name)
+        return {"ms": float(len(calls))}
+
+    medians = benchmark("harness.interleaved").interleaved(
+        {"a": lambda: contender("a"), "b": lambda: contender("b")}, rounds=3
+    )
+    assert calls == ["a", "b"] * 4
+    assert medians == {"a": {"ms": 5.0}, "b": {"ms": 6.0}}
+
+
+def test_a_table_has_units_in_its_headings_and_decimals_in_line() -> None:
+    table = benchmark("harness.table").markdown_table(
+        [
+            {"what": "a", "image_to_mask_ms": 1.5, "mean_iou": 0.97},
+            {"what": "b", "mean_iou": 0.9993, "mib": 3491},
+        ]
+    )
+    assert table.splitlines() == [
+        "| what | image to mask [ms] | mean IoU | MiB |",
+        "| --- | --- | --- | --- |",
+        "| a | 1.5 | 0.9700 |  |",
+        "| b |  | 0.9993 | 3,491 |",
+    ]
+
+
+def test_the_shipped_model_is_recorded_by_a_whole_run(tmp_path: Path) -> None:
+    script = BENCHMARKS / "degradation_speed.py"
+    command = [sys.executable, str(script), "--rounds", "1", "--size", "64"]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "| level | CPU [ms] | pictures per second |" in done.stdout
