@@ -2,7 +2,7 @@
 
     python benchmarks/decoder_prompts.py [BUNDLE]... [--backend NAME]... [--prompts 64] [--rounds 20]
 
-One interleaved run: every round asks every decoder in turn, and every call is made. `one_box` is a round's
+One interleaved run: in every round each decoder has its turn, and every call is made. `one_box` is a round's
 median over its single calls; all columns are medians of the rounds. `ratio` is the time of all single calls
 divided by that of the one call (above 1: one call is faster). A round takes about a second for each decoder.
 """

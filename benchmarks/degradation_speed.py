@@ -18,7 +18,7 @@ import numpy as np
 import typer
 from harness.options import NoteOption, RecordOption
 from harness.record import Run
-from harness.scenes import random_scene
+from harness.scenes import textured_picture
 
 from glesam_runtime.degradation.lqseg import LEVEL_RATES, TRAINING_RATES, degrade
 
@@ -32,10 +32,10 @@ def main(
     run = Run.begin("training", f"Degrading a picture of {size} px on one thread: mean of {rounds}")
     cv2.setNumThreads(1)
     rng = np.random.default_rng(0)
-    degrade(picture(size, rng), LEVEL_RATES[1], rng)  # a first call loads OpenCV's and SciPy's code
+    degrade(textured_picture(size, rng), LEVEL_RATES[1], rng)  # a first call loads OpenCV's and SciPy's code
     times: dict[str, list[float]] = {f"LQ-{level}": [] for level in LEVEL_RATES} | {"training": []}
     for _ in range(rounds):
-        image = picture(size, rng)
+        image = textured_picture(size, rng)
         rates = {f"LQ-{level}": rate for level, rate in LEVEL_RATES.items()}
         rates["training"] = int(rng.choice(TRAINING_RATES))
         for name, rate in rates.items():
@@ -45,14 +45,6 @@ def main(
         for name, each in times.items()
     ]
     run.finish(rows, record, note)
-
-
-def picture(size: int, rng: np.random.Generator) -> np.ndarray:
-    """Returns coloured shapes with the grain of a photograph, uint8 [S, S, 3]."""
-    colours = rng.integers(0, 256, (256, 3), np.uint8)
-    grain = rng.normal(0, 12, (size, size, 3))
-    blurred = cv2.GaussianBlur(colours[random_scene(size, rng)].astype(np.float32) + grain, (0, 0), 1)
-    return np.clip(blurred, 0, 255).astype(np.uint8)
 
 
 def cpu_ms(work: Callable[[], object]) -> float:

@@ -153,8 +153,8 @@ def theirs(
     for tool, quantizer in tools.items():
         for name in GRAPHS:
             graphs[tool][name] = folder / f"{tool}-{name}.onnx"
-            given = bundle.manifest.graphs[name].spec.inputs[0].name
-            quantizer(bundle.graph_path(name), graphs[tool][name], feeds[name], given)
+            input_name = bundle.manifest.graphs[name].spec.inputs[0].name
+            quantizer(bundle.graph_path(name), graphs[tool][name], feeds[name], input_name)
     return dict(graphs)
 
 

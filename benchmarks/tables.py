@@ -45,7 +45,7 @@ def pages(folder: Path) -> dict[Path, str]:
     folders = sorted(path for path in folder.iterdir() if path.is_dir())
     topics = {path: [each for _, each in records(path)] for path in folders}
     blocks = {path / "README.md": {"records": topic_page(path)} for path in topics}
-    matrix = what_ran_where(each for found in topics.values() for each in found)
+    matrix = what_ran_where(each for loaded in topics.values() for each in loaded)
     blocks[folder / "README.md"] = {"matrix": matrix, "topics": index(topics)}
     return {path: with_tables(path.read_text(), tables) for path, tables in blocks.items()}
 
@@ -59,14 +59,14 @@ def with_tables(page: str, tables: dict[str, str]) -> str:
     return page
 
 
-def what_ran_where(found: Iterable[Record]) -> str:
+def what_ran_where(loaded: Iterable[Record]) -> str:
     """Returns the matrix: a row for each backend and precision, a column for each machine.
 
     A cell has the strongest claim, the newest where several are alike. The best proven backends and
     machines come first.
     """
     best: dict[tuple[str, str], dict[str, Claim]] = {}
-    for claim in sorted(claims(found), key=Claim.strength):
+    for claim in sorted(claims(loaded), key=Claim.strength):
         best.setdefault((claim.backend, claim.precision), {})[claim.machine] = claim
     proven: dict[str, tuple[int, str]] = {}
     for claim in (claim for row in best.values() for claim in row.values()):
@@ -80,12 +80,12 @@ def what_ran_where(found: Iterable[Record]) -> str:
     return markdown_table(rows)
 
 
-def claims(found: Iterable[Record]) -> Iterator[Claim]:
+def claims(loaded: Iterable[Record]) -> Iterator[Claim]:
     """Yields the claims of all rows with a backend and a precision.
 
     `on` names another machine than the record's.
     """
-    for record in found:
+    for record in loaded:
         machine = record.machine.name if record.machine else ""
         for row in record.figures:
             if record.topic == "backends" and "backend" in row and "precision" in row:
@@ -100,10 +100,10 @@ def cell(claim: Claim | None) -> str:
 def index(topics: dict[Path, list[Record]]) -> str:
     """Returns the list of topics, with the title of each page and the date of its newest record."""
     rows: list[Row] = []
-    for path, found in topics.items():
+    for path, loaded in topics.items():
         title = (path / "README.md").read_text().partition("\n")[0].removeprefix("# ")
-        newest = max((each.date or "" for each in found), default="")
-        rows.append({"topic": f"[{title}]({path.name}/README.md)", "records": len(found), "newest": newest})
+        newest = max((each.date or "" for each in loaded), default="")
+        rows.append({"topic": f"[{title}]({path.name}/README.md)", "records": len(loaded), "newest": newest})
     return markdown_table(rows)
 
 

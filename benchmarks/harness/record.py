@@ -136,8 +136,8 @@ def load(path: Path) -> Record:
 
 def records(topic: Path) -> list[tuple[Path, Record]]:
     """Returns the records of a folder of measurements/, the newest first."""
-    found = [(path, load(path)) for path in sorted(topic.glob("*.json"))]
-    return sorted(found, key=lambda pair: pair[1].date or "", reverse=True)
+    loaded = [(path, load(path)) for path in sorted(topic.glob("*.json"))]
+    return sorted(loaded, key=lambda pair: pair[1].date or "", reverse=True)
 
 
 def commit() -> str | None:

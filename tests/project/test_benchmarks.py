@@ -84,7 +84,16 @@ def test_a_table_has_units_in_its_headings_and_decimals_in_line() -> None:
     ]
 
 
-def test_the_shipped_model_is_recorded_by_a_whole_run(tmp_path: Path) -> None:
+def test_a_line_of_the_cpp_program_becomes_a_row() -> None:
+    figures = benchmark("native_overhead").figures
+    line = " 1920 x 1080  engine   11.00 ms   overhead  1.130 ms, of it mask upscaling  1.110 ms"
+    row = {"picture": "1920 x 1080", "engine_call_ms": 11.0, "overhead_ms": 1.13, "upscaling_ms": 1.11}
+    assert figures(line) == row
+    with pytest.raises(ValueError, match="make cpp"):
+        figures("error: no such bundle")
+
+
+def test_a_benchmark_runs_from_any_folder(tmp_path: Path) -> None:
     script = BENCHMARKS / "degradation_speed.py"
     command = [sys.executable, str(script), "--rounds", "1", "--size", "64"]
     done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path)
