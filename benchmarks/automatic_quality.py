@@ -29,8 +29,7 @@ from glesam.data.datasets import load_datasets
 from glesam.evaluation.evaluate import at_level
 from glesam.evaluation.selection import Library
 from glesam_runtime import AutomaticMask, AutomaticMasks, AutomaticOptions, Predictor
-from glesam_runtime.automatic.boxes import xyxy
-from glesam_runtime.automatic.nms import suppress
+from glesam_runtime.automatic.boxes import suppress, xyxy
 from glesam_runtime.automatic.rle import Rle, rle_from_mask
 
 LEVELS = ("clean", "3")

@@ -50,7 +50,9 @@ def run(
     ] = "1,2",
     json_file: Annotated[
         Path | None,
-        typer.Option("--json", metavar="FILE", help="Write everything as JSON (docs/evaluation.md); - is stdout."),
+        typer.Option(
+            "--json", metavar="FILE", help="Write everything as JSON (docs/evaluation.md); - is stdout."
+        ),
     ] = None,
     _version: Version = False,
 ) -> None:

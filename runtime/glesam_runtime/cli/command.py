@@ -81,8 +81,6 @@ Version = Annotated[
 ]
 BundleFolder = Annotated[
     Path | None,
-    typer.Argument(
-        metavar="BUNDLE", help="A folder. Default: the shipped model.", show_default=False
-    ),
+    typer.Argument(metavar="BUNDLE", help="A folder. Default: the shipped model.", show_default=False),
 ]
 BackendName = Annotated[str, typer.Option(metavar="NAME[:DEVICE[:HINT]]", help=BACKEND_HELP)]

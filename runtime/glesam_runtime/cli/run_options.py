@@ -113,9 +113,7 @@ MinMaskRegionArea = Annotated[
 ]
 BundleOption = Annotated[
     Path | None,
-    typer.Option(
-        metavar="PATH", rich_help_panel=_MODEL, help="A bundle. Default: the shipped model."
-    ),
+    typer.Option(metavar="PATH", rich_help_panel=_MODEL, help="A bundle. Default: the shipped model."),
 ]
 Backend = Annotated[
     str, typer.Option(metavar="NAME[:DEVICE[:HINT]]", rich_help_panel=_MODEL, help=BACKEND_HELP)
