@@ -25,6 +25,7 @@ from harness.options import NoteOption, RecordOption, RoundsOption
 from harness.record import Run
 from torch import Tensor, nn
 
+from glesam_calib.graph.files import save_onnx
 from glesam_export.folds import fold_all
 from glesam_export.graphs import GleGraph, Graph
 from glesam_export.rewrites.chunked_attention import chunked_self_attention

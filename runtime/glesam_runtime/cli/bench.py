@@ -51,7 +51,7 @@ def run(
     json_file: Annotated[
         Path | None,
         typer.Option(
-            "--json", metavar="FILE", help="Write everything as JSON (docs/evaluation.md); - is stdout."
+            "--json", metavar="FILE", help="Write everything as JSON; - is stdout (docs/evaluation.md)."
         ),
     ] = None,
     _version: Version = False,
