@@ -38,7 +38,7 @@ LEVELS = (1, 2, 4)
 @pytest.fixture(scope="module")
 def picture() -> np.ndarray:
     """A photograph full of detail, uint8 [256, 256, 3]."""
-    path = str(files("glesam_export") / "photos" / "coffee.jpg")
+    path = str(files("glesam_calib") / "photos" / "coffee.jpg")
     image = cv2.imread(path)
     assert image is not None
     return cv2.resize(image, (256, 256), interpolation=cv2.INTER_AREA)
