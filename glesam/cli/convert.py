@@ -56,7 +56,7 @@ Out = Annotated[Path, _option(OUTPUT, "DIR", "The checkpoint's folder; an older 
 
 @app.command(cls=Command)
 def convert(
-    out: Out,
+    *,
     sam_checkpoint: SamCheckpoint = None,
     sam_type: SamType = None,
     unet: UNet = None,
@@ -66,12 +66,13 @@ def convert(
     text_embedding: TextEmbedding = None,
     gamma: Gamma = None,
     timestep: Timestep = None,
+    out: Out,
     _version: Version = False,
 ) -> None:
     """Join official files into a checkpoint folder, for glesam-export, glesam-train and glesam-eval.
 
-    Needs --sam-checkpoint, --unet, and --lora or --new-lora. A checkpoint in DIR is replaced with everything
-    in its folder, once the new one is complete.
+    Needs --sam-checkpoint, --unet, and --lora or --new-lora. Once the new checkpoint is complete, it replaces
+    an older one in DIR and everything that lies beside it.
     """
     with one_line_errors("glesam-convert", "train"):
         from glesam.model import checkpoint_files
