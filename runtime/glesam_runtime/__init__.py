@@ -1,4 +1,4 @@
-"""Run a GleSAM bundle: bundle + image + prompts -> masks. numpy only; no torch, no onnx."""
+"""Runs a GleSAM bundle: bundle + image + prompts -> masks. It needs numpy, but no torch and no onnx."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Everything that can go wrong on purpose, in every package of this project.
+"""The errors that every package of this project raises deliberately.
 
     GlesamError
     ├── BundleError        the bundle is missing, tampered with, or not what docs/bundle.md says
@@ -12,7 +12,7 @@
     │   ├── FoldError        a fold's precondition does not hold for this model
     │   └── ConversionError  PyTorch -> ONNX failed, or the graph breaks the bundle's contract
     └── InputError         a checkpoint, a data set, a picture or a setting cannot be used; also a ValueError
-        ├── ImageError       a picture cannot be read, is none, or cannot be resized
+        ├── ImageError       a picture cannot be read, has the wrong type, or is not set
         ├── CheckpointError  a checkpoint is missing, damaged, or does not fit its configuration
         ├── PromptFileError  a file of prompts does not fit its pictures
         └── ResultsError     evaluation results are unreadable or do not belong together
@@ -27,7 +27,7 @@ class GlesamError(Exception):
     """Base of every error that this project raises deliberately."""
 
     def __init__(self, message: str) -> None:
-        """Escapes line breaks and control characters, which a file's or a bundle's name may hold."""
+        """Escapes line breaks and control characters, which names of files may contain."""
         super().__init__(printable(message))
 
 
@@ -56,7 +56,7 @@ class CalibrationError(GlesamError):
 
 
 class NotFasterError(GlesamError):
-    """int8 runs no faster on this machine than float: a bundle that only loses."""
+    """int8 runs no faster on this machine than float, so an int8 bundle has no use."""
 
 
 class ExportError(GlesamError):
@@ -76,7 +76,7 @@ class InputError(GlesamError, ValueError):
 
 
 class ImageError(InputError):
-    """A picture cannot be read, is none, or cannot be resized."""
+    """A picture cannot be read, has the wrong type, or is not set."""
 
 
 class CheckpointError(InputError):
@@ -92,7 +92,7 @@ class ResultsError(InputError):
 
 
 def first_line(error: BaseException) -> str:
-    """Returns the first line of another library's message, to quote inside one of ours."""
+    """Returns the first line of another library's message, to quote in one of ours."""
     return (str(error).strip().splitlines() or [type(error).__name__])[0]
 
 

@@ -60,8 +60,8 @@ def read_numbers(path: str | os.PathLike[str], expected: str = "a label map") ->
 def check_exists(path: Path) -> None:
     """Raises ImageError where there is no file at `path`."""
     if not os.path.isfile(path):  # unlike Path.is_file, false for a name that is too long
-        found = "a folder" if os.path.isdir(path) else "nothing"
-        raise ImageError(f"{path}: expected a picture, found {found}; check the path")
+        instead = "a folder" if os.path.isdir(path) else "nothing"
+        raise ImageError(f"{path}: expected a picture, found {instead}; check the path")
 
 
 def png_bytes(picture: Image.Image) -> bytes:

@@ -1,4 +1,4 @@
-"""Files and folders that appear whole or not at all."""
+"""The one writer of files and folders, which appear whole or not at all."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ MANIFEST = "bundle.json"
 
 @dataclass(frozen=True)
 class FolderKind:
-    """A folder of this kind has the file `marker` in it; `option` of the command names another one."""
+    """A kind of folder: `marker` is a file in each of them, `option` is the command's option for the path."""
 
     name: str
     marker: str
@@ -32,18 +32,18 @@ _AT_FDCWD, _RENAME_EXCHANGE = -100, 2
 
 
 def write_files(contents: Mapping[Path, bytes], option: str = "--out") -> None:
-    """Write all files or none that could be seen half-written; folders are made as needed.
+    """Writes all files, so that none is ever seen half-written; folders are made as needed.
 
     Each is written under a temporary name in its own folder and renamed once all are complete.
-    Raises OutputError where the folder or the disk refuses; `option` chooses another one.
+    Raises OutputError where the folder or the disk refuses; `option` is the command's option for the path.
     """
     temporary = {path: path.with_name(f".{path.name}.{os.getpid()}.tmp") for path in contents}
     try:
         for path, content in contents.items():
             path.parent.mkdir(parents=True, exist_ok=True)
-            if path.is_dir():  # would only be noticed when others are already renamed
+            if path.is_dir():  # renaming would fail only after other files were renamed
                 raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), path)
-            if path.exists() and not path.is_file():  # a device: it would be replaced by a file
+            if path.exists() and not path.is_file():  # a device, which a file would replace
                 raise FileExistsError(errno.EEXIST, "it is no file", path)
             temporary[path].write_bytes(content)
         for path in contents:
@@ -59,7 +59,7 @@ def write_files(contents: Mapping[Path, bytes], option: str = "--out") -> None:
 
 
 def _remove(path: Path) -> None:
-    """Remove a temporary file. Never masks the error that led here."""
+    """Removes a temporary file, and ignores failures, which would hide the error that led here."""
     try:
         path.unlink(missing_ok=True)
     except OSError:
@@ -68,7 +68,7 @@ def _remove(path: Path) -> None:
 
 @contextmanager
 def replaced_file(path: str | os.PathLike[str]) -> Iterator[Path]:
-    """Yields a path beside `path` whose file takes its place once the block has ended well.
+    """Yields a path beside `path`; its file replaces `path` when the block ends without an error.
 
     Raises:
         OSError: the folder or the disk refuses.
@@ -80,7 +80,7 @@ def replaced_file(path: str | os.PathLike[str]) -> Iterator[Path]:
         partial.touch()
         mode = partial.stat().st_mode
         yield partial
-        partial.chmod(mode)  # safetensors writes files that only their owner may read
+        partial.chmod(mode)  # safetensors writes files that only their owner can read
         os.replace(partial, path)
     finally:
         partial.unlink(missing_ok=True)
@@ -88,19 +88,19 @@ def replaced_file(path: str | os.PathLike[str]) -> Iterator[Path]:
 
 @contextmanager
 def replaced_folder(target: Path, kind: FolderKind = BUNDLE) -> Iterator[Path]:
-    """Yields an empty folder beside `target` that takes its place once the block has ended well.
+    """Yields an empty folder beside `target`, which it replaces when the block ends without an error.
 
-    Whenever the process dies, `target` is the old folder or the new one. A killed run's leftovers are
-    removed by the next.
+    Whenever the process dies, `target` is the old folder or the new one. The next run removes the leftovers
+    of a killed one.
 
     Raises:
-        OutputError: `target` is something else than `kind`, or cannot be written beside.
+        OutputError: `target` is not of this kind, or its parent folder cannot be written.
     """
-    target = Path(os.path.realpath(target))  # a link stays, and what it points to is replaced
+    target = Path(os.path.realpath(target))  # a link stays; its target is replaced
     check_replaceable(target, kind)
     with scratch_folder(target, kind) as partial:
         yield partial
-        check_replaceable(target, kind)  # an export takes minutes: something else may lie there by now
+        check_replaceable(target, kind)  # an export takes minutes: something else may be there by now
         if target.exists():
             exchange(partial, target)
         else:
@@ -109,7 +109,7 @@ def replaced_folder(target: Path, kind: FolderKind = BUNDLE) -> Iterator[Path]:
 
 @contextmanager
 def scratch_folder(target: Path, kind: FolderKind = BUNDLE) -> Iterator[Path]:
-    """Yields an empty folder beside `target` that is gone after the block; a killed run's, after the next."""
+    """Yields an empty folder beside `target` that is removed after the block, or by the next run."""
     partial = target.with_name(f".{target.name}.{os.getpid()}.partial")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -131,7 +131,7 @@ def size_mib(folder: Path) -> float:
 
 
 def check_replaceable(target: Path, kind: FolderKind = BUNDLE) -> None:
-    """Raises OutputError where `target` holds anything but one of its kind: it would be deleted."""
+    """Raises OutputError where `target` is anything but a folder of its kind, which would be deleted."""
     if target.is_dir() and ((target / kind.marker).is_file() or not any(target.iterdir())):
         return
     if target.exists():
@@ -142,10 +142,9 @@ def check_replaceable(target: Path, kind: FolderKind = BUNDLE) -> None:
 
 
 def exchange(one: Path, other: Path) -> None:
-    """Swaps two folders in one step of the file system.
+    """Swaps two folders in one step of the file system: renameat2 with RENAME_EXCHANGE, since Linux 3.15.
 
-    Where the platform or the file system has no such step (renameat2 with RENAME_EXCHANGE, Linux
-    3.15), three renames do it, and a kill between them leaves `other` under the name `*.old`.
+    Elsewhere three renames do it, and a kill between them leaves `other` under the name `*.old`.
     """
     if sys.platform == "linux":
         libc = ctypes.CDLL(None, use_errno=True)
@@ -159,6 +158,7 @@ def exchange(one: Path, other: Path) -> None:
 
 
 def _remove_leftovers(target: Path) -> None:
+    """Removes the partial folders of runs that were killed."""
     pattern = re.compile(rf"\.{re.escape(target.name)}\.(\d+)\.partial")
     for path in target.parent.iterdir():
         match = pattern.fullmatch(path.name)
@@ -167,7 +167,7 @@ def _remove_leftovers(target: Path) -> None:
 
 
 def _is_running(pid: int) -> bool:
-    if pid == os.getpid():  # not this run, which has no folder yet: in a container ids repeat
+    if pid == os.getpid():  # this run has no folder yet: ids repeat in a container
         return False
     try:
         os.kill(pid, 0)

@@ -1,12 +1,12 @@
-"""From low-resolution logits back to masks of the original picture.
+"""Resizes low-resolution logits to masks of the original picture.
 
-SAM resizes twice: S/4 -> S, cut the padding away, -> the original size. Both steps are bilinear, so along
-each axis they compose into a weighted sum of three neighbours:
+SAM resizes twice, from S/4 to S and, after cutting the padding away, to the original size. Both steps are
+bilinear, so along each axis they combine to a weighted sum of three neighbours:
 
     logit = s[i] w[0] + s[i + 1] w[1] + s[i + 2] w[2]
 
-first the columns, then the rows. The C++ library sums in the same order, each product and each sum rounded to
-float32, so that both give the same masks to the bit; a matrix product would round as its library likes.
+first the columns, then the rows. The C++ library sums in the same order and rounds each product and each sum
+to float32, so that both give the same masks to the bit; a matrix product's rounding depends on its library.
 """
 
 from __future__ import annotations
@@ -19,16 +19,16 @@ import numpy.typing as npt
 
 from .preprocess import Doubles, Floats, Geometry
 
-_BLOCK_PIXELS = 1 << 16  # 256 KiB of float32 logits at a time: they stay in a core's cache
+_BLOCK_PIXELS = 1 << 16  # 256 KiB of float32 logits at a time, which fit into a core's cache
 _TAPS = 3
 _ROUNDING = 1e-6  # relative, of three weights' sum
 
 
 @dataclass(frozen=True)
 class MaskAxis:
-    """N pixels along one axis, each a sum of `_TAPS` low-resolution samples.
+    """N pixels along one axis, each a weighted sum of `_TAPS` neighbouring low-resolution samples.
 
-    first: intp [N], the first of its samples. weights: float32 [N, 3].
+    first: intp [N], the first sample of each pixel. weights: float32 [N, 3].
     """
 
     first: npt.NDArray[np.intp]
@@ -36,7 +36,7 @@ class MaskAxis:
 
     @classmethod
     def from_matrix(cls, matrix: Doubles) -> MaskAxis:
-        """float64 [N,K], each row with no more than three neighbours that are not 0."""
+        """Returns the axis of float64 [N,K], whose rows have at most three neighbours that are not 0."""
         first = np.minimum(np.argmax(matrix != 0, axis=1), matrix.shape[1] - _TAPS)
         taps = first[:, None] + np.arange(_TAPS)
         return cls(first, np.take_along_axis(matrix, taps, axis=1).astype(np.float32))
@@ -48,8 +48,8 @@ class MaskAxis:
         return MaskAxis(self.first[pixels], self.weights[pixels])
 
     def resize(self, samples: Floats) -> Floats:
-        """float32 [K, M] -> [N, M]."""
-        # "clip", for what never needs it, saves numpy a copy of `out`.
+        """Returns `samples`, float32 [K,M], resized to [N,M]."""
+        # No index needs clipping, but mode "clip" saves numpy a copy of `out`.
         total = samples.take(self.first, axis=0, mode="clip")
         total *= self.weights[:, :1]
         part = np.empty_like(total)
@@ -62,20 +62,20 @@ class MaskAxis:
 
 @dataclass(frozen=True)
 class MaskResizer:
-    """Resizes low-resolution masks to one picture: made once in set_image, used per prompt."""
+    """Resizes low-resolution masks to one picture; set_image makes it once for all prompts."""
 
     rows: MaskAxis
     columns: MaskAxis
 
     @classmethod
     def for_geometry(cls, geometry: Geometry) -> MaskResizer:
-        """The sums that undo `geometry`."""
+        """Returns the resizer that undoes `geometry`."""
         height, width = geometry.original_size
         resized_height, resized_width = geometry.resized_size
         return cls(_axis(height, resized_height, geometry), _axis(width, resized_width, geometry))
 
     def masks(self, low_res_masks: Floats, threshold: float) -> npt.NDArray[np.bool_]:
-        """float32 logits [..., S/4, S/4] -> bool [..., H, W], true where logits > threshold."""
+        """Returns bool [..., H, W], true where resized float32 logits [..., S/4, S/4] exceed `threshold`."""
         height, width = len(self.rows), len(self.columns)
         masks = np.empty((*low_res_masks.shape[:-2], height, width), bool)
         for index in np.ndindex(*low_res_masks.shape[:-2]):
@@ -84,7 +84,7 @@ class MaskResizer:
         return masks
 
     def logits(self, low_res_mask: Floats, rows: slice, columns: slice) -> Iterator[tuple[slice, Floats]]:
-        """The picture's logits in a window of it, some rows at a time: (rows of the window, float32)."""
+        """Yields the logits in a window of the picture by blocks of rows: (rows in the window, float32)."""
         window = self.rows[rows]
         stretched = np.ascontiguousarray(self.columns[columns].resize(low_res_mask.T).T)
         step = max(1, _BLOCK_PIXELS // max(1, stretched.shape[1]))
@@ -93,22 +93,22 @@ class MaskResizer:
             yield block, window[block].resize(stretched)
 
     def window(self, low_res_mask: Floats, threshold: float) -> tuple[slice, slice]:
-        """Rows and columns of the picture outside which no logit exceeds `threshold`.
+        """Returns rows and columns of the picture outside which no logit exceeds `threshold`.
 
-        Resizing averages, so a logit exceeds none of the samples it is made from but by rounding.
+        Resizing averages, so a logit exceeds its samples only by rounding.
         """
         above = low_res_mask > threshold - _ROUNDING * abs(threshold)
         return _span(self.rows, np.any(above, axis=1)), _span(self.columns, np.any(above, axis=0))
 
 
 def _span(axis: MaskAxis, samples: npt.NDArray[np.bool_]) -> slice:
-    """Where along the picture's axis any of `samples` [S/4] has a share."""
+    """Returns the span of the picture's axis that any true one of `samples` [S/4] contributes to."""
     touched = np.flatnonzero(axis.resize(samples.astype(np.float32)[:, None]))
     return slice(int(touched[0]), int(touched[-1]) + 1) if len(touched) else slice(0, 0)
 
 
 def _axis(size: int, resized_size: int, geometry: Geometry) -> MaskAxis:
-    """Low-resolution samples to original pixels, along one axis."""
+    """Returns the axis from low-resolution samples to `size` original pixels."""
     low_res = np.eye(geometry.image_size // 4)
     if geometry.direct_masks:
         return MaskAxis.from_matrix(bilinear(low_res, size))
@@ -117,7 +117,7 @@ def _axis(size: int, resized_size: int, geometry: Geometry) -> MaskAxis:
 
 
 def bilinear(samples: Doubles, size: int) -> Doubles:
-    """[N,K] -> [size,K]: torch's F.interpolate(mode="bilinear", align_corners=False), one axis."""
+    """Returns `samples` [N,K] resized to [size,K] as by torch's bilinear F.interpolate along one axis."""
     centres = np.maximum((np.arange(size) + 0.5) * (len(samples) / size) - 0.5, 0)
     before = centres.astype(np.intp)
     after = np.minimum(before + 1, len(samples) - 1)

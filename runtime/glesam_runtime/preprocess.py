@@ -1,4 +1,4 @@
-"""From an uint8 picture to the encoder's input, in numpy and PIL, equal to SAM's own steps."""
+"""Converts a uint8 picture to the encoder's input in numpy and PIL, with the results of SAM's own steps."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ _AUTHORS_SIZE_PX = 512  # the authors' evaluation squashes every picture to 512 
 
 @dataclass(frozen=True)
 class Geometry:
-    """Where the original picture lies in the S x S input: at the top left, `resized_size` large.
+    """Place of the original picture in the S x S input: at the top left, resized to `resized_size`.
 
-    `direct_masks`: masks are resized from S/4 straight to the original size, as the authors'
+    direct_masks: masks are resized from S/4 straight to the original size, as the authors'
     evaluation does, instead of through S as SAM does.
     """
 
@@ -32,10 +32,10 @@ class Geometry:
     direct_masks: bool = False
 
     def to_input(self, points: Doubles) -> Floats:
-        """(x, y) [..., 2] in pixels of the original picture -> in pixels of the input."""
+        """Returns points (x, y) [..., 2] of the original picture in pixels of the input."""
         height, width = self.original_size
         resized_height, resized_width = self.resized_size
-        # In float64 like ResizeLongestSide.apply_coords, rounded to float32 once.
+        # float64 like ResizeLongestSide.apply_coords, rounded to float32 once.
         scale = np.array([resized_width / width, resized_height / height])
         scaled: Floats = (points * scale).astype(np.float32)
         return scaled
@@ -43,31 +43,31 @@ class Geometry:
 
 @dataclass(frozen=True)
 class Resize:
-    """A way to bring a picture to at most S x S: the geometry it makes, and the resizing."""
+    """A way to fit a picture into S x S: the geometry, and the resizing itself."""
 
     geometry: Callable[[Size, int], Geometry]
     resized: Callable[[Image.Image, Geometry], Image.Image]
 
 
 def longest_side(original_size: Size, image_size: int) -> Geometry:
-    """SAM's geometry: the longest side becomes S, the aspect ratio is kept, the rest is padding."""
+    """Returns SAM's geometry: the longest side becomes S, the aspect ratio is kept, the rest is padding."""
     height, width = original_size
     scale = image_size / max(height, width)
-    # SAM rounds the short side of an extreme panorama to 0 pixels, which nothing can resize to.
+    # SAM rounds the short side of an extreme panorama to 0 pixels, which no resizing allows.
     resized = (max(1, int(height * scale + 0.5)), max(1, int(width * scale + 0.5)))
     return Geometry(original_size, resized, image_size)
 
 
 def squash(original_size: Size, image_size: int) -> Geometry:
-    """The authors' geometry: the picture fills the S x S input and loses its aspect ratio."""
+    """Returns the authors' geometry: the picture fills the S x S input and loses its aspect ratio."""
     return Geometry(original_size, (image_size, image_size), image_size, direct_masks=True)
 
 
 def resampled(picture: Image.Image, size: Size, resampling: Image.Resampling) -> Image.Image:
-    """`picture` resized to `size`, rows first and then columns, each rounded to 8 bits.
+    """Returns `picture` resized to `size` (H, W), rows first and then columns, each rounded to 8 bits.
 
-    Left alone, Pillow 13 takes some tall pictures' columns first: another rounding than every Pillow
-    before it, SAM's included, and than the C++ library's.
+    By itself Pillow 13 resizes the columns of some tall pictures first, which rounds otherwise than older
+    versions, SAM and the C++ library.
     """
     height, width = size
     return picture.resize((width, picture.height), resampling).resize((width, height), resampling)
@@ -78,6 +78,7 @@ def _bilinear(picture: Image.Image, geometry: Geometry) -> Image.Image:
 
 
 def _through_512(picture: Image.Image, geometry: Geometry) -> Image.Image:
+    """Resizes to 512 x 512 first, as the authors' evaluation does."""
     small = resampled(picture, (_AUTHORS_SIZE_PX, _AUTHORS_SIZE_PX), Image.Resampling.BICUBIC)
     return _bilinear(small, geometry)
 
@@ -86,7 +87,7 @@ RESIZES = {
     "longest-side": Resize(longest_side, _bilinear),
     "squash-512": Resize(squash, _through_512),
 }
-"""By name: SAM's own, and the one that reproduces the authors' published table."""
+"""Ways to resize by name: SAM's own, and the one that reproduces the authors' published table."""
 
 
 def preprocess(
@@ -96,17 +97,17 @@ def preprocess(
     pixel_std: tuple[float, float, float],
     resize: str = "longest-side",
 ) -> tuple[Floats, Geometry]:
-    """uint8 [H,W,3] RGB -> float32 [1,3,S,S] and where the picture lies in it.
+    """Returns the encoder's input float32 [1,3,S,S] for `image`, uint8 [H,W,3] RGB, and its geometry.
 
-    Resized, normalised with `pixel_mean` and `pixel_std` (in [0, 255]), then padded with zeros at
-    the bottom and right, in SAM's order. `resize` is a name in RESIZES.
+    In SAM's order the picture is resized, normalised with `pixel_mean` and `pixel_std` (in [0, 255]), and
+    padded with zeros at the bottom and right. `resize` is a name in RESIZES.
     """
     strategy = RESIZES[resize]
     geometry = strategy.geometry((image.shape[0], image.shape[1]), image_size)
     resized = np.asarray(strategy.resized(Image.fromarray(image), geometry))
     height, width = geometry.resized_size
     padded = np.zeros((1, 3, image_size, image_size), np.float32)
-    # A channel at a time: arithmetic along an axis of three takes numpy as long as resizing does.
+    # One channel at a time: numpy's arithmetic along an axis of three takes as long as resizing.
     for channel, (mean, std) in enumerate(zip(pixel_mean, pixel_std, strict=True)):
         plane = padded[0, channel, :height, :width]
         np.subtract(resized[:, :, channel], np.float32(mean), out=plane, dtype=np.float32)

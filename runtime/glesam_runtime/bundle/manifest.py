@@ -1,4 +1,4 @@
-"""bundle.json as typed, checked values. Reads no other file; bundle.py does that."""
+"""Parses bundle.json into typed, checked values. reader.py checks the other files."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from ..errors import BundleError
 from .spec import Dimension, GraphSpec, TensorSpec, bundle_contract
 
 FORMAT_VERSION = 1
-_LARGEST = 1e30  # well inside float32, in which the graphs compute
+_LARGEST = 1e30  # well within float32, in which the graphs compute
 _KIND_NAMES = {dict: "an object", list: "a list", str: "a string", bool: "true or false"}
 _Kind = TypeVar("_Kind", dict[str, object], list[object], str, bool)
 
 
 @dataclass(frozen=True)
 class Int8Layers:
-    """The layers of a graph that compute in int8, by name, and those that could and were left in float."""
+    """Names of a graph's layers that compute in int8, and of those that could but were left in float."""
 
     layers: tuple[str, ...]
     left: tuple[str, ...]
@@ -29,7 +29,7 @@ class Int8Layers:
 class Graph:
     """One ONNX graph of a bundle: its file in the folder, its precision, its tensors.
 
-    `fp32_islands` maps what is kept in fp32 to the reason; `int8` is there where layers compute in int8.
+    fp32_islands: parts that are kept in fp32 -> the reason. int8: None where no layer computes in int8.
     """
 
     file: str
@@ -49,7 +49,7 @@ class FileRecord:
 
 @dataclass(frozen=True)
 class Manifest:
-    """bundle.json, format version 1. Fields are named and explained in docs/bundle.md."""
+    """bundle.json, format version 1. docs/bundle.md explains the fields."""
 
     name: str
     sam_type: str
@@ -67,13 +67,13 @@ class Manifest:
     parity: Mapping[str, object]
 
     def graph_files(self, name: str) -> list[str]:
-        """The names in `files` of graph `name`: its own and, for large weights, the one beside it."""
+        """Returns the files of graph `name`: its own and, for large weights, the one beside it."""
         file = self.graphs[name].file
         return [each for each in (file, f"{file}.data") if each in self.files]
 
 
 def parse_manifest(text: bytes) -> Manifest:
-    """Read bundle.json. Raises BundleError for whatever docs/bundle.md does not allow."""
+    """Parses bundle.json. Raises BundleError for anything that docs/bundle.md does not allow."""
     try:
         document = json.loads(text)
     except (ValueError, RecursionError) as error:
@@ -86,10 +86,10 @@ def parse_manifest(text: bytes) -> Manifest:
 
 
 def _check_format_version(root: _Fields) -> None:
-    found = root.integer("format_version", least=1)
-    if found != FORMAT_VERSION:
+    version = root.integer("format_version", least=1)
+    if version != FORMAT_VERSION:
         raise BundleError(
-            f"bundle.json has format_version {found}, this glesam_runtime reads {FORMAT_VERSION}; "
+            f"bundle.json has format_version {version}, this glesam_runtime reads {FORMAT_VERSION}; "
             "upgrade glesam, or export the bundle with this version"
         )
 
@@ -156,17 +156,17 @@ def _int8(record: _Fields) -> Int8Layers:
     return Int8Layers(record.strings("layers"), record.strings("left"))
 
 
-def _check_tensors(where: str, found: tuple[TensorSpec, ...], expected: tuple[TensorSpec, ...]) -> None:
-    if set(found) != set(expected) or len(found) != len(expected):
+def _check_tensors(where: str, actual: tuple[TensorSpec, ...], expected: tuple[TensorSpec, ...]) -> None:
+    if set(actual) != set(expected) or len(actual) != len(expected):
         raise BundleError(
             f"bundle.json: {where} must be {'; '.join(map(str, expected))}, "
-            f"found {'; '.join(map(str, found)) or 'none'}; export the bundle again"
+            f"found {'; '.join(map(str, actual)) or 'none'}; export the bundle again"
         )
 
 
 @dataclass(frozen=True)
 class _Fields:
-    """A JSON object whose fields are taken out by name and type; `where` is for messages."""
+    """A JSON object whose fields are read by name and type; `where` is its path in error messages."""
 
     values: dict[str, object]
     where: str = ""
@@ -239,7 +239,7 @@ def _dimension(where: str, value: object) -> Dimension:
     return value
 
 
-def _refuse(where: str, expected: str, found: object) -> BundleError:
-    shown = json.dumps(found)
+def _refuse(where: str, expected: str, value: object) -> BundleError:
+    shown = json.dumps(value)
     shown = shown if len(shown) <= 80 else f"{shown[:77]}..."
     return BundleError(f"bundle.json: {where} must be {expected}, found {shown}; export the bundle again")

@@ -1,4 +1,4 @@
-"""Open a bundle folder and trust nothing in it: docs/bundle.md is the contract."""
+"""Opens a bundle folder and checks everything in it; docs/bundle.md is the specification."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from .manifest import FileRecord, Manifest, parse_manifest
 
 _CHUNK_BYTES = 1 << 20
 Stamp = tuple[int, int]
-"""A file's size and when it was last changed [ns]."""
+"""Size of a file [bytes], and when it was last changed [ns]."""
 
 
 @dataclass(frozen=True)
 class Bundle:
     """A verified bundle. `hash` is the sha256 of bundle.json: the bundle's identity.
 
-    stamps: of every file, as it was hashed.
+    stamps: size and time of every file when it was hashed.
     """
 
     root: Path
@@ -31,10 +31,10 @@ class Bundle:
 
     @classmethod
     def open(cls, path: str | os.PathLike[str] | None = None) -> Bundle:
-        """Read and verify the bundle in folder `path`; None is the one shipped with the package.
+        """Reads and verifies the bundle in the folder `path`; None is the one in this package.
 
-        Every file is hashed once. Raises BundleError in one line that names the file, what was
-        expected, what was found and the cure.
+        Every file is hashed once. Raises BundleError, whose one line names the file, what was expected,
+        what was found and the cure.
         """
         root = default_bundle_path() if path is None else Path(path)
         _check_folder(root)
@@ -46,9 +46,9 @@ class Bundle:
         return cls(root, digest, manifest, stamps)
 
     def graph_path(self, name: str) -> Path:
-        """Where the ONNX file of graph `name` lies.
+        """Returns the path of the ONNX file of graph `name`.
 
-        Raises BundleError where a file is no longer the one that was hashed.
+        Raises BundleError where a file has changed since it was hashed.
         """
         for file, stamp in self.stamps.items():
             if _stamp(self.root / file) != stamp:
@@ -60,7 +60,7 @@ class Bundle:
 
 
 def default_bundle_path() -> Path:
-    """The folder of the small model inside the package. Raises BundleError where it is absent."""
+    """Returns the folder of the small model in this package. Raises BundleError where it is absent."""
     path = Path(str(files("glesam_runtime") / "models" / "nano"))
     if not path.is_dir():
         raise BundleError(
@@ -72,9 +72,9 @@ def default_bundle_path() -> Path:
 
 def _check_folder(root: Path) -> None:
     if not os.path.isdir(root):  # unlike Path.is_dir, false for a name that is too long
-        found = "a file" if os.path.exists(root) else "nothing"
+        instead = "a file" if os.path.exists(root) else "nothing"
         raise BundleError(
-            f"bundle {root}: expected a folder with bundle.json, found {found}; "
+            f"bundle {root}: expected a folder with bundle.json, found {instead}; "
             "give the folder that glesam-export wrote"
         )
 
@@ -90,15 +90,15 @@ def _read(root: Path, name: str) -> bytes:
 
 def _check_sidecar(sidecar: bytes, digest: str) -> None:
     if sidecar != f"{digest}  bundle.json\n".encode():
-        found = sidecar[:64].decode("ascii", "replace").split("\n")[0]
+        recorded = sidecar[:64].decode("ascii", "replace").split("\n")[0]
         raise BundleError(
-            f"bundle.json.sha256 says {found!r}, bundle.json hashes to {digest}; "
+            f"bundle.json.sha256 says {recorded!r}, bundle.json hashes to {digest}; "
             "one of them was changed: copy or export the bundle again"
         )
 
 
 def _check_file(root: Path, name: str, record: FileRecord) -> Stamp | None:
-    """Its stamp, taken before its hash."""
+    """Checks a file's size and hash; returns its stamp, taken before the hash."""
     try:
         path = _inside(root, name)
         stamp = _stamp(path)
@@ -116,16 +116,16 @@ def _check_file(root: Path, name: str, record: FileRecord) -> Stamp | None:
 
 
 def _stamp(path: Path) -> Stamp | None:
-    """None where there is no such file."""
+    """Returns a file's stamp; None where there is no such file."""
     try:
-        found = path.stat()
+        status = path.stat()
     except OSError:
         return None
-    return found.st_size, found.st_mtime_ns
+    return status.st_size, status.st_mtime_ns
 
 
 def _inside(root: Path, name: str) -> Path:
-    """The path of a listed file. A link is followed first: its target may not leave either."""
+    """Returns the path of a listed file, which must stay in the folder; so must the target of a link."""
     parts = name.split("/")
     if "\\" in name or ":" in name or "\0" in name or {"", ".", ".."} & set(parts):
         raise _leaves(root, name)
@@ -136,7 +136,7 @@ def _inside(root: Path, name: str) -> Path:
 
 
 def sha256_of(path: Path) -> str:
-    """The sha256 of a file, lower-case hex, read in pieces."""
+    """Returns the sha256 of a file in lower-case hex, read in pieces."""
     digest = hashlib.sha256()
     with path.open("rb") as file:
         while chunk := file.read(_CHUNK_BYTES):
@@ -151,7 +151,7 @@ def _leaves(root: Path, name: str) -> BundleError:
     )
 
 
-def _damaged(root: Path, name: str, expected: str, found: str) -> BundleError:
+def _damaged(root: Path, name: str, expected: str, actual: str) -> BundleError:
     return BundleError(
-        f"bundle {root}: {name}: expected {expected}, found {found}; copy or export the bundle again"
+        f"bundle {root}: {name}: expected {expected}, found {actual}; copy or export the bundle again"
     )

@@ -1,4 +1,4 @@
-"""What a graph takes and gives: names, dtypes, shapes."""
+"""Inputs and outputs of a graph: names, dtypes, shapes."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class GraphSpec:
 
 
 def bundle_contract(image_size: int) -> dict[str, GraphSpec]:
-    """The three graphs of docs/bundle.md for a square input of `image_size` = S pixels."""
+    """Returns the three graphs of docs/bundle.md for a square input of S = `image_size` pixels."""
     embedding = (1, 256, image_size // 16, image_size // 16)
     low_res = image_size // 4
 

@@ -60,8 +60,8 @@ def _title(param: Any) -> str:  # noqa: ANN401
     return getattr(param, "rich_help_panel", None) or "Options"
 
 
-def _show_version(is_wanted: bool) -> None:
-    if is_wanted:
+def _show_version(is_requested: bool) -> None:
+    if is_requested:
         try:
             typer.echo(f"glesam {version('glesam')}")
         except PackageNotFoundError:

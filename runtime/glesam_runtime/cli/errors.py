@@ -1,4 +1,4 @@
-"""How a command fails: one line on stderr, exit status 2; 1 where a bundle does not pass a gate."""
+"""Errors of commands: one line on stderr and exit status 2, or 1 where a bundle fails a gate."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ from ..errors import GlesamError, NotFasterError, ParityError, printable
 EXIT_STATUS = 2
 GATE_EXIT_STATUS = 1
 NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
-"""Error numbers of a write to stdout where that is a file on a full disk."""
+"""Error numbers of a write to stdout that is a file on a full disk."""
 
 
 @contextmanager
 def one_line_errors(command: str = "", extra: str = "") -> Iterator[None]:
     """Turns the errors that a user can cause into one line on stderr and an exit status.
 
-    `command` and `extra` name the command and the optional dependencies it needs: a missing package is
-    an error of the user's too, where there is an extra that brings it.
+    `command` and `extra` name the command and the optional dependencies it needs: with them a missing package
+    is reported with the `pip install` that adds it.
     """
     with some_stdout():
         try:
@@ -59,7 +59,7 @@ def fail(message: str, cause: Exception, status: int = EXIT_STATUS) -> NoReturn:
 
 @contextmanager
 def some_stdout() -> Iterator[None]:
-    """Discards output where whoever started Python closed its stdout."""
+    """Discards output where stdout was closed before Python started."""
     if sys.stdout is not None:
         yield
         return
@@ -75,5 +75,5 @@ def give_up_stdout(message: str) -> None:
 
 
 def complain(message: str) -> None:
-    """Prints what is wrong, in one line on stderr."""
+    """Prints an error in one line on stderr."""
     typer.echo(f"error: {printable(message)}", err=True)

@@ -69,8 +69,8 @@ def check_graph(
     path: Path, spec: GraphSpec, inputs: Sequence[TensorSpec], outputs: Sequence[TensorSpec]
 ) -> None:
     """Raises BackendError where the tensors of the graph at `path` are not those of `spec`."""
-    for side, expected, found in (("inputs", spec.inputs, inputs), ("outputs", spec.outputs, outputs)):
-        actual = {tensor.name: tensor for tensor in found}
+    for side, expected, tensors in (("inputs", spec.inputs, inputs), ("outputs", spec.outputs, outputs)):
+        actual = {tensor.name: tensor for tensor in tensors}
         missing = [tensor.name for tensor in expected if tensor.name not in actual]
         if missing or len(actual) != len(expected):
             raise BackendError(
@@ -100,30 +100,30 @@ def closed_engine(spec: GraphSpec) -> BackendError:
     return BackendError(f"{spec.name}: this engine is closed; open another Predictor")
 
 
-def _check_tensor(path: Path, expected: TensorSpec, found: TensorSpec) -> None:
+def _check_tensor(path: Path, expected: TensorSpec, actual: TensorSpec) -> None:
     # Only sizes that the graph fixes can disagree: exporters leave the sizes of some outputs open.
-    pairs = zip(expected.shape, found.shape, strict=False)
+    pairs = zip(expected.shape, actual.shape, strict=False)
     fits = all(not isinstance(size, int) or size == required for required, size in pairs)
-    if len(found.shape) != len(expected.shape) or found.dtype != expected.dtype or not fits:
-        raise BackendError(f"{path}: expected {expected}, found {found}; export the bundle again")
+    if len(actual.shape) != len(expected.shape) or actual.dtype != expected.dtype or not fits:
+        raise BackendError(f"{path}: expected {expected}, found {actual}; export the bundle again")
 
 
 def _check(
     where: str,
     expected: tuple[TensorSpec, ...],
-    found: AnyTensors,
+    actual: AnyTensors,
     sizes: dict[str, int],
     kinds: tuple[type, ...],
 ) -> None:
     """Raises BackendError where names, types or shapes differ; `sizes` are those of dynamic dimensions."""
     names = [tensor.name for tensor in expected]
-    if set(names) != set(found):
+    if set(names) != set(actual):
         raise BackendError(
-            f"{where}: expected {', '.join(names)}, found {', '.join(found) or 'none'}; "
+            f"{where}: expected {', '.join(names)}, found {', '.join(actual) or 'none'}; "
             "give exactly the named tensors"
         )
     for tensor in expected:
-        array = found[tensor.name]
+        array = actual[tensor.name]
         _check_kind(where, tensor, array, kinds)
         if array.dtype.name != tensor.dtype or not _fits(tensor, array.shape, sizes):
             known = "".join(f", {name} = {size}" for name, size in sizes.items())
@@ -138,8 +138,8 @@ def _check_kind(where: str, expected: TensorSpec, array: object, kinds: tuple[ty
     """Raises BackendError where `array` is no array of one of `kinds`."""
     if not isinstance(array, kinds):
         accepted = "a numpy array, for a CPU" if kinds == (np.ndarray,) else "a numpy or device array"
-        found = f"{type(array).__module__}.{type(array).__name__}"
-        raise BackendError(f"{where}: expected {expected} as {accepted}, found {found}; convert it")
+        actual = f"{type(array).__module__}.{type(array).__name__}"
+        raise BackendError(f"{where}: expected {expected} as {accepted}, found {actual}; convert it")
 
 
 def _fits(tensor: TensorSpec, shape: tuple[int, ...], sizes: dict[str, int]) -> bool:

@@ -1,1 +1,1 @@
-"""What the commands do: one function per command, and how its result is shown."""
+"""The work of the commands, and the presentation of its results."""

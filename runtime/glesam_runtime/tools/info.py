@@ -1,4 +1,4 @@
-"""What a bundle is and what this machine has for it: everything that glesam-info shows."""
+"""Collects what glesam-info shows: a bundle's contents, and the backends of this machine."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from .parity import GraphParity, MaskParity, Parity
 
 Json = dict[str, object]
 _PACKAGES = {"onnxruntime": ("onnxruntime", "onnxruntime-gpu")}
-"""Names for pip of the backends that are called otherwise there, or have several."""
+"""Names for pip of backends that have another name there, or several."""
 
 
 @dataclass(frozen=True)
 class Backend:
-    """Whether a backend's library is installed, in which version, and whether it takes the bundle here."""
+    """One backend: its installed version, and whether it can run the bundle here; `note` says why not."""
 
     name: str
     version: str | None
@@ -32,7 +32,7 @@ class Backend:
 
 @dataclass(frozen=True)
 class Info:
-    """`automatic`: the backend that "auto" picks here and why, or why there is none."""
+    """Everything about a bundle here. `automatic`: the backend that "auto" picks and why, or why none."""
 
     bundle: Bundle
     parity: Parity
@@ -42,7 +42,10 @@ class Info:
 
 
 def info(bundle: Bundle) -> Info:
-    """Opens no graph. Raises BundleError where the recorded parity is not what docs/bundle.md says."""
+    """Returns everything about `bundle`, without opening a graph.
+
+    Raises BundleError where the recorded parity is not what docs/bundle.md says.
+    """
     precision = bundle.manifest.precision
     try:
         automatic = "{} ({})".format(*pick_for_bundle("auto", bundle))
@@ -58,7 +61,7 @@ def info(bundle: Bundle) -> Info:
 
 
 def parity_of(bundle: Bundle) -> Parity:
-    """What was measured when the bundle was exported. Raises BundleError for what is no parity."""
+    """Returns the parity that was measured at export. Raises BundleError for a malformed one."""
     recorded = bundle.manifest.parity
     try:
         return Parity(
@@ -71,9 +74,9 @@ def parity_of(bundle: Bundle) -> Parity:
         ) from error
 
 
-def json_document(found: Info) -> Json:
-    """Everything as one object; sizes in bytes."""
-    bundle, model = found.bundle, found.bundle.manifest
+def json_document(info: Info) -> Json:
+    """Returns everything as one object; sizes in bytes."""
+    bundle, model = info.bundle, info.bundle.manifest
     return {
         "name": model.name,
         "path": str(bundle.root),
@@ -85,22 +88,22 @@ def json_document(found: Info) -> Json:
         "timestep": model.timestep,
         "precision": model.precision,
         "graphs": {name: _graph(bundle, name, graph) for name, graph in model.graphs.items()},
-        "parity": asdict(found.parity),
+        "parity": asdict(info.parity),
         "files": {name: asdict(record) for name, record in model.files.items()},
         "made_from": model.made_from,
-        "backends": [asdict(backend) for backend in found.backends],
-        "automatic_backend": found.automatic,
-        "cached_engines": [asdict(engine) | {"path": str(engine.path)} for engine in found.engines],
+        "backends": [asdict(backend) for backend in info.backends],
+        "automatic_backend": info.automatic,
+        "cached_engines": [asdict(engine) | {"path": str(engine.path)} for engine in info.engines],
     }
 
 
 def graph_size(bundle: Bundle, name: str) -> int:
-    """A graph's file and its weights' [bytes]."""
+    """Returns the size of a graph with its weights [bytes]."""
     return sum(bundle.manifest.files[file].size for file in bundle.manifest.graph_files(name))
 
 
 def _records(recorded: object) -> list[tuple[str, dict[str, Any]]]:
-    """Numbers by name, by graph or set of pictures."""
+    """Returns numbers by name, for each graph or set of pictures. Raises TypeError and ValueError."""
     if not isinstance(recorded, Mapping):
         raise TypeError("expected an object")
     for name, figures in recorded.items():
@@ -110,6 +113,7 @@ def _records(recorded: object) -> list[tuple[str, dict[str, Any]]]:
 
 
 def _backend(name: str, precision: str) -> Backend:
+    """Returns what is known of a backend without opening a graph."""
     version = next(iter(installed(_PACKAGES.get(name, (name,))).values()), None)
     if version is None:
         return Backend(name, None, False, "not installed")

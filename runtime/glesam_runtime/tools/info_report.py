@@ -1,4 +1,4 @@
-"""What glesam-info says to people."""
+"""The tables that glesam-info shows."""
 
 from __future__ import annotations
 
@@ -16,43 +16,43 @@ if TYPE_CHECKING:
     from .console import Drawn
 
 Rows = list[tuple[str, str]]
-_SHORT = 12  # of a hash's 64 digits, enough to tell files apart
+_SHORT = 12  # digits of a hash, enough to tell files apart
 
 
-def tables(found: Info, verbose: bool) -> Iterator[Drawn]:
-    """The model, its graphs, tensors, files, and what is here for it; `verbose`: names of layers too."""
-    bundle = found.bundle
+def tables(info: Info, verbose: bool) -> Iterator[Drawn]:
+    """Yields the model, its graphs, tensors and files, and the backends here; `verbose`: layers too."""
+    bundle = info.bundle
     graphs = bundle.manifest.graphs
-    yield grid(_model(found))
+    yield grid(_model(info))
     columns = ["graph", "precision", "fp32 islands", "int8 layers", "MiB"]
     rows = [[name, *_figures(graph), _mib(graph_size(bundle, name))] for name, graph in graphs.items()]
     yield table("graphs", columns, rows)
     yield grid(row for name, graph in graphs.items() for row in _tensors(name, graph))
-    yield plain(_parity(found))
+    yield plain(_parity(info))
     if verbose:
         yield grid(row for name, graph in graphs.items() for row in _layers(name, graph))
     files = [[name, _mib(file.size), file.sha256[:_SHORT]] for name, file in bundle.manifest.files.items()]
     yield table("files", ["name", "MiB", "sha256"], files)
     yield grid(_made_from(bundle.manifest.made_from))
-    yield grid(_backends(found))
+    yield grid(_backends(info))
 
 
-def _model(found: Info) -> Rows:
-    model = found.bundle.manifest
+def _model(info: Info) -> Rows:
+    model = info.bundle.manifest
     masks = "multimask" if model.multimask else "no multimask"
     return [
         ("model", f"{model.name} {model.precision}"),
-        ("folder", str(found.bundle.root)),
-        ("sha256", found.bundle.hash),
+        ("folder", str(info.bundle.root)),
+        ("sha256", info.bundle.hash),
         ("network", f"SAM {model.sam_type}, {model.image_size} x {model.image_size} pixels, {masks}"),
         ("GLE", f"gamma {model.gamma:g}, timestep {model.timestep}"),
     ]
 
 
-def _parity(found: Info) -> str:
-    """In glesam-verify's form."""
-    measured = found.parity.mask_iou
-    return f"parity at export\n{parity.table(found.parity)}" if measured else "parity at export: not recorded"
+def _parity(info: Info) -> str:
+    """Returns the parity at export in glesam-verify's form."""
+    measured = info.parity.mask_iou
+    return f"parity at export\n{parity.table(info.parity)}" if measured else "parity at export: not recorded"
 
 
 def _figures(graph: Graph) -> list[str]:
@@ -78,7 +78,7 @@ def _layers(name: str, graph: Graph) -> Iterator[tuple[str, str, str]]:
 
 
 def _made_from(record: Mapping[str, object]) -> Rows:
-    """{"versions": {"torch": "2.13.0"}} -> ("versions", "torch 2.13.0")."""
+    """Returns rows such as ("versions", "torch 2.13.0") of {"versions": {"torch": "2.13.0"}}."""
     rows = []
     for key, value in record.items():
         pairs = value.items() if isinstance(value, Mapping) else [("", value)]
@@ -86,13 +86,13 @@ def _made_from(record: Mapping[str, object]) -> Rows:
     return rows
 
 
-def _backends(found: Info) -> Iterator[tuple[str, str]]:
-    for backend in found.backends:
+def _backends(info: Info) -> Iterator[tuple[str, str]]:
+    for backend in info.backends:
         yield backend.name, f"{backend.version}, {backend.note}" if backend.version else backend.note
-    yield "auto", found.automatic
-    for engine in found.engines:
+    yield "auto", info.automatic
+    for engine in info.engines:
         yield "cached engine", _engine(engine)
-    if not found.engines:
+    if not info.engines:
         yield "cached engines", "none"
 
 

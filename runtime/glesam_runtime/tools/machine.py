@@ -1,4 +1,4 @@
-"""What this machine is, as far as it says so itself. A figure of speed means nothing without it."""
+"""Describes this machine, without which a measured speed means nothing."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ LIBRARIES = (
     "tensorrt-rtx",
     "cuda-bindings",
 )
-"""Names for pip of what a figure depends on."""
+"""Names for pip of the packages that a measurement depends on."""
 _GPU_FIELDS = "name,driver_version,memory.total,enforced.power.limit"
 _TIMEOUT_S = 10
 
 
 @dataclass(frozen=True)
 class Gpu:
-    """One GPU in nvidia-smi's words; what it does not know is None. Memory in MiB, power in W."""
+    """One GPU as nvidia-smi describes it; unknown fields are None. Memory in MiB, power in W."""
 
     name: str
     driver: str | None
@@ -39,8 +39,10 @@ class Gpu:
 
 @dataclass(frozen=True)
 class Machine:
-    """`cores` are those that this process may use. `board`, `cpu_governor` and `power_mode` (nvpmodel's,
-    on a Jetson) are None where the machine does not say."""
+    """A machine; unknown fields are None.
+
+    cores: number of cores that this process may use. power_mode: nvpmodel's, on a Jetson.
+    """
 
     system: str
     python: str
@@ -56,10 +58,10 @@ class Machine:
 
 @dataclass(frozen=True)
 class HostMemory:
-    """This process's resident memory [bytes], now and at its highest since it began.
+    """Resident memory of this process [bytes], now and at its peak; None where it is unknown.
 
     It counts Python, the libraries, and the pages of mapped files, such as weights, that are in memory; not
-    the device's memory, nor other processes. None where the system does not say.
+    a device's memory, nor other processes.
     """
 
     now: int | None
@@ -68,14 +70,14 @@ class HostMemory:
 
 @dataclass(frozen=True)
 class DeviceMemory:
-    """What this process holds of the GPUs' memory [bytes], or None and the reason why nobody knows."""
+    """Memory of the GPUs that this process holds [bytes], or None and the reason why it is unknown."""
 
     held: int | None
     reason: str
 
 
 def this_machine() -> Machine:
-    """Reads /proc and /sys, and asks nvidia-smi and nvpmodel where they are."""
+    """Returns this machine, from /proc, /sys and, if present, nvidia-smi and nvpmodel."""
     return Machine(
         system=f"{platform.system()} {platform.release()} {platform.machine()}",
         python=platform.python_version(),
@@ -84,21 +86,21 @@ def this_machine() -> Machine:
         cpu_governor=text_of(Path("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor")),
         memory_bytes=_kib(Path("/proc/meminfo"), "MemTotal"),
         board=text_of(Path("/proc/device-tree/model")),
-        power_mode=_power_mode(_ask("nvpmodel", "-q")),
-        gpus=_gpus(_ask("nvidia-smi", f"--query-gpu={_GPU_FIELDS}", "--format=csv,noheader,nounits")),
+        power_mode=_power_mode(_output_of("nvpmodel", "-q")),
+        gpus=_gpus(_output_of("nvidia-smi", f"--query-gpu={_GPU_FIELDS}", "--format=csv,noheader,nounits")),
         libraries=installed(LIBRARIES),
     )
 
 
 def host_memory() -> HostMemory:
-    """From /proc: getrusage's peak would be the parent's where that was larger before it started us."""
+    """Returns this process's memory, from /proc: getrusage's peak may be that of the parent process."""
     status = Path("/proc/self/status")
     return HostMemory(_kib(status, "VmRSS"), _kib(status, "VmHWM"))
 
 
 def device_memory() -> DeviceMemory:
-    """As nvidia-smi counts it for this process, over all GPUs."""
-    answer = _ask("nvidia-smi", "--query-compute-apps=pid,used_memory", "--format=csv,noheader,nounits")
+    """Returns the memory of this process on all GPUs, as nvidia-smi counts it."""
+    answer = _output_of("nvidia-smi", "--query-compute-apps=pid,used_memory", "--format=csv,noheader,nounits")
     if answer is None:
         return DeviceMemory(None, "there is no nvidia-smi to ask, or it failed")
     rows = [[word.strip() for word in line.split(",")] for line in answer.splitlines()]
@@ -121,7 +123,7 @@ def _gpus(answer: str | None) -> tuple[Gpu, ...]:
 
 
 def _power_mode(answer: str | None) -> str | None:
-    """ "NV Power Mode: MAXN", then its number on a line of its own."""
+    """Returns MAXN of "NV Power Mode: MAXN"; the mode's number follows on another line."""
     for line in (answer or "").splitlines():
         name, colon, mode = line.partition(":")
         if colon and name.strip().lower().endswith("power mode"):
@@ -129,8 +131,8 @@ def _power_mode(answer: str | None) -> str | None:
     return None
 
 
-def _ask(*command: str) -> str | None:
-    """What a command answers; None where it is absent, fails, or does not come to an end."""
+def _output_of(*command: str) -> str | None:
+    """Returns the output of a command; None where it is absent, fails or does not end."""
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=_TIMEOUT_S)
     except (OSError, ValueError, subprocess.TimeoutExpired):
@@ -139,12 +141,13 @@ def _ask(*command: str) -> str | None:
 
 
 def _kib(path: Path, name: str) -> int | None:
+    """Returns a field of KiB in a file of /proc, in bytes."""
     words = (proc_field(path, name) or "").split()
     return int(words[0]) * 1024 if words and words[0].isdigit() else None
 
 
 def _number(word: str) -> float | None:
-    """None for "[N/A]" and "[Not Supported]"."""
+    """Returns the number, or None for "[N/A]" and "[Not Supported]"."""
     try:
         return float(word)
     except ValueError:

@@ -1,4 +1,4 @@
-"""A picture to look at: masks tinted and outlined, prompts drawn on top."""
+"""Draws masks, tinted and outlined, and prompts on a picture."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from ..errors import ImageError
 from ..preprocess import Pixels
 from ..prompts import Box, Prompt
 
-# Bright and far apart in hue; the sea and the sky are blue and grass is green, so those come last.
+# Bright and far apart in hue; blue and green come last, since sea and sky are blue and grass is green.
 COLOURS = (
     (255, 140, 0),
     (230, 70, 160),
@@ -30,7 +30,7 @@ _TINT = 0.42
 def draw_overlay(
     image: Pixels, masks: Iterable[npt.NDArray[np.bool_]], prompts: Sequence[Prompt] = ()
 ) -> Image.Image:
-    """uint8 [H,W,3], bool masks [H,W] each in its own colour, prompts in the same pixels -> RGB.
+    """Returns an RGB picture of `image`, uint8 [H,W,3], with bool masks [H,W] and `prompts` drawn on it.
 
     Raises ImageError for a mask of another size.
     """
@@ -43,7 +43,7 @@ def draw_overlay(
             )
     picture = Image.fromarray(image)
     stroke = max(2, round(max(picture.size) / 350))
-    # The largest first, so that a part lies on top of the whole it belongs to.
+    # The largest first, so that a part lies on top of the object that it belongs to.
     for index, mask in sorted(enumerate(masks), key=lambda item: -np.count_nonzero(item[1])):
         _draw_mask(picture, mask, _colour(index), stroke)
     draw = ImageDraw.Draw(picture)
@@ -67,7 +67,7 @@ def _draw_mask(
 
 
 def _contour(area: Image.Image, radius: int) -> Image.Image:
-    """A smooth line around a mask: a blurred mask is half-way exactly on its border."""
+    """Returns a smooth line around a mask: a blurred mask has half its value exactly on the border."""
     blurred = area.filter(ImageFilter.BoxBlur(radius))
     return blurred.point([min(255, 4 * v, 4 * (255 - v)) for v in range(256)])
 
@@ -85,7 +85,7 @@ def _draw_prompt(
 
 
 def _draw_box(draw: ImageDraw.ImageDraw, box: Box, colour: tuple[int, int, int], stroke: int) -> None:
-    """A coloured frame inside a dark one, so that it shows on any picture."""
+    """Draws a coloured frame inside a dark one, which is visible on any picture."""
     x0, y0, x1, y1 = box
     draw.rectangle((x0, y0, max(x0, x1 - 1), max(y0, y1 - 1)), outline="black", width=stroke + 2)
     if min(x1 - x0, y1 - y0) > 3:

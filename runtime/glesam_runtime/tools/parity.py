@@ -1,7 +1,7 @@
-"""How far a bundle's answers are from PyTorch's: the figures, the limits, the gate that says no, the table.
+"""Parity of a bundle with PyTorch: the figures, the limits, the gate and the table.
 
-`glesam-export` measures them on photographs before it hands a bundle over, `glesam-verify` on the golden
-vectors wherever the bundle has come to.
+`glesam-export` measures it on photographs before it writes a bundle, `glesam-verify` on the golden vectors on
+any machine.
 """
 
 from __future__ import annotations
@@ -16,19 +16,19 @@ from ..engines.base import Array
 from ..errors import ParityError
 
 MIN_IOU = {"fp32": 0.999, "fp16": 0.99, "bf16": 0.99, "int8": 0.97}
-"""Least mean mask IoU against PyTorch fp32, by precision; of "int8+fp16" by what stands before the "+"."""
+"""Least mean mask IoU against PyTorch fp32, by precision; "int8+fp16" counts as int8."""
 
 
 @dataclass(frozen=True)
 class GraphParity:
-    """The worst of all calls: max |a - b|, |a - b| / |b| and cosine (both of the whole tensor)."""
+    """Worst figures of all calls: max |a - b|, and |a - b| / |b| and cosine of whole tensors."""
 
     max_abs: float = 0.0
     relative: float = 0.0
     cosine: float = 1.0
 
     def worst(self, other: GraphParity) -> GraphParity:
-        """A NaN survives: it must reach the gate."""
+        """Returns the worse of each figure. NaN is the worst: it must reach the gate."""
         return GraphParity(
             float(np.maximum(self.max_abs, other.max_abs)),
             float(np.maximum(self.relative, other.relative)),
@@ -46,11 +46,14 @@ class MaskParity:
 
     @classmethod
     def of(cls, ious: Sequence[float]) -> MaskParity:
+        """Returns the mean, the least and the number of `ious`."""
         return cls(float(np.mean(ious)), float(np.min(ious)), len(ious))
 
 
 @dataclass(frozen=True)
 class Parity:
+    """Parity of each graph by its name, and of the masks by set of pictures."""
+
     graphs: Mapping[str, GraphParity]
     mask_iou: Mapping[str, MaskParity]
 
@@ -58,8 +61,9 @@ class Parity:
         return asdict(self)
 
 
-def compare(found: Array, expected: Array) -> GraphParity:
-    a, b = found.astype(np.float64).ravel(), expected.astype(np.float64).ravel()
+def compare(actual: Array, expected: Array) -> GraphParity:
+    """Returns the figures of one output against PyTorch's."""
+    a, b = actual.astype(np.float64).ravel(), expected.astype(np.float64).ravel()
     difference, length = np.linalg.norm(a - b), np.linalg.norm(b)
     if not length:
         return GraphParity(float(np.abs(a).max()), float(difference), float(difference == 0))
@@ -68,16 +72,16 @@ def compare(found: Array, expected: Array) -> GraphParity:
 
 
 def mask_iou(a: np.typing.NDArray[np.bool_], b: np.typing.NDArray[np.bool_]) -> float:
-    """Two empty masks agree."""
+    """Returns the IoU of two masks; it is 1 for two empty ones."""
     union = int((a | b).sum())
     return int((a & b).sum()) / union if union else 1.0
 
 
 def check(parity: Parity, min_iou: float, cure: str | None = None, reference: str = "PyTorch") -> None:
-    """Raises ParityError where a set's mean IoU is below `min_iou`, or a graph gave NaN.
+    """Raises ParityError where a set's mean IoU is below `min_iou`, or where a graph gave NaN.
 
     Args:
-        cure: what to do about either; None: what helps one who exports.
+        cure: the advice in the message; None is the advice for an export.
         reference: what the parity was measured against.
     """
     for name, graph in parity.graphs.items():
@@ -95,7 +99,7 @@ def check(parity: Parity, min_iou: float, cure: str | None = None, reference: st
 
 
 def table(parity: Parity) -> str:
-    """The parity as aligned text, graphs first."""
+    """Returns the parity as aligned text, graphs first."""
     rows = [f"{'graph':<16}{'max abs':>12}{'relative':>12}{'cosine':>12}"]
     rows += [
         f"{name:<16}{graph.max_abs:>12.2e}{graph.relative:>12.2e}{graph.cosine:>12.8f}"

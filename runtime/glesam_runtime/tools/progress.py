@@ -1,4 +1,4 @@
-"""Progress of long work: a bar on a terminal, a few plain lines elsewhere; both on stderr."""
+"""Shows the progress of long work on stderr: a bar on a terminal, a few plain lines elsewhere."""
 
 from __future__ import annotations
 
@@ -38,6 +38,7 @@ def counter(total: int, what: str) -> Iterator[Callable[[int], None]]:
 
 
 def _plain_lines(total: int, what: str) -> Callable[[int], None]:
+    """Returns counter's function for plain lines."""
     start, done = time.monotonic(), 0
 
     def advance(count: int) -> None:

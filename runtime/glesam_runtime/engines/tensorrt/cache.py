@@ -134,8 +134,8 @@ def _check(what: str, here: object, there: object, path: Path, rebuild: str) -> 
         raise _refused(path, f"{what} {here}", str(there), rebuild)
 
 
-def _refused(path: Path, expected: str, found: str, rebuild: str) -> BackendError:
-    return BackendError(f"engine {path}: expected {expected}, found {found}; run {rebuild}")
+def _refused(path: Path, expected: str, actual: str, rebuild: str) -> BackendError:
+    return BackendError(f"engine {path}: expected {expected}, found {actual}; run {rebuild}")
 
 
 @contextmanager
@@ -182,7 +182,7 @@ def store(record: EngineRecord) -> None:
 
 
 def measured(path: Path) -> tuple[str, int]:
-    """The sha256 and the size [bytes] of a file."""
+    """Returns the sha256 and the size [bytes] of a file."""
     return sha256_of(path), path.stat().st_size
 
 
