@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import ast
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -78,6 +81,55 @@ def test_a_vendor_library_loads_with_the_first_engine_and_no_other_does(
     )
     assert status == 0, stderr
     assert loaded.split() == [backend]
+
+
+def test_a_cpu_user_never_loads_device_arrays(bundle_path: Path) -> None:
+    status, loaded, stderr = python(
+        "import sys\n"
+        "import numpy as np\n"
+        "from glesam_runtime import Predictor\n"
+        "with Predictor.from_bundle(sys.argv[1], 'onnxruntime') as predictor:\n"
+        "    predictor.set_image(np.zeros((96, 128, 3), np.uint8))\n"
+        "    predictor.predict(box=(8, 8, 60, 60))\n"
+        "print(*(name for name in sys.modules if name.startswith('glesam_runtime.engines.')))\n",
+        str(bundle_path),
+    )
+    assert status == 0, stderr
+    modules = {name.removeprefix("glesam_runtime.engines.") for name in loaded.split()}
+    assert "onnxruntime" in modules
+    assert not modules & {"device_array", "dlpack", "cuda", "openvino"}
+
+
+def modules_of_the_runtime() -> dict[str, Path]:
+    root = RUNTIME / "glesam_runtime"
+    paths = (path.relative_to(RUNTIME) for path in root.rglob("*.py"))
+    return {".".join(path.with_suffix("").parts).removesuffix(".__init__"): RUNTIME / path for path in paths}
+
+
+def imports_of(name: str, path: Path, modules: dict[str, Path]) -> Iterator[str]:
+    """The runtime's modules that a module imports anywhere, also within its functions."""
+    package = name if path.name == "__init__.py" else name.rpartition(".")[0]
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            above = package.split(".")[: len(package.split(".")) - node.level + 1] if node.level else []
+            source = ".".join([*above, *([node.module] if node.module else [])])
+            for alias in node.names:
+                submodule = f"{source}.{alias.name}"
+                yield from (
+                    each for each in [submodule if submodule in modules else source] if each in modules
+                )
+
+
+def test_no_modules_import_each_other_in_a_circle() -> None:
+    modules = modules_of_the_runtime()
+    graph = {name: set(imports_of(name, path, modules)) & set(modules) for name, path in modules.items()}
+    assert "glesam_runtime.engines.cuda" in graph["glesam_runtime.engines.device_array"]  # in a function
+    try:
+        TopologicalSorter(graph).prepare()
+    except CycleError as error:
+        pytest.fail(" -> ".join(error.args[1]))
 
 
 def test_help_loads_no_backend() -> None:
