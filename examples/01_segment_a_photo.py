@@ -1,4 +1,4 @@
-"""One picture, one box, one mask: python examples/01_segment_a_photo.py photo.jpg 20 5 470 510"""
+"""Segments one object of one picture: python examples/01_segment_a_photo.py photo.jpg 20 5 470 510"""
 
 import sys
 
@@ -8,7 +8,7 @@ path, *box = sys.argv[1:]
 x0, y0, x1, y1 = map(float, box)
 
 with Predictor.from_bundle() as predictor:  # the shipped nano
-    predictor.set_image(read_image(path))  # dear, once per picture
-    prediction = predictor.predict(box=(x0, y0, x1, y1))  # cheap, as often as you like
+    predictor.set_image(read_image(path))  # slow, once per picture
+    prediction = predictor.predict(box=(x0, y0, x1, y1))  # fast, once per prompt
 
 print(f"score {prediction.iou_predictions[0]:.3f}, {prediction.masks[0].sum()} px")

@@ -1,4 +1,4 @@
-"""Three labelled panels side by side: degraded input, mask without GLE, mask with GLE.
+"""Shows three labelled panels side by side: degraded input, mask without GLE, mask with GLE.
 
 python examples/02_what_gle_does.py photo.jpg 20 5 470 510 out/what_gle_does.png
 """

@@ -1,9 +1,9 @@
-"""Every picture of a folder, on all machines of a Ray cluster (or on this one): masks as JSON lines.
+"""Segments every picture of a folder on a Ray cluster, or on this machine alone; writes JSON lines.
 
 pip install 'glesam[ray]'
 python examples/03_a_folder_with_ray.py FOLDER OUT [ACTORS]
 
-The prompt is the middle of each picture. A cluster's machines have to see FOLDER and OUT under the same path.
+The prompt is the middle of each picture. A cluster must see FOLDER and OUT under the same paths everywhere.
 """
 
 import sys
@@ -18,7 +18,7 @@ folder, out, *actors = sys.argv[1:]
 
 
 class Segment:
-    """One actor: opens the model once, then segments the pictures that Ray sends it."""
+    """A Ray actor: opens the model once and segments the pictures that Ray sends."""
 
     def __init__(self) -> None:
         self.predictor = Predictor.from_bundle()
@@ -45,7 +45,7 @@ segmented = ray.data.from_items([{"path": path} for path in paths]).map_batches(
     Segment,
     batch_size=8,
     compute=ray.data.ActorPoolStrategy(size=int(actors[0]) if actors else 1),
-    num_cpus=1,  # what Ray counts; for a GPU backend: num_gpus=1
+    num_cpus=1,  # for a GPU backend: num_gpus=1
 )
 segmented.write_json(Path(out).resolve().as_uri())
 print(f"wrote {len(paths)} lines to {out}")

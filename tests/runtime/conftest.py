@@ -27,25 +27,25 @@ if TYPE_CHECKING:
 
 @pytest.fixture(scope="session")
 def bundle_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A bundle to read; never change it."""
+    """Returns a bundle that tests must not change."""
     return write_bundle(tmp_path_factory.mktemp("bundles") / "tiny")
 
 
 @pytest.fixture
 def own_bundle(bundle_path: Path, tmp_path: Path) -> Path:
-    """A copy of the bundle to tamper with."""
+    """Returns a copy of the bundle that a test may change."""
     return Path(shutil.copytree(bundle_path, tmp_path / "own"))
 
 
 @pytest.fixture
 def image() -> Pixels:
-    """uint8 [96,128,3]: wider than high, so that padding and scale matter."""
+    """Returns uint8 [96,128,3], wider than high, so that padding and scale matter."""
     return np.random.default_rng(0).integers(0, 256, (96, 128, 3), np.uint8)
 
 
 @pytest.fixture
 def photo(image: Pixels, tmp_path: Path) -> Path:
-    """The picture as a file."""
+    """Returns the path of the picture as a file."""
     path = tmp_path / "photo.png"
     Image.fromarray(image).save(path)
     return path
@@ -69,7 +69,7 @@ def sam() -> Sam:
 
 @pytest.fixture
 def gpu(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeGpu]:
-    """A GPU that must be left empty, and never used wrongly."""
+    """Yields a fake GPU, which must be empty in the end and never have been misused."""
     gpu = FakeGpu()
     monkeypatch.setattr(cuda, "runtime", FakeRuntime(gpu))
     yield gpu
@@ -81,5 +81,5 @@ def gpu(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeGpu]:
 
 @pytest.fixture
 def tensorrt(gpu: FakeGpu) -> FakeTensorRt:
-    """A TensorRT on that GPU."""
+    """Returns a fake TensorRT on that GPU."""
     return FakeTensorRt(gpu)

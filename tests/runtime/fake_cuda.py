@@ -1,4 +1,4 @@
-"""An honest GPU for tests: real memory behind made-up addresses, streams that run nothing until waited for.
+"""A fake GPU for tests: real memory behind made-up addresses; streams run nothing until they are waited for.
 
 Work is queued and done when somebody synchronises, so a copy that is read too early holds what was there
 before. What CUDA calls undefined (memory used after it was freed, freed twice, a kernel that leaves its
@@ -26,7 +26,7 @@ _GARBAGE = 0xFF  # NaN, in float32
 
 @dataclass
 class Work:
-    """One entry of a stream: what it is called, and what it does when its turn comes."""
+    """One entry of a stream: its name, and the function that does its work."""
 
     name: str
     run: Callable[[], None]
@@ -40,14 +40,14 @@ class FakeStream:
 
 @dataclass
 class FakeEvent:
-    """Passed once `mark` has run, which lies in `stream`."""
+    """An event, which is passed once `mark`, an entry of `stream`, has run."""
 
     stream: FakeStream | None = None
     mark: Work | None = None
 
 
 class FakeGpu:
-    """The state behind FakeRuntime, for tests to look at and to break."""
+    """State of FakeRuntime, which tests inspect and disturb."""
 
     def __init__(self) -> None:
         self.lock = threading.RLock()
@@ -70,30 +70,30 @@ class FakeGpu:
         self._next = 0x7000_0000_0000
 
     def fail(self, function: str, after: int = 0, error: str = "cudaErrorMemoryAllocation") -> None:
-        """From now on the call of `function` that follows `after` good ones returns `error`, once."""
+        """Makes `function` return `error` once, after `after` more calls that succeed."""
         self._failures[function] = (self.calls[function] + after + 1, getattr(real.cudaError_t, error))
 
     def called(self, function: str) -> Any:  # noqa: ANN401
-        """Count a call; the error that it shall return."""
+        """Counts a call; returns its error code."""
         self.calls[function] += 1
         at, error = self._failures.get(function, (0, SUCCESS))
         return error if self.calls[function] == at else SUCCESS
 
     def handle(self, size: int = 0) -> int:
-        """A number never used before, with room for `size` bytes: a multiple of 256."""
+        """Returns a new address, a multiple of 256, with room for `size` bytes."""
         handle = self._next
         self._next += 256 * (2 + size // 256)
         return handle
 
     def live(self) -> dict[str, int]:
-        """What is allocated now."""
+        """Returns the current allocations."""
         kinds = ("memory", "pinned", "events", "recordings", "graphs")
         return {kind: len(getattr(self, kind)) for kind in kinds} | {
             "streams": len(self.streams) - len(DEFAULT_STREAMS)
         }
 
     def bytes_at(self, address: int, size: int) -> np.ndarray:
-        """A view of `size` bytes of device or pinned memory."""
+        """Returns a view of `size` bytes of device or pinned memory."""
         for start, block in [*self.memory.items(), *self.pinned.items(), *self.others.items()]:
             if start <= address and address + size <= start + block.size:
                 return block[address - start : address - start + size]
@@ -101,12 +101,12 @@ class FakeGpu:
         return np.full(size, _GARBAGE, np.uint8)
 
     def enqueue(self, handle: int, work: Work) -> None:
-        """Queue on a stream or, while it records, put into the recording."""
+        """Queues work on a stream or, while it records, adds it to the recording."""
         stream = self.streams[handle]
         (stream.queue if stream.recording is None else stream.recording).append(work)
 
     def finish(self, stream: FakeStream, until: Work | None = None) -> None:
-        """Run a stream's work: all, or up to and including `until` where that is still to come."""
+        """Runs the work of a stream, all of it or up to and including `until`."""
         while stream.queue and (until is None or any(work is until for work in stream.queue)):
             work = stream.queue.pop(0)
             work.run()
@@ -117,14 +117,14 @@ class FakeGpu:
             self.finish(stream)
 
     def upload(self, array: np.ndarray) -> int:
-        """Another library's allocation with `array` in it; returns its address."""
+        """Allocates memory of another library with `array` in it; returns its address."""
         address = self.handle(array.nbytes)
         self.others[address] = np.frombuffer(array.tobytes(), np.uint8).copy()
         return address
 
 
 def _api(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Count it, return the failure that a test asked for, and let one thread in at a time."""
+    """Wraps a function of the API: counts calls, injects failures, lets one thread in at a time."""
 
     def called(self: FakeRuntime, *arguments: Any) -> Any:  # noqa: ANN401
         with self._gpu.lock:
@@ -200,9 +200,9 @@ class FakeRuntime:
         on_device = self._gpu.memory | self._gpu.others
         for blocks, kind in ((on_device, "Device"), (self._gpu.pinned, "Host")):
             if any(start <= ptr < start + block.size for start, block in blocks.items()):
-                found = getattr(kinds, f"cudaMemoryType{kind}")
+                memory_type = getattr(kinds, f"cudaMemoryType{kind}")
                 return SimpleNamespace(
-                    type=found,
+                    type=memory_type,
                     device=self._gpu.device_of_memory,
                     devicePointer=ptr + self._gpu.devices_view_is_off_by,
                 )
@@ -334,7 +334,7 @@ class FakeRuntime:
 
 @dataclass(frozen=True, eq=False)
 class ForeignArray:
-    """Another library's device array, as torch or CuPy would hand it over."""
+    """A device array of another library, as torch or CuPy would pass it."""
 
     gpu: FakeGpu
     address: int
@@ -360,7 +360,7 @@ class ForeignArray:
 
 
 def download(gpu: FakeGpu, value: Any) -> np.ndarray:  # noqa: ANN401
-    """What a device array holds at this moment, whatever is still queued; strides honoured."""
+    """Returns the present content of a device array, whatever work is still queued."""
     interface = value.__cuda_array_interface__
     shape, dtype = interface["shape"], np.dtype(interface["typestr"])
     address, _ = interface["data"]

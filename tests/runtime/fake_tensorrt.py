@@ -1,4 +1,4 @@
-"""An honest TensorRT for tests: engines that run their ONNX graph, on the memory and streams of a FakeGpu.
+"""A fake TensorRT for tests: its engines run their ONNX graph on the memory and streams of a FakeGpu.
 
 A plan is a line of JSON and the ONNX file. A context computes when its stream comes to it, from what lies at
 its addresses then. As TensorRT it returns False and logs where it refuses.
@@ -24,7 +24,7 @@ _NUMPY = {"FLOAT": np.float32, "INT32": np.int32}
 
 
 def plan_of(path: Path, max_prompts: int = 8, max_points: int = 6) -> bytes:
-    """What the fake's builder would make of the graph at `path`."""
+    """Returns the fake's plan of the graph at `path`."""
     profile = {"num_prompts": [1, 1, max_prompts], "num_points": [1, 2, max_points]}
     return _MAGIC + json.dumps(profile).encode() + b"\n" + path.read_bytes()
 
@@ -56,7 +56,7 @@ class ILogger:
 
 
 class FakeTensorRt:
-    """The module; `_gpu` is where its engines run, the rest of what begins with _ is for tests."""
+    """The fake module; its engines run on `_gpu`. Other names with _ are for tests."""
 
     __version__ = "10.3.0"
     ILogger = ILogger
@@ -78,7 +78,7 @@ class FakeTensorRt:
 
 
 class _Refusing:
-    """Has a module and a logger, and says why where it refuses."""
+    """An object of the fake, which logs why it refuses."""
 
     def __init__(self, module: FakeTensorRt, logger: Any) -> None:  # noqa: ANN401
         assert logger._is_initialised
@@ -196,7 +196,7 @@ class IExecutionContext(_Refusing):
 
 
 class _Run:
-    """The kernels of one call, with the addresses and shapes that the context had when it was queued."""
+    """The kernels of one call, with the context's addresses and shapes at the time of queueing."""
 
     def __init__(
         self,

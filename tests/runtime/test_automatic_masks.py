@@ -23,17 +23,17 @@ def predictor(bundle_path: Path) -> Predictor:
 
 @pytest.fixture
 def bright() -> Pixels:
-    """Its embedding makes the decoder sure of itself: scores from .6 to .9."""
+    """Returns a picture whose embedding gives confident scores, from .6 to .9."""
     return np.full((96, 128, 3), 240, np.uint8)
 
 
-def found(predictor: Predictor, image: Pixels, **options: float) -> list[AutomaticMask]:
+def masks_of(predictor: Predictor, image: Pixels, **options: float) -> list[AutomaticMask]:
     chosen = {"points_per_side": 3, "pred_iou_thresh": 0, "stability_score_thresh": 0} | options
     return AutomaticMasks(predictor, AutomaticOptions(**chosen)).generate(image)  # type: ignore[arg-type]
 
 
 def test_every_point_gives_its_candidates(predictor: Predictor, bright: Pixels) -> None:
-    masks = found(predictor, bright)
+    masks = masks_of(predictor, bright)
     assert len(masks) == 27
     assert len({mask.point_coords for mask in masks}) == 9
     assert [mask.area for mask in masks] == sorted((mask.area for mask in masks), reverse=True)
@@ -41,7 +41,7 @@ def test_every_point_gives_its_candidates(predictor: Predictor, bright: Pixels) 
 
 def test_a_record_describes_its_own_mask(predictor: Predictor, bright: Pixels) -> None:
     predictor.set_image(bright)
-    for mask in found(predictor, bright):
+    for mask in masks_of(predictor, bright):
         pixels = mask.mask()
         assert pixels.shape == (96, 128)
         assert mask.area == pixels.sum()
@@ -52,21 +52,21 @@ def test_a_record_describes_its_own_mask(predictor: Predictor, bright: Pixels) -
         assert mask.predicted_iou == pytest.approx(float(candidates.iou_predictions[0, same]), abs=1e-6)
 
 
-def test_unsure_and_unstable_masks_are_dropped(predictor: Predictor, bright: Pixels) -> None:
-    masks = found(predictor, bright)
+def test_uncertain_and_unstable_masks_are_dropped(predictor: Predictor, bright: Pixels) -> None:
+    masks = masks_of(predictor, bright)
     scores = [mask.predicted_iou for mask in masks]
     stabilities = [mask.stability_score for mask in masks]
-    sure = found(predictor, bright, pred_iou_thresh=float(np.median(scores)))
+    sure = masks_of(predictor, bright, pred_iou_thresh=float(np.median(scores)))
     assert {mask.predicted_iou for mask in sure} == {s for s in scores if s > np.median(scores)}
-    stable = found(predictor, bright, stability_score_thresh=float(np.median(stabilities)))
+    stable = masks_of(predictor, bright, stability_score_thresh=float(np.median(stabilities)))
     assert sorted(mask.stability_score for mask in stable) == sorted(
         s for s in stabilities if s >= np.median(stabilities)
     )
 
 
-def test_of_duplicates_the_one_with_the_best_score_stays(predictor: Predictor, bright: Pixels) -> None:
-    everything = found(predictor, bright, points_per_side=8, box_nms_thresh=1)
-    kept = found(predictor, bright, points_per_side=8, box_nms_thresh=0.5)
+def test_the_duplicate_with_the_best_score_is_kept(predictor: Predictor, bright: Pixels) -> None:
+    everything = masks_of(predictor, bright, points_per_side=8, box_nms_thresh=1)
+    kept = masks_of(predictor, bright, points_per_side=8, box_nms_thresh=0.5)
     assert 0 < len(kept) < len(everything)
     overlaps = box_ious(kept, kept) - np.eye(len(kept))
     assert overlaps.max() <= 0.5
@@ -84,30 +84,30 @@ def box_ious(a: list[AutomaticMask], b: list[AutomaticMask]) -> np.ndarray:
 @pytest.mark.parametrize("memory_mib", [1, 2, 3])
 def test_the_size_of_a_batch_changes_nothing(predictor: Predictor, image: Pixels, memory_mib: int) -> None:
     """5, 10 and 15 points a call of 64; by default all of them."""
-    few = found(predictor, image, points_per_side=8, memory_mib=memory_mib)
-    assert few == found(predictor, image, points_per_side=8)
+    few = masks_of(predictor, image, points_per_side=8, memory_mib=memory_mib)
+    assert few == masks_of(predictor, image, points_per_side=8)
 
 
 def test_a_picture_is_encoded_once_and_decoded_in_batches(bundle_path: Path, image: Pixels) -> None:
     predictor, decoder = with_spied_decoder(bundle_path)
-    heard: list[int] = []
+    batch_sizes: list[int] = []
     options = AutomaticOptions(points_per_side=10)
-    AutomaticMasks(predictor, options).generate(image, heard.append)
+    AutomaticMasks(predictor, options).generate(image, batch_sizes.append)
     assert [len(feeds["point_coords"]) for feeds in decoder.calls] == [64, 36]
     assert len({feeds["image_embeddings"].tobytes() for feeds in decoder.calls}) == 1
-    assert heard == [64, 36]
+    assert batch_sizes == [64, 36]
 
 
 def test_the_predictors_own_picture_stays(predictor: Predictor, image: Pixels, bright: Pixels) -> None:
     predictor.set_image(image)
     before = predictor.predict(box=(24, 16, 104, 80))
-    found(predictor, bright, crop_n_layers=1)
+    masks_of(predictor, bright, crop_n_layers=1)
     after = predictor.predict(box=(24, 16, 104, 80))
     assert before.iou_predictions == after.iou_predictions
 
 
 def test_a_mask_of_a_crop_lies_where_it_should(predictor: Predictor, bright: Pixels) -> None:
-    masks = found(predictor, bright, crop_n_layers=1)
+    masks = masks_of(predictor, bright, crop_n_layers=1)
     in_crops = [mask for mask in masks if mask.crop_box != (0, 0, 128, 96)]
     assert len({mask.crop_box for mask in in_crops}) == 4
     for mask in in_crops:
@@ -124,7 +124,7 @@ def test_a_mask_of_a_crop_lies_where_it_should(predictor: Predictor, bright: Pix
 
 
 def test_masks_that_a_crop_cuts_off_are_dropped(predictor: Predictor, bright: Pixels) -> None:
-    for mask in found(predictor, bright, crop_n_layers=1):
+    for mask in masks_of(predictor, bright, crop_n_layers=1):
         x, y, width, height = mask.crop_box
         left, top, right, bottom = mask.bbox[0], mask.bbox[1], *np.add(mask.bbox[:2], mask.bbox[2:])
         assert x == 0 or left > x + 20 or left <= 20
@@ -134,8 +134,8 @@ def test_masks_that_a_crop_cuts_off_are_dropped(predictor: Predictor, bright: Pi
 
 
 def test_between_crops_the_smaller_crops_mask_is_kept(predictor: Predictor, bright: Pixels) -> None:
-    whole = found(predictor, bright)
-    merged = found(predictor, bright, crop_n_layers=1, crop_nms_thresh=0)
+    whole = masks_of(predictor, bright)
+    merged = masks_of(predictor, bright, crop_n_layers=1, crop_nms_thresh=0)
     first = [mask for mask in merged if mask.crop_box != (0, 0, 128, 96)]
     assert first
     assert sum(mask.crop_box == (0, 0, 128, 96) for mask in merged) < len(whole)
@@ -145,11 +145,11 @@ def test_between_crops_the_smaller_crops_mask_is_kept(predictor: Predictor, brig
 
 def test_small_masks_can_be_left_with_their_largest_island(predictor: Predictor, bright: Pixels) -> None:
     # A square is one island without holes: nothing to clean, so nothing changes.
-    assert found(predictor, bright, min_mask_region_area=10_000) == found(predictor, bright)
+    assert masks_of(predictor, bright, min_mask_region_area=10_000) == masks_of(predictor, bright)
 
 
 def test_a_cleaned_record_describes_its_new_mask(predictor: Predictor, bright: Pixels) -> None:
-    mask = found(predictor, bright)[0]
+    mask = masks_of(predictor, bright)[0]
     pixels = mask.mask()
     pixels[0, 127] = True
     pixels[mask.bbox[1] + 9, mask.bbox[0] + 9] = False
@@ -162,22 +162,22 @@ def rle(pixels: np.ndarray) -> dict[str, object]:
     return {"size": [96, 128], "counts": encoded["counts"].decode()}
 
 
-def test_nothing_sure_enough_is_an_empty_list(predictor: Predictor, image: Pixels) -> None:
-    assert found(predictor, image, pred_iou_thresh=1) == []
-    assert found(predictor, image, pred_iou_thresh=1, crop_n_layers=2, min_mask_region_area=5) == []
+def test_no_confident_mask_is_an_empty_list(predictor: Predictor, image: Pixels) -> None:
+    assert masks_of(predictor, image, pred_iou_thresh=1) == []
+    assert masks_of(predictor, image, pred_iou_thresh=1, crop_n_layers=2, min_mask_region_area=5) == []
 
 
 @pytest.mark.parametrize("size", [(1, 1), (1, 3000), (3000, 1), (2, 2)])
 @pytest.mark.parametrize("layers", [0, 2])
 def test_extreme_pictures_work(predictor: Predictor, size: tuple[int, int], layers: int) -> None:
-    for mask in found(predictor, np.full((*size, 3), 240, np.uint8), crop_n_layers=layers):
+    for mask in masks_of(predictor, np.full((*size, 3), 240, np.uint8), crop_n_layers=layers):
         assert mask.mask().shape == size
         assert mask.area > 0
 
 
 def test_a_model_without_multimask_gives_one_mask_per_point(tmp_path: Path, bright: Pixels) -> None:
     model = {"name": "single", "sam_type": "tiny", "multimask": False}
-    masks = found(Predictor.from_bundle(write_bundle(tmp_path / "single", model=model)), bright)
+    masks = masks_of(Predictor.from_bundle(write_bundle(tmp_path / "single", model=model)), bright)
     assert len(masks) == 9
 
 
@@ -186,7 +186,7 @@ def test_what_is_no_picture_is_refused(predictor: Predictor) -> None:
         AutomaticMasks(predictor).generate(None)  # type: ignore[arg-type]
 
 
-def test_the_time_of_all_stages_is_told(predictor: Predictor, image: Pixels) -> None:
+def test_every_stage_is_timed(predictor: Predictor, image: Pixels) -> None:
     automatic = AutomaticMasks(predictor, ALL)
     automatic.generate(image)
     assert list(automatic.timings) == ["preprocess", "encode", "enhance", "decode", "postprocess"]

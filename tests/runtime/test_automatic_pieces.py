@@ -20,7 +20,7 @@ from glesam_runtime.postprocess import MaskResizer
 from glesam_runtime.preprocess import Geometry, longest_side, squash
 
 
-def test_the_grids_points_lie_in_the_middle_of_their_cells() -> None:
+def test_the_grids_points_lie_in_the_middle_of_their_squares() -> None:
     np.testing.assert_allclose(point_grid(2), [(0.25, 0.25), (0.75, 0.25), (0.25, 0.75), (0.75, 0.75)])
     np.testing.assert_allclose(point_grid(1), [(0.5, 0.5)])
 
@@ -76,7 +76,7 @@ def test_a_box_is_the_one_that_coco_gives() -> None:
 
 
 def blobs(seed: int, side: int) -> np.ndarray:
-    """Smooth logits as a decoder gives them."""
+    """Returns smooth logits like a decoder's."""
     noise = np.random.default_rng(seed).normal(size=(side, side))
     return (40 * ndimage.gaussian_filter(noise, 2)).astype(np.float32) - np.float32(seed % 7)
 
@@ -87,11 +87,11 @@ def blobs(seed: int, side: int) -> np.ndarray:
 )
 def test_a_window_changes_neither_mask_nor_stability(seed: int, geometry: Geometry) -> None:
     resizer, low_res_mask = MaskResizer.for_geometry(geometry), blobs(seed, 16)
-    found, stability = resize_and_rate(resizer, low_res_mask, 0.5, 1.0)
+    actual, stability = resize_and_rate(resizer, low_res_mask, 0.5, 1.0)
     sure, mask, generous = (resizer.masks(low_res_mask, level) for level in (1.5, 0.5, -0.5))
     whole = np.zeros(geometry.original_size, bool)
-    height, width = found.pixels.shape
-    whole[found.top : found.top + height, found.left : found.left + width] = found.pixels
+    height, width = actual.pixels.shape
+    whole[actual.top : actual.top + height, actual.left : actual.left + width] = actual.pixels
     np.testing.assert_array_equal(whole, mask)
     assert stability == (sure.sum() / generous.sum() if generous.any() else 0)
 
@@ -99,10 +99,10 @@ def test_a_window_changes_neither_mask_nor_stability(seed: int, geometry: Geomet
 @pytest.mark.parametrize("seed", range(20))
 def test_stability_at_low_resolution_is_near_the_real_one(seed: int) -> None:
     low_res_masks = np.stack([blobs(seed, 128), blobs(seed + 99, 128)]) * 4
-    found = low_res_stability(low_res_masks[:, :96], 0.5, 1.0)
+    actual = low_res_stability(low_res_masks[:, :96], 0.5, 1.0)
     resizer = MaskResizer.for_geometry(longest_side((384, 512), 512))
     expected = [resize_and_rate(resizer, each, 0.5, 1.0)[1] for each in low_res_masks]
-    np.testing.assert_allclose(found, expected, atol=0.05)
+    np.testing.assert_allclose(actual, expected, atol=0.05)
     assert low_res_stability(np.full((1, 4, 4), -9, np.float32), 0, 1) == 0
 
 
@@ -110,15 +110,15 @@ def test_the_window_of_a_small_mask_is_small() -> None:
     low_res_mask = np.full((16, 16), -8, np.float32)
     low_res_mask[4:6, 8:10] = 8
     resizer = MaskResizer.for_geometry(longest_side((640, 640), 64))
-    found, _ = resize_and_rate(resizer, low_res_mask, 0, 1)
-    assert found.pixels.any()
-    assert found.pixels.size < 640 * 640 / 10
+    actual, _ = resize_and_rate(resizer, low_res_mask, 0, 1)
+    assert actual.pixels.any()
+    assert actual.pixels.size < 640 * 640 / 10
 
 
 def test_an_empty_mask_is_not_stable() -> None:
     resizer = MaskResizer.for_geometry(longest_side((96, 128), 64))
-    found, stability = resize_and_rate(resizer, np.full((16, 16), -9, np.float32), 0, 1)
-    assert found.pixels.size == 0
+    actual, stability = resize_and_rate(resizer, np.full((16, 16), -9, np.float32), 0, 1)
+    assert actual.pixels.size == 0
     assert stability == 0
 
 
@@ -152,15 +152,15 @@ def slow_cleaning(mask: np.ndarray, min_area: int) -> np.ndarray:
 
 
 @pytest.mark.parametrize("seed", range(60))
-def test_small_islands_and_holes_go_as_scipy_sees_them(seed: int) -> None:
+def test_small_islands_and_holes_are_those_of_scipy(seed: int) -> None:
     rng = np.random.default_rng(seed)
     mask = rng.random(rng.integers(1, 24, 2)) < rng.random()
     min_area = int(rng.integers(0, 30))
-    found = without_small_regions(mask, min_area)
+    actual = without_small_regions(mask, min_area)
     expected = slow_cleaning(mask, min_area)
-    assert found.sum() == expected.sum()  # of two largest islands of one size, either may stay
+    assert actual.sum() == expected.sum()  # of two largest islands of one size, either may stay
     if ndimage.label(expected, np.ones((3, 3)))[1] != 1:
-        np.testing.assert_array_equal(found, expected)
+        np.testing.assert_array_equal(actual, expected)
 
 
 def test_a_call_of_the_decoder_takes_what_fits_into_the_memory() -> None:
@@ -192,7 +192,7 @@ def test_options_out_of_range_are_refused(name: str, value: float) -> None:
         AutomaticOptions(**{name: value})
 
 
-def test_a_models_defaults_are_sams_where_nothing_else_was_measured() -> None:
+def test_a_models_defaults_are_sams_unless_others_were_measured() -> None:
     assert AutomaticOptions.for_model("vit_b") == AutomaticOptions()
     nano = AutomaticOptions.for_model("nano", points_per_side=8)
     assert nano.points_per_side == 8

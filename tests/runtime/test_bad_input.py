@@ -1,4 +1,4 @@
-"""Every bad input ends in one clear line on stderr, exit status 2, and nothing written."""
+"""Every bad input leads to one clear line on stderr, exit status 2 and no file."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ Refusal = Callable[..., str]
 
 @pytest.fixture
 def refused(bundle_path: Path, tmp_path: Path) -> Refusal:
-    """Run glesam-run, check that it fails as it should, return its line."""
+    """Runs glesam-run, checks that it fails properly, and returns its error line."""
     out = tmp_path / "out"
     out.mkdir()
 
@@ -154,7 +154,7 @@ def test_a_graph_with_a_missing_tensor(refused: Refusal, photo: Path, own_bundle
     assert "mask_decoder.onnx: inputs must be image_embeddings, point_coords" in line
 
 
-def test_a_backend_that_this_build_has_not(refused: Refusal, photo: Path) -> None:
+def test_an_unknown_backend(refused: Refusal, photo: Path) -> None:
     assert "choose auto or onnxruntime" in refused(photo, *BOX, "--backend", "cuda")
 
 

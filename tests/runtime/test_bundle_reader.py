@@ -1,4 +1,4 @@
-"""The bundle reader trusts nothing."""
+"""The bundle reader checks everything."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ Change = Callable[[dict[str, Any]], object]
 
 
 def rewrite(bundle: Path, change: Change) -> None:
-    """Change the manifest and hash it again: an attacker, or a buggy exporter, would."""
+    """Changes the manifest and hashes it again, as an attacker or a faulty exporter would."""
     content = json.loads((bundle / "bundle.json").read_text())
     change(content)
     write_manifest(bundle, content)
@@ -39,13 +39,13 @@ def refusal(bundle: Path) -> str:
 def check_the_cpp_library_says_the_same(bundle: Path, message: str) -> None:
     with pytest.raises(BundleError) as caught:
         native.open_bundle(bundle)
-    found = str(caught.value)
+    native_message = str(caught.value)
     if (
-        "is not JSON (" in found
-    ):  # Python's reader takes NaN and endless integers as well, and refuses them later
+        "is not JSON (" in native_message
+    ):  # Python's reader accepts NaN and endless integers, and refuses later
         assert re.search(r"is not JSON \(.*\); export the bundle again$|found (NaN|10{40})", message)
     elif "Symlink loop" not in message:  # Python 3.13 and later say it otherwise
-        assert found == message
+        assert native_message == message
 
 
 def test_an_honest_bundle_opens(bundle_path: Path) -> None:
@@ -58,7 +58,7 @@ def test_an_honest_bundle_opens(bundle_path: Path) -> None:
 
 @pytest.mark.parametrize("removed", [False, True])
 def test_a_file_that_was_replaced_after_its_hash_is_refused(own_bundle: Path, removed: bool) -> None:
-    """What is opened for hours may be deployed anew meanwhile."""
+    """A bundle may be deployed again while it is open for hours."""
     bundle = Bundle.open(own_bundle)
     content = (own_bundle / "mask_decoder.onnx").read_bytes()
     (own_bundle / "mask_decoder.onnx").unlink()

@@ -1,4 +1,4 @@
-"""Which backend, device and hint are taken, and what is said where they cannot be."""
+"""Which backend, device and hint are chosen, and the errors where none can be."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ CUDA = ["TensorrtExecutionProvider", "CUDAExecutionProvider", "CPUExecutionProvi
 
 
 class Driver:
-    """libcuda with `gpus` of them; None: it answers with an error, as without a device."""
+    """A libcuda with `gpus` GPUs; None: it returns an error, as without a device."""
 
     def __init__(self, gpus: int | None) -> None:
         self.gpus = gpus
@@ -39,13 +39,13 @@ class Driver:
 
 @pytest.fixture
 def nvidia(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A GPU, and an ONNX Runtime that has its providers."""
+    """Pretends that there are a GPU and an ONNX Runtime with its providers."""
     monkeypatch.setattr(ctypes, "CDLL", lambda _: Driver(1))
     monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: CUDA)
 
 
 class Session:
-    """An ONNX Runtime session that got `providers`; the rest is the real one's."""
+    """A session of ONNX Runtime that reports `providers` and is real otherwise."""
 
     def __init__(self, real: Any, providers: list[str]) -> None:  # noqa: ANN401
         self._real, self._providers = real, providers
@@ -58,20 +58,20 @@ class Session:
 
 
 def sessions_get(monkeypatch: pytest.MonkeyPatch, *providers: str) -> list[dict[str, Any]]:
-    """Let ONNX Runtime make sessions of the CPU that say they have `providers`; what was asked for."""
-    asked: list[dict[str, Any]] = []
+    """Makes ONNX Runtime's sessions report `providers`; returns the list of their options."""
+    sessions: list[dict[str, Any]] = []
     real = onnxruntime.InferenceSession
 
     def session(path: Path, options: Any, **more: Any) -> Session:  # noqa: ANN401
-        asked.append(more)
+        sessions.append(more)
         return Session(real(path, options, **more | {"providers": CUDA[-1:]}), list(providers))
 
     monkeypatch.setattr(onnxruntime, "InferenceSession", session)
-    return asked
+    return sessions
 
 
 class Core(openvino.Core):
-    """OpenVINO of a machine with a CPU, two GPUs and an NPU, each of which compiles for the CPU instead."""
+    """An OpenVINO with a CPU, two GPUs and an NPU, all of which compile for the CPU."""
 
     compiled: list[tuple[str, dict[str, str]]]
 
@@ -134,12 +134,12 @@ def test_where_nothing_fits_every_reason_is_in_the_one_line(monkeypatch: pytest.
 
 @pytest.mark.usefixtures("nvidia")
 @pytest.mark.parametrize(("device", "providers"), [("cuda", CUDA[1:]), ("tensorrt", CUDA)])
-def test_onnxruntime_is_asked_for_the_devices_providers_in_order(
+def test_onnxruntime_gets_the_devices_providers_in_order(
     bundle_path: Path, monkeypatch: pytest.MonkeyPatch, device: str, providers: list[str]
 ) -> None:
-    asked = sessions_get(monkeypatch, *providers)
+    sessions = sessions_get(monkeypatch, *providers)
     open_engine(f"onnxruntime:{device}", bundle_path / "gle.onnx", SPECS["gle"])
-    assert (asked[0]["providers"], asked[0]["enable_fallback"]) == (providers, 0)
+    assert (sessions[0]["providers"], sessions[0]["enable_fallback"]) == (providers, 0)
 
 
 @pytest.mark.usefixtures("nvidia")
@@ -161,7 +161,7 @@ def test_an_onnxruntime_without_the_provider_says_what_it_has_and_what_to_instal
 
 
 @pytest.mark.parametrize("rest", ["gpu", "cuda.1", "cpu:throughput", "latency"])
-def test_a_device_or_hint_that_onnxruntime_has_not_names_those_it_has(bundle_path: Path, rest: str) -> None:
+def test_an_unknown_device_or_hint_of_onnxruntime_names_the_known_ones(bundle_path: Path, rest: str) -> None:
     with pytest.raises(BackendError, match=rf"onnxruntime:{rest} is unknown; choose onnxruntime:cpu or"):
         open_engine(f"onnxruntime:{rest}", bundle_path / "gle.onnx", SPECS["gle"])
 
@@ -202,29 +202,29 @@ def test_an_npu_does_not_silently_compute_in_less_than_was_exported(
     assert f"is {precision}; export with --precision fp16" in str(caught.value)
 
 
-def test_beside_int8_only_a_cpu_is_not_asked_for_f16() -> None:
+def test_with_int8_layers_only_a_cpu_does_not_compute_in_f16() -> None:
     assert arithmetic("int8+fp16", ["FP32", "FP16"], "GPU") == "f16"
     assert arithmetic("int8+fp16", ["FP32", "FP16"], "CPU") == "f32"
 
 
-def test_a_device_that_openvino_does_not_find_names_those_it_does(bundle_path: Path) -> None:
+def test_an_absent_device_of_openvino_names_the_present_ones(bundle_path: Path) -> None:
     with pytest.raises(BackendError, match=r"openvino:npu: .* finds no such device here, only cpu; choose"):
         open_engine("openvino:npu", bundle_path / "gle.onnx", SPECS["gle"], "fp16")
 
 
-def test_an_unknown_hint_names_those_there_are(bundle_path: Path) -> None:
+def test_an_unknown_hint_names_the_known_ones(bundle_path: Path) -> None:
     with pytest.raises(BackendError, match="hint 'fast' is unknown; choose latency or throughput"):
         open_engine("openvino:cpu:fast", bundle_path / "gle.onnx", SPECS["gle"])
 
 
 def test_the_throughput_hint_reaches_the_compiled_graph(bundle_path: Path) -> None:
-    found = {}
+    reasons = {}
     for hint in ("", ":latency", ":throughput"):
         engine = open_engine(f"openvino:cpu{hint}", bundle_path / "gle.onnx", SPECS["gle"])
         assert isinstance(engine, OpenVinoEngine)
         assert engine._compiled is not None
-        found[hint] = engine._compiled.get_property("PERFORMANCE_HINT")
-    assert found == {"": "LATENCY", ":latency": "LATENCY", ":throughput": "THROUGHPUT"}
+        reasons[hint] = engine._compiled.get_property("PERFORMANCE_HINT")
+    assert reasons == {"": "LATENCY", ":latency": "LATENCY", ":throughput": "THROUGHPUT"}
 
 
 def test_int8_is_computed_in_float_on_a_gpu_of_onnxruntime() -> None:
@@ -235,9 +235,12 @@ def test_int8_is_computed_in_float_on_a_gpu_of_onnxruntime() -> None:
 
 def test_a_command_takes_a_device_and_says_so(bundle_path: Path, photo: Path, tmp_path: Path) -> None:
     arguments = [str(photo), "--box", "24", "16", "104", "80", "--bundle", str(bundle_path), "--json"]
-    for asked, shown in [("openvino:CPU", "openvino:cpu"), ("openvino::throughput", "openvino::throughput")]:
+    for name, shown in [
+        ("openvino:CPU", "openvino:cpu"),
+        ("openvino::throughput", "openvino::throughput"),
+    ]:
         result = CliRunner().invoke(
-            run_command.app, [*arguments, "--backend", asked, "--out", str(tmp_path / "out")]
+            run_command.app, [*arguments, "--backend", name, "--out", str(tmp_path / "out")]
         )
         assert result.exit_code == 0, result.output
         assert f"backend {shown} (as asked)" in result.stderr

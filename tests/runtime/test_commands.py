@@ -36,7 +36,7 @@ def test_many_options_are_in_titled_groups(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", COMMANDS)
-def test_every_command_tells_its_version(name: str) -> None:
+def test_every_command_shows_its_version(name: str) -> None:
     assert output_of(name, "--version").startswith("glesam")
 
 

@@ -1,4 +1,4 @@
-"""DLPack's capsules, against numpy and torch, which have their own code for them."""
+"""DLPack capsules, compared with numpy's and torch's own code for them."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class Lender:
 
 @pytest.mark.parametrize("take", [np.from_dlpack, torch.from_dlpack])
 @pytest.mark.parametrize("dtype", [np.float32, np.int32, np.uint8, np.bool_])
-def test_other_libraries_read_our_capsules_and_give_them_back(take: Any, dtype: type) -> None:  # noqa: ANN401
+def test_other_libraries_read_and_release_our_capsules(take: Any, dtype: type) -> None:  # noqa: ANN401
     array = np.arange(24).reshape(2, 4, 3).astype(dtype)[:, 1:3]
     lender = Lender(array)
     taken, watched = take(lender), weakref.ref(lender)
@@ -53,7 +53,7 @@ def test_other_libraries_read_our_capsules_and_give_them_back(take: Any, dtype: 
     assert not dlpack._LENT_ARRAYS
 
 
-def test_a_capsule_that_nobody_takes_is_given_back() -> None:
+def test_an_unused_capsule_is_released() -> None:
     capsule = Lender(np.ones(3)).__dlpack__()
     assert dlpack._LENT_ARRAYS
     del capsule
@@ -74,11 +74,15 @@ def test_we_read_the_capsules_of_other_libraries(library: Any) -> None:  # noqa:
 
     assert is_on_device(OnGpu())
     assert not is_on_device(theirs)
-    found = device_array("image", OnGpu(), stream=7)
-    assert (found.address, found.shape, found.dtype) == (array.ctypes.data, (3, 4), np.dtype(np.int32))
+    ours = device_array("image", OnGpu(), stream=7)
+    assert (ours.address, ours.shape, ours.dtype) == (
+        array.ctypes.data,
+        (3, 4),
+        np.dtype(np.int32),
+    )
 
 
-def test_the_lender_is_told_our_stream() -> None:
+def test_the_other_library_gets_our_stream() -> None:
     lender = Lender(np.zeros((2, 3), np.float32), CUDA)
     device_array("image", lender, stream=7)
     assert lender.streams == [7]
@@ -103,7 +107,7 @@ def test_what_cannot_be_shared_is_one_line() -> None:
             device_array("x", lender, 7)
 
 
-def test_a_device_array_is_lent_with_its_strides_and_index() -> None:
+def test_a_capsule_has_the_device_arrays_strides_and_index() -> None:
     array = DeviceArray(4096, (2, 4, 3), np.dtype(np.float32), device=1)
     view = array[:, 2]
     assert view.__dlpack_device__() == (CUDA, 1)
@@ -114,7 +118,7 @@ def test_a_device_array_is_lent_with_its_strides_and_index() -> None:
             view.__dlpack__(**keyword)
 
 
-def test_whoever_takes_a_device_array_waits_for_its_stream(gpu: FakeGpu) -> None:
+def test_a_consumer_waits_for_the_stream_of_a_device_array(gpu: FakeGpu) -> None:
     array = DeviceArray(4096, (3,), np.dtype(np.float32), stream=1)
     gpu.enqueue(1, Work("kernel", lambda: None))
     array.__dlpack__(stream=TAKERS_STREAM)
@@ -127,12 +131,12 @@ def test_whoever_takes_a_device_array_waits_for_its_stream(gpu: FakeGpu) -> None
 )
 def test_views_are_those_of_numpy(key: Any) -> None:  # noqa: ANN401
     array = np.zeros((3, 4, 5), np.float32)
-    found = DeviceArray(array.ctypes.data, array.shape, array.dtype)[key]
+    ours = DeviceArray(array.ctypes.data, array.shape, array.dtype)[key]
     expected = array[key]
-    assert (found.address, found.shape, found.strides) == (
+    assert (ours.address, ours.shape, ours.strides) == (
         expected.ctypes.data,
         expected.shape,
         expected.strides,
     )
     with pytest.raises(IndexError):
-        _ = found[9]
+        _ = ours[9]

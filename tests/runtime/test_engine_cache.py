@@ -1,4 +1,4 @@
-"""The cache of engines: what is not exactly what is asked for is never given to a library."""
+"""The cache of engines: an engine that does not match its key exactly never reaches a library."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def test_an_engine_comes_back_whole() -> None:
 
 
 @pytest.mark.parametrize("field", sorted(set(CHANGES) - {"graph_sha256"}))
-def test_an_engine_of_something_else_is_not_found(field: str) -> None:
+def test_an_engine_with_another_key_is_missing(field: str) -> None:
     stored()
     with pytest.raises(BackendError, match=r"no engine .* found .*; run glesam-build bundle"):
         load(replace(KEY, **{field: CHANGES[field]}), REBUILD)
@@ -76,18 +76,18 @@ def test_an_engine_of_something_else_is_not_found(field: str) -> None:
 
 @pytest.mark.parametrize("field", CHANGES)
 def test_an_engine_under_the_name_of_another_is_refused(field: str) -> None:
-    """As somebody does who copies a cache from machine to machine, and renames."""
+    """A user may copy a cache between machines and rename files."""
     record = stored()
-    wanted = replace(KEY, **{field: CHANGES[field]})
-    wanted.path.parent.mkdir(exist_ok=True)  # the graph's hash alone is in no file name
+    other = replace(KEY, **{field: CHANGES[field]})
+    other.path.parent.mkdir(exist_ok=True)  # the graph's hash alone is in no file name
     for suffix in (".engine", ".json"):
-        record.path.with_suffix(suffix).rename(wanted.path.with_suffix(suffix))
+        record.path.with_suffix(suffix).rename(other.path.with_suffix(suffix))
     with pytest.raises(BackendError) as caught:
-        load(wanted, REBUILD)
+        load(other, REBUILD)
     message = str(caught.value)
     assert f"expected {field} {CHANGES[field]}, found {getattr(KEY, field)}; run {REBUILD}" in message
     if field != "graph_sha256":
-        assert cached_engines(wanted.bundle_hash) == []
+        assert cached_engines(other.bundle_hash) == []
 
 
 def truncate(record: EngineRecord) -> None:
@@ -121,7 +121,7 @@ def rewrite(change: Callable[[dict[str, Any]], object]) -> Callable[[EngineRecor
 
 
 @pytest.mark.parametrize(
-    ("damage", "said"),
+    ("damage", "message"),
     [
         (truncate, "expected bytes 1200, found 1199"),
         (tamper, "expected sha256 "),
@@ -136,11 +136,11 @@ def rewrite(change: Callable[[dict[str, Any]], object]) -> Callable[[EngineRecor
         (rewrite(lambda d: d.update(size=7)), "expected bytes 7, found 1200"),
     ],
 )
-def test_a_damaged_engine_is_refused(damage: Callable[[EngineRecord], None], said: str) -> None:
+def test_a_damaged_engine_is_refused(damage: Callable[[EngineRecord], None], message: str) -> None:
     damage(stored())
     with pytest.raises(BackendError) as caught:
         load(KEY, REBUILD)
-    assert said in str(caught.value)
+    assert message in str(caught.value)
     assert str(caught.value).endswith(f"; run {REBUILD}")
 
 
@@ -164,7 +164,7 @@ def test_the_cache_lies_where_the_environment_says(monkeypatch: pytest.MonkeyPat
     assert bundle_folder("abc") == Path.home() / ".cache" / "glesam" / "abc"
 
 
-def test_a_cache_that_cannot_be_written_is_told(cache: Path) -> None:
+def test_a_cache_that_cannot_be_written_is_one_line(cache: Path) -> None:
     cache.write_text("a file where a folder should be")
     with pytest.raises(OutputError, match=r"cannot be written .* set GLESAM_CACHE"), locked(KEY, print):
         pass
@@ -182,14 +182,14 @@ def test_a_killed_holder_frees_the_lock() -> None:
     holder = spawn.Process(target=hold_the_lock, args=(held,))
     holder.start()
     assert held.wait(60)
-    told: list[str] = []
+    notes: list[str] = []
 
     def waiting(line: str) -> None:
-        told.append(line)
+        notes.append(line)
         assert holder.pid is not None
         os.kill(holder.pid, signal.SIGKILL)
 
     with locked(KEY, waiting):
         pass
     holder.join()
-    assert told == [f"another process is building {KEY.path.name}; waiting for it"]
+    assert notes == [f"another process is building {KEY.path.name}; waiting for it"]

@@ -1,4 +1,4 @@
-"""One contract that every backend and the fake pass."""
+"""One contract that every backend and FunctionEngine pass."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from glesam_runtime.engines.tensorrt.engine import TensorRtEngine
 
 DECODER = bundle_contract(IMAGE_SIZE)["mask_decoder"]
 GLE = bundle_contract(IMAGE_SIZE)["gle"]
-"""Those that open a lone graph."""
+"""The graph for tests of a single input and output."""
 
 
 def zeros(feeds: Tensors) -> dict[str, Any]:
@@ -42,7 +42,7 @@ OpenGraph = Callable[[Path, GraphSpec], Engine]
 
 
 def opener(backend: str, request: pytest.FixtureRequest) -> OpenGraph:
-    """How a backend opens a graph; TensorRT through the fakes of it and of CUDA."""
+    """Returns a backend's function that opens a graph; TensorRT's uses the fakes of it and of CUDA."""
     if backend != "tensorrt":
         return partial(open_engine, backend)
     library = request.getfixturevalue("tensorrt")._library
@@ -190,13 +190,13 @@ def test_a_file_that_is_no_graph_is_refused_in_one_line(tmp_path: Path, open_gra
 def test_threads_that_share_an_engine_get_their_own_answers(bundle_path: Path, open_graph: OpenGraph) -> None:
     engine = open_graph(bundle_path / "gle.onnx", GLE)
 
-    def ask(value: int) -> bool:
+    def is_answered(value: int) -> bool:
         embeddings = np.full((1, 256, 4, 4), value, np.float32)
         answers = [engine({"image_embeddings": embeddings}) for _ in range(20)]
         return all((answer["image_embeddings_enhanced"] == 1.5 * value).all() for answer in answers)
 
     with ThreadPoolExecutor(4) as pool:
-        assert all(pool.map(ask, range(8)))
+        assert all(pool.map(is_answered, range(8)))
 
 
 def test_an_answer_owns_its_memory_and_outlives_the_engine(bundle_path: Path, open_graph: OpenGraph) -> None:
@@ -215,7 +215,7 @@ def test_auto_is_onnxruntime_and_says_why(precision: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["cuda", "tensorrt_rtx", ""])
-def test_a_backend_that_is_unknown_names_those_that_there_are(name: str) -> None:
+def test_an_unknown_backend_names_the_known_ones(name: str) -> None:
     with pytest.raises(BackendError, match="choose auto or onnxruntime or openvino"):
         pick_backend(name, "fp32")
 
@@ -252,7 +252,7 @@ def test_auto_without_openvino_says_what_a_bf16_bundle_needs(monkeypatch: pytest
 
 
 def test_onnxruntime_leaves_a_sum_and_its_norm_apart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Its own fusion of the two takes five times as long."""
+    """ONNX Runtime's fusion of the two takes five times as long."""
     model = parser.parse_model(NORMED_SUM)
     for name in ("weight", "bias"):
         model.graph.initializer.append(onnx.numpy_helper.from_array(np.ones(64, np.float32), name))

@@ -1,4 +1,4 @@
-"""The fakes offer nothing that CUDA and TensorRT have not: else the tests on them would prove nothing."""
+"""The fakes have nothing that CUDA and TensorRT lack; otherwise tests with them would prove nothing."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def public(thing: object) -> set[str]:
 
 
 def members_of(api: str) -> dict[str, set[str]]:
-    """Class -> members, of a recorded TensorRT or of the TensorRT for RTX that is installed."""
+    """Returns class -> members of a recorded TensorRT, or of the installed TensorRT for RTX."""
     if api == "tensorrt_rtx":
         return {name: public(getattr(tensorrt_rtx, name)) for name in CLASSES}
     recorded: dict[str, list[str] | None] = json.loads(APIS[api].read_text())
@@ -59,15 +59,15 @@ def test_cuda_has_what_its_fake_has_with_the_same_parameters(name: str) -> None:
 
 
 def test_tensorrt_takes_the_calls_that_the_fake_takes() -> None:
-    """TensorRT's own functions have no signatures but in their docstrings."""
+    """The functions of TensorRT have signatures only in their docstrings."""
 
-    def said(function: Any) -> str:  # noqa: ANN401
+    def doc(function: Any) -> str:  # noqa: ANN401
         return inspect.getdoc(function) or ""
 
     context, engine = tensorrt_rtx.IExecutionContext, tensorrt_rtx.ICudaEngine
-    assert "name: str, shape: tuple" in said(context.set_input_shape)
-    assert "name: str, memory:" in said(context.set_tensor_address)
-    assert "stream_handle:" in said(context.execute_async_v3)
-    assert "name: str, profile_index:" in said(engine.get_tensor_profile_shape)
-    assert "serialized_engine:" in said(tensorrt_rtx.Runtime.deserialize_cuda_engine)
-    assert "or None if it could not be deserialized" in said(tensorrt_rtx.Runtime.deserialize_cuda_engine)
+    assert "name: str, shape: tuple" in doc(context.set_input_shape)
+    assert "name: str, memory:" in doc(context.set_tensor_address)
+    assert "stream_handle:" in doc(context.execute_async_v3)
+    assert "name: str, profile_index:" in doc(engine.get_tensor_profile_shape)
+    assert "serialized_engine:" in doc(tensorrt_rtx.Runtime.deserialize_cuda_engine)
+    assert "or None if it could not be deserialized" in doc(tensorrt_rtx.Runtime.deserialize_cuda_engine)

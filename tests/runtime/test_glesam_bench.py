@@ -1,4 +1,4 @@
-"""glesam-bench from the outside: what it measures, what it says, what it refuses."""
+"""glesam-bench as a command: what it measures, prints and refuses."""
 
 from __future__ import annotations
 
@@ -29,8 +29,8 @@ def run(*arguments: object) -> Result:
 def document(*arguments: object) -> dict[str, Any]:
     result = run(*arguments, *SHORT, "--json", "-")
     assert result.exit_code == 0, result.output
-    found: dict[str, Any] = json.loads(result.stdout)
-    return found
+    parsed: dict[str, Any] = json.loads(result.stdout)
+    return parsed
 
 
 def test_every_stage_has_its_percentiles(bundle_path: Path) -> None:
@@ -43,21 +43,21 @@ def test_every_stage_has_its_percentiles(bundle_path: Path) -> None:
 
 
 def test_the_document_says_what_was_measured_on_what(bundle_path: Path) -> None:
-    found = document(bundle_path)
-    assert found["format_version"] == 1
-    assert found["bundle_sha256"] == Bundle.open(bundle_path).hash
-    assert (found["backend"], found["warmup"], found["rounds"]) == ("onnxruntime", 1, 4)
-    assert found["image"]["source"] == "synthetic noise"
-    assert found["image"]["box"] == [160, 120, 480, 360]
-    assert [each["prompts"] for each in found["prompts"]] == [1, 3]
-    assert [(each["threads"], each["images"]) for each in found["threads"]] == [(1, 4), (2, 8)]
-    assert set(found["first_run"]) == {"load_ms", "set_image_ms", "predict_ms"}
-    assert found["memory"]["peak_bytes"] >= found["memory"]["before_bytes"] > 0
-    assert found["memory"]["device_bytes"] is None and found["memory"]["device_reason"]
-    assert found["machine"]["libraries"]["onnxruntime"]
+    parsed = document(bundle_path)
+    assert parsed["format_version"] == 1
+    assert parsed["bundle_sha256"] == Bundle.open(bundle_path).hash
+    assert (parsed["backend"], parsed["warmup"], parsed["rounds"]) == ("onnxruntime", 1, 4)
+    assert parsed["image"]["source"] == "synthetic noise"
+    assert parsed["image"]["box"] == [160, 120, 480, 360]
+    assert [each["prompts"] for each in parsed["prompts"]] == [1, 3]
+    assert [(each["threads"], each["images"]) for each in parsed["threads"]] == [(1, 4), (2, 8)]
+    assert set(parsed["first_run"]) == {"load_ms", "set_image_ms", "predict_ms"}
+    assert parsed["memory"]["peak_bytes"] >= parsed["memory"]["before_bytes"] > 0
+    assert parsed["memory"]["device_bytes"] is None and parsed["memory"]["device_reason"]
+    assert parsed["machine"]["libraries"]["onnxruntime"]
 
 
-def test_a_picture_of_ones_own_is_known_by_its_pixels(
+def test_a_users_picture_is_identified_by_its_pixels(
     bundle_path: Path, image: Pixels, tmp_path: Path
 ) -> None:
     for name in ("one.png", "two.bmp"):
@@ -90,7 +90,7 @@ def test_people_get_tables_that_fit_80_columns(
     assert list(file.parent.iterdir()) == [file]
 
 
-def test_rounds_and_warm_up_are_what_was_asked(bundle_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_rounds_and_warm_up_are_those_of_the_plan(bundle_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     fakes: dict[str, SpyEngine] = {}
 
     def counted(backend: str, bundle: Bundle, enhance: bool, stream: None) -> dict[str, Engine]:
@@ -116,7 +116,7 @@ def refusal(result: Result) -> str:
 
 @pytest.mark.parametrize("numbers", ["", "0", "1,,2", "1 2", "-1", "1.5", "many", "²", "99999"])
 @pytest.mark.parametrize("option", ["--prompts", "--threads"])
-def test_a_list_that_is_none_is_refused(bundle_path: Path, option: str, numbers: str) -> None:
+def test_a_malformed_list_of_numbers_is_refused(bundle_path: Path, option: str, numbers: str) -> None:
     message = refusal(run(bundle_path, option, numbers))
     assert f"{option}: expected numbers from 1 to 9999 with commas, found {numbers!r}" in message
 

@@ -1,4 +1,4 @@
-"""glesam-info from the outside: what it shows, what it refuses."""
+"""glesam-info as a command: what it shows and refuses."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture
 def changed(own_bundle: Path) -> Callable[[Change], Path]:
-    """The bundle with another manifest, and a hash to match."""
+    """Returns the bundle with another manifest and its hash."""
 
     def apply(change: Change) -> Path:
         content = manifest(own_bundle)
@@ -90,18 +90,18 @@ def test_islands_and_int8_layers_are_counted_and_named_on_request(changed: Calla
 
 def test_json_is_one_object_with_everything(changed: Callable[[Change], Path]) -> None:
     bundle = changed(quantized)
-    found = json.loads(shown(bundle, "--json"))
-    assert found["bundle_sha256"] == Bundle.open(bundle).hash
-    encoder = found["graphs"]["image_encoder"]
+    parsed = json.loads(shown(bundle, "--json"))
+    assert parsed["bundle_sha256"] == Bundle.open(bundle).hash
+    encoder = parsed["graphs"]["image_encoder"]
     assert encoder["int8"] == {"layers": ["image_encoder.neck.0/Conv"], "left": ["image_encoder.stem/Conv"]}
     assert encoder["fp32_islands"] == {"Softmax": "its sum loses bits"}
     assert encoder["size"] == (bundle / "image_encoder.onnx").stat().st_size
     assert encoder["inputs"] == [{"name": "image", "dtype": "float32", "shape": [1, 3, 64, 64]}]
-    assert found["graphs"]["gle"]["int8"] is None
-    assert found["parity"]["mask_iou"] == {"lq3": {"mean": 0.98, "worst": 0.9, "masks": 24}}
-    (ort,) = [backend for backend in found["backends"] if backend["name"] == "onnxruntime"]
+    assert parsed["graphs"]["gle"]["int8"] is None
+    assert parsed["parity"]["mask_iou"] == {"lq3": {"mean": 0.98, "worst": 0.9, "masks": 24}}
+    (ort,) = [backend for backend in parsed["backends"] if backend["name"] == "onnxruntime"]
     assert ort["usable"] and ort["version"]
-    assert found["cached_engines"] == []
+    assert parsed["cached_engines"] == []
 
 
 def test_a_backend_that_cannot_take_the_bundle_says_why(changed: Callable[[Change], Path]) -> None:

@@ -1,4 +1,4 @@
-"""glesam-run from the outside: what it writes, what it says."""
+"""glesam-run as a command: what it writes and prints."""
 
 from __future__ import annotations
 
@@ -140,7 +140,7 @@ def test_a_bad_picture_among_several_is_reported_and_the_rest_kept(
 
 
 def pictures(folder: Path, count: int) -> list[Path]:
-    """Each with a square of its own size and place."""
+    """Writes pictures of noise, each of its own size."""
     rng = np.random.default_rng(1)
     paths = [folder / f"{chr(ord('z') - number)}.png" for number in range(count)]
     for path in paths:
@@ -183,13 +183,13 @@ def test_json_is_one_document_though_every_picture_is_bad(run: Run, tmp_path: Pa
 def test_an_interrupt_leaves_whole_files_and_no_others(bundle_path: Path, tmp_path: Path) -> None:
     photo, out = tmp_path / "photo.png", tmp_path / "out"
     Image.new("RGB", (1500, 1200), "grey").save(photo)
-    paths = [tmp_path / f"{number}.png" for number in range(300)]  # half a minute, if nobody interrupts
+    paths = [tmp_path / f"{number}.png" for number in range(300)]  # half a minute without the interrupt
     for path in paths:
         path.symlink_to(photo)
     arguments = [*map(str, paths), *BOX, "--bundle", str(bundle_path), "--out", str(out)]
-    # A job in a shell's background starts with SIGINT ignored, and Python leaves it so.
-    heard = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)"
-    program = f"{heard}; from glesam_runtime.cli.run import main; main()"
+    # A background job of a shell starts with SIGINT ignored, which Python leaves unchanged.
+    with_sigint = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)"
+    program = f"{with_sigint}; from glesam_runtime.cli.run import main; main()"
     command = [sys.executable, "-u", "-c", program, *arguments]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         assert process.stdout and process.stdout.readline()
@@ -197,11 +197,11 @@ def test_an_interrupt_leaves_whole_files_and_no_others(bundle_path: Path, tmp_pa
         _, errors = process.communicate(timeout=60)
     assert process.returncode != 0
     assert "Traceback" not in errors
-    found = sorted(path.name for path in out.iterdir())
-    stems = {name.split(".")[0] for name in found}
+    names = sorted(path.name for path in out.iterdir())
+    stems = {name.split(".")[0] for name in names}
     assert 0 < len(stems) < len(paths)
-    assert found == sorted(f"{stem}.{kind}.png" for stem in stems for kind in ("mask0", "overlay"))
-    for name in found:
+    assert names == sorted(f"{stem}.{kind}.png" for stem in stems for kind in ("mask0", "overlay"))
+    for name in names:
         mask_in(out / name)
 
 

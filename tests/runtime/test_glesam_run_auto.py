@@ -1,4 +1,4 @@
-"""glesam-run --auto from the outside."""
+"""glesam-run --auto as a command."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def run(bundle_path: Path, tmp_path: Path) -> Run:
 
 
 def refusal(run: Run, *arguments: object) -> str:
-    """The one line with which a request fails, before the bundle is opened."""
+    """Returns the one line of a request that fails before the bundle is opened."""
     result = run(*arguments)
     assert result.exit_code == 2
     assert result.stdout == ""
@@ -31,7 +31,7 @@ def refusal(run: Run, *arguments: object) -> str:
 
 @pytest.fixture
 def bright(tmp_path: Path) -> Path:
-    """A picture that the tiny decoder is sure of."""
+    """A picture on which the tiny decoder has high scores."""
     path = tmp_path / "bright.png"
     Image.new("RGB", (128, 96), (240, 240, 240)).save(path)
     return path

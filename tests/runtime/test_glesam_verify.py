@@ -1,4 +1,4 @@
-"""glesam-verify from the outside: golden vectors that hold, that do not, and that are none."""
+"""glesam-verify as a command: golden vectors that hold, that do not, and that are malformed."""
 
 from __future__ import annotations
 
@@ -27,18 +27,18 @@ def run(*arguments: object) -> Result:
 
 
 def honest(bundle: Path, image: Pixels) -> Vectors:
-    """What the bundle's own graphs answer, in PyTorch's stead."""
+    """Returns golden vectors from the bundle's own graphs, in place of PyTorch."""
     opened = Bundle.open(bundle)
-    ask = open_engines("onnxruntime", opened)
+    run_graph = open_engines("onnxruntime", opened)
     tensor, _ = preprocess(image, 64, opened.manifest.pixel_mean, opened.manifest.pixel_std)
-    embeddings = ask["image_encoder"]({"image": tensor})["image_embeddings"]
-    enhanced = ask["gle"]({"image_embeddings": embeddings})["image_embeddings_enhanced"]
+    embeddings = run_graph["image_encoder"]({"image": tensor})["image_embeddings"]
+    enhanced = run_graph["gle"]({"image_embeddings": embeddings})["image_embeddings_enhanced"]
     prompts: Vectors = {
         "point_coords": np.array(BOXES, np.float32),
         "point_labels": np.array([[2, 3]] * 2, np.int32),
     }
     no_mask = {"mask_input": np.zeros((2, 1, 16, 16), np.float32), "has_mask_input": np.zeros(2, np.float32)}
-    masks = ask["mask_decoder"]({"image_embeddings": enhanced, **prompts, **no_mask})
+    masks = run_graph["mask_decoder"]({"image_embeddings": enhanced, **prompts, **no_mask})
     return {
         "image": image, **prompts,
         "image_embeddings": embeddings, "image_embeddings_enhanced": enhanced, **masks,
@@ -52,7 +52,7 @@ def vectors(bundle_path: Path, image: Pixels) -> Vectors:
 
 @pytest.fixture
 def with_golden(own_bundle: Path) -> Callable[[Vectors], Path]:
-    """The bundle with these golden vectors, and hashes to match."""
+    """Writes the bundle with the golden vectors `vectors`, and all hashes."""
 
     def add(vectors: Vectors) -> Path:
         path = own_bundle / "golden/0.npz"
@@ -84,7 +84,7 @@ def test_the_shipped_bundle_verifies_itself() -> None:
 def test_each_graphs_error_is_its_own(
     with_golden: Callable[[Vectors], Path], vectors: Vectors, graph: str
 ) -> None:
-    """What PyTorch answered for one graph is moved; the next one is asked with what was moved."""
+    """PyTorch's output of one graph is shifted; the next graph gets the shifted input."""
     output = {
         "image_encoder": "image_embeddings",
         "gle": "image_embeddings_enhanced",

@@ -1,4 +1,4 @@
-"""What is imported, and when; each claim needs a fresh Python."""
+"""Which modules are imported, and when; each test needs a new Python process."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def test_every_module_imports_without_torch_and_onnx() -> None:
 
 
 def test_importing_the_package_loads_numpy_pillow_and_nothing_else_of_others() -> None:
-    """What keeps `import glesam_runtime` fast: 45 ms beyond numpy (measurements/README.md)."""
+    """This keeps `import glesam_runtime` fast: 45 ms beyond numpy (measurements/README.md)."""
     status, names, stderr = python(
         "import sys\n"
         "before = set(sys.modules)\n"
@@ -107,7 +107,7 @@ def modules_of_the_runtime() -> dict[str, Path]:
 
 
 def imports_of(name: str, path: Path, modules: dict[str, Path]) -> Iterator[str]:
-    """The runtime's modules that a module imports anywhere, also within its functions."""
+    """Yields the modules that a module imports anywhere, also within its functions."""
     package = name if path.name == "__init__.py" else name.rpartition(".")[0]
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Import):
@@ -159,7 +159,7 @@ def test_a_reader_that_goes_away_is_one_line(bundle_path: Path, photo: Path, tmp
 
 
 def test_a_reader_of_tables_that_goes_away_is_one_line(bundle_path: Path) -> None:
-    """rich ends the process by itself, with status 1, unless it is told otherwise."""
+    """By itself rich ends the process with status 1."""
     reading, writing = os.pipe()
     os.close(reading)
     status, _, stderr = python(INFO, str(bundle_path), stdout=writing)

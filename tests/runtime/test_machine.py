@@ -1,4 +1,4 @@
-"""What a machine says of itself, with commands that answer as nvidia-smi and nvpmodel do."""
+"""The description of a machine, with commands that answer as nvidia-smi and nvpmodel do."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ Say = Callable[[str, str], None]
 
 @pytest.fixture
 def say(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Say:
-    """say(name, script): the only commands of this machine are those made here."""
+    """Returns a function that makes a command; there are no others on PATH."""
     monkeypatch.setenv("PATH", str(tmp_path))
 
     def make(name: str, script: str) -> None:
@@ -28,9 +28,9 @@ def say(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Say:
 
 
 def test_without_any_command_the_machine_has_no_gpu_and_no_power_mode(say: Say) -> None:
-    found = this_machine()
-    assert (found.gpus, found.power_mode) == ((), None)
-    assert found.cores >= 1 and found.cpu and found.libraries["numpy"]
+    machine = this_machine()
+    assert (machine.gpus, machine.power_mode) == ((), None)
+    assert machine.cores >= 1 and machine.cpu and machine.libraries["numpy"]
     held = device_memory()
     assert held.held is None and "no nvidia-smi" in held.reason
 
@@ -53,7 +53,7 @@ def test_an_nvidia_smi_that_fails_or_talks_nonsense_is_no_gpu(say: Say, script: 
     assert device_memory().held is None
 
 
-def test_a_command_that_hangs_is_given_up(say: Say, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_command_that_hangs_is_abandoned(say: Say, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(machine, "_TIMEOUT_S", 0.1)
     say("nvpmodel", "while :; do :; done")
     assert this_machine().power_mode is None
@@ -73,7 +73,7 @@ def test_device_memory_is_this_processes_on_all_gpus(say: Say) -> None:
     ("answer", "reason"),
     [("1, 9000", "lists no memory of this process"), (f"{os.getpid()}, [N/A]", "does not know")],
 )
-def test_device_memory_that_nobody_knows_has_its_reason(say: Say, answer: str, reason: str) -> None:
+def test_unknown_device_memory_has_a_reason(say: Say, answer: str, reason: str) -> None:
     say("nvidia-smi", f'echo "{answer}"')
     held = device_memory()
     assert held.held is None and reason in held.reason

@@ -1,4 +1,4 @@
-"""Work beside the main thread: its order, its bounds, its end."""
+"""Work in another thread: its order, its bounds, its end."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def test_results_come_in_order_however_long_each_takes() -> None:
 
 
 @pytest.mark.parametrize("depth", [1, 2])
-def test_no_more_is_taken_than_the_depth_allows(depth: int) -> None:
+def test_no_more_items_are_taken_than_the_depth_allows(depth: int) -> None:
     taken = []
 
     def items() -> Iterator[int]:
@@ -35,7 +35,7 @@ def test_no_more_is_taken_than_the_depth_allows(depth: int) -> None:
     assert len(taken) == 9
 
 
-def test_the_next_item_is_begun_while_the_caller_works() -> None:
+def test_the_next_item_starts_while_the_caller_works() -> None:
     begun = threading.Event()
 
     def note(number: int) -> int:
@@ -57,7 +57,7 @@ def test_an_error_reaches_the_caller_at_its_place() -> None:
             next(results)
 
 
-def test_leaving_early_ends_what_was_begun_and_drops_the_rest() -> None:
+def test_leaving_early_finishes_the_current_item_and_drops_the_rest() -> None:
     begun, ended = [], []
     running, let_go = threading.Event(), threading.Event()
 

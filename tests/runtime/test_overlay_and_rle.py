@@ -1,4 +1,4 @@
-"""What is drawn for people, and what is written for programs."""
+"""Overlays for people and RLE for programs."""
 
 from __future__ import annotations
 

@@ -52,14 +52,14 @@ def test_squashed_masks_go_straight_to_the_original_size(size: tuple[int, int]) 
 
 @pytest.mark.parametrize("size", SIZES)
 def test_every_logit_is_a_sum_rounded_step_by_step(size: tuple[int, int]) -> None:
-    """What the C++ library computes; a matrix product may round otherwise, by one pixel of 100 million."""
+    """The C++ library computes this; a matrix product may round differently, in one pixel of 100 million."""
     resizer = MaskResizer.for_geometry(longest_side(size, IMAGE_SIZE))
     low_res = random_logits(16, 16)
-    found = all_logits(resizer, low_res)
+    actual = all_logits(resizer, low_res)
     for y, x in {(0, 0), (size[0] - 1, size[1] - 1), (size[0] // 2, size[1] // 3)}:
         row, column = resizer.rows.first[y], resizer.columns.first[x]
         stretched = [total(line[column : column + 3], resizer.columns.weights[x]) for line in low_res]
-        assert found[y, x] == total(stretched[row : row + 3], resizer.rows.weights[y])
+        assert actual[y, x] == total(stretched[row : row + 3], resizer.rows.weights[y])
 
 
 def total(samples: Sequence[np.float32], weights: np.ndarray) -> np.float32:

@@ -41,7 +41,7 @@ def iou(a: np.ndarray, b: np.ndarray) -> float:
 
 
 @pytest.mark.parametrize("resize", ["longest-side", "squash-512"])
-def test_the_mask_is_the_box_that_was_asked_for(bundle_path: Path, image: Pixels, resize: str) -> None:
+def test_the_mask_is_the_box_of_the_prompt(bundle_path: Path, image: Pixels, resize: str) -> None:
     with Predictor.from_bundle(bundle_path, resize=resize) as predictor:
         predictor.set_image(image)
         prediction = predictor.predict(box=(24, 16, 104, 80))
@@ -159,7 +159,7 @@ def test_predict_needs_a_picture_first(predictor: Predictor) -> None:
         predictor.predict(box=(0, 0, 1, 1))
 
 
-def test_prompts_are_given_one_way_only(predictor: Predictor, image: Pixels) -> None:
+def test_prompts_are_accepted_in_one_way_only(predictor: Predictor, image: Pixels) -> None:
     predictor.set_image(image)
     with pytest.raises(PromptError, match="not both"):
         predictor.predict(box=(0, 0, 9, 9), prompts=[Prompt((0, 0, 9, 9))])

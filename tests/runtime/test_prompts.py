@@ -83,7 +83,7 @@ def test_a_refusal_names_the_limits_of_the_picture() -> None:
         encode_prompts([Prompt(box=(0, 0, 200, 10))], GEOMETRY)
 
 
-def test_what_is_no_prompt_and_a_bool_mask_for_logits_are_refused() -> None:
+def test_other_types_and_a_bool_mask_for_logits_are_refused() -> None:
     with pytest.raises(PromptError, match="prompts: expected Prompt, found tuple; write prompts="):
         encode_prompts([(0, 0, 5, 5)], GEOMETRY)  # type: ignore[list-item]
     mask = np.ones((16, 16), bool)
@@ -107,7 +107,7 @@ def test_a_mask_picture_becomes_logits_where_it_lies_in_the_input() -> None:
     assert (logits[12:] < -5).all()  # the padding is background
 
 
-def test_a_bool_mask_says_what_its_picture_says() -> None:
+def test_a_bool_mask_means_the_same_as_its_picture() -> None:
     mask = np.zeros((96, 128), bool)
     mask[:, 64:] = True
     expected = logits_from_mask(np.where(mask, np.uint8(255), np.uint8(0)), GEOMETRY)
@@ -115,10 +115,10 @@ def test_a_bool_mask_says_what_its_picture_says() -> None:
 
 
 @pytest.mark.parametrize(
-    ("dtype", "found"), [(np.uint8, "values of 0 and 1"), (np.float32, "float32"), (np.int64, "int64")]
+    ("dtype", "content"), [(np.uint8, "values of 0 and 1"), (np.float32, "float32"), (np.int64, "int64")]
 )
-def test_a_mask_that_would_be_all_black_or_is_no_picture_is_refused(dtype: npt.DTypeLike, found: str) -> None:
-    with pytest.raises(PromptError, match=f"white .255. = object, or bool, found {found}; convert it"):
+def test_a_mask_of_another_type_or_of_0_and_1_is_refused(dtype: npt.DTypeLike, content: str) -> None:
+    with pytest.raises(PromptError, match=f"white .255. = object, or bool, found {content}; convert it"):
         logits_from_mask(np.ones((96, 128), dtype), GEOMETRY)  # type: ignore[arg-type]
 
 

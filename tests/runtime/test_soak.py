@@ -1,4 +1,4 @@
-"""Two threads that share one Predictor's engines for 2,000 pictures: the same answers, and no more memory."""
+"""Two threads share one Predictor's engines for 2,000 pictures: the answers and the memory stay the same."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ GROWTH = 16 * 2**20
 
 
 def picture(index: int) -> Pixels:
-    """uint8 [H,W,3], another content and another size for each."""
+    """Returns uint8 [H,W,3] with content and size of its own for each `index`."""
     rng = np.random.default_rng(index)
     return rng.integers(0, 256, (64 + index % 37, 64 + index % 53, 3), np.uint8)
 
 
 def answer(predictor: Predictor, index: int) -> bytes:
-    """A hash of everything that is answered to two prompts on picture `index`."""
+    """Returns a hash of all results for two prompts on picture `index`."""
     predictor.set_image(picture(index))
     one = predictor.predict(box=(4, 6, 50, 40 + index % 20))
     several = predictor.predict(points=[(30, 30)], background_points=[(5, 60)], multimask=True)
@@ -53,7 +53,7 @@ def resident() -> int:
 
 
 def soak(bundle: Path | None, images: int) -> int:
-    """Two threads' answers are held against one thread's; returns by how many bytes memory grew."""
+    """Compares the answers of two threads with those of one; returns the growth of memory [bytes]."""
     with Predictor.from_bundle(bundle, "onnxruntime") as predictor:
         alone = answers(predictor, range(images))
         sessions = [predictor.new_session(), predictor.new_session()]
@@ -61,7 +61,7 @@ def soak(bundle: Path | None, images: int) -> int:
         def both(first: int, last: int) -> dict[int, bytes]:
             with ThreadPoolExecutor(2) as pool:
                 halves = pool.map(answers, sessions, (range(first, last, 2), range(first + 1, last, 2)))
-                return {index: found for half in halves for index, found in half.items()}
+                return {index: value for half in halves for index, value in half.items()}
 
         together = both(0, WARM_UP)
         before = resident()

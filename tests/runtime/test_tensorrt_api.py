@@ -1,4 +1,4 @@
-"""Every name of TensorRT that our sources use is one that TensorRT 10.3, 10.16 and 11.4 have.
+"""Every name of TensorRT that our sources use exists in TensorRT 10.3, 10.16 and 11.4.
 
 The API of each was recorded from `dir()` of its classes. The sources are read, not run: an attribute counts
 as TensorRT's where it is taken of the module, of a class of it, or of a variable named as ours are below.
@@ -34,13 +34,13 @@ GUARDED = {
     "IBuilderConfig.num_compute_capabilities": "as above",
     "IBuilderConfig.set_compute_capability": "as above",
 }
-"""Names that some version lacks -> what keeps us from using them there."""
+"""Names that some version lacks -> the condition under which we use them."""
 
 
 def sources() -> list[Path]:
-    found = sorted(FOLDER.glob("*.py"))
-    assert "child.py" in [path.name for path in found]
-    return found
+    files = sorted(FOLDER.glob("*.py"))
+    assert "child.py" in [path.name for path in files]
+    return files
 
 
 def names_used(path: Path) -> Iterator[str]:
@@ -76,8 +76,8 @@ def test_three_versions_are_recorded() -> None:
     assert [path.stem.split("_")[-1].split(".")[0] for path in RECORDED] == ["10", "10", "11"]
 
 
-def test_the_names_are_found_at_all() -> None:
-    """Else the test above would prove nothing."""
+def test_the_sources_use_known_names_of_tensorrt() -> None:
+    """Otherwise the test above would prove nothing."""
     used = {name for path in sources() for name in names_used(path)}
     assert {"Builder", "OnnxParser", "Builder.build_serialized_network", "OnnxParser.parse_from_file"} <= used
     assert {"NetworkDefinitionCreationFlag.STRONGLY_TYPED", "IBuilderConfig.set_memory_pool_limit"} <= used

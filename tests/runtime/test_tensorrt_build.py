@@ -1,4 +1,4 @@
-"""Engines really built by TensorRT for RTX, without a GPU; what cannot be built leaves nothing behind."""
+"""Engines that TensorRT for RTX really builds, without a GPU; a failed build leaves nothing behind."""
 
 from __future__ import annotations
 
@@ -43,15 +43,15 @@ def library() -> Library:
 
 
 def made(
-    path: Path, library: Library, graph: str, tell: list[str] | None = None
+    path: Path, library: Library, graph: str, notes: list[str] | None = None
 ) -> tuple[EngineRecord, bool]:
     bundle = Bundle.open(path)
     key = engine_key(library, bundle, graph, SM86)
-    return build_engine(key, bundle, BuildOptions(), [].append if tell is None else tell.append)
+    return build_engine(key, bundle, BuildOptions(), [].append if notes is None else notes.append)
 
 
 def files(bundle: Path) -> list[str]:
-    """What is left in the cache, but for locks."""
+    """Returns the files in the cache, without locks."""
     folder = bundle_folder(Bundle.open(bundle).hash)
     return sorted(path.name for path in folder.iterdir() if path.suffix != ".lock")
 
@@ -111,7 +111,7 @@ def test_a_silently_fp32_engine_is_refused(tmp_path: Path, library: Library, pre
     assert files(root) == []
 
 
-def test_an_int8_layer_that_is_none_is_refused(tmp_path: Path, library: Library) -> None:
+def test_an_int8_layer_in_another_precision_is_refused(tmp_path: Path, library: Library) -> None:
     root = write_bundle(tmp_path / "liar")
     document = manifest(root)
     document["graphs"]["image_encoder"] |= {
@@ -123,15 +123,15 @@ def test_an_int8_layer_that_is_none_is_refused(tmp_path: Path, library: Library)
         made(root, library, "image_encoder")
 
 
-def test_what_the_parser_says_is_told(tmp_path: Path, library: Library) -> None:
+def test_the_parsers_message_is_passed_on(tmp_path: Path, library: Library) -> None:
     root = write_bundle(tmp_path / "odd")
     model = parser.parse_model(ENCODER)
     next(node for node in model.graph.node if node.op_type == "AveragePool").op_type = "NoSuchOperator"
     onnx.save(model, root / "image_encoder.onnx")
     write_manifest(root, manifest(root))
-    with pytest.raises(BackendError, match=r"does not build this graph: .*NoSuchOperator") as told:
+    with pytest.raises(BackendError, match=r"does not build this graph: .*NoSuchOperator") as caught:
         made(root, library, "image_encoder")
-    assert "\n" not in str(told.value)
+    assert "\n" not in str(caught.value)
     assert files(root) == []
 
 
@@ -140,7 +140,7 @@ def dying(code: str) -> list[str]:
 
 
 @pytest.mark.parametrize(
-    ("code", "said"),
+    ("code", "message"),
     [
         (
             "import os, signal; print('last words', flush=True); os.kill(os.getpid(), signal.SIGSEGV)",
@@ -152,7 +152,7 @@ def dying(code: str) -> list[str]:
     ],
 )
 def test_the_end_of_the_builder_is_one_line(
-    bundle_path: Path, library: Library, monkeypatch: pytest.MonkeyPatch, code: str, said: str
+    bundle_path: Path, library: Library, monkeypatch: pytest.MonkeyPatch, code: str, message: str
 ) -> None:
     start = subprocess.Popen
     monkeypatch.setattr(
@@ -160,13 +160,13 @@ def test_the_end_of_the_builder_is_one_line(
     )
     with pytest.raises(BackendError) as caught:
         made(bundle_path, library, "gle")
-    assert said in str(caught.value)
+    assert message in str(caught.value)
     assert "\n" not in str(caught.value)
     assert files(bundle_path) == []
 
 
 def test_a_killed_builder_leaves_nothing(bundle_path: Path, library: Library) -> None:
-    """The real builder, killed while it works, as the kernel does where memory ends."""
+    """The real builder is killed while it works, as the kernel does when memory runs out."""
     bundle = Bundle.open()
     key = engine_key(library, bundle, "mask_decoder", SM86)
 
@@ -186,9 +186,9 @@ def test_a_killed_builder_leaves_nothing(bundle_path: Path, library: Library) ->
 
 
 def find_children() -> list[int]:
-    """Processes that this one started."""
-    found = Path(f"/proc/self/task/{os.getpid()}/children").read_text().split()
-    return [int(pid) for pid in found if b"tensorrt.child" in Path(f"/proc/{pid}/cmdline").read_bytes()]
+    """Returns the builder's processes that this process started."""
+    children = Path(f"/proc/self/task/{os.getpid()}/children").read_text().split()
+    return [int(pid) for pid in children if b"tensorrt.child" in Path(f"/proc/{pid}/cmdline").read_bytes()]
 
 
 def test_two_processes_build_once(bundle_path: Path) -> None:
@@ -201,12 +201,12 @@ def test_two_processes_build_once(bundle_path: Path) -> None:
     ]
     outputs = [process.communicate(timeout=120) for process in both]
     assert [process.returncode for process in both] == [0, 0], outputs
-    said = "".join(out for out, _ in outputs)
-    assert (said.count("MiB of memory"), said.count("cached and sound")) == (3, 3)
+    message = "".join(out for out, _ in outputs)
+    assert (message.count("MiB of memory"), message.count("cached and sound")) == (3, 3)
 
 
 @pytest.mark.parametrize(
-    ("options", "said"),
+    ("options", "message"),
     [
         (["--target", "sm87"], "which builds for sm75, sm80, sm86, sm89, sm120, sm121; give one of them"),
         (["--target", ","], "unknown to tensorrt-rtx"),
@@ -216,12 +216,12 @@ def test_two_processes_build_once(bundle_path: Path) -> None:
     ],
 )
 def test_bad_options_are_one_line(
-    bundle_path: Path, options: list[str], said: str, monkeypatch: pytest.MonkeyPatch
+    bundle_path: Path, options: list[str], message: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("glesam_runtime.engines.tensorrt.targets.this_gpu", lambda: None)
     done = CliRunner().invoke(app, [str(bundle_path), *options])
     assert done.exit_code == 2
-    assert said in done.stderr
+    assert message in done.stderr
     assert len(done.stderr.splitlines()) == 1 or "bundle" in done.stderr
 
 

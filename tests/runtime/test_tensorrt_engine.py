@@ -40,7 +40,7 @@ def decoder_feeds(prompts: int, points: int = 3) -> dict[str, Any]:
 
 @pytest.fixture
 def open_graph(bundle_path: Path, gpu: FakeGpu, tensorrt: FakeTensorRt) -> Iterator[OpenGraph]:
-    """Opens a graph by its name; what was opened is closed in the end."""
+    """Opens graphs by name, and closes them at the end."""
     with ExitStack() as opened:
 
         def open_graph(name: str) -> TensorRtEngine:
@@ -51,10 +51,10 @@ def open_graph(bundle_path: Path, gpu: FakeGpu, tensorrt: FakeTensorRt) -> Itera
         yield open_graph
 
 
-def assert_equal(found: dict[str, Any], expected: dict[str, Any]) -> None:
-    assert found.keys() == expected.keys()
+def assert_equal(actual: dict[str, Any], expected: dict[str, Any]) -> None:
+    assert actual.keys() == expected.keys()
     for name in expected:
-        np.testing.assert_array_equal(found[name], expected[name])
+        np.testing.assert_array_equal(actual[name], expected[name])
 
 
 @pytest.mark.parametrize("prompts", [1, 8, 9, 20])
@@ -97,8 +97,8 @@ def test_memory_that_runs_out_for_a_session_leaves_the_engine_working(
     with pytest.raises(BackendError, match=r"cannot make an execution context .*; free GPU memory"):
         engine.new_session()
     assert gpu.live() == before
-    found = engine({"image_embeddings": EMBEDDINGS})["image_embeddings_enhanced"]
-    np.testing.assert_array_equal(found, EMBEDDINGS * np.float32(1.5))
+    actual = engine({"image_embeddings": EMBEDDINGS})["image_embeddings_enhanced"]
+    np.testing.assert_array_equal(actual, EMBEDDINGS * np.float32(1.5))
 
 
 @pytest.mark.parametrize(
@@ -196,16 +196,14 @@ def test_device_arrays_that_do_not_fit_are_refused_in_one_line(
     assert "\n" not in str(caught.value)
 
 
-def test_strides_of_dimensions_that_are_never_stepped_along_do_not_matter(
-    open_graph: OpenGraph, gpu: FakeGpu
-) -> None:
+def test_strides_of_dimensions_of_size_one_do_not_matter(open_graph: OpenGraph, gpu: FakeGpu) -> None:
     foreign = ForeignArray.of(gpu, EMBEDDINGS, strides=(1, 64, 16, 4))
-    found = open_graph("gle")({"image_embeddings": foreign})["image_embeddings_enhanced"]
-    np.testing.assert_array_equal(found, EMBEDDINGS * np.float32(1.5))
+    actual = open_graph("gle")({"image_embeddings": foreign})["image_embeddings_enhanced"]
+    np.testing.assert_array_equal(actual, EMBEDDINGS * np.float32(1.5))
 
 
 def test_memory_that_has_another_address_on_the_gpu_is_refused(open_graph: OpenGraph, gpu: FakeGpu) -> None:
-    """As the host's may have that a program has page-locked itself."""
+    """Host memory that a program has page-locked itself may have another address."""
     gpu.devices_view_is_off_by = 4096
     with pytest.raises(BackendError, match=r"address 0x[0-9a-f]+ is not memory that a GPU reaches"):
         open_graph("gle")({"image_embeddings": ForeignArray.of(gpu, EMBEDDINGS)})
@@ -252,7 +250,7 @@ except BackendError as error:
 
 
 def test_tensorrt_for_rtx_without_a_driver_is_one_line() -> None:
-    """The real libraries; in a process of its own, since a crash would be the alternative."""
+    """Uses the real libraries in a process of its own, which could crash."""
     pytest.importorskip("tensorrt_rtx", reason="TensorRT for RTX has no wheel here")
     done = subprocess.run([sys.executable, "-c", REAL], capture_output=True, text=True, timeout=120)
     assert (done.returncode, done.stderr) == (0, "")

@@ -1,4 +1,4 @@
-"""A Predictor on TensorRT, on the fakes: where data lies, what is copied, in which order, for how long."""
+"""A Predictor on the fakes of TensorRT and CUDA: where data lies, and what is copied when."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ OTHERS_STREAM = 2  # CUDA's per-thread default stream, for one
 def cached(
     bundle_path: Path, gpu: FakeGpu, tensorrt: FakeTensorRt, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Bundle:
-    """A bundle whose engines are in the cache; TensorRT is the fake's."""
+    """Returns a bundle whose engines, of the fake TensorRT, are in the cache."""
     monkeypatch.setenv("GLESAM_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr(choice, "load_library", lambda backend: tensorrt._library)
     bundle = Bundle.open(bundle_path)
@@ -63,7 +63,7 @@ def tensor_of(predictor: Predictor, image: Pixels) -> tuple[Floats, Geometry]:
 
 
 def work(gpu: FakeGpu) -> list[str]:
-    """What the GPU did since it was last asked; marks and waits are no work."""
+    """Returns the GPU's work since the last call, without marks and waits."""
     done = [name for name in gpu.done if name not in ("mark", "wait")]
     gpu.done.clear()
     return done
@@ -78,11 +78,13 @@ def assert_same(a: Any, b: Any) -> None:  # noqa: ANN401
 def test_masks_are_those_of_the_cpu(
     predictor: Predictor, on_cpu: Predictor, image: Pixels, multimask: bool
 ) -> None:
-    for picture in (image, image // 2, image):  # plainly, recorded, replayed
+    for picture in (image, image // 2, image):  # called, recorded, replayed
         predictor.set_image(picture)
         on_cpu.set_image(picture)
-        found, expected = (each.predict(prompts=PROMPTS, multimask=multimask) for each in (predictor, on_cpu))
-        assert_same(found, expected)
+        actual, expected = (
+            each.predict(prompts=PROMPTS, multimask=multimask) for each in (predictor, on_cpu)
+        )
+        assert_same(actual, expected)
 
 
 def test_nothing_comes_to_the_host_between_the_graphs(
@@ -111,7 +113,7 @@ def test_static_graphs_are_recorded_once_and_replayed(
 @pytest.mark.parametrize(
     "function", ["cudaStreamBeginCapture", "execute_async_v3", "cudaStreamEndCapture", "cudaGraphInstantiate"]
 )
-def test_a_refused_recording_is_said_once_and_changes_nothing(
+def test_a_refused_recording_is_logged_once_and_changes_nothing(
     predictor: Predictor,
     on_cpu: Predictor,
     gpu: FakeGpu,
@@ -129,9 +131,9 @@ def test_a_refused_recording_is_said_once_and_changes_nothing(
             predictor.set_image(image)
     on_cpu.set_image(image)
     assert_same(predictor.predict(box=BOX), on_cpu.predict(box=BOX))
-    said = [record.getMessage() for record in caplog.records if record.name.endswith("launch")]
-    assert said[0].startswith("image_encoder runs without a CUDA graph: ")
-    assert len(said) == (2 if function == "execute_async_v3" else 1)  # it refuses GLE's too
+    messages = [record.getMessage() for record in caplog.records if record.name.endswith("launch")]
+    assert messages[0].startswith("image_encoder runs without a CUDA graph: ")
+    assert len(messages) == (2 if function == "execute_async_v3" else 1)  # it refuses GLE's too
 
 
 def test_a_thousand_images_allocate_nothing_more(predictor: Predictor, gpu: FakeGpu, image: Pixels) -> None:
@@ -167,7 +169,7 @@ def test_a_preprocessed_device_tensor_is_not_copied(
     assert_same(predictor.predict(prompts=PROMPTS), on_cpu.predict(prompts=PROMPTS))
 
 
-def test_tensors_that_change_places_are_each_read_where_they_are(
+def test_tensors_at_changing_addresses_are_each_read_in_place(
     predictor: Predictor, on_cpu: Predictor, gpu: FakeGpu, image: Pixels
 ) -> None:
     pictures = [image, image // 2, image // 3]
@@ -220,23 +222,23 @@ def test_a_device_picture_is_resized_on_the_host(
 
 
 @pytest.mark.parametrize("multimask", [False, True])
-def test_logits_stay_on_the_device_where_that_is_asked_for(
+def test_logits_stay_on_the_device_on_request(
     predictor: Predictor, gpu: FakeGpu, image: Pixels, multimask: bool
 ) -> None:
     predictor.set_image(image)
     expected = predictor.predict(prompts=PROMPTS, multimask=multimask)
     work(gpu)
-    found = predictor.predict_on_device(PROMPTS, multimask)
+    actual = predictor.predict_on_device(PROMPTS, multimask)
     assert "DeviceToHost" not in work(gpu)
-    np.testing.assert_array_equal(download(gpu, found.low_res_masks), expected.low_res_masks)
-    np.testing.assert_array_equal(download(gpu, found.iou_predictions), expected.iou_predictions)
-    assert found.low_res_masks.__cuda_array_interface__["stream"] is None  # it is computed
+    np.testing.assert_array_equal(download(gpu, actual.low_res_masks), expected.low_res_masks)
+    np.testing.assert_array_equal(download(gpu, actual.iou_predictions), expected.iou_predictions)
+    assert actual.low_res_masks.__cuda_array_interface__["stream"] is None  # it is computed
 
 
 def test_logits_of_a_cpu_are_numpy_arrays(on_cpu: Predictor, image: Pixels) -> None:
     on_cpu.set_image(image)
-    found, expected = on_cpu.predict_on_device(PROMPTS), on_cpu.predict(prompts=PROMPTS)
-    np.testing.assert_array_equal(found.low_res_masks, expected.low_res_masks)
+    actual, expected = on_cpu.predict_on_device(PROMPTS), on_cpu.predict(prompts=PROMPTS)
+    np.testing.assert_array_equal(actual.low_res_masks, expected.low_res_masks)
 
 
 def test_logits_are_refused_once_they_are_overwritten_or_freed(predictor: Predictor, image: Pixels) -> None:
@@ -293,12 +295,12 @@ def test_many_calls_queued_on_the_callers_stream_each_have_their_own_numbers(
             with pytest.raises(BackendError, match="overwritten"):
                 _ = scores.address
     gpu.finish(gpu.streams[OTHERS_STREAM])
-    for found, wanted in zip(seen, expected, strict=True):
-        np.testing.assert_array_equal(found, wanted)
+    for actual, required in zip(seen, expected, strict=True):
+        np.testing.assert_array_equal(actual, required)
 
 
 def read_later(gpu: FakeGpu, interface: dict[str, Any], seen: list[np.ndarray]) -> None:
-    """The caller's own kernel."""
+    """Queues a kernel of the caller's."""
     seen.append(download(gpu, SimpleNamespace(__cuda_array_interface__=interface)))
 
 
@@ -325,8 +327,8 @@ def test_two_threads_with_sessions_give_the_single_threaded_masks(
     assert len(tensorrt._contexts) == 9  # three graphs, three sessions
     with ThreadPoolExecutor(2) as pool:
         halves = pool.map(lambda i: [segment(sessions[i], p) for p in pictures[i::2]], range(2))
-    found = [answer for pair in zip(*halves, strict=True) for answer in pair]
-    assert found == expected
+    actual = [answer for pair in zip(*halves, strict=True) for answer in pair]
+    assert actual == expected
 
 
 def test_a_session_frees_what_is_its_own_and_ends_with_its_predictor(

@@ -1,6 +1,6 @@
-"""A tiny honest bundle at S = 64: real ONNX graphs with the contract's names, shapes and meaning.
+"""A tiny but real bundle at S = 64: ONNX graphs with the names, shapes and meaning of docs/bundle.md.
 
-The decoder draws what it is asked for: logits are positive inside the box, or inside a square
+The decoder draws its prompt: logits are positive inside the box, or inside a square
 around the foreground points, so an end-to-end test can say which mask is right.
 """
 
@@ -142,7 +142,7 @@ GRAPHS = {"image_encoder": ENCODER, "gle": GLE, "mask_decoder": DECODER}
 
 
 def write_bundle(root: Path, **changes: Any) -> Path:  # noqa: ANN401
-    """Write the bundle to `root` as docs/bundle.md says; `changes` replace manifest fields."""
+    """Writes the bundle to `root` as docs/bundle.md says; `changes` replace fields of the manifest."""
     root.mkdir(parents=True)
     for name, text in GRAPHS.items():
         onnx.save(parser.parse_model(text), root / f"{name}.onnx")
@@ -151,7 +151,7 @@ def write_bundle(root: Path, **changes: Any) -> Path:  # noqa: ANN401
 
 
 def manifest(root: Path) -> dict[str, Any]:
-    """The manifest of the graphs in `root`."""
+    """Returns the manifest of the graphs in `root`."""
     return {
         "format_version": 1,
         "model": {"name": "tiny", "sam_type": "tiny", "multimask": True},
@@ -170,7 +170,7 @@ def manifest(root: Path) -> dict[str, Any]:
 
 
 def write_manifest(root: Path, content: dict[str, Any]) -> None:
-    """Write bundle.json and the hash beside it."""
+    """Writes bundle.json and its hash."""
     text = json.dumps(content, indent=2).encode()
     (root / "bundle.json").write_bytes(text)
     digest = hashlib.sha256(text).hexdigest()
@@ -178,7 +178,7 @@ def write_manifest(root: Path, content: dict[str, Any]) -> None:
 
 
 def record(path: Path) -> dict[str, Any]:
-    """Size and sha256 of a file, as bundle.json lists it."""
+    """Returns the size and sha256 of a file, as bundle.json lists it."""
     content = path.read_bytes()
     return {"size": len(content), "sha256": hashlib.sha256(content).hexdigest()}
 
