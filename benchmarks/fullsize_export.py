@@ -81,7 +81,9 @@ def exported(name: str, precision: str, checkpoint: Path, folder: Path, images: 
     out = folder / f"{name}-{precision}"
     options = [checkpoint, "--precision", precision, "--out", out, *(("--images", images) if images else ())]
     seconds, peak_gib = command("glesam-export", options)
-    return {"model": name, "precision": precision, **size_and_parity(out), "s": seconds, "peak_gib": peak_gib}
+    size = sum(path.stat().st_size for path in out.rglob("*") if path.is_file())
+    took = {"mib": round(size / 2**20), "s": seconds, "peak_gib": peak_gib}
+    return {"model": name, "precision": precision, **took, **parity_of(out)}
 
 
 def command(program: str, options: Sequence[str | Path]) -> tuple[float, float]:
@@ -95,16 +97,15 @@ def command(program: str, options: Sequence[str | Path]) -> tuple[float, float]:
     return round(seconds), round(usage.ru_maxrss / 2**20, 1)
 
 
-def size_and_parity(bundle: Path) -> Row:
-    """Returns the bundle's bytes and the parity that glesam-export measured."""
-    size = sum(path.stat().st_size for path in bundle.rglob("*") if path.is_file())
+def parity_of(bundle: Path) -> Row:
+    """Returns the parity that glesam-export measured."""
     parity = json.loads((bundle / "bundle.json").read_text())["parity"]
     errors = {f"{graph}_error": float(f"{each['relative']:.1e}") for graph, each in parity["graphs"].items()}
     masks = parity["mask_iou"].values()
     count = sum(m["masks"] for m in masks)
     mean = sum(m["mean"] * m["masks"] for m in masks) / count
     ious = {"mean_iou": round(mean, 5), "worst_iou": round(min(m["worst"] for m in masks), 5), "masks": count}
-    return {"mib": round(size / 2**20), **errors, **ious}
+    return {**errors, **ious}
 
 
 if __name__ == "__main__":

@@ -42,7 +42,7 @@ def column(values: Sequence[Value]) -> list[str]:
     """Returns a column's cells, its fractions with the same number of decimals; None is an empty cell."""
     floats = [value for value in values if isinstance(value, float)]
     small = any(0 < abs(value) < SMALL for value in floats)
-    decimals = max((len(repr(value).partition(".")[2]) for value in floats), default=0)
+    decimals = decimals_of(floats)
 
     def cell(value: Value) -> str:
         if isinstance(value, float):
@@ -52,3 +52,10 @@ def column(values: Sequence[Value]) -> list[str]:
         return "" if value is None else value
 
     return [cell(value) for value in values]
+
+
+def decimals_of(values: Sequence[float]) -> int:
+    """Returns as many decimals as the values have; from 10 on no more than make four digits."""
+    decimals = max((len(repr(value).partition(".")[2]) for value in values), default=0)
+    before_the_point = len(str(int(max(map(abs, values), default=0))))
+    return decimals if before_the_point < 2 else min(decimals, max(0, 4 - before_the_point))

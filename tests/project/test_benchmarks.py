@@ -13,6 +13,8 @@ import typer
 from benchmark_modules import BENCHMARKS, NAMES, benchmark
 from typer.testing import CliRunner
 
+from glesam_runtime import Bundle
+
 
 def test_there_are_benchmarks() -> None:
     assert {"nano_latency", "decoder_prompts", "golden_parity"} <= set(NAMES)
@@ -27,6 +29,14 @@ def test_a_benchmark_parses_its_options(name: str) -> None:
     assert result.exit_code == 0, result.output
     assert "--record" in result.output and "--note" in result.output
     assert f"python benchmarks/{name}.py" in (module.__doc__ or ""), "the docstring says how to run it"
+
+
+def test_large_figures_are_shown_with_four_digits() -> None:
+    column = benchmark("harness.table").column
+    assert column([84.462, 140.75, None]) == ["84.5", "140.8", ""]
+    assert column([1805.662, 5.1]) == ["1,806", "5"]
+    assert column([0.99999, 1.0]) == ["0.99999", "1.00000"]
+    assert column([1.1e-05, 0.012]) == ["1.1e-05", "1.2e-02"]
 
 
 def test_a_run_prints_its_table_and_writes_a_record(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -82,6 +92,12 @@ def test_a_table_has_units_in_its_headings_and_decimals_in_line() -> None:
         "| a | 1.5 | 0.9700 |  |",
         "| b |  | 0.9993 | 3,491 |",
     ]
+
+
+def test_an_export_has_its_parity_in_a_row() -> None:
+    row = benchmark("fullsize_export").parity_of(Bundle.open().root)
+    assert list(row)[:3] == ["image_encoder_error", "gle_error", "mask_decoder_error"]
+    assert 0.99 < row["worst_iou"] <= row["mean_iou"] <= 1 and row["masks"] == 48
 
 
 def test_a_line_of_the_cpp_program_becomes_a_row() -> None:
