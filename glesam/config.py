@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
 
 from glesam_runtime.errors import InputError
@@ -16,12 +16,11 @@ from glesam_runtime.errors import InputError
 EMBEDDING_CHANNELS = 256
 """Channels of SAM's image embedding."""
 EMBEDDING_STRIDE = 16
-"""Pixels of the input image per embedding cell, along each axis."""
+"""Pixels of the input image per position of the embedding, along each axis."""
 NUM_MASKS = 4
 """Masks per prompt: SAM's single mask, then its three multimask outputs."""
-
-PAD, BACKGROUND, FOREGROUND, BOX_TOP_LEFT, BOX_BOTTOM_RIGHT = -1, 0, 1, 2, 3
-"""SAM's point labels."""
+FORMAT_VERSION = 2
+"""Version of `config.json`. Format 1 had no section for the decoder (`_decoder_of_format_1`)."""
 
 
 @dataclass(frozen=True)
@@ -51,22 +50,42 @@ EncoderConfig = VitEncoderConfig | ConvEncoderConfig
 
 
 @dataclass(frozen=True)
+class TwoWayDecoderConfig:
+    """SAM's mask decoder (`glesam.sam.TwoWayDecoder`); `mlp_dim` is the width of its transformer's MLPs."""
+
+    mlp_dim: int = 2048
+    kind: Literal["two_way"] = "two_way"
+
+
+@dataclass(frozen=True)
+class GuidedDecoderConfig:
+    """nano's mask decoder (`glesam.nano.decoder.GuidedDecoder`), which does little for each prompt.
+
+    `mlp_dim` is the width of its token layers' MLPs.
+    """
+
+    mlp_dim: int
+    kind: Literal["guided"] = "guided"
+
+
+DecoderConfig = TwoWayDecoderConfig | GuidedDecoderConfig
+
+
+@dataclass(frozen=True)
 class SamConfig:
     """SAM's three parts. The pixel statistics are SAM's, for RGB in [0, 255].
 
-    `guided` puts a decoder in the place of SAM's that needs little data and little work for each prompt
-    (`glesam.guided_decoder`).
-    `refinements` is how often it is asked for mask 0 again, with its own answer as mask input.
+    `refinements` is how often the decoder predicts mask 0 again, each time with the mask before it as mask
+    input.
     """
 
     sam_type: str
     image_size: int
     encoder: EncoderConfig
-    decoder_mlp_dim: int = 2048
+    decoder: DecoderConfig = TwoWayDecoderConfig()
     pixel_mean: tuple[float, float, float] = (123.675, 116.28, 103.53)
     pixel_std: tuple[float, float, float] = (58.395, 57.12, 57.375)
     mask_threshold: float = 0.0
-    guided: bool = False
     refinements: int = 0
 
     def __post_init__(self) -> None:
@@ -117,7 +136,7 @@ class GleSamConfig:
     name: str
     sam: SamConfig
     gle: GleConfig
-    format_version: int = field(default=1)
+    format_version: int = FORMAT_VERSION
 
     def to_json(self) -> str:
         return json.dumps(asdict(self), indent=2) + "\n"
@@ -139,23 +158,40 @@ class GleSamConfig:
 
 
 def _config_from_dict(data: Mapping[str, Any]) -> GleSamConfig:
-    if data["format_version"] != 1:
+    version = data["format_version"]
+    if version not in (1, FORMAT_VERSION):
         raise InputError(
-            f"config.json has format_version {data['format_version']}, this glesam reads 1; "
+            f"config.json has format_version {version}, this glesam reads 1 and {FORMAT_VERSION}; "
             "upgrade glesam or convert the checkpoint"
         )
     sam, gle = dict(data["sam"]), dict(data["gle"])
-    encoder = _tuples(sam.pop("encoder"))
-    kinds: dict[str, type[VitEncoderConfig] | type[ConvEncoderConfig]] = {
-        "vit": VitEncoderConfig,
-        "conv": ConvEncoderConfig,
-    }
-    unet = UNetConfig(**_tuples(gle.pop("unet")))
+    encoder, unet = sam.pop("encoder"), gle.pop("unet")
+    decoder = _decoder_of_format_1(sam) if version == 1 else sam.pop("decoder")
     return GleSamConfig(
         name=data["name"],
-        sam=SamConfig(encoder=kinds[encoder["kind"]](**encoder), **_tuples(sam)),
-        gle=GleConfig(unet=unet, **gle),
+        sam=SamConfig(
+            encoder=ENCODERS[encoder["kind"]](**_tuples(encoder)),
+            decoder=DECODERS[decoder["kind"]](**decoder),
+            **_tuples(sam),
+        ),
+        gle=GleConfig(unet=UNetConfig(**_tuples(unet)), **gle),
     )
+
+
+ENCODERS: Mapping[str, type[VitEncoderConfig] | type[ConvEncoderConfig]] = {
+    "vit": VitEncoderConfig,
+    "conv": ConvEncoderConfig,
+}
+DECODERS: Mapping[str, type[TwoWayDecoderConfig] | type[GuidedDecoderConfig]] = {
+    "two_way": TwoWayDecoderConfig,
+    "guided": GuidedDecoderConfig,
+}
+
+
+def _decoder_of_format_1(sam: dict[str, Any]) -> dict[str, Any]:
+    """Takes the decoder's two keys out of `sam`: `guided` chose the network, `decoder_mlp_dim` its width."""
+    kind = "guided" if sam.pop("guided", False) else "two_way"
+    return {"kind": kind, "mlp_dim": sam.pop("decoder_mlp_dim", TwoWayDecoderConfig().mlp_dim)}
 
 
 def _tuples(data: Mapping[str, Any]) -> dict[str, Any]:
@@ -182,7 +218,7 @@ def tiny(unet_style: Literal["sd15", "sd21"] = "sd15") -> GleSamConfig:
     encoder = VitEncoderConfig(embed_dim=32, depth=2, num_heads=2, global_attn_indexes=(1,), window_size=3)
     return GleSamConfig(
         name=f"tiny-{unet_style}",
-        sam=SamConfig("tiny", image_size=64, encoder=encoder, decoder_mlp_dim=64),
+        sam=SamConfig("tiny", image_size=64, encoder=encoder, decoder=TwoWayDecoderConfig(64)),
         gle=GleConfig(unet, gamma=3.0, timestep=1, lora_rank=4, lora_alpha=8.0, text_tokens=5),
     )
 
@@ -203,7 +239,7 @@ def nano() -> GleSamConfig:
     )
     return GleSamConfig(
         name="nano",
-        sam=SamConfig("nano", 512, encoder, decoder_mlp_dim=512, guided=True),
+        sam=SamConfig("nano", 512, encoder, GuidedDecoderConfig(512)),
         gle=GleConfig(unet, gamma=2.0, timestep=50, lora_rank=40, lora_alpha=40.0, text_tokens=8),
     )
 
@@ -228,7 +264,7 @@ def sam_vit_h() -> SamConfig:
 
 
 def _official_sam(sam_type: SamType, encoder: VitEncoderConfig) -> SamConfig:
-    return SamConfig(sam_type, image_size=1024, encoder=encoder, decoder_mlp_dim=2048)
+    return SamConfig(sam_type, image_size=1024, encoder=encoder)
 
 
 def sd15() -> UNetConfig:
@@ -258,7 +294,7 @@ def official(
     Args:
         gamma: FDA's scale; no official file holds it. 3 in the released demo (SD 1.5, ViT-L), 5 in the paper.
         lora_rank: the authors' is 8; alpha equals it, as their files presume.
-        timestep: of GLE's one step; no official file holds it either.
+        timestep: the T of GLE's one step; no official file holds it either.
     """
     sam = {"vit_b": sam_vit_b, "vit_l": sam_vit_l, "vit_h": sam_vit_h}[sam_type]()
     unet = {"sd15": sd15, "sd21": sd21}[base]()

@@ -1,51 +1,41 @@
-"""GleSAM: SAM with GLE between its image encoder and its mask decoder."""
+"""GleSAM: SAM with GLE (generative latent space enhancement) between its image encoder and its decoder.
+
+image -> encode -> image embeddings -> enhance -> enhanced embeddings -> decode (with prompts) -> masks
+"""
 
 from __future__ import annotations
 
 import copy
-import os
-import shutil
-import tempfile
 from dataclasses import replace
-from importlib.resources import files
 from pathlib import Path
 
 import torch
-from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from glesam.checkpoint_folder import (
+    CONFIG_FILE,
+    WEIGHTS_FILE,
+    check_tensors,
+    checkpoint_files,
+    read_checkpoint,
+    resolve_folder,
+    shipped_checkpoint,
+    write_checkpoint,
+)
 from glesam.config import GleSamConfig
+from glesam.decoding import decode
 from glesam.gle import Gle
-from glesam.sam import build_image_encoder, build_mask_decoder, build_prompt_encoder, decode
-from glesam.tensor_output import refused_writes
-from glesam_runtime.errors import CheckpointError, InputError, first_line
+from glesam.sam import build_image_encoder, build_mask_decoder, build_prompt_encoder
+from glesam_runtime.errors import CheckpointError
 
-CONFIG_FILE = "config.json"
-WEIGHTS_FILE = "model.safetensors"
-
-
-def shipped_checkpoint() -> Path:
-    """The folder of `nano`, the trained model inside the package.
-
-    Raises:
-        CheckpointError: this installation has none.
-    """
-    folder = Path(str(files("glesam") / "models" / "nano"))
-    if not (folder / WEIGHTS_FILE).is_file():
-        raise CheckpointError(f"this installation has no shipped model ({folder} is missing)")
-    return folder
-
-
-def checkpoint_files(folder: Path) -> dict[str, Path]:
-    """The two files of a checkpoint, by name."""
-    return {name: folder / name for name in (CONFIG_FILE, WEIGHTS_FILE)}
+__all__ = ["CONFIG_FILE", "WEIGHTS_FILE", "GleSam", "checkpoint_files", "shipped_checkpoint"]
 
 
 class GleSam(nn.Module):
-    """Image -> encode -> enhance -> decode.
+    """The four parts of the paper, and a verb for what each of them does.
 
-    The four parts are used one after the other by training, evaluation and export; `forward` exists
-    for those who want the whole chain in one call.
+    Training, evaluation and export use the verbs one after the other; `forward` is the whole chain in one
+    call. S is the side of the model's input in px, `config.sam.image_size`.
     """
 
     def __init__(self, config: GleSamConfig) -> None:
@@ -57,7 +47,7 @@ class GleSam(nn.Module):
         self.mask_decoder = build_mask_decoder(config.sam)
 
     def normalize(self, image: Tensor) -> Tensor:
-        """RGB in [0, 255], [B, 3, S, S] -> SAM's normalized input."""
+        """RGB float [B, 3, S, S] in [0, 255] -> SAM's normalized input."""
         mean = image.new_tensor(self.config.sam.pixel_mean).reshape(3, 1, 1)
         std = image.new_tensor(self.config.sam.pixel_std).reshape(3, 1, 1)
         return (image - mean) / std
@@ -68,7 +58,7 @@ class GleSam(nn.Module):
         return embeddings
 
     def enhance(self, image_embeddings: Tensor) -> Tensor:
-        """GLE: [B, 256, S/16, S/16] in and out."""
+        """Restores embeddings of degraded images with GLE, [B, 256, S/16, S/16] in and out."""
         enhanced: Tensor = self.gle(image_embeddings)
         return enhanced
 
@@ -81,7 +71,17 @@ class GleSam(nn.Module):
         has_mask_input: Tensor,
         refinements: int | None = None,
     ) -> tuple[Tensor, Tensor]:
-        """See `glesam.sam.decode`; `refinements`: None for the model's own, 0 while it is trained."""
+        """N prompts -> low_res_masks [N, 4, S/4, S/4], logits, and iou_predictions [N, 4].
+
+        Args:
+            image_embeddings: [B, 256, S/16, S/16]; N is a multiple of B, prompts image by image.
+            point_coords: float [N, P, 2], (x, y) in pixels of the S x S input.
+            point_labels: int [N, P]; -1 padding, 0 background, 1 foreground, 2 and 3 box corners.
+            mask_input: float [N, 1, S/4, S/4], logits.
+            has_mask_input: float [N], 1 where the mask input counts, else 0.
+            refinements: how often mask 0 is predicted again from itself (`glesam.decoding.decode`); None: as
+                the configuration says. Training passes 0.
+        """
         return decode(
             self.prompt_encoder,
             self.mask_decoder,
@@ -106,7 +106,7 @@ class GleSam(nn.Module):
         return self.decode(embeddings, point_coords, point_labels, mask_input, has_mask_input)
 
     def with_refinements(self, refinements: int) -> GleSam:
-        """This model, sharing everything, but its decoder is asked again so often (see `SamConfig`)."""
+        """Returns this model with another `SamConfig.refinements`; both share all weights."""
         other = copy.copy(self)
         other.config = replace(self.config, sam=replace(self.config.sam, refinements=refinements))
         return other
@@ -118,31 +118,13 @@ class GleSam(nn.Module):
 
         Args:
             folder: created where missing; only these two files in it are replaced.
-            dtype: of the floating-point tensors on disk.
+            dtype: type of the floating-point tensors on disk.
 
         Raises:
             InputError: a finite tensor would overflow `dtype`.
             OSError: a file cannot be written.
         """
-        target = Path(folder)
-        target.mkdir(parents=True, exist_ok=True)
-        tensors = {
-            name: tensor.to(dtype).contiguous() if tensor.is_floating_point() else tensor
-            for name, tensor in self.state_dict().items()
-        }
-        for name, tensor in tensors.items():
-            if tensor.is_floating_point() and not tensor.isfinite().all():
-                raise InputError(f"{name} is not finite in {dtype}; save it with a wider dtype")
-        partial = Path(tempfile.mkdtemp(prefix=".partial-", dir=target))
-        try:
-            with refused_writes(target / WEIGHTS_FILE):
-                save_file(tensors, partial / WEIGHTS_FILE, metadata={"format": "pt"})
-            (partial / CONFIG_FILE).write_text(self.config.to_json())
-            shutil.copymode(partial / CONFIG_FILE, partial / WEIGHTS_FILE)  # safetensors writes 0600
-            for name in (WEIGHTS_FILE, CONFIG_FILE):
-                os.replace(partial / name, target / name)
-        finally:
-            shutil.rmtree(partial)
+        write_checkpoint(Path(folder), self.config, self.state_dict(), dtype)
 
     @classmethod
     def from_pretrained(cls, folder_or_hub_id: str | Path) -> GleSam:
@@ -158,9 +140,9 @@ class GleSam(nn.Module):
         """
         folder = cls.resolve(folder_or_hub_id)
         try:
+            config, tensors = read_checkpoint(folder)
             with torch.device("meta"):  # no weight is drawn at random, and none is held twice
-                model = cls(GleSamConfig.from_json((folder / CONFIG_FILE).read_text()))
-            tensors = load_file(folder / WEIGHTS_FILE)
+                model = cls(config)
         except Exception as error:  # safetensors raises its own, json and the OS theirs
             raise CheckpointError(f"cannot read a GleSAM checkpoint from {folder}: {error}") from error
         model.load_tensors(tensors, str(folder / WEIGHTS_FILE))
@@ -169,34 +151,11 @@ class GleSam(nn.Module):
     def load_tensors(self, tensors: dict[str, Tensor], source: str) -> None:
         """Loads a whole state dict; `source` names it in the message of a CheckpointError."""
         own = self.state_dict()
-        missing, unknown = sorted(own.keys() - tensors.keys()), sorted(tensors.keys() - own.keys())
-        wrong = [k for k in own.keys() & tensors.keys() if own[k].shape != tensors[k].shape]
-        for what, names in (("missing", missing), ("unknown", unknown), ("misshapen", wrong)):
-            if names:
-                raise CheckpointError(
-                    f"{source}: {len(names)} {what} tensors, first {names[0]!r}; expected the tensors "
-                    f"of the {self.config.name!r} configuration beside it"
-                )
+        check_tensors(own, tensors, source, self.config.name)
         like = {name: tensor.to(own[name].dtype) for name, tensor in tensors.items()}
         self.load_state_dict(like, assign=all(tensor.is_meta for tensor in own.values()))
 
     @staticmethod
     def resolve(folder_or_hub_id: str | Path) -> Path:
-        """The local folder of a checkpoint; a hub id is downloaded first."""
-        folder = Path(folder_or_hub_id)
-        if folder.is_dir():
-            return folder
-        if isinstance(folder_or_hub_id, Path) or folder.is_absolute() or str(folder).count("/") != 1:
-            raise CheckpointError(
-                f"no folder {folder}; expected one with {CONFIG_FILE} and {WEIGHTS_FILE}, "
-                "or a hub id such as owner/model"
-            )
-        from huggingface_hub import snapshot_download
-        from huggingface_hub.errors import HfHubHTTPError, HFValidationError
-
-        try:
-            return Path(snapshot_download(str(folder), allow_patterns=[CONFIG_FILE, WEIGHTS_FILE]))
-        except (HfHubHTTPError, HFValidationError, OSError) as error:
-            raise CheckpointError(
-                f"no folder {folder}, and the hub has no such model: {first_line(error)}"
-            ) from error
+        """The local folder of a checkpoint; see `glesam.checkpoint_folder.resolve_folder`."""
+        return resolve_folder(folder_or_hub_id)

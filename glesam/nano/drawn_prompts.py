@@ -1,7 +1,7 @@
 """Boxes and points drawn as a mask prompt, in operations that every exporter can trace.
 
-SAM tells its decoder where a prompt is through positional encodings alone, and needs eleven million
-pictures to learn what they mean. Drawn as a mask, a box is understood after a hundred steps.
+SAM's decoder receives the place of a prompt through positional encodings alone, and needs eleven million
+images to learn what they mean. Drawn as a mask, a box is understood after a hundred steps.
 """
 
 from __future__ import annotations
@@ -9,12 +9,12 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from glesam.config import BACKGROUND, BOX_BOTTOM_RIGHT, BOX_TOP_LEFT, FOREGROUND
-from glesam.nano.guide import PIXELS_PER_SPOT
+from glesam.nano.guide import MASK_STRIDE
+from glesam_runtime.prompts import BACKGROUND, BOX_BOTTOM_RIGHT, BOX_TOP_LEFT, FOREGROUND
 
 POINT_SIGMA_PX = 12.0
 SURE_LOGIT = 8.0
-"""Logit of a spot that is surely inside the prompt; the negative stands for outside."""
+"""Logit of a position that is surely inside the prompt; its negative stands for outside."""
 
 
 def draw_prompts(point_coords: Tensor, point_labels: Tensor, height: int, width: int) -> Tensor:
@@ -23,7 +23,7 @@ def draw_prompts(point_coords: Tensor, point_labels: Tensor, height: int, width:
     Args:
         point_coords: float [N, P, 2], (x, y) in pixels of the S x S input.
         point_labels: int [N, P], SAM's values.
-        height, width: of the mask prompt, S/4.
+        height, width: size of the mask prompt, S/4.
     """
     x, y = _centres(width, point_coords), _centres(height, point_coords)
     inside = _box(point_coords, point_labels, x, y)
@@ -32,20 +32,20 @@ def draw_prompts(point_coords: Tensor, point_labels: Tensor, height: int, width:
     return SURE_LOGIT * (2 * inside.unsqueeze(1) - 1)
 
 
-def box_limit(point_coords: Tensor, point_labels: Tensor, height: int, width: int) -> Tensor:
+def box_mask(point_coords: Tensor, point_labels: Tensor, height: int, width: int) -> Tensor:
     """Where the object may lie, float [N, 1, height, width]: in the box, or anywhere without one."""
     x, y = _centres(width, point_coords), _centres(height, point_coords)
     has_box = _is(point_labels, BOX_TOP_LEFT).amax(1).unsqueeze(-1)
     return (has_box * _box(point_coords, point_labels, x, y) + 1 - has_box).unsqueeze(1)
 
 
-def _centres(spots: int, like: Tensor) -> Tensor:
-    """Of the spots along one axis, px, on the device of `like`."""
-    return (torch.arange(spots, device=like.device) + 0.5) * PIXELS_PER_SPOT
+def _centres(count: int, like: Tensor) -> Tensor:
+    """Centres of the positions along one axis, px, on the device of `like`."""
+    return (torch.arange(count, device=like.device) + 0.5) * MASK_STRIDE
 
 
 def _box(coords: Tensor, labels: Tensor, x: Tensor, y: Tensor) -> Tensor:
-    """Share of each spot that the box covers, [N, height, width]; 0 everywhere without a box."""
+    """Fraction of each position that the box covers, [N, height, width]; 0 everywhere without a box."""
     start = (coords * _is(labels, BOX_TOP_LEFT)).sum(1).unsqueeze(-1)
     end = (coords * _is(labels, BOX_BOTTOM_RIGHT)).sum(1).unsqueeze(-1)
     columns = _covered(x, start[:, 0], end[:, 0])
@@ -54,18 +54,18 @@ def _box(coords: Tensor, labels: Tensor, x: Tensor, y: Tensor) -> Tensor:
 
 
 def _covered(centres: Tensor, start: Tensor, end: Tensor) -> Tensor:
-    """Share of each spot along one axis that lies between `start` and `end` [N, 1], px."""
-    half = PIXELS_PER_SPOT / 2
+    """Fraction of each position along one axis that lies between `start` and `end` [N, 1], px."""
+    half = MASK_STRIDE / 2
     length = torch.minimum(centres + half, end) - torch.maximum(centres - half, start)
-    return length.clamp(min=0) / PIXELS_PER_SPOT
+    return length.clamp(min=0) / MASK_STRIDE
 
 
 def _points(coords: Tensor, labels: Tensor, label: int, x: Tensor, y: Tensor) -> Tensor:
-    """A Gaussian spot at each point of this label, the highest one counting, [N, height, width]."""
+    """A Gaussian bump at each point of this label, the highest one counting, [N, height, width]."""
     across = (x - coords[:, :, :1]) / POINT_SIGMA_PX
     down = (y - coords[:, :, 1:]) / POINT_SIGMA_PX
-    spots = torch.exp(-(down * down).unsqueeze(3) / 2) * torch.exp(-(across * across).unsqueeze(2) / 2)
-    return (spots * _is(labels, label).unsqueeze(-1)).amax(1)
+    bumps = torch.exp(-(down * down).unsqueeze(3) / 2) * torch.exp(-(across * across).unsqueeze(2) / 2)
+    return (bumps * _is(labels, label).unsqueeze(-1)).amax(1)
 
 
 def _is(labels: Tensor, label: int) -> Tensor:

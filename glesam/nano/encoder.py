@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from torch.nn.functional import avg_pool2d, interpolate, pixel_unshuffle, scaled_dot_product_attention
 
 from glesam.config import EMBEDDING_CHANNELS, ConvEncoderConfig
-from glesam.nano.guide import PIXELS_PER_SPOT, SPOTS_PER_SIDE
+from glesam.nano.guide import MASK_STRIDE, UPSCALING
 from glesam.sam_modules import LayerNorm2d
 
 
@@ -25,7 +25,7 @@ PLACE_FEATURES = 16
 def place_features(height: int, width: int) -> Tensor:
     """[1, 16, height, width]: x, x^2, and sine and cosine of pi k x for k = 1, 2, 4; the same of y.
 
-    x and y run from -1 to 1 between the centres of the outer cells.
+    x and y run from -1 to 1 between the centres of the outermost positions.
     """
     y, x = torch.meshgrid(torch.linspace(-1, 1, height), torch.linspace(-1, 1, width), indexing="ij")
     features = []
@@ -39,10 +39,10 @@ def place_features(height: int, width: int) -> Tensor:
 def colours(image: Tensor) -> Tensor:
     """Normalized image [B, 3, S, S] -> mean colour of every 4 x 4 px, [B, 48, S/16, S/16].
 
-    Channel 16 c + i is colour c of the i-th of a cell's 4 x 4 spots, row by row, as `pixel_shuffle`
-    takes them apart again.
+    Channel 16 c + i is colour c of the i-th of the 4 x 4 stride-4 positions within a token, row by row, as
+    `pixel_shuffle` takes them apart again.
     """
-    return pixel_unshuffle(avg_pool2d(image, PIXELS_PER_SPOT), SPOTS_PER_SIDE)
+    return pixel_unshuffle(avg_pool2d(image, MASK_STRIDE), UPSCALING)
 
 
 class Bottleneck(nn.Module):
@@ -63,7 +63,7 @@ class Bottleneck(nn.Module):
 
 
 class SelfAttention(nn.Module):
-    """A pre-norm transformer block over all cells (Vaswani et al., 2017), [B, C, h, w] in and out."""
+    """A pre-norm transformer block over all positions (Vaswani et al., 2017), [B, C, h, w] in and out."""
 
     def __init__(self, channels: int, heads: int = 4, mlp_ratio: int = 2) -> None:
         super().__init__()
@@ -77,26 +77,25 @@ class SelfAttention(nn.Module):
         )
 
     def forward(self, x: Tensor) -> Tensor:
-        cells = x.flatten(2).transpose(1, 2)
-        cells = cells + self.proj(self.attend(self.norm1(cells)))
-        cells = cells + self.mlp(self.norm2(cells))
-        mixed: Tensor = cells.transpose(1, 2).reshape(x.shape)
+        tokens = x.flatten(2).transpose(1, 2)
+        tokens = tokens + self.proj(self.attend(self.norm1(tokens)))
+        tokens = tokens + self.mlp(self.norm2(tokens))
+        mixed: Tensor = tokens.transpose(1, 2).reshape(x.shape)
         return mixed
 
-    def attend(self, cells: Tensor) -> Tensor:
-        q, k, v = self.qkv(cells).unflatten(2, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
+    def attend(self, tokens: Tensor) -> Tensor:
+        q, k, v = self.qkv(tokens).unflatten(2, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
         return scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2)
 
 
 class ConvEncoder(nn.Module):
     """Image float32 [B, 3, S, S], normalized -> image embeddings [B, 256, S/16, S/16].
 
-    Strides 4 to 32 are joined at 16 (4 and 8 rearranged, so that edges survive), look at each other in
+    Strides 4 to 32 are joined at 16 (4 and 8 rearranged, so that edges survive), attend to each other in
     `config.attention_blocks`, and end in the same neck as SAM's ViT. S must be a multiple of 32.
 
-    Every cell also knows its place: SAM's decoder shows its image tokens where they are only through
-    attention, and finds a box much sooner when the place is in what it attends to. And its first 48
-    channels are plain colours, for `glesam.guide`.
+    Every token also contains its position: a decoder learns to read a box much sooner when the position is
+    in what it attends to. And the first 48 channels are plain colours, for `glesam.nano.guide`.
     """
 
     def __init__(self, config: ConvEncoderConfig) -> None:
@@ -132,7 +131,7 @@ class ConvEncoder(nn.Module):
         self.place = nn.Conv2d(PLACE_FEATURES, EMBEDDING_CHANNELS, 1, bias=False)
 
     def place_embeddings(self, height: int, width: int) -> Tensor:
-        """[1, 256, height, width], the part of the embeddings that no picture changes."""
+        """[1, 256, height, width], the part of the embeddings that is the same for every image."""
         places: Tensor = self.place(place_features(height, width).to(self.place.weight))
         return places
 

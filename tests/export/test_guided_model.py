@@ -13,15 +13,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from glesam.config import (
-    BACKGROUND,
-    BOX_BOTTOM_RIGHT,
-    BOX_TOP_LEFT,
-    FOREGROUND,
-    PAD,
-    ConvEncoderConfig,
-    tiny,
-)
+from glesam.config import ConvEncoderConfig, GuidedDecoderConfig, tiny
 from glesam.model import GleSam
 from glesam_calib.graph.files import save_onnx
 from glesam_calib.graph.precision import lower_precision
@@ -30,6 +22,7 @@ from glesam_export.to_onnx import OPERATORS, onnx_from_graph
 from glesam_runtime.bundle.spec import bundle_contract
 from glesam_runtime.engines import open_engine
 from glesam_runtime.engines.base import Array
+from glesam_runtime.prompts import BACKGROUND, BOX_BOTTOM_RIGHT, BOX_TOP_LEFT, FOREGROUND, PADDING
 from glesam_runtime.tools.parity import MIN_IOU, compare, mask_iou
 
 Arrays = dict[str, Array]
@@ -43,9 +36,8 @@ def guided() -> GleSam:
     """No weight is zero, and batch norms do something."""
     torch.manual_seed(0)
     config, encoder = tiny(), ConvEncoderConfig((8, 16, 16, 16), (4, 4, 4, 4), (1, 1, 1, 1), 1)
-    model = GleSam(
-        replace(config, sam=replace(config.sam, encoder=encoder, guided=True, refinements=1))
-    ).eval()
+    sam = replace(config.sam, encoder=encoder, decoder=GuidedDecoderConfig(64), refinements=1)
+    model = GleSam(replace(config, sam=sam)).eval()
     for module in model.mask_decoder.modules():
         if isinstance(module, nn.Conv2d):
             nn.init.normal_(module.weight, std=0.1)
@@ -107,8 +99,8 @@ def decoder_feeds(
 
 PROMPTS = {
     "box": ([(12.0, 15.0, BOX_TOP_LEFT), (48.0, 53.0, BOX_BOTTOM_RIGHT)], False),
-    "points": ([(30.0, 34.0, FOREGROUND), (5.0, 5.0, BACKGROUND), (0.0, 0.0, PAD)], False),
-    "mask": ([(30.0, 34.0, FOREGROUND), (0.0, 0.0, PAD)], True),
+    "points": ([(30.0, 34.0, FOREGROUND), (5.0, 5.0, BACKGROUND), (0.0, 0.0, PADDING)], False),
+    "mask": ([(30.0, 34.0, FOREGROUND), (0.0, 0.0, PADDING)], True),
 }
 """(x, y, label) of each point, and whether the mask counts."""
 

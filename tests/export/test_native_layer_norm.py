@@ -6,7 +6,7 @@ import torch
 from tiny_model import random_model
 
 from glesam.sam_modules import LayerNorm2d
-from glesam_export.graphs import NativeLayerNorm2d, for_export
+from glesam_export.rewrites.native_layers import NativeLayerNorm2d, for_export
 
 
 def test_the_native_norm_computes_what_sams_computes() -> None:

@@ -1,4 +1,4 @@
-"""The mask decoders that are exported, SAM's and nano's, compute `glesam.sam.decode`, in float64."""
+"""The mask decoders that are exported, SAM's and nano's, compute `glesam.decoding.decode`, in float64."""
 
 from __future__ import annotations
 
@@ -10,25 +10,23 @@ import torch
 from torch import Tensor, nn
 
 from glesam.config import (
-    BACKGROUND,
-    BOX_BOTTOM_RIGHT,
-    BOX_TOP_LEFT,
-    FOREGROUND,
-    PAD,
+    DecoderConfig,
+    GuidedDecoderConfig,
     SamConfig,
+    TwoWayDecoderConfig,
     nano,
     official,
     tiny,
 )
-from glesam.nano.decoder import GuidedDecoder
-from glesam.sam import build_mask_decoder, build_prompt_encoder, decode
-from glesam_export.graphs import GuidedDecoderGraph, for_export
-from glesam_export.rewrites.static_decoder import StaticDecoder
+from glesam.decoding import decode
+from glesam.sam import build_mask_decoder, build_prompt_encoder
+from glesam_export.graphs import DECODER_GRAPHS
+from glesam_runtime.prompts import BACKGROUND, BOX_BOTTOM_RIGHT, BOX_TOP_LEFT, FOREGROUND, PADDING
 
-CELLS, SIDE = 4, 16
+SIDE, MASK_SIDE = 4, 16
 PROMPTS = {
     "box": [(3.0, 5.0, BOX_TOP_LEFT), (50.0, 41.0, BOX_BOTTOM_RIGHT)],
-    "points": [(20.0, 30.0, FOREGROUND), (60.0, 2.0, BACKGROUND), (0.0, 0.0, PAD)],
+    "points": [(20.0, 30.0, FOREGROUND), (60.0, 2.0, BACKGROUND), (0.0, 0.0, PADDING)],
     "box and points": [
         (3.0, 5.0, BOX_TOP_LEFT),
         (50.0, 41.0, BOX_BOTTOM_RIGHT),
@@ -52,17 +50,15 @@ def parts(sam: SamConfig) -> tuple[Any, Any]:
                 if isinstance(module, nn.BatchNorm2d):
                     module.running_mean.normal_(std=0.1)
                     module.running_var.uniform_(0.5, 2)
-        # SAM makes the cells' places in float32, whatever its weights are.
-        places = torch.stack(torch.meshgrid(2 * [(torch.arange(CELLS) + 0.5) / CELLS], indexing="xy"), dim=-1)
+        # SAM computes the image tokens' places in float32, whatever its weights are.
+        places = torch.stack(torch.meshgrid(2 * [(torch.arange(SIDE) + 0.5) / SIDE], indexing="xy"), dim=-1)
         encoding = built[0].pe_layer._pe_encoding(places.double()).permute(2, 0, 1)
         built[0].pe_layer.forward = lambda size: encoding
     return built
 
 
-def exported(prompt_encoder: nn.Module, mask_decoder: nn.Module, cells: int, refinements: int) -> nn.Module:
-    if isinstance(mask_decoder, GuidedDecoder):
-        return GuidedDecoderGraph(prompt_encoder, mask_decoder, cells, refinements).eval()
-    return StaticDecoder(for_export(prompt_encoder), for_export(mask_decoder), cells, refinements).eval()
+def exported(prompt_encoder: nn.Module, mask_decoder: nn.Module, side: int, refinements: int) -> nn.Module:
+    return DECODER_GRAPHS[type(mask_decoder)](prompt_encoder, mask_decoder, side, refinements).eval()
 
 
 def feeds(kind: str, prompts: int, has_mask: list[float]) -> dict[str, Tensor]:
@@ -70,25 +66,25 @@ def feeds(kind: str, prompts: int, has_mask: list[float]) -> dict[str, Tensor]:
     points = torch.tensor(PROMPTS[kind], dtype=torch.float64)
     shift = 2.0 * torch.arange(prompts, dtype=torch.float64).reshape(-1, 1, 1)
     return {
-        "image_embeddings": torch.randn(1, 256, CELLS, CELLS, dtype=torch.float64),
+        "image_embeddings": torch.randn(1, 256, SIDE, SIDE, dtype=torch.float64),
         "point_coords": points[None, :, :2] + shift,
         "point_labels": points[:, 2].to(torch.int32).expand(prompts, -1),
-        "mask_input": 4 * torch.randn(prompts, 1, SIDE, SIDE, dtype=torch.float64),
+        "mask_input": 4 * torch.randn(prompts, 1, MASK_SIDE, MASK_SIDE, dtype=torch.float64),
         "has_mask_input": torch.tensor(has_mask, dtype=torch.float64),
     }
 
 
 @pytest.mark.parametrize("kind", PROMPTS)
 @pytest.mark.parametrize("has_mask", [[0.0], [1.0], [0.0, 1.0, 0.0]])
-@pytest.mark.parametrize("guided", [False, True])
+@pytest.mark.parametrize("decoder", [TwoWayDecoderConfig(64), GuidedDecoderConfig(64)])
 @pytest.mark.parametrize("refinements", [0, 1, 2])
 @torch.no_grad()
-def test_it_is_exact(refinements: int, guided: bool, has_mask: list[float], kind: str) -> None:
-    prompt_encoder, mask_decoder = parts(replace(tiny().sam, guided=guided))
-    given = feeds(kind, len(has_mask), has_mask)
-    expected = decode(prompt_encoder, mask_decoder, **given, refinements=refinements)
-    found = exported(prompt_encoder, mask_decoder, CELLS, refinements)(**given)
-    for one, other in zip(found, expected, strict=True):
+def test_it_is_exact(refinements: int, decoder: DecoderConfig, has_mask: list[float], kind: str) -> None:
+    prompt_encoder, mask_decoder = parts(replace(tiny().sam, decoder=decoder))
+    inputs = feeds(kind, len(has_mask), has_mask)
+    expected = decode(prompt_encoder, mask_decoder, **inputs, refinements=refinements)
+    outputs = exported(prompt_encoder, mask_decoder, SIDE, refinements)(**inputs)
+    for one, other in zip(outputs, expected, strict=True):
         assert one.shape == other.shape
         assert float((one - other).abs().max() / other.abs().max()) < 1e-11
 
@@ -98,12 +94,12 @@ def test_it_is_exact(refinements: int, guided: bool, has_mask: list[float], kind
 def test_biases_matter_to_this_test(part: str) -> None:
     """All but the keys': softmax ignores what moves all scores of a query alike."""
     prompt_encoder, mask_decoder = parts(tiny().sam)
-    given = feeds("box", 1, [0.0])
-    before, _ = decode(prompt_encoder, mask_decoder, **given)
+    inputs = feeds("box", 1, [0.0])
+    before, _ = decode(prompt_encoder, mask_decoder, **inputs)
     for name, parameter in mask_decoder.named_parameters():
         if name.endswith(part) and "self_attn" not in name:
             parameter.zero_()
-    after, _ = decode(prompt_encoder, mask_decoder, **given)
+    after, _ = decode(prompt_encoder, mask_decoder, **inputs)
     assert float((after - before).abs().max()) > 1e-6
 
 

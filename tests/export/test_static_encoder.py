@@ -40,7 +40,7 @@ def vit(config: VitEncoderConfig) -> nn.Module:
 @torch.no_grad()
 def test_it_is_exact(config: VitEncoderConfig) -> None:
     encoder = vit(config)
-    static = static_encoder(encoder, cells=4)
+    static = static_encoder(encoder, side=4)
     assert sum(isinstance(m, StaticBlock) for m in static.modules()) == config.depth
     images = torch.randn(2, 3, 64, 64, dtype=torch.float64)
     expected = encoder(images)
@@ -60,7 +60,7 @@ def test_relative_positions_matter_to_this_test() -> None:
 def test_the_callers_encoder_is_not_changed_and_its_tensors_are_shared() -> None:
     encoder = vit(TINY)
     before = {name: tensor.clone() for name, tensor in encoder.state_dict().items()}
-    static = static_encoder(encoder, cells=4)
+    static = static_encoder(encoder, side=4)
     assert all(torch.equal(tensor, before[name]) for name, tensor in encoder.state_dict().items())
     assert static.get_parameter("blocks.0.mlp.lin1.weight") is encoder.get_parameter(
         "blocks.0.mlp.lin1.weight"
@@ -69,5 +69,5 @@ def test_the_callers_encoder_is_not_changed_and_its_tensors_are_shared() -> None
 
 def test_an_encoder_without_vit_blocks_stays_as_it_is() -> None:
     encoder = build_image_encoder(nano().sam.encoder, 512)
-    static = static_encoder(encoder, cells=32)
+    static = static_encoder(encoder, side=32)
     assert [type(m) for m in static.modules()] == [type(m) for m in encoder.modules()]

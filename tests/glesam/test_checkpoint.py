@@ -13,7 +13,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from glesam import model as model_module
+from glesam import checkpoint_folder
 from glesam.config import nano
 from glesam.model import GleSam, shipped_checkpoint
 from glesam.training.checkpoint import Checkpoint
@@ -110,7 +110,7 @@ def test_an_interrupted_save_leaves_the_old_files(
         path.write_bytes(b"half of it")
         raise error
 
-    monkeypatch.setattr(model_module, "save_file", interrupted)
+    monkeypatch.setattr(checkpoint_folder, "save_file", interrupted)
     with pytest.raises(error):
         model.save_pretrained(folder)
     assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
@@ -196,6 +196,6 @@ def test_a_model_the_hub_has_not_is_one_line(monkeypatch: pytest.MonkeyPatch) ->
 def test_an_installation_without_the_shipped_model_says_so(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(model_module, "files", lambda _: tmp_path)
+    monkeypatch.setattr(checkpoint_folder, "files", lambda _: tmp_path)
     with pytest.raises(CheckpointError, match="no shipped model"):
         shipped_checkpoint()

@@ -10,7 +10,17 @@ from typing import Any
 import pytest
 import torch
 
-from glesam.config import GleSamConfig, SamType, nano, official, tiny
+from glesam.config import (
+    GleSamConfig,
+    GuidedDecoderConfig,
+    SamConfig,
+    SamType,
+    TwoWayDecoderConfig,
+    nano,
+    official,
+    tiny,
+)
+from glesam.model import CONFIG_FILE, shipped_checkpoint
 from glesam.sam import build_image_encoder, build_mask_decoder, build_prompt_encoder
 
 
@@ -27,10 +37,12 @@ def test_a_config_cannot_be_changed() -> None:
         tiny().sam.image_size = 32  # type: ignore[misc]
 
 
-@pytest.mark.parametrize("version", [0, 2, "1", None])
+@pytest.mark.parametrize("version", [0, 3, "1", "2", None])
 def test_another_format_version_says_what_to_do(version: object) -> None:
     text = json.dumps(json.loads(tiny().to_json()) | {"format_version": version})
-    with pytest.raises(ValueError, match=f"format_version {version}, this glesam reads 1; upgrade glesam"):
+    with pytest.raises(
+        ValueError, match=f"format_version {version}, this glesam reads 1 and 2; upgrade glesam"
+    ):
         GleSamConfig.from_json(text)
 
 
@@ -45,6 +57,11 @@ def test_another_format_version_says_what_to_do(version: object) -> None:
         (lambda c: c["sam"].pop("encoder"), "encoder"),
         (lambda c: c["sam"]["encoder"].update(kind="swin"), "swin"),
         (lambda c: c["sam"]["encoder"].pop("kind"), "kind"),
+        (lambda c: c["sam"].pop("decoder"), "decoder"),
+        (lambda c: c["sam"]["decoder"].update(kind="mlp"), "mlp"),
+        (lambda c: c["sam"]["decoder"].pop("kind"), "kind"),
+        (lambda c: c["sam"]["decoder"].update(depth=2), "depth"),
+        (lambda c: c["sam"].update(guided=True), "guided"),
         (lambda c: c["gle"]["unet"].pop("layers_per_block"), "layers_per_block"),
         (lambda c: c["sam"].update(draw_prompts=True), "draw_prompts"),
         (lambda c: c.update(sam=None), "NoneType"),
@@ -64,12 +81,38 @@ def test_the_number_of_attention_blocks_is_never_guessed() -> None:
         GleSamConfig.from_json(json.dumps(content))
 
 
-def test_sam_is_plain_unless_its_config_says_otherwise() -> None:
-    content = json.loads(tiny().to_json())
-    del content["sam"]["guided"]
-    assert not GleSamConfig.from_json(json.dumps(content)).sam.guided
-    assert nano().sam.guided
-    assert not official("vit_b", "sd15").sam.guided
+def test_the_decoder_is_sams_unless_the_config_says_otherwise() -> None:
+    assert SamConfig("vit_b", 1024, tiny().sam.encoder).decoder == TwoWayDecoderConfig(2048)
+    assert official("vit_b", "sd15").sam.decoder == TwoWayDecoderConfig(2048)
+    assert nano().sam.decoder == GuidedDecoderConfig(512)
+
+
+def format_1(config: GleSamConfig, **decoder: object) -> str:
+    """The file that glesam 0.1.0 wrote, with these keys in place of the decoder's section."""
+    content = json.loads(config.to_json())
+    del content["sam"]["decoder"]
+    content["sam"].update(decoder)
+    return json.dumps({**content, "format_version": 1})
+
+
+def test_the_shipped_config_of_format_1_is_read_as_nano() -> None:
+    text = (shipped_checkpoint() / CONFIG_FILE).read_text()
+    assert json.loads(text)["format_version"] == 1
+    assert json.loads(text) == json.loads(format_1(nano(), guided=True, decoder_mlp_dim=512))
+    assert GleSamConfig.from_json(text) == nano()
+
+
+@pytest.mark.parametrize("config", [tiny("sd15"), official("vit_l", "sd21")])
+@pytest.mark.parametrize("guided", [{}, {"guided": False}])
+def test_a_sam_config_of_format_1_has_sams_decoder(config: GleSamConfig, guided: dict[str, bool]) -> None:
+    mlp_dim = config.sam.decoder.mlp_dim
+    assert GleSamConfig.from_json(format_1(config, decoder_mlp_dim=mlp_dim, **guided)) == config
+
+
+def test_a_config_of_format_1_without_a_width_has_sams_2048() -> None:
+    assert GleSamConfig.from_json(format_1(official("vit_b", "sd15"))) == official("vit_b", "sd15")
+    with pytest.raises(ValueError, match=r"not a GleSAM config\.json: .*decoder"):
+        GleSamConfig.from_json(format_1(nano(), decoder={"mlp_dim": 512, "kind": "guided"}))
 
 
 @pytest.mark.parametrize("refinements", [-1, 1.5, "2", True, None])

@@ -6,13 +6,13 @@ import pytest
 import torch
 from torch import Tensor
 
-from glesam.nano.drawn_prompts import SURE_LOGIT, box_limit, draw_prompts
+from glesam.nano.drawn_prompts import SURE_LOGIT, box_mask, draw_prompts
 
 PADDING = (0.0, 0.0, -1)
 
 
 def drawn(*points: tuple[float, float, int]) -> Tensor:
-    """The logits of one prompt in a 64 x 64 picture, [16, 16]."""
+    """The logits of one prompt in a 64 x 64 image, [16, 16]."""
     table = torch.tensor([points])
     return draw_prompts(table[..., :2], table[..., 2].int(), 16, 16)[0, 0]
 
@@ -27,7 +27,7 @@ def test_a_box_is_sure_inside_and_outside_and_split_at_its_borders() -> None:
     assert (logits[:, 8:] == -SURE_LOGIT).all()
 
 
-def test_a_foreground_point_is_a_spot_at_its_place() -> None:
+def test_a_foreground_point_is_a_bump_at_its_place() -> None:
     logits = drawn((42, 10, 1), PADDING)
     row, column = divmod(int(logits.argmax()), 16)
     assert (row, column) == (2, 10)
@@ -47,32 +47,32 @@ def test_padding_points_draw_nothing() -> None:
     assert torch.equal(drawn((42, 10, 1), PADDING, PADDING), drawn((42, 10, 1), PADDING))
 
 
-def limit(*points: tuple[float, float, int]) -> Tensor:
-    """The limit of one prompt in a 64 x 64 picture, [16, 16]."""
+def box(*points: tuple[float, float, int]) -> Tensor:
+    """The box mask of one prompt in a 64 x 64 image, [16, 16]."""
     table = torch.tensor([points])
-    return box_limit(table[..., :2], table[..., 2].int(), 16, 16)[0, 0]
+    return box_mask(table[..., :2], table[..., 2].int(), 16, 16)[0, 0]
 
 
-def test_the_limit_of_a_box_is_the_box_whatever_points_are_with_it() -> None:
-    box = ((8.0, 12.0, 2), (30.0, 40.0, 3))
+def test_the_mask_of_a_box_is_the_box_whatever_points_are_with_it() -> None:
+    corners = ((8.0, 12.0, 2), (30.0, 40.0, 3))
     expected = torch.zeros(16, 16)
     expected[3:10, 2:7] = 1
     expected[3:10, 7] = 0.5
-    assert torch.equal(limit(*box), expected)
-    assert torch.equal(limit((50, 50, 1), (10, 20, 0), *box, PADDING), expected)
+    assert torch.equal(box(*corners), expected)
+    assert torch.equal(box((50, 50, 1), (10, 20, 0), *corners, PADDING), expected)
 
 
-def test_points_alone_have_no_limit() -> None:
-    assert (limit((42, 10, 1), (3, 3, 0), PADDING) == 1).all()
+def test_points_alone_mask_nothing() -> None:
+    assert (box((42, 10, 1), (3, 3, 0), PADDING) == 1).all()
 
 
 def test_a_box_without_an_inside_leaves_no_place() -> None:
-    assert (limit((20, 20, 2), (20, 20, 3)) == 0).all()
+    assert (box((20, 20, 2), (20, 20, 3)) == 0).all()
 
 
-def test_every_prompt_of_a_batch_has_its_own_drawing_and_limit() -> None:
+def test_every_prompt_of_a_batch_has_its_own_drawing_and_box_mask() -> None:
     prompts = [((8.0, 12.0, 2), (30.0, 40.0, 3)), ((42.0, 10.0, 1), PADDING)]
     table = torch.tensor(prompts)
     coords, labels = table[..., :2], table[..., 2].int()
     assert torch.equal(draw_prompts(coords, labels, 16, 16)[:, 0], torch.stack([drawn(*p) for p in prompts]))
-    assert torch.equal(box_limit(coords, labels, 16, 16)[:, 0], torch.stack([limit(*p) for p in prompts]))
+    assert torch.equal(box_mask(coords, labels, 16, 16)[:, 0], torch.stack([box(*p) for p in prompts]))

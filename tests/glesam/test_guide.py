@@ -11,18 +11,20 @@ from torch import Tensor, nn
 from torch.nn.functional import pixel_shuffle
 from torch.utils.flop_counter import FlopCounterMode
 
-from glesam.config import ConvEncoderConfig, nano, tiny
+from glesam.config import ConvEncoderConfig, GuidedDecoderConfig, TwoWayDecoderConfig, nano, tiny
+from glesam.decoding import decode
 from glesam.model import GleSam
 from glesam.nano.decoder import GuidedDecoder
-from glesam.nano.drawn_prompts import box_limit, draw_prompts
+from glesam.nano.drawn_prompts import box_mask, draw_prompts
 from glesam.nano.encoder import colours
-from glesam.nano.guide import CODES, FEATURES, RARE, SPOTS_PER_SIDE, Guide, share_of_codes
-from glesam.sam import build_mask_decoder, build_prompt_encoder, decode
+from glesam.nano.guide import CODES, FEATURES, RARE, UPSCALING, Guide, code_frequencies
+from glesam.sam import TwoWayDecoder, build_mask_decoder, build_prompt_encoder
 from glesam.sam_modules import MaskDecoder
 
 SIZE = 128
-SPOTS = SIZE // 4
+POSITIONS = SIZE // 4
 ENCODER = ConvEncoderConfig((8, 16, 16, 16), (4, 4, 4, 4), (1, 1, 1, 1), attention_blocks=1)
+DECODER = GuidedDecoderConfig(64)
 
 Prompt = tuple[Tensor, Tensor]
 
@@ -32,7 +34,7 @@ def guided() -> GleSam:
     """With random weights where it starts at zero."""
     torch.manual_seed(0)
     config = tiny()
-    model = GleSam(replace(config, sam=replace(config.sam, encoder=ENCODER, guided=True))).eval()
+    model = GleSam(replace(config, sam=replace(config.sam, encoder=ENCODER, decoder=DECODER))).eval()
     for module in model.mask_decoder.modules():
         if isinstance(module, nn.Conv2d):
             nn.init.normal_(module.weight, std=0.1)
@@ -49,8 +51,8 @@ def points(*places: tuple[float, float]) -> Prompt:
 
 
 def disc(x: float, y: float, radius: float) -> Tensor:
-    """bool [SPOTS, SPOTS]."""
-    centres = 4 * torch.arange(SPOTS) + 2.0
+    """bool [POSITIONS, POSITIONS]."""
+    centres = 4 * torch.arange(POSITIONS) + 2.0
     return (centres - x).square() + (centres - y).square().unsqueeze(1) < radius**2
 
 
@@ -62,17 +64,17 @@ def embeddings_of(mask: Tensor, inside: Tensor, outside: Tensor) -> Tensor:
     return torch.cat([seen, torch.zeros(1, 256 - seen.shape[1], *seen.shape[2:])], dim=1)
 
 
-def ratio_of(z: Tensor, prompt: Prompt, rounds: int = 1) -> Tensor:
-    """An untrained guide's, [N, SPOTS, SPOTS]; after the first round, what looks so is what is marked."""
+def log_odds_of(z: Tensor, prompt: Prompt, rounds: int = 1) -> Tensor:
+    """An untrained guide's, [N, POSITIONS, POSITIONS]; a round's probabilities are the prior of the next."""
     guide, shape = Guide(0), tuple(4 * side for side in z.shape[2:])
-    limit, share = box_limit(*prompt, *shape).flatten(1), draw_prompts(*prompt, *shape).flatten(1).sigmoid()
+    box, prior = box_mask(*prompt, *shape).flatten(1), draw_prompts(*prompt, *shape).flatten(1).sigmoid()
     with torch.no_grad():
-        spots = pixel_shuffle(z, SPOTS_PER_SIDE)
-        codes = guide.encode(spots, spots[:, :0])
+        fine = pixel_shuffle(z, UPSCALING)
+        codes = guide.encode(fine, fine[:, :0])
         for _ in range(rounds):
-            ratio = guide.log_ratio(share, codes)
-            share = limit * ratio.sigmoid()
-    return ratio.reshape(-1, *shape)
+            log_odds = guide.log_odds(prior, codes)
+            prior = box * log_odds.sigmoid()
+    return log_odds.reshape(-1, *shape)
 
 
 def decoded(model: GleSam, z: Tensor, prompt: Prompt, mask: Tensor | None = None) -> Tensor:
@@ -94,65 +96,65 @@ def test_an_untrained_guide_cuts_an_object_out_of_its_box_by_colour(seed: int, r
     torch.manual_seed(seed)
     mask = disc(56, 68, 30)
     z = embeddings_of(mask, torch.tensor([1.2, 0.2, -0.5]), torch.tensor([-0.8, -0.1, 0.6]))
-    ratio = ratio_of(z, boxes((24, 36, 88, 100)), rounds)[0]
-    assert iou(ratio > 0, mask) > 0.9
-    assert ratio[mask].mean() > 0 > ratio[~mask].mean()
+    log_odds = log_odds_of(z, boxes((24, 36, 88, 100)), rounds)[0]
+    assert iou(log_odds > 0, mask) > 0.9
+    assert log_odds[mask].mean() > 0 > log_odds[~mask].mean()
 
 
-def test_a_point_finds_every_spot_of_its_colour() -> None:
+def test_a_point_finds_every_position_of_its_colour() -> None:
     torch.manual_seed(0)
     mask = disc(30, 30, 20) | disc(96, 90, 22)
     z = embeddings_of(mask, torch.tensor([1.2, 0.2, -0.5]), torch.tensor([-0.8, -0.1, 0.6]))
-    assert iou(ratio_of(z, points((30, 30)))[0] > 0, mask) > 0.9
+    assert iou(log_odds_of(z, points((30, 30)))[0] > 0, mask) > 0.9
 
 
 def test_nothing_is_marked_outside_a_box(guided: GleSam, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Not even what looks like the object, when the guide is asked again."""
-    asked: list[Tensor] = []
+    """Not even what looks like the object, in the second round."""
+    priors: list[Tensor] = []
     guide = guided.mask_decoder.guide
-    plain = guide.log_ratio
-    monkeypatch.setattr(guide, "log_ratio", lambda share, codes: asked.append(share) or plain(share, codes))
+    plain = guide.log_odds
+    monkeypatch.setattr(guide, "log_odds", lambda prior, codes: priors.append(prior) or plain(prior, codes))
     decoded(guided, torch.randn(1, 256, 4, 4), boxes((8, 8, 36, 36)))
-    assert len(asked) == 2
-    marked = asked[1].reshape(16, 16)
+    assert len(priors) == 2
+    marked = priors[1].reshape(16, 16)
     assert (marked[9:] == 0).all()
     assert (marked[:, 9:] == 0).all()
     assert (marked[2:9, 2:9] > 0).all()
 
 
-def test_a_codes_share_is_that_of_the_marked_spots_which_have_it() -> None:
+def test_a_codes_frequency_is_that_among_the_marked_positions_which_have_it() -> None:
     codes = torch.eye(CODES)[[0, 0, 0, 1, 2]].unsqueeze(0)
     marked = torch.tensor([[[1.0, 0.5, 0.0, 0.5, 0.0], [0.0, 0.0, 0.0, 0.0, 0.0]]])
-    shares = share_of_codes(marked, codes)
+    frequencies = code_frequencies(marked, codes)
     expected = torch.zeros(1, 2, CODES)
-    expected[0, 0, :2] = torch.tensor([1.5, 0.5]) / 3  # one spot belongs to nobody
-    torch.testing.assert_close(shares, expected)
+    expected[0, 0, :2] = torch.tensor([1.5, 0.5]) / 3  # one position belongs to nobody
+    torch.testing.assert_close(frequencies, expected)
 
 
-def test_the_ratio_of_a_code_is_the_logarithm_of_its_two_shares() -> None:
+def test_the_log_odds_of_a_code_are_the_logarithm_of_its_two_frequencies() -> None:
     codes = torch.eye(CODES)[[0, 0, 0, 1, 1]].unsqueeze(0)
-    ratio = Guide(0).log_ratio(torch.tensor([[1.0, 1.0, 0.0, 0.5, 0.0]]), codes)[0]
+    log_odds = Guide(0).log_odds(torch.tensor([[1.0, 1.0, 0.0, 0.5, 0.0]]), codes)[0]
     marked, rest = (torch.tensor([2.0, 0.5]) / 3.5 + RARE), (torch.tensor([1.0, 1.5]) / 3.5 + RARE)
-    torch.testing.assert_close(ratio, (marked / rest).log()[[0, 0, 0, 1, 1]])
+    torch.testing.assert_close(log_odds, (marked / rest).log()[[0, 0, 0, 1, 1]])
 
 
-def test_a_spot_between_two_codes_has_the_mean_of_their_ratios() -> None:
+def test_a_position_between_two_codes_has_the_mean_of_their_log_odds() -> None:
     codes = torch.eye(CODES)[[0, 0, 1, 1, 1]]
     codes = torch.cat([codes, (0.25 * codes[0] + 0.75 * codes[2]).unsqueeze(0)]).unsqueeze(0)
-    ratio = Guide(0).log_ratio(torch.tensor([[1.0, 1.0, 0.0, 0.0, 1.0, 0.0]]), codes)[0]
-    assert ratio[0] > 0 > ratio[2]
-    torch.testing.assert_close(ratio[5], 0.25 * ratio[0] + 0.75 * ratio[2])
+    log_odds = Guide(0).log_odds(torch.tensor([[1.0, 1.0, 0.0, 0.0, 1.0, 0.0]]), codes)[0]
+    assert log_odds[0] > 0 > log_odds[2]
+    torch.testing.assert_close(log_odds[5], 0.25 * log_odds[0] + 0.75 * log_odds[2])
 
 
-@pytest.mark.parametrize("share", [0.0, 0.5, 1.0])
-def test_ratios_are_bounded_and_fit_fp16_at_nanos_size(share: float) -> None:
+@pytest.mark.parametrize("fraction", [0.0, 0.5, 1.0])
+def test_log_odds_are_bounded_and_fit_fp16_at_nanos_size(fraction: float) -> None:
     torch.manual_seed(0)
-    guide, spots = Guide(2), torch.randn(1, FEATURES + 2, 128, 128)
-    marked = torch.full((1, 128 * 128), share)
+    guide, features = Guide(2), torch.randn(1, FEATURES + 2, 128, 128)
+    marked = torch.full((1, 128 * 128), fraction)
     with torch.no_grad():
-        expected = guide.log_ratio(marked, guide.encode(spots[:, 2:], spots[:, :2]))
+        expected = guide.log_odds(marked, guide.encode(features[:, 2:], features[:, :2]))
         guide.half()
-        found = guide.log_ratio(marked.half(), guide.encode(spots[:, 2:].half(), spots[:, :2].half()))
+        found = guide.log_odds(marked.half(), guide.encode(features[:, 2:].half(), features[:, :2].half()))
     assert expected.abs().max() <= -math.log(RARE) + 1e-5
     torch.testing.assert_close(found.float(), expected, rtol=0, atol=0.1)
 
@@ -203,7 +205,7 @@ def test_the_loss_reaches_the_codes_the_rounds_and_the_encoder() -> None:
     torch.manual_seed(0)
     config = tiny()
     model = GleSam(
-        replace(config, sam=replace(config.sam, encoder=ENCODER, guided=True))
+        replace(config, sam=replace(config.sam, encoder=ENCODER, decoder=DECODER))
     )  # not a weight touched
     prompt = boxes((4, 8, 50, 33), (20, 20, 40, 60))
     masks, _ = model.decode(
@@ -226,8 +228,12 @@ def test_a_plain_sam_has_segment_anythings_tensors_and_a_guided_one_sams_names()
     """Where parts are SAM's: training, official files and the runtime know them by these names."""
     sam = tiny().sam
     with torch.device("meta"):
-        plain, own = build_mask_decoder(sam), build_mask_decoder(replace(sam, guided=True))
-    assert type(plain) is MaskDecoder
+        plain, own = (
+            build_mask_decoder(sam),
+            build_mask_decoder(replace(sam, decoder=DECODER)),
+        )
+    assert type(plain) is TwoWayDecoder
+    assert isinstance(plain, MaskDecoder)
     assert type(own) is GuidedDecoder
     assert len(plain.state_dict()) == 120
     shared = {name for name, _ in plain.named_children()} & {name for name, _ in own.named_children()}
@@ -240,7 +246,7 @@ def test_64_prompts_of_a_call_are_less_work_than_11_calls() -> None:
     """What the picture tells is worked out once; in SAM's decoder hardly anything is."""
 
     def operations(prompts: int, guided: bool) -> int:
-        sam = replace(nano().sam, guided=guided)
+        sam = replace(nano().sam, decoder=GuidedDecoderConfig(512) if guided else TwoWayDecoderConfig(512))
         parts = build_prompt_encoder(sam).eval(), build_mask_decoder(sam).eval()
         coords, labels = boxes(*[(8.0, 12.0, 300.0, 400.0)] * prompts)
         no_mask = torch.zeros(prompts, 1, 128, 128), torch.zeros(prompts)

@@ -12,7 +12,7 @@ from accelerate import Accelerator
 from tiny_training import SETTINGS, trained_model
 from torch import Tensor
 
-from glesam.config import tiny
+from glesam.config import TwoWayDecoderConfig, tiny
 from glesam.data.batches import PIXEL_MEAN, Batch, SamplePool, make_batch, pad_to, to_tensor
 from glesam.model import GleSam
 from glesam.training.decoder_stage import decoder_losses, encoded_losses, select_decoder
@@ -119,7 +119,7 @@ def test_a_refused_checkpoint_is_refused_before_anything_is_encoded(pool: Sample
 def test_the_papers_decoder_has_3925472_parameters_to_train() -> None:
     with torch.device("meta"):
         config = tiny()
-        model = GleSam(replace(config, sam=replace(config.sam, decoder_mlp_dim=2048)))
+        model = GleSam(replace(config, sam=replace(config.sam, decoder=TwoWayDecoderConfig(2048))))
     select_decoder(model, train_iou_head=False)
     assert sum(p.numel() for p in model.parameters() if p.requires_grad) == 3_925_472
 

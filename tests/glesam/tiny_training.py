@@ -9,7 +9,7 @@ from dataclasses import replace
 import torch
 from accelerate.state import AcceleratorState
 
-from glesam.config import ConvEncoderConfig, GleSamConfig, tiny
+from glesam.config import ConvEncoderConfig, GleSamConfig, GuidedDecoderConfig, tiny
 from glesam.model import GleSam
 from glesam.nano.recipe import DecoderStage, Recipe, Stage
 from glesam.training.loop import LoopConfig
@@ -20,7 +20,7 @@ ENCODER = ConvEncoderConfig((8, 16, 16, 16), (4, 4, 4, 4), (1, 1, 1, 1), attenti
 def small_config() -> GleSamConfig:
     """Its timestep is late: the first ones leave GLE too little to do for a test to see it learn."""
     config = tiny()
-    sam = replace(config.sam, encoder=ENCODER, guided=True)
+    sam = replace(config.sam, encoder=ENCODER, decoder=GuidedDecoderConfig(64))
     return replace(config, sam=sam, gle=replace(config.gle, gamma=2.0, timestep=200))
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from safetensors import safe_open
 
-from glesam.config import nano
+from glesam.config import GleSamConfig, nano
 from glesam.model import CONFIG_FILE, WEIGHTS_FILE, shipped_checkpoint
 from glesam_runtime import Bundle
 from glesam_runtime.bundle.reader import sha256_of
@@ -27,7 +27,7 @@ def test_the_weights_are_fp16_and_at_most_25_mib() -> None:
 
 
 def test_the_configuration_is_the_one_in_the_code() -> None:
-    assert (CHECKPOINT / CONFIG_FILE).read_text() == nano().to_json()
+    assert GleSamConfig.from_json((CHECKPOINT / CONFIG_FILE).read_text()) == nano()
 
 
 def test_lora_and_every_mask_head_have_learned_something() -> None:

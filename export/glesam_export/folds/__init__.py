@@ -26,7 +26,7 @@ FOLDS: tuple[Callable[[StaticGle], StaticGle], ...] = (
 
 
 def fold_all(gle: Gle) -> tuple[StaticGle, list[FoldReport]]:
-    """GLE with its constants in place and every fold applied, and what each of these steps removed."""
+    """Returns GLE with its constants in place and every fold applied, and a report of each step."""
     folded = static_gle(gle)
     reports = [report_fold("static_gle", gle, folded)]
     for fold in FOLDS:

@@ -12,7 +12,7 @@ from glesam_export.rewrites.static_gle import StaticGle, shared_copy
 
 
 def merge_lora(gle: StaticGle) -> StaticGle:
-    """Replaces every adapted layer by a plain one of the same function."""
+    """Replaces every adapted layer by a plain one that computes the same."""
     merged = shared_copy(gle)
     for parent, name, layer in list(_adapted_layers(merged)):
         setattr(parent, name, merged_layer(layer))

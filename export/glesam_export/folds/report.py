@@ -1,4 +1,4 @@
-"""What each fold takes out of the model: its tensors, by the layer they belonged to."""
+"""What each fold removes from the model: tensors, by the layer they belonged to."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ TENSORS = {"weight", "bias"}
 
 @dataclass(frozen=True)
 class FoldReport:
-    """Elements of the tensors that are gone and of those in their place; how many layers of a kind went."""
+    """How many elements a fold removed and added, and how many layers of each kind it removed."""
 
     fold: str
     removed: int
@@ -33,10 +33,10 @@ class FoldReport:
 
 def report_fold(fold: str, before: nn.Module, after: nn.Module) -> FoldReport:
     """Compares two models by the names of their parameters and buffers."""
-    had, has = _sizes(before), _sizes(after)
-    gone, new = had.keys() - has.keys(), has.keys() - had.keys()
+    old, now = _sizes(before), _sizes(after)
+    gone, new = old.keys() - now.keys(), now.keys() - old.keys()
     layers = Counter(_kind(layer) for layer in sorted({_layer(name) for name in gone}))
-    return FoldReport(fold, sum(had[n] for n in gone), sum(has[n] for n in new), dict(layers))
+    return FoldReport(fold, sum(old[n] for n in gone), sum(now[n] for n in new), dict(layers))
 
 
 def _sizes(module: nn.Module) -> dict[str, int]:

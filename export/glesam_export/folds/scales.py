@@ -25,7 +25,7 @@ def fold_noise_scale(gle: StaticGle) -> StaticGle:
 
 
 def _convs(layer: nn.Module) -> list[nn.Conv2d]:
-    """The one convolution, or the two a factoring left."""
+    """The one convolution, or the two that a factoring put in its place."""
     convs = [layer] if isinstance(layer, nn.Conv2d) else list(layer.children())
     plain = [conv for conv in convs if isinstance(conv, nn.Conv2d)]
     if len(plain) != len(convs) or not plain:
@@ -34,7 +34,7 @@ def _convs(layer: nn.Module) -> list[nn.Conv2d]:
 
 
 def scale_conv(conv: nn.Conv2d, factor: float, *, scale_bias: bool) -> None:
-    """In place, with new parameters: the tensors the caller's model shares stay as they are."""
+    """Scales in place, with new parameters: the tensors that the caller's model shares stay as they are."""
     conv.weight = nn.Parameter(conv.weight.detach() * factor, requires_grad=False)
     if scale_bias and conv.bias is not None:
         conv.bias = nn.Parameter(conv.bias.detach() * factor, requires_grad=False)

@@ -17,7 +17,7 @@ from glesam_export.rewrites.static_attention import StaticAttention
 from glesam_export.rewrites.static_gle import StaticGle, shared_copy
 
 CHUNK = 512
-"""Queries."""
+"""Queries per chunk."""
 
 
 def chunked_self_attention(gle: StaticGle) -> StaticGle:

@@ -1,4 +1,4 @@
-"""What the attentions that stand in for diffusers' own have in common."""
+"""The part that all replacements of diffusers' attention share."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 
 class StaticAttention(nn.Module):
-    """[B, T, C] to [B, T, C]; `attend` gives what the heads see, [B, heads, T, C / heads]."""
+    """Attention of [B, T, C] to [B, T, C]; `attend` returns the heads' outputs, [B, heads, T, C / heads]."""
 
     def __init__(self, attention: Any) -> None:  # noqa: ANN401 - diffusers' Attention
         super().__init__()

@@ -8,9 +8,9 @@ Four changes to each block, all exact (proved in float64):
 - Tables of relative positions are gathered once, and applied by MatMul instead of Einsum, which ONNX
   does not define for bf16.
 - The attention's scale is in the weights of the queries, and taken out of the tables again.
-- What the two tables give is summed before it meets the scores, so that product, one sum, softmax and product
-  stand in a row: the pattern that OpenVINO runs as one kernel, without writing the scores of 4,096 tokens
-  (bf16 1.27x, measurements/README.md).
+- The terms of the two tables are summed before they meet the scores, so that product, one sum, softmax and
+  product stand in a row: the pattern that OpenVINO runs as one kernel, without writing the scores of 4,096
+  tokens (bf16 1.27x, measurements/README.md).
 """
 
 from __future__ import annotations
@@ -25,38 +25,38 @@ from glesam.sam_modules import ViTBlock, relative_positions
 from glesam_export.rewrites.static_gle import constant, shared_copy
 
 
-def static_encoder(image_encoder: nn.Module, cells: int) -> nn.Module:
+def static_encoder(image_encoder: nn.Module, side: int) -> nn.Module:
     """A copy, sharing its tensors, whose ViT blocks are `StaticBlock`s; other encoders stay as they are.
 
     Args:
-        cells: tokens per side, S / 16.
+        side: tokens per side of the image, S / 16.
     """
     copy: Any = shared_copy(image_encoder)
     for parent in list(copy.modules()):
         for name, child in parent.named_children():
             if isinstance(child, ViTBlock):
-                setattr(parent, name, StaticBlock(child, cells))
+                setattr(parent, name, StaticBlock(child, side))
     encoder: nn.Module = copy
     return encoder
 
 
 class StaticBlock(nn.Module):
-    """One transformer block, tokens [B, H, W, C] in and out; H = W = `cells`."""
+    """One transformer block, tokens [B, H, W, C] in and out; H = W = `image_side`."""
 
-    def __init__(self, block: Any, cells: int) -> None:  # noqa: ANN401 - segment-anything is untyped
+    def __init__(self, block: Any, image_side: int) -> None:  # noqa: ANN401 - segment-anything is untyped
         super().__init__()
         attention = block.attn
         self.norm1, self.norm2, self.mlp, self.proj = block.norm1, block.norm2, block.mlp, attention.proj
         self.heads: int = attention.num_heads
-        self.cells = cells
+        self.image_side = image_side
         self.window: int = block.window_size
-        self.side = self.window or cells
-        self.padding = -cells % self.side
-        self.count = (cells + self.padding) // self.side
+        self.side = self.window or image_side
+        self.padding = -image_side % self.side
+        self.count = (image_side + self.padding) // self.side
         with torch.no_grad():
             weight, bias = attention.qkv.weight.clone(), attention.qkv.bias.clone()
-            for of_queries in (weight[: len(weight) // 3], bias[: len(bias) // 3]):
-                of_queries *= attention.scale
+            for queries in (weight[: len(weight) // 3], bias[: len(bias) // 3]):
+                queries *= attention.scale
             self.qkv_weight, self.qkv_bias = constant(weight.T), constant(bias)
             for axis in ("h", "w"):
                 table = relative_positions(self.side, self.side, getattr(attention, f"rel_pos_{axis}"))
@@ -81,7 +81,7 @@ class StaticBlock(nn.Module):
         return (weights @ value).transpose(1, 2).reshape(n, side, side, -1)
 
     def _windows(self, x: Tensor) -> Tensor:
-        """[B, H, W, C] -> [N, side, side, C], padded with zeros; the whole picture is one window of B."""
+        """[B, H, W, C] -> [N, side, side, C], padded with zeros; without windows the whole image is one."""
         if not self.window:
             return x
         x = pad(x, (0, 0, 0, self.padding, 0, self.padding))
@@ -92,6 +92,6 @@ class StaticBlock(nn.Module):
         """The inverse of `_windows`."""
         if not self.window:
             return x
-        count, side, cells = self.count, self.side, self.cells
+        count, side = self.count, self.side
         x = x.reshape(-1, count, count, side, side, x.shape[-1]).transpose(2, 3)
-        return x.reshape(-1, count * side, count * side, x.shape[-1])[:, :cells, :cells]
+        return x.reshape(-1, count * side, count * side, x.shape[-1])[:, : self.image_side, : self.image_side]

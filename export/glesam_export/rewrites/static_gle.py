@@ -5,7 +5,7 @@
     z_hat = skip_scale z - output_scale unet(input_scale z),
 
 and every fold takes one and returns another that computes the same with less. A fold never changes
-the model it is given: it works on `shared_copy`, which has its own modules but the same tensors.
+the model that it reads: it works on `shared_copy`, which has its own modules but the same tensors.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ def shared_copy(module: ModuleT) -> ModuleT:
 
 
 def constant(tensor: Tensor) -> nn.Parameter:
-    """A weight of a graph, worked out from a model's."""
+    """A weight of a graph, computed from a model's; it needs no gradient."""
     return nn.Parameter(tensor.detach().contiguous(), requires_grad=False)
 
 
@@ -66,18 +66,19 @@ class StaticUNet(nn.Module):
         x = self.conv_in(x)
         skips: tuple[Tensor, ...] = (x,)
         for block in self.down_blocks:
-            x, added = block(x, self.time_embedding, **_attends_to(block, context))
+            x, added = block(x, self.time_embedding, **_context_of(block, context))
             skips += added
-        x = self.mid_block(x, self.time_embedding, **_attends_to(self.mid_block, context))
+        x = self.mid_block(x, self.time_embedding, **_context_of(self.mid_block, context))
         for block in self.up_blocks:
             count = len(block.resnets)
             skips, used = skips[:-count], skips[-count:]
-            x = block(x, used, self.time_embedding, **_attends_to(block, context))
+            x = block(x, used, self.time_embedding, **_context_of(block, context))
         out: Tensor = self.conv_out(self.conv_act(self.conv_norm_out(x)))
         return out
 
 
-def _attends_to(block: nn.Module, context: Tensor | None) -> dict[str, Tensor | None]:
+def _context_of(block: nn.Module, context: Tensor | None) -> dict[str, Tensor | None]:
+    """The keyword argument of a block with cross-attention; other blocks take none."""
     return {"encoder_hidden_states": context} if getattr(block, "has_cross_attention", False) else {}
 
 

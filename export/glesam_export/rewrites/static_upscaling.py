@@ -1,8 +1,8 @@
-"""From the decoder's cells to masks, channels last: the same function without a transposed convolution.
+"""From the decoder's image tokens to masks, channels last: the same function without ConvTranspose2d.
 
-SAM's two ConvTranspose2d have stride and kernel 2, so each cell's four children are a product of its own
-channels; norm and activation follow on the last axis. Only the masks, a few channels of the 32, are put in
-order.
+SAM's two ConvTranspose2d have stride and kernel 2, so the four children of a position are a product of its
+own channels; norm and activation follow on the last axis. Only the masks, a few channels of the 32, are put
+in order.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from glesam_export.rewrites.static_gle import constant
 
 
 class _Products(nn.Module):
-    """The two steps of `output_upscaling`, SAM's or nano's, each cell's four children one after the other."""
+    """The two steps of `output_upscaling`, SAM's or nano's; the children of a position follow each other."""
 
     def __init__(self, upscaling: Any) -> None:  # noqa: ANN401 - segment-anything is untyped
         super().__init__()
@@ -25,45 +25,45 @@ class _Products(nn.Module):
         self.first_weight, self.first_bias = _as_product(first)
         self.second_weight, self.second_bias = _as_product(second)
 
-    def first(self, cells: Tensor) -> Tensor:
+    def first(self, tokens: Tensor) -> Tensor:
         """[N, P, 256] -> [N, 4 P, 64]."""
-        children = (cells @ self.first_weight + self.first_bias).reshape(cells.shape[0], -1, self.channels)
+        children = (tokens @ self.first_weight + self.first_bias).reshape(tokens.shape[0], -1, self.channels)
         norm = self.norm
         normed = layer_norm(children, (self.channels,), norm.weight, norm.bias, norm.eps)
-        seen: Tensor = self.first_activation(normed)
-        return seen
+        activated: Tensor = self.first_activation(normed)
+        return activated
 
     def second(self, children: Tensor) -> Tensor:
         """[N, P, 64] -> [N, 4 P, 32]."""
-        spots: Tensor = self.second_activation(children @ self.second_weight + self.second_bias)
-        return spots.reshape(children.shape[0], -1, self.out_channels)
+        activated: Tensor = self.second_activation(children @ self.second_weight + self.second_bias)
+        return activated.reshape(children.shape[0], -1, self.out_channels)
 
 
 class ChannelsLastUpscaling(_Products):
     """SAM's `output_upscaling` and the product with the mask tokens' weights."""
 
-    def forward(self, cells: Tensor, weights: Tensor, side: int) -> Tensor:
-        """Cells [N, side side, 256] and weights [N, M, 32] -> masks [N, M, 4 side, 4 side]."""
-        values = weights @ self.second(self.first(cells)).transpose(1, 2)
-        # Of a spot: the cell's row and column, then those within the cell, and within that.
+    def forward(self, tokens: Tensor, weights: Tensor, side: int) -> Tensor:
+        """Image tokens [N, side side, 256] and weights [N, M, 32] -> masks [N, M, 4 side, 4 side]."""
+        values = weights @ self.second(self.first(tokens)).transpose(1, 2)
+        # The axes: a token's row and column, then row and column within it, and within that.
         ordered = values.reshape(-1, side, side, 2, 2, 2, 2).permute(0, 1, 3, 5, 2, 4, 6)
         return ordered.reshape(*weights.shape[:2], 4 * side, 4 * side)
 
 
-class PictureUpscaling(_Products):
+class ImageUpscaling(_Products):
     """`output_upscaling` of nano's decoder, where many products with its features follow."""
 
     def forward(self, image_embeddings: Tensor) -> Tensor:
-        """[B, 256, h, w] -> [B, 32, 16 h w], spots in rows: flat, as GuidedDecoder.look wants them."""
+        """[B, 256, h, w] -> [B, 32, 16 h w], row by row: flat, as `GuidedDecoder.look` takes them."""
         h, w = image_embeddings.shape[2:]
         children = in_rows(self.first(image_embeddings.flatten(2).transpose(1, 2)), h, w)
         return in_rows(self.second(children), 2 * h, 2 * w).transpose(1, 2)
 
 
 def in_rows(children: Tensor, height: int, width: int) -> Tensor:
-    """[N, height width 2 2, C], each cell's four one after the other -> [N, 2 height 2 width, C], in rows."""
-    by_cell = children.reshape(-1, height, width, 2, 2, children.shape[2])
-    return by_cell.transpose(2, 3).reshape(children.shape)
+    """[N, height width 2 2, C], siblings in turn -> [N, 2 height 2 width, C], row by row."""
+    by_parent = children.reshape(-1, height, width, 2, 2, children.shape[2])
+    return by_parent.transpose(2, 3).reshape(children.shape)
 
 
 def _as_product(convolution: nn.ConvTranspose2d) -> tuple[nn.Parameter, nn.Parameter]:

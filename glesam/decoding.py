@@ -1,0 +1,126 @@
+"""Prompts to masks: SAM's prompt embeddings for N prompts at once, and the interface of mask decoders."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor, nn
+
+from glesam.config import EMBEDDING_STRIDE
+from glesam_runtime.prompts import PADDING
+
+MaskPredictor = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
+"""mask_input, has_mask_input -> low_res_masks, iou_predictions; shapes as in `decode`."""
+
+
+@dataclass(frozen=True)
+class EmbeddedPrompts:
+    """N prompts without their mask inputs.
+
+    `point_coords` [N, P, 2] and `point_labels` [N, P] are the arguments of `embed_points`, `sparse`
+    [N, P, 256] is what it returned for them.
+    """
+
+    prompt_encoder: nn.Module
+    point_coords: Tensor
+    point_labels: Tensor
+    sparse: Tensor
+
+
+class Decoder(Protocol):
+    """What every mask decoder offers, whatever network it is."""
+
+    def prepare(self, image_embeddings: Tensor, image_pe: Tensor, prompts: EmbeddedPrompts) -> MaskPredictor:
+        """Computes what depends neither on mask inputs nor on refinements.
+
+        Args:
+            image_embeddings: [B, 256, S/16, S/16].
+            image_pe: SAM's dense positional encoding, [1, 256, S/16, S/16].
+            prompts: N, a multiple of B, image by image.
+
+        Returns:
+            The function from mask inputs to masks; it may be called several times.
+        """
+        ...
+
+    def image_attentions(self) -> Sequence[Any]:
+        """The attentions between prompt tokens and image tokens, modules with `q_proj` and `k_proj`."""
+        ...
+
+
+def decode(
+    prompt_encoder: nn.Module,
+    mask_decoder: Decoder,
+    image_embeddings: Tensor,
+    point_coords: Tensor,
+    point_labels: Tensor,
+    mask_input: Tensor,
+    has_mask_input: Tensor,
+    refinements: int = 0,
+) -> tuple[Tensor, Tensor]:
+    """Image embeddings and N prompts -> low_res_masks [N, 4, S/4, S/4], iou_predictions [N, 4].
+
+    The arguments are the decoder graph's (docs/bundle.md), but for `image_embeddings`, which may be those of
+    B images, [B, 256, S/16, S/16]: N is then a multiple of B, prompts image by image. S follows from the
+    embedding's size. SAM repeats one image's embedding for every prompt; here it broadcasts, so that no
+    data-dependent repeat enters the graph.
+
+    `refinements`: how often mask 0 is predicted again with itself as mask input. Masks 1 to 3 stay those of
+    the first prediction: mask 0 has decided between the meanings that they keep apart.
+    """
+    encoder: Any = prompt_encoder
+    height, width = image_embeddings.shape[-2:]
+    image_pe = encoder.pe_layer((height, width)).unsqueeze(0)
+    sparse = embed_points(encoder, point_coords, point_labels, height * EMBEDDING_STRIDE)
+    prompts = EmbeddedPrompts(encoder, point_coords, point_labels, sparse)
+    predict = mask_decoder.prepare(image_embeddings, image_pe, prompts)
+    masks, ious = predict(mask_input, has_mask_input)
+    for _ in range(refinements):
+        refined, refined_ious = predict(masks[:, :1], torch.ones_like(has_mask_input))
+        masks = torch.cat([refined[:, :1], masks[:, 1:]], dim=1)
+        ious = torch.cat([refined_ious[:, :1], ious[:, 1:]], dim=1)
+    return masks, ious
+
+
+def embed_points(
+    prompt_encoder: nn.Module, point_coords: Tensor, point_labels: Tensor, image_size: int
+) -> Tensor:
+    """Sparse prompt embeddings [N, P, 256], as `PromptEncoder._embed_points` computes them.
+
+    Labels select by arithmetic instead of by indexed assignment, and coordinates are scaled as a
+    whole instead of in place: both would become scatters in a graph.
+
+    Args:
+        point_coords: float [N, P, 2], (x, y) in pixels of the S x S input.
+        point_labels: int [N, P]; -1 padding, 0 background, 1 foreground, 2 and 3 box corners.
+        image_size: S, px.
+    """
+    encoder: Any = prompt_encoder
+    position = encoder.pe_layer._pe_encoding((point_coords + 0.5) / image_size)
+    labels = point_labels.unsqueeze(-1)
+    embedding = torch.where(labels == PADDING, encoder.not_a_point_embed.weight, position)
+    for label, learned in enumerate(encoder.point_embeddings):
+        embedding = embedding + (labels == label).to(embedding.dtype) * learned.weight
+    return embedding
+
+
+def embed_masks(prompt_encoder: nn.Module, mask_input: Tensor, has_mask_input: Tensor) -> Tensor:
+    """Dense prompt embeddings [N, 256, S/16, S/16].
+
+    Args:
+        mask_input: float [N, 1, S/4, S/4], logits.
+        has_mask_input: float [N]; 1 where the mask counts, 0 where SAM's "no mask" stands instead.
+    """
+    encoder: Any = prompt_encoder
+    has_mask = has_mask_input.reshape(-1, 1, 1, 1)
+    no_mask = encoder.no_mask_embed.weight.reshape(1, -1, 1, 1)
+    dense: Tensor = has_mask * encoder.mask_downscaling(mask_input) + (1 - has_mask) * no_mask
+    return dense
+
+
+def per_prompt(x: Tensor, prompts: int) -> Tensor:
+    """[B, ...] -> [N, ...], prompts image by image; a single image broadcasts and stays as it is."""
+    return x if x.shape[0] == 1 else x.repeat_interleave(prompts // x.shape[0], dim=0)
