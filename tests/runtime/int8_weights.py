@@ -38,22 +38,23 @@ gle (float[1,256,4,4] image_embeddings) => (float[1,256,4,4] image_embeddings_en
 }
 """
 RESTORED = {
-    "scales_in_dequantize_linear": "{0} = DequantizeLinear <axis = 1> ({0}_int8, {0}_scales)",
-    "scales_in_mul": "{0}_steps = DequantizeLinear ({0}_int8, one)\n  {0} = Mul ({0}_steps, {0}_scales)",
+    "scales_in_dequantize_linear": "{0} = DequantizeLinear <axis = 1> ({0}_int8, {0}_scales, {0}_zeros)",
+    "scales_in_mul": """{0}_steps = DequantizeLinear ({0}_int8, one, {0}_zero)
+  {0} = Mul ({0}_steps, {0}_scales)""",
 }
 
 
 def arrays() -> dict[str, Floats]:
-    """The int8 weights and their scales, by name."""
+    """The int8 weights, their scales and their zero points, by name."""
     rng = np.random.default_rng(0)
-    return {
-        name: array
-        for weight in WEIGHTS
-        for name, array in (
-            (f"{weight}_int8", rng.integers(-127, 128, (CHANNELS, CHANNELS)).astype(np.int8)),
-            (f"{weight}_scales", rng.uniform(1.5e-4, 4.5e-4, CHANNELS).astype(np.float32)),
-        )
-    }
+    result: dict[str, Floats] = {}
+    for weight in WEIGHTS:
+        result[f"{weight}_int8"] = rng.integers(-127, 128, (CHANNELS, CHANNELS)).astype(np.int8)
+        result[f"{weight}_scales"] = rng.uniform(1.5e-4, 4.5e-4, CHANNELS).astype(np.float32)
+        # One for each weight, as export writes them: ONNX Runtime 1.32 refuses a shared one.
+        result[f"{weight}_zeros"] = np.zeros(CHANNELS, np.int8)
+        result[f"{weight}_zero"] = np.array(0, np.int8)
+    return result
 
 
 def write_attention(path: Path, form: str) -> None:

@@ -227,7 +227,7 @@ def test_sums_of_int8_products_do_not_saturate(tmp_path: Path, backend: str) -> 
 def test_weights_in_int8_do_not_make_activations_int8(
     own_bundle: Path, backend: str, form: str, precision: str
 ) -> None:
-    """OpenVINO would quantize them before each product on a CPU with VNNI, by default and in silence."""
+    """By default both libraries quantize them before such a product, in silence."""
     write_attention(own_bundle / "gle.onnx", form)
     content = manifest(own_bundle)
     content["graphs"]["gle"]["precision"] = precision
