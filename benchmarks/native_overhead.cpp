@@ -1,9 +1,8 @@
-// What predict costs beside the decoder itself: prompts, candidates, the check for NaN, and masks of the picture's
-// size.
+// Measures predict without the decoder: prompts, candidates, the check for NaN, and masks of the picture's size.
 //
 // make cpp && build/release/benchmarks/native_overhead runtime/glesam_runtime/models/nano
 //
-// Each round runs predict once, through an engine that takes its own time; the overhead is what is left. Median of all.
+// Each round calls predict once, with an engine that times itself; the overhead is the rest. Medians of all rounds.
 #include <algorithm>
 #include <chrono>
 #include <cstdio>

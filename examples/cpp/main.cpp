@@ -1,4 +1,4 @@
-// glesam: picture and prompts in, mask out. The library's use is all in segment().
+// glesam: a picture and prompts in, a mask out. segment() holds all use of the library.
 #include <glesam/glesam.hpp>
 
 #include <algorithm>
@@ -19,7 +19,7 @@ int best_candidate(const glesam::Prediction& prediction) {
 }
 
 void check_not_the_picture(const CommandLine& line) {
-    std::error_code missing;  // the mask is usually not there yet
+    std::error_code missing;  // the mask usually does not exist yet
     if (!std::filesystem::equivalent(line.image, line.out, missing)) return;
     throw std::runtime_error(line.out + " is the picture; choose another file with --out");
 }

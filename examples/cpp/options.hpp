@@ -1,4 +1,4 @@
-// What the glesam command was asked for.
+// The options of the glesam command.
 #pragma once
 
 #include <glesam/glesam.hpp>

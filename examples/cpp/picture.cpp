@@ -48,7 +48,7 @@ Picture read_png(const std::string& path, std::FILE* file) {
     return picture;
 }
 
-/// libjpeg's way out of an error is a long jump; no object with a destructor may be made behind the setjmp.
+/// libjpeg leaves an error by a long jump: no object with a destructor may be created after the setjmp.
 struct JpegError {
     jpeg_error_mgr base;
     std::jmp_buf out;
@@ -61,7 +61,7 @@ void leave(j_common_ptr decoder) {
     std::longjmp(error->out, 1);
 }
 
-/// Negative levels are warnings: the data is damaged and libjpeg made something up. Nothing is printed.
+/// Fails on negative levels, too: those warn of damaged data, which libjpeg replaced. Nothing is printed.
 void count_warnings(j_common_ptr decoder, int level) {
     if (level < 0) ++decoder->err->num_warnings;
 }

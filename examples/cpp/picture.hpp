@@ -1,19 +1,19 @@
-// Pictures in, by libpng and libjpeg; masks out.
+// Reads pictures with libpng and libjpeg, and writes masks.
 #pragma once
 
 #include <cstdint>
 #include <string>
 #include <vector>
 
-/// 8-bit RGB, rows without a gap.
+/// A picture of 8-bit RGB, its rows without gaps.
 struct Picture {
     int width = 0;
     int height = 0;
     std::vector<std::uint8_t> pixels;
 };
 
-/// Reads a PNG or JPEG file as it is stored: EXIF orientation is not applied. Transparency is laid on white.
-/// Throws std::runtime_error.
+/// Reads a PNG or JPEG file as it is stored: EXIF orientation is not applied. Transparent pixels are blended with
+/// white. Throws std::runtime_error.
 Picture read_picture(const std::string& path);
 
 /// Writes a mask of 0 and 1 as a black and white PNG, whole or not at all. Throws std::runtime_error.

@@ -1,8 +1,8 @@
-# What the library is built from, and where pip puts it. None of it is seen by those who link against glesam.
+# The library's dependencies, also from where pip installs them. Programs that link against glesam need none of them.
 
 find_package(Python3 QUIET COMPONENTS Interpreter)
 
-# What a line of Python prints, or an empty string.
+# Sets `result` to the output of a line of Python, or to an empty string.
 function(glesam_ask_python code result)
   set(answer "")
   if(Python3_Interpreter_FOUND)

@@ -6,7 +6,7 @@ if(GLESAM_WITH_ONNXRUNTIME STREQUAL "OFF")
   return()
 endif()
 
-# The wheel names its library libonnxruntime.so.1.X.Y only, and the loader asks for libonnxruntime.so.1.
+# The wheel has libonnxruntime.so.1.X.Y only, and the loader looks for libonnxruntime.so.1.
 function(glesam_onnxruntime_of_pip result)
   glesam_ask_python("import glob, importlib.util as u; print(glob.glob(u.find_spec('onnxruntime').submodule_search_locations[0] + '/capi/libonnxruntime.so.*')[0])" library)
   if(library)

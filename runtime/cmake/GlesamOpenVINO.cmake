@@ -1,4 +1,4 @@
-# OpenVINO: an installed one, or the pip package, which carries headers and CMake files.
+# OpenVINO: an installed one, or the pip package, which has headers and CMake files.
 set(GLESAM_OPENVINO_CURE
     "OpenVINO: pip install openvino (and -DPython3_EXECUTABLE=... for another Python than ${Python3_EXECUTABLE})")
 if(GLESAM_WITH_OPENVINO STREQUAL "OFF")

@@ -1,9 +1,9 @@
-# How everything of ours is compiled. Not exported: those who link against glesam choose their own.
+# The compile options of all targets. Not exported: programs that link against glesam choose their own.
 
 function(glesam_compile_options target)
   target_compile_features(${target} PRIVATE cxx_std_17)
   set_target_properties(${target} PROPERTIES CXX_EXTENSIONS OFF CXX_VISIBILITY_PRESET hidden VISIBILITY_INLINES_HIDDEN ON)
-  # No fused multiply-add behind our back: sums round alike on x86 and Arm, and as in the Python package.
+  # No implicit fused multiply-add: sums round alike on x86 and Arm, and as in the Python package.
   target_compile_options(${target} PRIVATE -Wall -Wextra -Wpedantic -Wconversion -Wshadow -ffp-contract=off
                          $<$<BOOL:${GLESAM_WARNINGS_AS_ERRORS}>:-Werror>)
   if(GLESAM_SANITIZE)

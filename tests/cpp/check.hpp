@@ -1,4 +1,4 @@
-// As much of a test framework as these tests need: CHECK counts, each test runs by name, any failure fails the program.
+// A small test framework: CHECK counts failures, each test has a name, any failure fails the program.
 #pragma once
 
 #include <cstdio>
@@ -21,7 +21,7 @@ struct Test {
     void (*run)();
 };
 
-/// The program's exit status.
+/// Runs all tests. Returns the program's exit status.
 inline int run_all(std::initializer_list<Test> tests) {
     for (const Test& test : tests) {
         std::printf("%s\n", test.name);

@@ -1,4 +1,4 @@
-# cmake -DNM=... -DLIBRARY=... -P check_symbols.cmake: the library shows its C functions and nothing else.
+# cmake -DNM=... -DLIBRARY=... -P check_symbols.cmake: fails unless the library exports its C functions only.
 execute_process(COMMAND "${NM}" -D --defined-only "${LIBRARY}" OUTPUT_VARIABLE symbols COMMAND_ERROR_IS_FATAL ANY)
 string(REGEX MATCHALL "[^\n]+" lines "${symbols}")
 set(functions 0)

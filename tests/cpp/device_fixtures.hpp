@@ -1,4 +1,4 @@
-// What the tests of device memory share: pictures and tensors on a FakeDevice, and the work that they cause.
+// Fixtures of the device memory tests: pictures and tensors on a FakeDevice, and the work that they cause.
 #pragma once
 
 #include <cstring>
@@ -12,14 +12,14 @@
 
 namespace glesam_tests {
 
-/// What the same graphs answer on the host.
+/// The results of the same graphs on the host.
 inline Answer on_host(const Picture& picture, bool multimask = true) {
     glesam::core::Predictor predictor(fake_model());
     predictor.set_image(picture.view());
     return answer_of(predictor, multimask);
 }
 
-/// Bytes in device memory, as another library of the process would have them there.
+/// Bytes in device memory, written by another library of the process.
 class Uploaded {
    public:
     Uploaded(std::shared_ptr<FakeDevice> device, const void* bytes, std::size_t size, std::size_t beyond = 0)
@@ -46,7 +46,7 @@ inline glesam_image_view view_of(const Uploaded& pixels, const Picture& picture,
     return {pixels.pixels(), picture.width, picture.height, 0, GLESAM_RGB, GLESAM_DEVICE, stream};
 }
 
-/// A picture as set_tensor takes it.
+/// A preprocessed picture for set_tensor.
 struct Preprocessed {
     std::vector<float> input;
     glesam_geometry geometry;
@@ -66,7 +66,7 @@ inline glesam_tensor_view view_of(const Uploaded& input, void* stream = nullptr)
     return {input.floats(), 64, GLESAM_DEVICE, stream};
 }
 
-/// As FakeDevice lists it.
+/// The work as FakeDevice lists it.
 using Work = std::vector<std::string>;
 inline const Work encoding = {"run image_encoder", "run gle", "copy"};
 inline const Work decoding = {"to device point_coords", "to device point_labels", "to device mask_input",

@@ -1,6 +1,8 @@
-// For the Python tests: engine_cache_tool KEY..., its eight fields, then the command that builds it.
-// Prints the engine's path, then its sha256 or why it is refused.
-// Or engine_cache_tool BUNDLE GRAPH BACKEND RELEASE BUILD GPU CAPABILITY: a key's version, path and build command.
+// For the Python tests.
+//
+// engine_cache_tool KEY... COMMAND, with the key's eight fields and the command that builds its engine: prints the
+// engine's path, then its sha256 or its refusal.
+// engine_cache_tool BUNDLE GRAPH BACKEND RELEASE BUILD GPU CAPABILITY: prints a key's version, path and build command.
 #include <cstdlib>
 #include <iostream>
 

@@ -1,6 +1,6 @@
-// An honest device on the host: its addresses lead nowhere, its streams run nothing until they are waited for, and it
-// keeps a list of what was copied and computed. So code that reads device memory itself crashes, and code that does
-// not wait reads what was there before.
+// A strict fake device on the host: its addresses are invalid on the host, its streams run nothing until they are
+// waited for, and it lists all copies and computations. Code that reads device memory directly crashes, and code that
+// does not wait reads stale values.
 #pragma once
 
 #include <array>
@@ -27,9 +27,9 @@ using glesam::core::Pixels;
 
 class FakeDevice {
    public:
-    FakeDevice() { done_.reserve(1 << 14); }  // so that keeping the list allocates nothing
+    FakeDevice() { done_.reserve(1 << 14); }  // so that the list allocates nothing later
 
-    /// `size` bytes of NaN, `beyond` bytes beyond a multiple of 256.
+    /// Allocates `size` bytes of NaN, `beyond` bytes past a multiple of 256.
     void* allocate(std::size_t size, std::size_t beyond = 0) {
         const std::lock_guard<std::recursive_mutex> guard(lock_);
         ++allocations_;
@@ -46,14 +46,14 @@ class FakeDevice {
 
     long allocations() const { return allocations_; }
 
-    /// The host's bytes behind a device's address.
+    /// The host bytes that stand for a device address.
     std::uint8_t* bytes_at(const void* address, std::size_t size) {
         const std::lock_guard<std::recursive_mutex> guard(lock_);
-        const auto wanted = reinterpret_cast<std::uintptr_t>(address);
-        auto block = blocks_.upper_bound(wanted);
+        const auto target = reinterpret_cast<std::uintptr_t>(address);
+        auto block = blocks_.upper_bound(target);
         if (block == blocks_.begin()) throw backend_error("the fake device: an address of nobody's");
         --block;
-        const std::size_t start = wanted - block->first;
+        const std::size_t start = target - block->first;
         if (start + size > block->second.size()) throw backend_error("the fake device: beyond the end of its memory");
         return block->second.data() + start;
     }
@@ -66,7 +66,7 @@ class FakeDevice {
         }
     }
 
-    /// `work` is done once somebody waits for the stream.
+    /// Queues `work`, which runs when the stream is waited for.
     void queue(void* stream, std::function<void()> work) {
         const std::lock_guard<std::recursive_mutex> guard(lock_);
         streams_[stream].push_back(std::move(work));
@@ -74,12 +74,12 @@ class FakeDevice {
 
     void wait_for(void* stream) {
         const std::lock_guard<std::recursive_mutex> guard(lock_);
-        const auto found = streams_.find(stream);
-        if (found == streams_.end()) return;
-        for (; !found->second.empty(); found->second.pop_front()) found->second.front()();
+        const auto queue = streams_.find(stream);
+        if (queue == streams_.end()) return;
+        for (; !queue->second.empty(); queue->second.pop_front()) queue->second.front()();
     }
 
-    /// Keeps it in the list. Throws where `fail` asked for it.
+    /// Adds `work` to the list. Throws where fail() named it.
     void did(const char* what, const char* name = "") {
         const std::lock_guard<std::recursive_mutex> guard(lock_);
         if (!failing_.empty() && failing_ == std::string(what) + name) {
@@ -88,10 +88,10 @@ class FakeDevice {
         done_.emplace_back(what, name);
     }
 
-    /// The next time that `work` is done it fails.
+    /// Makes the next run of `work` fail.
     void fail(std::string work) { failing_ = std::move(work); }
 
-    /// What was done since it was last asked.
+    /// The work since the last call.
     std::vector<std::string> done() {
         std::vector<std::string> result;
         for (const auto& [what, name] : done_) result.push_back(std::string(what) + name);
@@ -101,7 +101,7 @@ class FakeDevice {
 
    private:
     std::recursive_mutex lock_;
-    std::uintptr_t next_ = std::uintptr_t{1} << 52U;  // beyond what x86-64 and Arm give a program
+    std::uintptr_t next_ = std::uintptr_t{1} << 52U;  // outside the address space of programs on x86-64 and Arm
     std::map<std::uintptr_t, std::vector<std::uint8_t>> blocks_;
     std::map<void*, std::deque<std::function<void()>>> streams_;
     std::vector<std::pair<const char*, const char*>> done_;
@@ -109,7 +109,7 @@ class FakeDevice {
     long allocations_ = 0;
 };
 
-/// Copies are in the list as "copy" and "copy to host".
+/// Memory of a FakeDevice; lists its copies as "copy" and "copy to host".
 class FakeMemory : public DeviceMemory {
    public:
     explicit FakeMemory(std::shared_ptr<FakeDevice> device) : device_(std::move(device)) {}
@@ -130,7 +130,7 @@ class FakeMemory : public DeviceMemory {
     Tensor copy(void* target, const Tensor& source) override {
         device_->wait_for(source.stream);
         std::uint8_t* bytes = device_->bytes_at(target, source.bytes());
-        std::memset(bytes, 0xff, source.bytes());  // what a copy that fails leaves
+        std::memset(bytes, 0xff, source.bytes());  // the content after a failed copy
         device_->did("copy");
         std::memcpy(bytes, device_->bytes_at(source.data, source.bytes()), source.bytes());
         return {target, source.shape, true, this};
@@ -151,7 +151,7 @@ class FakeMemory : public DeviceMemory {
     std::shared_ptr<FakeDevice> device_;
 };
 
-/// A FakeRequest on the device: "to device NAME", "run GRAPH" and "to host NAME" in the list.
+/// A FakeRequest on the device; lists "to device NAME", "run GRAPH" and "to host NAME".
 class DeviceRequest : public Request {
    public:
     DeviceRequest(std::shared_ptr<FakeDevice> device, const GraphSpec& spec)
@@ -175,13 +175,14 @@ class DeviceRequest : public Request {
    private:
     void compute(const Tensor* inputs, Tensor* outputs) {
         std::array<Tensor, 5> readable;
-        for (std::size_t i = 0; i < spec_.inputs.size(); ++i) readable.at(i) = taken(inputs[i], spec_.inputs[i].name);
+        for (std::size_t i = 0; i < spec_.inputs.size(); ++i)
+            readable.at(i) = readable_copy(inputs[i], spec_.inputs[i].name);
         device_->did("run ", spec_.name.c_str());
         for (std::size_t i = 0; i < spec_.outputs.size(); ++i) outputs[i] = {};
         request_.run(readable.data(), outputs);
     }
 
-    Tensor taken(const Tensor& tensor, const std::string& name) {
+    Tensor readable_copy(const Tensor& tensor, const std::string& name) {
         if (!tensor.on_device) {
             device_->did("to device ", name.c_str());
             return tensor;
@@ -214,7 +215,7 @@ class DeviceEngine : public Engine {
     GraphSpec spec_;
 };
 
-/// fake_model() on a device: it computes the same.
+/// fake_model() on a device, with the same results.
 inline std::shared_ptr<const glesam::core::Model> device_model(const std::shared_ptr<FakeDevice>& device) {
     glesam::core::Model model = *fake_model();
     for (auto* engine : {&model.engines.image_encoder, &model.engines.gle, &model.engines.mask_decoder}) {

@@ -1,4 +1,4 @@
-// An honest stand-in: graphs of the contract's shapes that compute something cheap from all of their inputs.
+// A fake backend: graphs of the contract's shapes that compute something simple from all of their inputs.
 #pragma once
 
 #include <algorithm>
@@ -47,7 +47,7 @@ class FakeRequest : public Request {
         return sum / 100;
     }
 
-    /// The first dynamic size is that of the prompts, which every input but the embeddings begins with.
+    /// Number of prompts: the first size of every input but the embeddings.
     static Shape shape_of(const std::vector<Dimension>& dimensions, const Tensor* inputs) {
         Shape shape;
         shape.rank = dimensions.size();

@@ -1,5 +1,5 @@
 # cmake -DBUILD=... -DCONSUMER=... -DBUNDLE=... -DWORK=... -P run_consumer.cmake
-# Installs the library that lies in BUILD, builds the consumer against it, and segments a picture.
+# Installs the library from BUILD, builds the consumer against it, and segments a picture.
 file(REMOVE_RECURSE "${WORK}")
 function(run)
   execute_process(COMMAND ${ARGV} COMMAND_ERROR_IS_FATAL ANY)

@@ -1,5 +1,5 @@
 // predict allocates nothing after warm-up, nor does set_image for pictures of one size: every operator new is counted.
-// A backend's own allocations are its affair: the count stands still while it runs.
+// A backend's own allocations are not counted.
 #include <cstdlib>
 #include <new>
 #include <utility>
@@ -9,7 +9,7 @@
 
 namespace {
 
-// Of this thread, in which all of our code runs: a backend's threads may allocate after its call has returned.
+// Allocations of this thread, in which all of our code runs: a backend's threads may allocate after its call returned.
 thread_local long allocations = 0;
 thread_local bool counting = false;
 
@@ -21,7 +21,7 @@ void* counted(std::size_t size) {
 
 }  // namespace
 
-// The library has no over-aligned types, so these are all forms it can reach.
+// The library has no over-aligned types, so it calls no other form.
 void* operator new(std::size_t size) { return counted(size); }
 void* operator new[](std::size_t size) { return counted(size); }
 void operator delete(void* memory) noexcept { std::free(memory); }
@@ -72,7 +72,7 @@ std::shared_ptr<const Model> uncounted(Model model) {
     return std::make_shared<const Model>(std::move(model));
 }
 
-/// What a camera's loop does: the same size again and again, from one to three prompts.
+/// A camera's loop: pictures of one size, one to three prompts.
 void one_round(Predictor& predictor, const Picture& picture) {
     predictor.set_image(picture.view());
     const glesam_box box{1, 2, 50, 40};

@@ -1,4 +1,4 @@
-// The border: no null pointer, wrong value or wrong order gets more than a status and a message.
+// The C API answers null pointers, wrong values and wrong orders of calls with a status and a message.
 #include <glesam/glesam.hpp>
 
 #include <algorithm>
@@ -13,8 +13,8 @@ using glesam_tests::thrown_by;
 
 namespace {
 
-bool says(glesam_status found, glesam_status expected, const char* part) {
-    return found == expected && contains(glesam_last_error(), part);
+bool says(glesam_status actual, glesam_status expected, const char* part) {
+    return actual == expected && contains(glesam_last_error(), part);
 }
 
 void null_pointers_are_refused() {
@@ -89,14 +89,14 @@ void an_error_of_cpp_has_the_status_of_c() {
 void a_device_prediction_finds_its_candidates() {
     const std::vector<float> logits(std::size_t{2} * 4 * 256);
     const std::vector<float> scores(std::size_t{2} * 4);
-    glesam::DevicePrediction found{};
-    found.low_res_masks = logits.data() + 256;  // without output 0 of each prompt's four
-    found.iou_predictions = scores.data() + 1;
-    found.prompt_stride = 4;
-    found.low_res_size = 16;
-    CHECK(found.logits() == logits.data() + 256);
-    CHECK(found.logits(1, 2) == logits.data() + std::ptrdiff_t{7} * 256);
-    CHECK(found.score(1, 2) == scores.data() + 7);
+    glesam::DevicePrediction prediction{};
+    prediction.low_res_masks = logits.data() + 256;  // without output 0 of each prompt's four
+    prediction.iou_predictions = scores.data() + 1;
+    prediction.prompt_stride = 4;
+    prediction.low_res_size = 16;
+    CHECK(prediction.logits() == logits.data() + 256);
+    CHECK(prediction.logits(1, 2) == logits.data() + std::ptrdiff_t{7} * 256);
+    CHECK(prediction.score(1, 2) == scores.data() + 7);
 }
 
 #ifdef GLESAM_HAS_CPU_BACKEND
@@ -117,7 +117,7 @@ void predict_needs_a_picture_and_sound_prompts() {
     const glesam::Geometry wrong{10, 20, 512, 9999, 512, 0};
     CHECK(contains(thrown_by<glesam::Error>([&] { predictor.encode_prompts(wrong, {box}); }), "geometry: expected"));
     CHECK(contains(thrown_by<glesam::Error>([&] { predictor.set_image({}); }), "no data"));
-    CHECK(refusal(box) == "nothing");  // the former picture is still there
+    CHECK(refusal(box) == "nothing");  // the first picture is still set
 }
 
 void the_essay_of_the_header_is_true() {

@@ -1,4 +1,4 @@
-// What "auto" takes, and what it says, whatever this build has.
+// What "auto" chooses and says, for any set of backends.
 #include "engines/choice.hpp"
 
 #include "check.hpp"
@@ -47,7 +47,7 @@ void auto_takes_what_there_is() {
     CHECK(contains(no_engines, "tensorrt: no engines of the bundle for a GPU here are cached; run glesam-build"));
 }
 
-void a_name_is_taken_or_refused() {
+void a_name_is_accepted_or_refused() {
     CHECK(pick_backend("openvino", "fp16", both).reason == "as asked");
     const auto refusal = [](const char* name, const char* precision) {
         return thrown_by<Error>([&] { pick_backend(name, precision, both); });
@@ -67,6 +67,6 @@ int main() {
         {"auto weighs the precision", auto_weighs_the_precision},
         {"without VNNI auto leaves int8 to onnxruntime", without_vnni_auto_leaves_int8_to_onnxruntime},
         {"auto takes what there is", auto_takes_what_there_is},
-        {"a name is taken or refused", a_name_is_taken_or_refused},
+        {"a name is accepted or refused", a_name_is_accepted_or_refused},
     });
 }

@@ -1,4 +1,4 @@
-// Pictures in device memory, on a stand-in: what is copied, when, and that masks are the host's.
+// Pictures in the memory of a fake device: what is copied, when, and that the masks are the host's.
 #include <array>
 #include <string>
 #include <thread>
@@ -18,22 +18,22 @@ void a_device_view_is_preprocessed_to_the_bit(std::int32_t format, int channels,
     const int height = 47;
     const int stride = width * channels + gap;
     const Picture bytes(stride, height, static_cast<unsigned>(gap));  // three times as many as are needed
-    // The last row ends with its last pixel: what is read beyond it is no memory.
+    // The last row ends with its last pixel: the memory beyond is invalid.
     const std::size_t size =
         static_cast<std::size_t>(stride) * (height - 1) + static_cast<std::size_t>(width * channels);
     const auto device = std::make_shared<FakeDevice>();
     const Uploaded pixels(device, bytes.pixels.data(), size);
     Predictor predictor(device_model(device));
     std::vector<float> expected(predictor.input_size());
-    std::vector<float> found(predictor.input_size(), -1);
+    std::vector<float> input(predictor.input_size(), -1);
     glesam_image_view view{bytes.pixels.data(), width, height, stride, format, GLESAM_HOST, nullptr};
     predictor.preprocess(view, expected.data());
     predictor.set_image(view);
     const Answer masks = answer_of(predictor);
     view.data = pixels.pixels();
     view.memory = GLESAM_DEVICE;
-    predictor.preprocess(view, found.data());
-    CHECK(found == expected);
+    predictor.preprocess(view, input.data());
+    CHECK(input == expected);
     predictor.set_image(view);
     CHECK(answer_of(predictor) == masks);
 }
@@ -47,7 +47,7 @@ void device_views_give_the_masks_of_host_views() {
     }
 }
 
-void pixels_are_read_after_what_their_stream_was_given() {
+void pixels_are_read_after_the_work_of_their_stream() {
     int others = 0;
     for (void* stream : {static_cast<void*>(nullptr), static_cast<void*>(&others)}) {
         const auto device = std::make_shared<FakeDevice>();
@@ -79,16 +79,16 @@ void the_embedding_never_comes_to_the_host() {
     CHECK(device->done() == decoding);
 }
 
-void what_fails_leaves_the_former_picture() {
+void a_failure_leaves_the_current_picture() {
     const auto device = std::make_shared<FakeDevice>();
-    const Picture former(90, 60, 9);
+    const Picture first(90, 60, 9);
     const Picture later(50, 70, 10);
     const Preprocessed preprocessed(later);
     const Uploaded pixels = uploaded(device, later);
     const Uploaded input = preprocessed.on(device);
     Predictor predictor(device_model(device));
-    predictor.set_image(former.view());
-    const Answer expected = on_host(former);
+    predictor.set_image(first.view());
+    const Answer expected = on_host(first);
     for (const char* work : {"copy to host", "run image_encoder", "run gle", "copy"}) {
         device->fail(work);
         CHECK(contains(thrown_by<Error>([&] { predictor.set_image(view_of(pixels, later)); }), work));
@@ -165,9 +165,9 @@ void a_session_keeps_its_picture_while_another_sets_one() {
 int main() {
     return glesam_tests::run_all({
         {"device views give the masks of host views", device_views_give_the_masks_of_host_views},
-        {"pixels are read after what their stream was given", pixels_are_read_after_what_their_stream_was_given},
+        {"pixels are read after the work of their stream", pixels_are_read_after_the_work_of_their_stream},
         {"the embedding never comes to the host", the_embedding_never_comes_to_the_host},
-        {"what fails leaves the former picture", what_fails_leaves_the_former_picture},
+        {"a failure leaves the current picture", a_failure_leaves_the_current_picture},
         {"a backend of the host refuses device memory", a_backend_of_the_host_refuses_device_memory},
         {"sessions share a device and nothing else", sessions_share_a_device_and_nothing_else},
         {"a session keeps its picture while another sets one", a_session_keeps_its_picture_while_another_sets_one},

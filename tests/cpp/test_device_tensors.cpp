@@ -1,4 +1,4 @@
-// Preprocessed inputs and answers in device memory, on a stand-in.
+// Preprocessed inputs and predictions in the memory of a fake device.
 #include <array>
 #include <cstring>
 #include <vector>
@@ -12,7 +12,7 @@ using namespace glesam_tests;
 
 namespace {
 
-void a_tensor_is_taken_where_it_is() {
+void a_tensor_is_read_in_place() {
     const auto device = std::make_shared<FakeDevice>();
     const Picture picture(90, 60, 4);
     const Preprocessed preprocessed(picture);
@@ -29,7 +29,7 @@ void a_tensor_is_taken_where_it_is() {
     CHECK(answer_of(predictor) == on_host(picture));
 }
 
-void a_tensor_is_read_after_what_its_stream_was_given() {
+void a_tensor_is_read_after_the_work_of_its_stream() {
     const Preprocessed preprocessed(Picture(90, 60, 6));
     for (const std::size_t beyond : {0, 128}) {
         const auto device = std::make_shared<FakeDevice>();
@@ -46,7 +46,7 @@ void a_tensor_is_read_after_what_its_stream_was_given() {
     }
 }
 
-void a_tensor_of_the_host_is_taken_everywhere() {
+void a_host_tensor_is_accepted_everywhere() {
     const Picture picture(90, 60, 7);
     const Preprocessed preprocessed(picture);
     const glesam_tensor_view input{preprocessed.input.data(), 64, GLESAM_HOST, nullptr};
@@ -82,19 +82,20 @@ void answers_on_the_device_are_those_of_the_host() {
     predictor.set_image(picture.view());
     for (const bool multimask : {false, true}) {
         const Answer expected = on_host(picture, multimask);
-        const auto found = predictor.predict_on_device(prompts.data(), prompts.size(), multimask);
-        CHECK(found.num_prompts == 2 && found.num_candidates == (multimask ? 3 : 1) && found.low_res_size == 16);
-        CHECK(found.stream != nullptr);
+        const auto prediction = predictor.predict_on_device(prompts.data(), prompts.size(), multimask);
+        CHECK(prediction.num_prompts == 2 && prediction.num_candidates == (multimask ? 3 : 1) &&
+              prediction.low_res_size == 16);
+        CHECK(prediction.stream != nullptr);
         std::vector<float> logits;
         std::vector<float> scores;
         for (std::size_t i = 0; i < expected.scores.size(); ++i) {
-            const auto candidates = static_cast<std::size_t>(found.num_candidates);
-            const std::size_t at = i / candidates * static_cast<std::size_t>(found.prompt_stride) + i % candidates;
+            const auto candidates = static_cast<std::size_t>(prediction.num_candidates);
+            const std::size_t at = i / candidates * static_cast<std::size_t>(prediction.prompt_stride) + i % candidates;
             std::array<float, 256> mask{};
-            std::memcpy(mask.data(), device->bytes_at(found.low_res_masks + at * mask.size(), sizeof mask),
+            std::memcpy(mask.data(), device->bytes_at(prediction.low_res_masks + at * mask.size(), sizeof mask),
                         sizeof mask);
             logits.insert(logits.end(), mask.begin(), mask.end());
-            std::memcpy(&scores.emplace_back(), device->bytes_at(found.iou_predictions + at, 4), 4);
+            std::memcpy(&scores.emplace_back(), device->bytes_at(prediction.iou_predictions + at, 4), 4);
         }
         CHECK(logits == expected.logits);
         CHECK(scores == expected.scores);
@@ -116,9 +117,9 @@ void answers_on_the_device_need_what_predict_needs() {
 
 int main() {
     return glesam_tests::run_all({
-        {"a tensor is taken where it is", a_tensor_is_taken_where_it_is},
-        {"a tensor is read after what its stream was given", a_tensor_is_read_after_what_its_stream_was_given},
-        {"a tensor of the host is taken everywhere", a_tensor_of_the_host_is_taken_everywhere},
+        {"a tensor is read in place", a_tensor_is_read_in_place},
+        {"a tensor is read after the work of its stream", a_tensor_is_read_after_the_work_of_its_stream},
+        {"a host tensor is accepted everywhere", a_host_tensor_is_accepted_everywhere},
         {"tensors of another model are refused", tensors_of_another_model_are_refused},
         {"answers on the device are those of the host", answers_on_the_device_are_those_of_the_host},
         {"answers on the device need what predict needs", answers_on_the_device_need_what_predict_needs},

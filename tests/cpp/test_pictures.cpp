@@ -1,4 +1,4 @@
-// Views, resizing and masks at every size. Equality with Python is shown in tests/runtime; here sanitizers look on.
+// Views, resizing and masks at every size, for the sanitizers. tests/runtime shows that they equal Python's.
 #include <algorithm>
 #include <array>
 #include <limits>
@@ -42,7 +42,7 @@ void a_picture_of_one_colour_keeps_it_at_every_size() {
     }
 }
 
-void a_picture_of_the_wanted_size_is_copied() {
+void a_picture_of_the_outputs_size_is_copied() {
     const Picture picture(31, 17, 5);
     CHECK(resized(picture, 17, 31, Filter::bilinear) == picture.pixels);
     CHECK(resized(picture, 17, 31, Filter::bicubic) == picture.pixels);
@@ -88,7 +88,7 @@ void masks_fill_every_picture_whatever_its_size() {
 int main() {
     return glesam_tests::run_all({
         {"a picture of one colour keeps it at every size", a_picture_of_one_colour_keeps_it_at_every_size},
-        {"a picture of the wanted size is copied", a_picture_of_the_wanted_size_is_copied},
+        {"a picture of the output's size is copied", a_picture_of_the_outputs_size_is_copied},
         {"a view of no picture is refused", a_view_of_no_picture_is_refused},
         {"masks fill every picture whatever its size", masks_fill_every_picture_whatever_its_size},
     });

@@ -1,4 +1,4 @@
-// The bundle reader under hostile input. What it says is held against Python's words in tests/runtime.
+// The bundle reader under hostile input. tests/runtime compares its messages with Python's.
 #include <unistd.h>
 
 #include <chrono>
@@ -19,7 +19,7 @@ namespace {
 
 std::string manifest_text() { return glesam::core::read_file(std::string(GLESAM_NANO) + "/bundle.json"); }
 
-/// Parses, or throws the one error that is meant to be thrown. Anything else ends the test.
+/// Parses a bundle.json; a BundleError is fine, anything else fails the test.
 bool is_read_or_refused(const std::string& text) {
     try {
         glesam::core::parse_manifest(text);
@@ -30,7 +30,7 @@ bool is_read_or_refused(const std::string& text) {
     }
 }
 
-void an_honest_bundle_opens() {
+void a_sound_bundle_opens() {
     const auto bundle = glesam::core::open_bundle(GLESAM_NANO);
     CHECK(bundle.manifest.name == "nano");
     CHECK(bundle.manifest.image_size == 512);
@@ -82,7 +82,7 @@ void a_number_beyond_every_type_is_refused() {
     CHECK(is_read_or_refused("{\"format_version\": -9223372036854775809}"));
     for (const char* size : {"8589934592", "9223372036854775808", "65536"}) {
         std::string text = manifest_text();
-        text.replace(text.find("512"), 3, size);  // image_size is the first of them
+        text.replace(text.find("512"), 3, size);  // the first 512 is image_size
         CHECK(contains(thrown_by<Error>([&] { glesam::core::parse_manifest(text); }), "image_size must be"));
     }
 }
@@ -91,7 +91,7 @@ void a_number_beyond_every_type_is_refused() {
 
 int main() {
     return glesam_tests::run_all({
-        {"an honest bundle opens", an_honest_bundle_opens},
+        {"a sound bundle opens", a_sound_bundle_opens},
         {"a file that was replaced after its hash is refused", a_file_that_was_replaced_after_its_hash_is_refused},
         {"a cut manifest is refused wherever it is cut", a_cut_manifest_is_refused_wherever_it_is_cut},
         {"a changed byte is read or refused and nothing else", a_changed_byte_is_read_or_refused_and_nothing_else},

@@ -1,4 +1,4 @@
-// Many threads on one model give the single-threaded results. With fake engines, so that ThreadSanitizer sees all code.
+// Many threads on one model compute the single-threaded results. Fake engines let ThreadSanitizer see all code.
 #include <atomic>
 #include <thread>
 #include <vector>

@@ -1,4 +1,4 @@
-// The shipped model in each backend: eight threads on one set of compiled graphs give the single-threaded masks.
+// The shipped model in each backend: eight threads on one set of graphs compute the single-threaded masks.
 #include <glesam/glesam.hpp>
 
 #include <algorithm>

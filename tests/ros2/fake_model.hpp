@@ -1,4 +1,4 @@
-// A model without a model: the mask of a prompt is its box, or one pixel at its first point.
+// A fake model: the mask of a prompt is its box, or one pixel at its first point.
 #pragma once
 
 #include <atomic>
@@ -13,7 +13,7 @@
 
 namespace glesam_tests {
 
-/// What a FakeModel was asked, and how it shall answer; outlives it.
+/// The calls that a FakeModel received, and its behaviour; outlives it.
 struct FakeCalls {
     std::atomic<int> images{0};
     std::atomic<int> predictions{0};
@@ -72,7 +72,7 @@ class FakeModel : public glesam_ros::Model {
     std::vector<float> scores_;
 };
 
-/// A black RGB picture and its memory.
+/// A black RGB picture with its memory.
 class PixelBuffer {
    public:
     PixelBuffer(int width, int height)

@@ -1,4 +1,4 @@
-// Which prompts go with which frame, and what diagnostics count.
+// The matching of prompts with frames, and the counts of diagnostics.
 #include <chrono>
 
 #include "check.hpp"
@@ -57,7 +57,7 @@ void approximate_takes_the_nearest_frame_within_the_tolerance() {
     for (const int stamp : {100, 112, 130}) matcher.add_frame(frame_at(stamp));
     CHECK(matcher.add_prompts(prompts_at(107))->frame.stamp_ns == 112);
     CHECK(matcher.add_prompts(prompts_at(105))->frame.stamp_ns == 100);
-    CHECK(matcher.add_prompts(prompts_at(121))->frame.stamp_ns == 130);  // 9 on both sides: the newer
+    CHECK(matcher.add_prompts(prompts_at(121))->frame.stamp_ns == 130);  // 9 ns away on both sides: the newer wins
     CHECK(!matcher.add_prompts(prompts_at(89)));
     CHECK(!matcher.add_prompts(prompts_at(141)));
     CHECK(matcher.add_frame(frame_at(151)).has_value());

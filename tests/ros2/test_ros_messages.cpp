@@ -1,4 +1,4 @@
-// What messages carry -> what glesam takes, and back.
+// The conversion of messages to glesam's types and back.
 #include <cmath>
 #include <cstring>
 #include <vector>
@@ -161,14 +161,16 @@ void a_refused_prompt_leaves_the_others_labels_alone() {
     auto last = boxed(6, 2, 2, 2);
     last.id = "track 7";
     last.class_id = "cup";
-    const auto found = segmenter(pixels.picture(), {boxed(1, 1, 2, 2), boxed(90, 1, 2, 2), last}, LabelType::mono8);
-    CHECK(found.instances.size() == 3);
-    CHECK(found.instances[0].box && found.instances[0].score == 0.5);
-    CHECK(!found.instances[1].box && contains(found.instances[1].refusal, "found centre 90 1"));
-    CHECK(found.instances[2].id == "track 7" && found.instances[2].class_id == "cup");
-    CHECK(found.instances[2].box->x0 == 5 && found.instances[2].box->x1 == 7);
-    CHECK(found.labels.width == 8 && found.labels.height == 4);
-    CHECK(found.labels.data[0] == 1 && found.labels.data[8 + 5] == 3 && found.labels.data[8 + 3] == 0);
+    const auto segmentation =
+        segmenter(pixels.picture(), {boxed(1, 1, 2, 2), boxed(90, 1, 2, 2), last}, LabelType::mono8);
+    CHECK(segmentation.instances.size() == 3);
+    CHECK(segmentation.instances[0].box && segmentation.instances[0].score == 0.5);
+    CHECK(!segmentation.instances[1].box && contains(segmentation.instances[1].refusal, "found centre 90 1"));
+    CHECK(segmentation.instances[2].id == "track 7" && segmentation.instances[2].class_id == "cup");
+    CHECK(segmentation.instances[2].box->x0 == 5 && segmentation.instances[2].box->x1 == 7);
+    CHECK(segmentation.labels.width == 8 && segmentation.labels.height == 4);
+    CHECK(segmentation.labels.data[0] == 1 && segmentation.labels.data[8 + 5] == 3 &&
+          segmentation.labels.data[8 + 3] == 0);
 }
 
 void without_prompts_the_labels_are_empty_and_the_model_rests() {
@@ -176,8 +178,8 @@ void without_prompts_the_labels_are_empty_and_the_model_rests() {
     const auto& calls = model->calls();
     Segmenter segmenter(std::move(model));
     const glesam_tests::PixelBuffer pixels(8, 4);
-    const auto found = segmenter(pixels.picture(), {}, LabelType::mono16);
-    CHECK(found.instances.empty() && found.labels.data == std::vector<std::uint8_t>(64));
+    const auto segmentation = segmenter(pixels.picture(), {}, LabelType::mono16);
+    CHECK(segmentation.instances.empty() && segmentation.labels.data == std::vector<std::uint8_t>(64));
     CHECK(calls->images == 0 && calls->predictions == 0);
 }
 
@@ -205,7 +207,7 @@ void a_picture_that_failed_is_encoded_again() {
     CHECK(thrown_by<glesam::Error>([&] { segmenter(other.picture(), {boxed(1, 1, 2, 2)}, LabelType::mono8); }) ==
           "the backend broke");
     calls->fails = false;
-    segment();  // the model's picture is unknown by now
+    segment();  // the model's picture is unknown after the failure
     CHECK(calls->images == 3);
 }
 

@@ -1,4 +1,4 @@
-// The shipped model behind the node: what the core adds to glesam changes no pixel.
+// The shipped model in the node's core, which changes no pixel of glesam's masks.
 #include <algorithm>
 #include <cstddef>
 #include <memory>
@@ -44,17 +44,18 @@ glesam::Predictor nano() {
 std::vector<std::uint8_t> expected_mask(const Frame& frame) {
     auto predictor = nano();
     predictor.set_image(frame.picture.view);
-    const auto found = predictor.predict(glesam::Prompt::from_box({98, 58, 222, 182}));
-    return {found.mask(), found.mask() + std::size_t{width} * height};
+    const auto prediction = predictor.predict(glesam::Prompt::from_box({98, 58, 222, 182}));
+    return {prediction.mask(), prediction.mask() + std::size_t{width} * height};
 }
 
 void the_labels_are_the_masks_of_the_library() {
     Segmenter segmenter(std::make_unique<GlesamModel>(nano()));
     const Frame frame = square();
-    const auto found = segmenter(frame.picture, {prompts()[0]}, LabelType::mono8);
-    CHECK(found.labels.data == expected_mask(frame));
-    CHECK(found.instances[0].box && found.instances[0].box->x0 > 80 && found.instances[0].box->x1 < 240);
-    CHECK(found.instances[0].score > 0.5);
+    const auto segmentation = segmenter(frame.picture, {prompts()[0]}, LabelType::mono8);
+    CHECK(segmentation.labels.data == expected_mask(frame));
+    CHECK(segmentation.instances[0].box && segmentation.instances[0].box->x0 > 80 &&
+          segmentation.instances[0].box->x1 < 240);
+    CHECK(segmentation.instances[0].score > 0.5);
 }
 
 void a_frame_goes_through_the_whole_pipeline() {

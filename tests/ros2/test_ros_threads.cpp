@@ -1,4 +1,4 @@
-// Frames, calls and transitions from many threads at once. Run under ThreadSanitizer too (preset tsan).
+// Frames, calls and transitions from many threads at once. Also run under ThreadSanitizer (preset tsan).
 #include <atomic>
 #include <future>
 #include <stdexcept>
@@ -45,12 +45,12 @@ void closing_hands_back_what_waited_and_wakes_the_taker() {
     queue.put_latest(101);
     CHECK(!queue.take());
     JobQueue<int> empty(8);
-    auto taken = std::async(std::launch::async, [&] { return empty.take(); });
+    auto next_job = std::async(std::launch::async, [&] { return empty.take(); });
     empty.close();
-    CHECK(!taken.get());
+    CHECK(!next_job.get());
 }
 
-void every_job_of_many_threads_is_taken_or_counted() {
+void every_job_of_many_threads_is_done_or_counted() {
     JobQueue<int> queue(1000);
     std::atomic<int> frames{0};
     std::atomic<int> calls{0};
@@ -86,10 +86,10 @@ class Fixture {
               changed_.notify_all();
           }) {}
 
-    std::optional<Failure> configure(MatchPolicy policy = MatchPolicy::latest, std::size_t line_length = 8) {
+    std::optional<Failure> configure(MatchPolicy policy = MatchPolicy::latest, std::size_t max_waiting_calls = 8) {
         Settings settings;
         settings.match.policy = policy;
-        settings.line_length = line_length;
+        settings.max_waiting_calls = max_waiting_calls;
         return pipeline.configure(settings, [this] {
             auto model = std::make_unique<FakeModel>();
             calls = model->calls();
@@ -142,7 +142,7 @@ class Fixture {
     std::vector<std::string> lines_;
 
    public:
-    Pipeline pipeline;  // last: its thread ends before what it writes to
+    Pipeline pipeline;  // last, so that its thread ends before the data it writes to
 };
 
 void while_the_model_works_only_the_newest_frame_waits() {
@@ -175,7 +175,7 @@ void a_click_segments_the_newest_frame_once() {
     fixture.pipeline.click({1, 1});
     CHECK(fixture.wait_for(2).back() == 2);
     fixture.pipeline.add_frame(Fixture::frame_at(3));
-    CHECK(fixture.call_line(std::nullopt) == "answered");  // behind it, the frame would have been answered
+    CHECK(fixture.call_line(std::nullopt) == "answered");  // a frame behind it would be answered next
     CHECK(fixture.wait_for(2).size() == 2);
 }
 
@@ -219,7 +219,7 @@ void deactivation_cancels_what_waits_and_finishes_what_runs() {
     auto waiting = std::async(std::launch::async, [&] { return fixture.call_line(Fixture::frame_at(1)); });
     fixture.pipeline.click({1, 1});
     std::thread deactivation([&] { fixture.pipeline.deactivate(); });
-    CHECK(contains(waiting.get(), "activate"));  // cancelled in the line, or sent away because it came too late
+    CHECK(contains(waiting.get(), "activate"));  // cancelled in the queue, or refused because it came too late
     fixture.calls->waits = false;
     deactivation.join();
     CHECK(fixture.pipeline.health().state == Pipeline::State::inactive);
@@ -267,7 +267,7 @@ void every_call_is_answered_while_the_node_goes_up_and_down() {
     Fixture fixture;
     CHECK(!fixture.configure());
     std::atomic<bool> stop{false};
-    std::atomic<int> asked{0};
+    std::atomic<int> calls_made{0};
     std::atomic<int> replied{0};
     std::vector<std::thread> threads;
     threads.emplace_back([&] {
@@ -281,7 +281,7 @@ void every_call_is_answered_while_the_node_goes_up_and_down() {
     });
     threads.emplace_back([&] {
         while (!stop) {
-            ++asked;
+            ++calls_made;
             fixture.pipeline.call(std::nullopt, {Fixture::boxed()}, [&](const Frame&, Outcome&&) { ++replied; });
         }
     });
@@ -292,7 +292,7 @@ void every_call_is_answered_while_the_node_goes_up_and_down() {
     }
     stop = true;
     for (auto& thread : threads) thread.join();
-    CHECK(asked > 0 && asked == replied);
+    CHECK(calls_made > 0 && calls_made == replied);
 }
 
 }  // namespace
@@ -302,7 +302,7 @@ int main() {
         {"the newest frame wins and the others are counted", the_newest_frame_wins_and_the_others_are_counted},
         {"calls keep their order and go before the frame", calls_keep_their_order_and_go_before_the_frame},
         {"closing hands back what waited and wakes the taker", closing_hands_back_what_waited_and_wakes_the_taker},
-        {"every job of many threads is taken or counted", every_job_of_many_threads_is_taken_or_counted},
+        {"every job of many threads is done or counted", every_job_of_many_threads_is_done_or_counted},
         {"while the model works only the newest frame waits", while_the_model_works_only_the_newest_frame_waits},
         {"prompts are answered with their own frame", prompts_are_answered_with_their_own_frame},
         {"a click segments the newest frame once", a_click_segments_the_newest_frame_once},

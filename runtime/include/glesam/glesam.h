@@ -1,15 +1,15 @@
 /*
- * The C interface of glesam: what crosses the library's border, and nothing else does.
+ * The C API of glesam: the only symbols that the shared library exports.
  *
- * Most C++ programs include glesam.hpp instead, a thin layer over this file.
+ * Most C++ programs include glesam.hpp instead, a thin layer over this file. docs/cpp.md is the guide to both.
  *
  * - No function throws, aborts or prints. Each that can fail returns a glesam_status; glesam_last_error() says in
- *   one line what was expected, what was found and what to do. It is kept per thread.
+ *   one line what was expected, what was found and what to do. Each thread has its own.
  * - Objects are opaque and freed by their own *_free. Freeing NULL is allowed.
  * - Many threads may use one glesam_bundle. A glesam_predictor belongs to one thread at a time;
  *   glesam_predictor_new_session() gives another thread its own on the same compiled graphs.
- * - Images, coordinates and tensors are those of docs/bundle.md. S is the model's image_size. Arrays are dense, C
- * order.
+ * - Images, coordinates and tensors are those of docs/bundle.md. S is the model's image_size. Arrays are dense, in C
+ *   order.
  */
 #ifndef GLESAM_GLESAM_H
 #define GLESAM_GLESAM_H
@@ -29,12 +29,12 @@ extern "C" {
 
 /* ---- errors ---------------------------------------------------------------------------------------------------- */
 
-/* What went wrong; 1 to 4 are the Python package's exceptions of the same name. Later versions may add codes. */
+/* The kinds of errors; 1 to 4 are the Python package's exceptions of the same name. Later versions may add codes. */
 typedef enum glesam_status {
     GLESAM_OK = 0,
     GLESAM_BUNDLE_ERROR = 1,   /* the bundle is missing, tampered with, or not what docs/bundle.md says */
     GLESAM_BACKEND_ERROR = 2,  /* a backend is unknown, absent, or refuses a graph or its feeds */
-    GLESAM_IMAGE_ERROR = 3,    /* a picture is none, is missing, or cannot be resized as asked */
+    GLESAM_IMAGE_ERROR = 3,    /* a picture is empty, is missing, or cannot be resized that way */
     GLESAM_PROMPT_ERROR = 4,   /* a prompt does not fit the picture or the model */
     GLESAM_ARGUMENT_ERROR = 5, /* a null pointer, or a value that the types allow and this header does not */
     GLESAM_INTERNAL_ERROR = 6  /* out of memory, or a bug in glesam */
@@ -50,7 +50,7 @@ GLESAM_API const char* glesam_version(void);
 
 typedef struct glesam_bundle glesam_bundle;
 
-/* What bundle.json says of the model. Strings live as long as the object that was asked. */
+/* The model as bundle.json describes it. Strings live as long as the bundle or predictor that they came from. */
 typedef struct glesam_model_info {
     const char* name;
     const char* sam_type;
@@ -65,7 +65,7 @@ typedef struct glesam_model_info {
     int64_t timestep;
 } glesam_model_info;
 
-/* Read and verify the bundle in folder `path` (UTF-8). Every file is hashed once. */
+/* Reads and verifies the bundle in folder `path` (UTF-8). Every file is hashed once. */
 GLESAM_API glesam_status glesam_bundle_open(const char* path, glesam_bundle** bundle);
 GLESAM_API glesam_status glesam_bundle_describe(const glesam_bundle* bundle, glesam_model_info* info);
 GLESAM_API void glesam_bundle_free(glesam_bundle* bundle);
@@ -75,7 +75,7 @@ typedef struct glesam_backend_choice {
     char reason[224]; /* "auto: for bf16 graphs, which onnxruntime cannot compute on a CPU" */
 } glesam_backend_choice;
 
-/* Which backend "auto", or a name, means for a bundle, and why. Fails as glesam_predictor_open would. */
+/* The backend that "auto", or a name, stands for with this bundle, and why. Fails as glesam_predictor_open would. */
 GLESAM_API glesam_status glesam_bundle_choose_backend(const glesam_bundle* bundle, const char* backend,
                                                       glesam_backend_choice* choice);
 
@@ -84,16 +84,16 @@ GLESAM_API glesam_status glesam_bundle_choose_backend(const glesam_bundle* bundl
 typedef struct glesam_predictor glesam_predictor;
 
 /*
- * Compile the bundle's graphs. backend: "auto", or one that was built in: "openvino", "onnxruntime",
- * "tensorrt"; enhance 0: plain
- * SAM, without GLE; resize: "longest-side", SAM's own, or "squash-512", the authors' evaluation. The bundle may be
- * freed afterwards.
+ * Compiles the bundle's graphs. The bundle may be freed afterwards.
+ * backend: "auto", or one that the library was built with: "openvino", "onnxruntime", "tensorrt".
+ * enhance: 0 is plain SAM, without GLE (generative latent space enhancement).
+ * resize: "longest-side", SAM's own, or "squash-512", as in the authors' evaluation.
  */
 GLESAM_API glesam_status glesam_predictor_open(const glesam_bundle* bundle, const char* backend, int enhance,
                                                const char* resize, glesam_predictor** predictor);
 
 /*
- * Another predictor on the same compiled graphs, with a picture of its own. Any thread may ask, also while
+ * Opens another predictor on the same compiled graphs, with a picture of its own. Any thread may call this, also while
  * `predictor` works in another. The graphs live until the last session is freed.
  */
 GLESAM_API glesam_status glesam_predictor_new_session(const glesam_predictor* predictor, glesam_predictor** session);
@@ -109,8 +109,8 @@ typedef enum glesam_pixel_format {
 } glesam_pixel_format;
 
 /*
- * Where a caller's memory lies. Device memory is for a backend that computes on a device, tensorrt, and must be within
- * reach of its GPU; any other backend refuses it.
+ * Where a caller's memory is. Device memory is for a backend that computes on a device, tensorrt, and must be
+ * accessible to its GPU; any other backend refuses it.
  */
 typedef enum glesam_memory { GLESAM_HOST = 0, GLESAM_DEVICE = 1 } glesam_memory;
 
@@ -119,20 +119,20 @@ typedef struct glesam_image_view {
     const uint8_t* data;
     int32_t width;
     int32_t height;
-    int64_t stride; /* bytes from one row to the next; 0: rows without a gap */
+    int64_t stride; /* bytes from one row to the next; 0: rows without gaps */
     int32_t format; /* a glesam_pixel_format */
     int32_t memory; /* a glesam_memory: where `data` points to */
-    void* stream;   /* device memory: a cudaStream_t, after whose queued work the pixels are there; NULL: CUDA's legacy
-                       default stream */
+    void* stream;   /* device memory: the cudaStream_t whose queued work writes the pixels; NULL: CUDA's legacy default
+                       stream */
 } glesam_image_view;
 
 /*
- * Encode and enhance a picture: dear, once. A picture that is refused leaves the former one in place. One in device
- * memory is copied to the host, where pictures are resized; see glesam_set_tensor for one that is not.
+ * Encodes and enhances a picture: slow, once per picture. A picture that is refused leaves the current one in place.
+ * A picture in device memory is copied to the host, where it is resized; glesam_set_tensor avoids that copy.
  */
 GLESAM_API glesam_status glesam_set_image(glesam_predictor* predictor, const glesam_image_view* image);
 
-/* Where the original picture lies in the S x S input: at the top left, resized_* large. Sizes in pixels. */
+/* The place of the original picture in the S x S input: top left, resized_* large. Sizes in pixels. */
 typedef struct glesam_geometry {
     int32_t original_height;
     int32_t original_width;
@@ -142,7 +142,7 @@ typedef struct glesam_geometry {
     int32_t direct_masks; /* masks go from S/4 straight to the original size, not through S as SAM does */
 } glesam_geometry;
 
-/* Where a picture of this size, in pixels, lies in the input: for a program that makes the input itself. */
+/* The geometry of a picture of this size, in pixels: for a program that makes the input itself. */
 GLESAM_API glesam_status glesam_geometry_of(const glesam_predictor* predictor, int32_t height, int32_t width,
                                             glesam_geometry* geometry);
 
@@ -155,15 +155,15 @@ typedef struct glesam_tensor_view {
 } glesam_tensor_view;
 
 /*
- * Encode and enhance a picture that is preprocessed: glesam_set_image without its resizing, and with its guarantee.
- * In device memory `input` is taken where it is; where that is no multiple of 256 bytes it is copied once, on the
- * device. It must hold the picture resized to the geometry's resized_* (bilinear, with antialiasing), minus pixel_mean,
- * divided by pixel_std, at the top left, and zeros elsewhere.
+ * Encodes and enhances a preprocessed picture: glesam_set_image without its resizing, and with the same guarantee.
+ * An `input` in device memory is read in place; where its address is not a multiple of 256 bytes, it is copied once, on
+ * the device. It must hold the picture resized to the geometry's resized_* (bilinear, with antialiasing), minus
+ * pixel_mean, divided by pixel_std, at the top left, and zeros elsewhere.
  */
 GLESAM_API glesam_status glesam_set_tensor(glesam_predictor* predictor, const glesam_tensor_view* input,
                                            const glesam_geometry* geometry);
 
-/* Pixels of the picture that was set; (0, 0) is the outer corner of the top left pixel. */
+/* Pixels of the current picture; (0, 0) is the outer corner of the top left pixel. */
 typedef struct glesam_point {
     double x;
     double y;
@@ -176,14 +176,14 @@ typedef struct glesam_box {
     double y1;
 } glesam_box;
 
-/* One object to segment: a box, points, a former answer, or any of them together. All zero is no prompt. */
+/* One object to segment: a box, points, an earlier prediction's logits, or any combination. All zero is no prompt. */
 typedef struct glesam_prompt {
     const glesam_box* box; /* NULL: none */
     const glesam_point* points;
     size_t num_points;
     const glesam_point* background_points;
     size_t num_background_points;
-    const float* mask_input; /* logits [S/4, S/4] of a former glesam_prediction; NULL: none */
+    const float* mask_input; /* logits [S/4, S/4] of an earlier glesam_prediction; NULL: none */
     int32_t mask_input_height;
     int32_t mask_input_width;
 } glesam_prompt;
@@ -203,29 +203,29 @@ typedef struct glesam_prediction {
     int32_t low_res_size; /* S/4 */
 } glesam_prediction;
 
-/* Masks of all prompts in one call of the decoder: cheap, often. After warm-up it allocates nothing of its own. */
+/* Computes the masks of all prompts in one call of the decoder: fast. After warm-up it allocates nothing of its own. */
 GLESAM_API glesam_status glesam_predict(glesam_predictor* predictor, const glesam_prompt* prompts, size_t num_prompts,
                                         int multimask, glesam_prediction* prediction);
 
 /*
- * N prompts' logits and scores in device memory, C candidates each; nothing is resized, and NaN is not looked for.
+ * N prompts' logits and scores in device memory, C candidates each. Nothing is resized or checked for NaN.
  * Both are computed when the call returns. The memory is the predictor's, valid until its next call of any function
- * that computes, or *_free; work that was queued on `stream` is done before it is overwritten.
- * Candidate c of prompt n begins (n * prompt_stride + c) * S/4 * S/4 floats behind low_res_masks, and its score lies
- * n * prompt_stride + c floats behind iou_predictions.
+ * that computes, or *_free; work queued on `stream` is done before it is overwritten.
+ * Candidate c of prompt n begins at low_res_masks + (n * prompt_stride + c) * S/4 * S/4, and its score is
+ * iou_predictions[n * prompt_stride + c].
  */
 typedef struct glesam_device_prediction {
     const float* low_res_masks;   /* [N, C, S/4, S/4], logits */
     const float* iou_predictions; /* [N, C] */
     int32_t num_prompts;          /* N */
     int32_t num_candidates;       /* C */
-    int32_t prompt_stride;        /* candidates from one prompt to the next: at least C, which are views of more */
+    int32_t prompt_stride;        /* candidates from one prompt to the next, at least C: the decoder computes more */
     int32_t low_res_size;         /* S/4 */
     void* stream;                 /* the cudaStream_t that they were computed on */
 } glesam_device_prediction;
 
 /*
- * As glesam_predict, but the answer stays on the device: at most as many prompts as the engine was built for.
+ * As glesam_predict, but the results stay on the device: at most as many prompts as the engine was built for.
  * GLESAM_BACKEND_ERROR from a backend that computes on the host.
  */
 GLESAM_API glesam_status glesam_predict_on_device(glesam_predictor* predictor, const glesam_prompt* prompts,
@@ -245,9 +245,9 @@ GLESAM_API glesam_status glesam_get_timings(const glesam_predictor* predictor, g
 
 /* ---- the steps, one by one ------------------------------------------------------------------------------------- */
 
-/* They take and give host memory, but for the pixels of a view, and leave the picture that was set alone. */
+/* They read and write host memory, except for the pixels of a view, and leave the current picture alone. */
 
-/* The decoder's inputs beside the embeddings; memory of the predictor or of the caller. */
+/* The decoder's inputs beside the embeddings, in the predictor's or the caller's memory. */
 typedef struct glesam_prompt_feeds {
     const float* point_coords;   /* [N, P, 2], (x, y) in pixels of the input */
     const int32_t* point_labels; /* [N, P]: -1 padding, 0 background, 1 foreground, 2 and 3 box corners */
@@ -264,7 +264,7 @@ typedef struct glesam_decoded {
     int32_t num_prompts;
 } glesam_decoded;
 
-/* Picture -> input [3, S, S], resized, normalised, padded with zeros. Touches no picture that was set. */
+/* Picture -> input [3, S, S], resized, normalised, padded with zeros. */
 GLESAM_API glesam_status glesam_preprocess(glesam_predictor* predictor, const glesam_image_view* image, float* input,
                                            glesam_geometry* geometry);
 
@@ -274,7 +274,7 @@ GLESAM_API glesam_status glesam_encode(glesam_predictor* predictor, const float*
 /* image_embeddings -> enhanced ones, both [256, S/16, S/16]. An error where the predictor was opened without GLE. */
 GLESAM_API glesam_status glesam_enhance(glesam_predictor* predictor, const float* image_embeddings, float* enhanced);
 
-/* Check and encode prompts. `feeds` is valid until the predictor's next glesam_encode_prompts or glesam_predict. */
+/* Checks and encodes prompts. `feeds` is valid until the predictor's next glesam_encode_prompts or glesam_predict. */
 GLESAM_API glesam_status glesam_encode_prompts(glesam_predictor* predictor, const glesam_geometry* geometry,
                                                const glesam_prompt* prompts, size_t num_prompts,
                                                glesam_prompt_feeds* feeds);

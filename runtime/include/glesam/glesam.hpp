@@ -2,12 +2,13 @@
 ///
 /// OVERVIEW
 ///
-/// SAM segments what a box or a point marks. On bad pictures (noise, blur, compression, low light) GLE first repairs
-/// its image embedding. `glesam-export` wrote both, with hashes, into a folder: the bundle. This library opens it,
-/// compiles its graphs with a backend, and gives the masks that the Python package gives.
+/// SAM segments what a box or a point marks. On bad pictures (noise, blur, compression, low light) GLE (generative
+/// latent space enhancement) first repairs its image embedding. `glesam-export` writes both, with hashes, into a
+/// folder: the bundle. This library opens it, compiles its graphs with a backend, and computes the masks that the
+/// Python package computes. docs/cpp.md is the guide.
 ///
 ///     Bundle      verified files. Refused with one clear line where a byte is not what the exporter wrote
-///     Predictor   compiled graphs and one picture. set_image is dear (encoder and GLE), predict cheap (decoder)
+///     Predictor   compiled graphs and one picture. set_image is slow (encoder and GLE), predict fast (decoder)
 ///     Prediction  masks, scores and logits, in the predictor's memory
 ///
 /// BASIC USE
@@ -15,7 +16,7 @@
 ///     #include <glesam/glesam.hpp>
 ///
 ///     auto predictor = glesam::Predictor::from_bundle("glesam-nano-fp16");
-///     predictor.set_image({pixels, width, height});                       // 8-bit RGB, rows without a gap
+///     predictor.set_image({pixels, width, height});                       // 8-bit RGB, rows without gaps
 ///     auto prediction = predictor.predict(glesam::Prompt::from_box({20, 5, 470, 510}));
 ///     const std::uint8_t* mask = prediction.mask();                       // [height, width], 1 inside, 0 outside
 ///
@@ -28,19 +29,19 @@
 ///
 ///     predictor.set_image({frame.data, frame.cols, frame.rows, std::int64_t(frame.step), GLESAM_BGR});
 ///
-/// Several objects in one call of the decoder, three candidates each, refined by a former answer:
+/// Several objects in one call of the decoder, three candidates each, refined by an earlier prediction:
 ///
 ///     glesam::Prompt cup = glesam::Prompt::from_points({{250, 350}, {260, 300}});
 ///     cup.background_points = {{40, 40}};
 ///     cup.mask_input = prediction.logits();
 ///     auto both = predictor.predict({cup, glesam::Prompt::from_box({0, 0, 90, 90})}, /*multimask=*/true);
 ///
-/// Several threads: each takes its own session on the same compiled graphs.
+/// Several threads: each has its own session on the same compiled graphs.
 ///
 ///     std::thread worker([session = predictor.new_session()]() mutable { session.set_image(...); });
 ///
-/// Device memory, with the backend tensorrt: pixels are read after what `stream` (a cudaStream_t) has been given; a
-/// preprocessed input is taken where it is, and logits can stay there. docs/cpp.md says what is copied when.
+/// Device memory, with the backend tensorrt: pixels are read after the work queued on `stream` (a cudaStream_t), a
+/// preprocessed input is read in place, and logits can stay there. docs/cpp.md says what is copied when.
 ///
 ///     predictor.set_image({pixels, width, height, pitch, GLESAM_RGBA, GLESAM_DEVICE, stream});
 ///     const auto geometry = predictor.geometry_of(height, width);
@@ -49,14 +50,13 @@
 ///     use<<<blocks, threads, 0, cudaStream_t(on_device.stream)>>>(on_device.logits());  // [S/4, S/4]
 ///
 /// Memory: a Prediction points into its predictor until that predicts or sets a picture again; copy what must stay.
-/// predict allocates nothing once it has seen its largest request (docs/cpp.md says how that is measured).
+/// predict allocates nothing once it has seen its largest request.
 ///
 /// The steps one by one, for pipelines of your own and for checking: preprocess, encode, enhance, encode_prompts,
-/// decode, postprocess. They compute what set_image and predict compute, and leave the picture that was set alone.
+/// decode, postprocess. They compute what set_image and predict compute, and leave the current picture alone.
 ///
-/// This header is all inline over the C functions of glesam.h. So no type of the C++ library, no exception and no
-/// object layout crosses the border of the shared library: your compiler, standard library and settings need not be
-/// those it was built with.
+/// This header is inline code over the C functions of glesam.h. No C++ type, exception or object layout crosses into
+/// the shared library: your compiler, standard library and settings need not be those it was built with.
 #pragma once
 
 #include <cstddef>
@@ -74,12 +74,12 @@ namespace glesam {
 
 using Point = glesam_point;                   ///< x, y
 using Box = glesam_box;                       ///< x0, y0, x1, y1: left, top, right, bottom
-using Geometry = glesam_geometry;             ///< where a picture lies in the model's input
+using Geometry = glesam_geometry;             ///< the place of a picture in the model's input
 using Timings = glesam_timings;               ///< milliseconds of each stage the last time it ran
 using PromptFeeds = glesam_prompt_feeds;      ///< the decoder's inputs beside the embeddings
 using Decoded = glesam_decoded;               ///< the decoder's outputs
 using BackendChoice = glesam_backend_choice;  ///< a backend's name, and why it was chosen
-using ModelInfo = glesam_model_info;          ///< what bundle.json says; strings live as long as what was asked
+using ModelInfo = glesam_model_info;          ///< bundle.json's; strings live as long as their owner
 
 /// Every error of this library; see glesam_status for the kinds.
 class Error : public std::runtime_error {
@@ -102,10 +102,10 @@ struct ImageView {
     const std::uint8_t* data = nullptr;
     int width = 0;
     int height = 0;
-    std::int64_t stride = 0;  ///< bytes from one row to the next; 0: rows without a gap
+    std::int64_t stride = 0;  ///< bytes from one row to the next; 0: rows without gaps
     glesam_pixel_format format = GLESAM_RGB;
     glesam_memory memory = GLESAM_HOST;
-    void* stream = nullptr;  ///< device memory: a cudaStream_t, after whose queued work the pixels are there
+    void* stream = nullptr;  ///< device memory: the cudaStream_t whose queued work writes the pixels
 };
 
 /// A preprocessed picture in your memory, float32 [1, 3, S, S]: read during the call and never kept.
@@ -116,14 +116,14 @@ struct TensorView {
     void* stream = nullptr;  ///< as in ImageView
 };
 
-/// Logits [height, width] in somebody's memory.
+/// Logits [height, width] in memory that the view does not own.
 struct LogitsView {
     const float* data = nullptr;
     int height = 0;
     int width = 0;
 };
 
-/// One object to segment: a box, points on it and beside it, a former answer's logits, or any of them together.
+/// One object to segment: a box, points on it and beside it, an earlier prediction's logits, or any combination.
 struct Prompt {
     std::optional<Box> box;
     std::vector<Point> points;
@@ -200,7 +200,7 @@ class Bundle {
         return info;
     }
 
-    /// Which backend "auto", or a name, means for this bundle, and why. Throws where it has none.
+    /// The backend that "auto", or a name, stands for with this bundle, and why. Throws where there is none.
     BackendChoice choose_backend(const std::string& backend = "auto") const {
         BackendChoice choice{};
         check(glesam_bundle_choose_backend(handle_.get(), backend.c_str(), &choice));
@@ -218,11 +218,11 @@ class Bundle {
     std::unique_ptr<glesam_bundle, Free> handle_;
 };
 
-/// How a bundle is run.
+/// How a predictor runs a bundle.
 struct Options {
-    std::string backend = "auto";         ///< or one of this build: "openvino", "onnxruntime", "tensorrt"
-    bool enhance = true;                  ///< false: plain SAM, without GLE
-    std::string resize = "longest-side";  ///< SAM's own; or "squash-512", the authors' evaluation
+    std::string backend = "auto";  ///< or one that the library was built with: "openvino", "onnxruntime", "tensorrt"
+    bool enhance = true;           ///< false: plain SAM, without GLE
+    std::string resize = "longest-side";  ///< SAM's own; or "squash-512", as in the authors' evaluation
 };
 
 /// Segments one picture at a time. For several threads, give each its new_session().
@@ -239,7 +239,7 @@ class Predictor {
         return from_bundle(Bundle::open(path), options);
     }
 
-    /// Another predictor on the same compiled graphs, with a picture of its own. Any thread may ask.
+    /// Another predictor on the same compiled graphs, with a picture of its own. Any thread may call this.
     Predictor new_session() const {
         glesam_predictor* session = nullptr;
         check(glesam_predictor_new_session(handle_.get(), &session));
@@ -258,13 +258,13 @@ class Predictor {
         return timings;
     }
 
-    /// Encodes and enhances a picture. One that is refused leaves the former one in place.
+    /// Encodes and enhances a picture. One that is refused leaves the current one in place.
     void set_image(const ImageView& image) {
         const glesam_image_view view = c_view(image);
         check(glesam_set_image(handle_.get(), &view));
     }
 
-    /// Where a picture of height x width pixels must lie in set_tensor's input.
+    /// The place that a picture of height x width pixels must have in set_tensor's input.
     Geometry geometry_of(int height, int width) const {
         Geometry geometry{};
         check(glesam_geometry_of(handle_.get(), height, width, &geometry));
@@ -391,7 +391,7 @@ class Predictor {
     }
 
     std::unique_ptr<glesam_predictor, Free> handle_;
-    std::vector<glesam_prompt> c_prompts_;  // kept, so that predict need not allocate
+    std::vector<glesam_prompt> c_prompts_;  // kept, so that predict allocates nothing
 };
 
 }  // namespace glesam

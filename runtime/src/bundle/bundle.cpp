@@ -15,8 +15,8 @@ namespace glesam::core {
 
 namespace {
 
-Error damaged(const fs::path& root, const std::string& name, const std::string& expected, const std::string& found) {
-    return bundle_error("bundle " + root.string() + ": " + name + ": expected " + expected + ", found " + found +
+Error damaged(const fs::path& root, const std::string& name, const std::string& expected, const std::string& actual) {
+    return bundle_error("bundle " + root.string() + ": " + name + ": expected " + expected + ", found " + actual +
                         "; copy or export the bundle again");
 }
 
@@ -29,8 +29,8 @@ Error leaves(const fs::path& root, const std::string& name) {
 void check_folder(const fs::path& root) {
     std::error_code ignored;
     if (fs::is_directory(root, ignored)) return;
-    const char* found = fs::exists(root, ignored) ? "a file" : "nothing";
-    throw bundle_error("bundle " + root.string() + ": expected a folder with bundle.json, found " + found +
+    const char* actual = fs::exists(root, ignored) ? "a file" : "nothing";
+    throw bundle_error("bundle " + root.string() + ": expected a folder with bundle.json, found " + actual +
                        "; give the folder that glesam-export wrote");
 }
 
@@ -43,7 +43,7 @@ std::string read_text(const fs::path& root, const std::string& name) {
     }
 }
 
-/// The first 64 bytes of a sidecar, up to a line's end, with what is not ASCII replaced.
+/// The first 64 bytes of a sidecar's first line, with what is not ASCII replaced.
 std::string first_line(std::string_view sidecar) {
     std::string line;
     for (const char letter : sidecar.substr(0, 64).substr(0, sidecar.find('\n'))) {
@@ -62,7 +62,7 @@ void check_sidecar(const std::string& sidecar, const std::string& digest) {
                        "; one of them was changed: copy or export the bundle again");
 }
 
-/// Between slashes there is a name, and it is neither this folder nor its parent.
+/// Whether `name` is a relative path of plain names, with neither "." nor ".." among them.
 bool is_plain(const std::string& name) {
     if (name.find_first_of(std::string("\\:\0", 3)) != std::string::npos) return false;
     std::istringstream parts(name + "/");
@@ -72,7 +72,7 @@ bool is_plain(const std::string& name) {
     return plain;
 }
 
-/// The path of a listed file. A link is followed first: its target may not leave either.
+/// The path of a listed file. A link is followed first: its target must lie in the folder, too.
 fs::path inside(const fs::path& root, const std::string& name) {
     if (!is_plain(name)) throw leaves(root, name);
     const fs::path real_root = fs::canonical(root);
@@ -87,7 +87,7 @@ Stamp stamp_of(const fs::path& path) {
     return {fs::file_size(path, ignored), fs::last_write_time(path, ignored)};
 }
 
-/// Its stamp, taken before its hash.
+/// Checks a file's size and hash. Returns its stamp, read before the hash.
 Stamp check_size_and_hash(const fs::path& root, const std::string& name, const FileRecord& record) {
     const fs::path path = inside(root, name);
     const Stamp stamp = stamp_of(path);

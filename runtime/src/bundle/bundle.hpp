@@ -1,4 +1,4 @@
-// Open a bundle folder and trust nothing in it: docs/bundle.md is the contract.
+// Opens a bundle folder and trusts nothing in it: docs/bundle.md is the contract.
 #pragma once
 
 #include <cstdint>
@@ -20,14 +20,14 @@ struct Bundle {
     std::string hash;
     Manifest manifest;
 
-    /// Of every file, as it was hashed.
+    /// The stamp of each file at the time it was hashed.
     std::map<std::string, Stamp> stamps;
 
-    /// Where the ONNX file of graph `name` lies. Throws BundleError where a file is no longer what was hashed.
+    /// The path of graph `name`'s ONNX file. Throws BundleError where a file has changed since it was hashed.
     std::filesystem::path graph_path(const std::string& name) const;
 };
 
-/// Read and verify the bundle in folder `root`. Every file is hashed once.
+/// Reads and verifies the bundle in folder `root`. Every file is hashed once.
 /// Throws BundleError in one line that names the file, what was expected, what was found and the cure.
 Bundle open_bundle(const std::filesystem::path& root);
 

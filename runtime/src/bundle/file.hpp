@@ -1,4 +1,4 @@
-// Reading files with an errno for every failure, which iostreams do not promise.
+// Reads files with an errno for every failure, which iostreams do not promise.
 #pragma once
 
 #include <cstddef>
@@ -25,10 +25,10 @@ class File {
     std::unique_ptr<std::FILE, Close> file_;
 };
 
-/// What Python says of an error of `path`: [Errno 13] Permission denied: 'path'
+/// Python's text for an error of `path`: [Errno 13] Permission denied: 'path'
 std::string system_text(const std::error_code& code, const std::filesystem::path& path);
 
-/// All of a file. Throws std::system_error.
+/// The whole content of a file. Throws std::system_error.
 std::string read_file(const std::filesystem::path& path);
 
 }  // namespace glesam::core

@@ -8,7 +8,7 @@ namespace {
 
 constexpr double largest = 1e30;  // well inside float32, in which the graphs compute
 
-/// False for NaN as well, with which no comparison holds.
+/// Whether a number may stand in a bundle. False for NaN as well: no comparison with it holds.
 bool is_sound(double number, bool positive) {
     return -largest < number && number < largest && (number > 0 || !positive);
 }
@@ -26,7 +26,7 @@ Dimension dimension(const std::string& where, const Json& value) {
     throw refusal(where, "integers and names of dynamic dimensions", value);
 }
 
-/// False for what does not fit in 64 bits with a sign.
+/// Whether `value` is an integer that fits in 64 bits with a sign.
 bool is_integer(const Json& value) {
     if (value.is_number_unsigned()) return value.get<std::uint64_t>() <= std::uint64_t{INT64_MAX};
     return value.is_number_integer();
@@ -36,19 +36,19 @@ bool is_integer(const Json& value) {
 
 Fields::Fields(const Json& values, std::string where) : values_(values), where_(std::move(where)) {}
 
-Error refusal(const std::string& where, const std::string& expected, const Json& found) {
-    std::string shown = json_text(found);
+Error refusal(const std::string& where, const std::string& expected, const Json& actual) {
+    std::string shown = json_text(actual);
     if (shown.size() > 80) shown = shown.substr(0, 77) + "...";
     return bundle_error("bundle.json: " + where + " must be " + expected + ", found " + shown +
                         "; export the bundle again");
 }
 
 const Json& Fields::take(const std::string& name) const {
-    const auto found = values_.find(name);
-    if (found == values_.end()) {
+    const auto field = values_.find(name);
+    if (field == values_.end()) {
         throw bundle_error("bundle.json: " + where_ + name + " is missing; export the bundle again");
     }
-    return *found;
+    return *field;
 }
 
 const Json& Fields::get(const std::string& name, Is is, const char* expected) const {

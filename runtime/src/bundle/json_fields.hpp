@@ -1,4 +1,4 @@
-// A JSON object whose fields are taken out by name and type, each refusal in one line.
+// A JSON object whose fields are read by name and type, with a refusal in one line.
 #pragma once
 
 #include <array>
@@ -13,19 +13,19 @@
 
 namespace glesam::core {
 
-/// Keeps the order of the file, in which the fields are checked.
+/// JSON that keeps the order of the file, in which the fields are checked.
 using Json = nlohmann::ordered_json;
 
-/// Parse bundle.json's text. Throws the BundleError of a text that is no JSON.
+/// Parses bundle.json's text. Throws BundleError where it is not JSON.
 Json parse_json(std::string_view text);
 
-/// Python's json.dumps: ", " and ": " between, everything beyond ASCII escaped.
+/// The text of Python's json.dumps: ", " and ": " between, everything beyond ASCII escaped.
 std::string json_text(const Json& value);
 
-/// "bundle.json: WHERE must be EXPECTED, found FOUND; export the bundle again"
-Error refusal(const std::string& where, const std::string& expected, const Json& found);
+/// The error "bundle.json: WHERE must be EXPECTED, found ACTUAL; export the bundle again".
+Error refusal(const std::string& where, const std::string& expected, const Json& actual);
 
-/// One object of bundle.json; `where` leads messages to it: "graphs.gle.".
+/// One object of bundle.json; `where` is its path in messages: "graphs.gle.".
 class Fields {
    public:
     explicit Fields(const Json& values, std::string where = "");

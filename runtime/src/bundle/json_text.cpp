@@ -1,4 +1,4 @@
-// Reading bundle.json's text, and quoting a piece of it in a message.
+// Reads bundle.json's text, and quotes pieces of it in messages.
 #include <algorithm>
 #include <string>
 
@@ -17,7 +17,7 @@ bool refuse_depth(int depth, Json::parse_event_t, Json&) {
     return true;
 }
 
-/// The parser's reason quotes bytes of the text as they are, and numbers of any length.
+/// `reason` in printable ASCII and at most 200 characters: the parser quotes any bytes, and numbers of any length.
 std::string printable(std::string reason) {
     std::replace_if(reason.begin(), reason.end(), [](char letter) { return letter < ' ' || letter > '~'; }, '?');
     return reason.size() > 200 ? reason.substr(0, 197) + "..." : reason;

@@ -10,15 +10,15 @@ namespace glesam::core {
 namespace {
 
 constexpr std::int64_t format_version = 1;
-// Python's integers have no end; here sizes of pictures are ints, and S * S * 3 floats must be a size.
+// Python's integers are unbounded; here picture sizes are ints, and S * S * 3 floats must fit in memory.
 constexpr std::int64_t largest_image_size = 32768;
 
 using Files = std::vector<std::pair<std::string, FileRecord>>;
 
 void check_format_version(const Fields& root) {
-    const std::int64_t found = root.integer("format_version", 1);
-    if (found != format_version) {
-        throw bundle_error("bundle.json has format_version " + std::to_string(found) + ", this glesam_runtime reads " +
+    const std::int64_t actual = root.integer("format_version", 1);
+    if (actual != format_version) {
+        throw bundle_error("bundle.json has format_version " + std::to_string(actual) + ", this glesam_runtime reads " +
                            std::to_string(format_version) + "; upgrade glesam, or export the bundle with this version");
     }
 }
@@ -48,15 +48,15 @@ Files file_records(const Fields& records) {
     return files;
 }
 
-bool same_tensors(const std::vector<TensorSpec>& found, const std::vector<TensorSpec>& expected) {
-    return std::is_permutation(found.begin(), found.end(), expected.begin(), expected.end());
+bool same_tensors(const std::vector<TensorSpec>& actual, const std::vector<TensorSpec>& expected) {
+    return std::is_permutation(actual.begin(), actual.end(), expected.begin(), expected.end());
 }
 
 void check_tensors(const Fields& graph, const char* side, const std::vector<TensorSpec>& expected) {
-    const std::vector<TensorSpec> found = graph.tensors(side);
-    if (same_tensors(found, expected)) return;
+    const std::vector<TensorSpec> actual = graph.tensors(side);
+    if (same_tensors(actual, expected)) return;
     throw bundle_error("bundle.json: " + graph.where() + side + " must be " + specs_text(expected, "; ") + ", found " +
-                       (found.empty() ? "none" : specs_text(found, "; ")) + "; export the bundle again");
+                       (actual.empty() ? "none" : specs_text(actual, "; ")) + "; export the bundle again");
 }
 
 Graph checked_graph(const Fields& graph, const Files& files, const GraphSpec& expected) {
@@ -74,12 +74,12 @@ Graph checked_graph(const Fields& graph, const Files& files, const GraphSpec& ex
 std::map<std::string, Graph> checked_graphs(const Fields& graphs, const Files& files, std::int64_t image_size) {
     const std::vector<GraphSpec> contract = bundle_contract(image_size);
     std::vector<std::string> expected;
-    std::vector<std::string> found;
+    std::vector<std::string> actual;
     for (const GraphSpec& spec : contract) expected.push_back(spec.name);
-    for (const auto& item : graphs.values().items()) found.push_back(item.key());
-    std::sort(found.begin(), found.end());
-    if (!std::is_permutation(found.begin(), found.end(), expected.begin(), expected.end())) {
-        throw refusal("graphs", "exactly " + joined(expected, ", "), found);
+    for (const auto& item : graphs.values().items()) actual.push_back(item.key());
+    std::sort(actual.begin(), actual.end());
+    if (!std::is_permutation(actual.begin(), actual.end(), expected.begin(), expected.end())) {
+        throw refusal("graphs", "exactly " + joined(expected, ", "), actual);
     }
     std::map<std::string, Graph> result;
     for (const GraphSpec& spec : contract) {
@@ -88,7 +88,7 @@ std::map<std::string, Graph> checked_graphs(const Fields& graphs, const Files& f
     return result;
 }
 
-/// In the order of the Python reader, so that both name the same field first.
+/// Reads all fields in the order of the Python reader, so that both name the same field first.
 Manifest checked_manifest(const Fields& root) {
     const Fields model = root.fields("model");
     Manifest manifest;

@@ -1,4 +1,4 @@
-// bundle.json as typed, checked values. Reads no other file; bundle.cpp does that.
+// bundle.json as typed, checked values; bundle.cpp reads the other files.
 #pragma once
 
 #include <array>
@@ -39,11 +39,11 @@ struct Manifest {
     std::int64_t timestep = 0;
     std::string precision;
     std::map<std::string, Graph> graphs;
-    /// In the order of bundle.json, in which they are verified.
+    /// Every file, in the order of bundle.json, in which they are verified.
     std::vector<std::pair<std::string, FileRecord>> files;
 };
 
-/// Read bundle.json. Throws BundleError for whatever docs/bundle.md does not allow.
+/// Parses bundle.json. Throws BundleError for whatever docs/bundle.md does not allow.
 Manifest parse_manifest(std::string_view text);
 
 }  // namespace glesam::core

@@ -8,10 +8,10 @@
 
 namespace glesam::core {
 
-/// Lower-case hex.
+/// The sha256 of a text in lower-case hex.
 std::string sha256_of(std::string_view text);
 
-/// The same of a file, read in pieces. Throws std::system_error where it cannot be read.
+/// The sha256 of a file, which is read in pieces. Throws std::system_error where it cannot be read.
 std::string sha256_of_file(const std::filesystem::path& path);
 
 }  // namespace glesam::core

@@ -1,4 +1,4 @@
-// What a graph takes and gives: names, dtypes, shapes.
+// The inputs and outputs of graphs: names, dtypes, shapes.
 #pragma once
 
 #include <cstdint>
@@ -36,7 +36,7 @@ struct GraphSpec {
 /// The three graphs of docs/bundle.md for a square input of `image_size` = S pixels.
 std::vector<GraphSpec> bundle_contract(std::int64_t image_size);
 
-/// What TensorSpec::text() says of each, joined.
+/// The text() of each, joined.
 std::string specs_text(const std::vector<TensorSpec>& specs, const std::string& separator);
 
 }  // namespace glesam::core

@@ -1,4 +1,4 @@
-// The library's border: bundles, predictors, pictures and prompts. Its single steps are in c_api_steps.cpp.
+// The C API: bundles, predictors, pictures and prompts. The single steps are in steps.cpp.
 #include "c_api/c_api.hpp"
 
 #include <algorithm>
@@ -10,9 +10,9 @@
 
 #include "bundle/bundle.hpp"
 
-using glesam::border::check_prompts;
-using glesam::border::guarded;
-using glesam::border::need;
+using glesam::c_api::check_prompts;
+using glesam::c_api::guarded;
+using glesam::c_api::require;
 using glesam::core::Bundle;
 using glesam::core::Manifest;
 using glesam::core::Model;
@@ -24,7 +24,7 @@ struct glesam_bundle {
 
 namespace {
 
-// Not a string: keeping a message must not fail where memory has run out.
+// Not a string: storing a message must not fail when memory has run out.
 thread_local std::array<char, 4096> last_error{};
 
 glesam_model_info describe(const Manifest& manifest, const std::string& hash) {
@@ -47,31 +47,31 @@ glesam_predictor* wrapped(std::unique_ptr<Predictor> predictor) { return new gle
 
 }  // namespace
 
-namespace glesam::border {
+namespace glesam::c_api {
 
 glesam_status remember(glesam_status status, const char* message) noexcept {
     std::size_t size = std::min(std::strlen(message), last_error.size() - 1);
-    while (size > 0 && (message[size] & 0xc0) == 0x80) --size;  // not cut inside a character of UTF-8
+    while (size > 0 && (message[size] & 0xc0) == 0x80) --size;  // never cut inside a UTF-8 character
     std::memcpy(last_error.data(), message, size);
     last_error[size] = '\0';
     return status;
 }
 
-void need(const void* pointer, const char* name) {
+void require(const void* pointer, const char* name) {
     if (pointer == nullptr) {
         throw core::argument_error(std::string(name) + ": expected a pointer, found NULL; give one");
     }
 }
 
 void check_prompts(const glesam_prompt* prompts, std::size_t count) {
-    if (count > 0) need(prompts, "prompts");
+    if (count > 0) require(prompts, "prompts");
     for (std::size_t i = 0; i < count; ++i) {
-        if (prompts[i].num_points > 0) need(prompts[i].points, "points");
-        if (prompts[i].num_background_points > 0) need(prompts[i].background_points, "background_points");
+        if (prompts[i].num_points > 0) require(prompts[i].points, "points");
+        if (prompts[i].num_background_points > 0) require(prompts[i].background_points, "background_points");
     }
 }
 
-}  // namespace glesam::border
+}  // namespace glesam::c_api
 
 const char* glesam_last_error(void) { return last_error.data(); }
 
@@ -79,16 +79,16 @@ const char* glesam_version(void) { return GLESAM_VERSION; }
 
 glesam_status glesam_bundle_open(const char* path, glesam_bundle** bundle) {
     return guarded([&] {
-        need(path, "path");
-        need(bundle, "bundle");
+        require(path, "path");
+        require(bundle, "bundle");
         *bundle = new glesam_bundle{glesam::core::open_bundle(path)};
     });
 }
 
 glesam_status glesam_bundle_describe(const glesam_bundle* bundle, glesam_model_info* info) {
     return guarded([&] {
-        need(bundle, "bundle");
-        need(info, "info");
+        require(bundle, "bundle");
+        require(info, "info");
         *info = describe(bundle->bundle.manifest, bundle->bundle.hash);
     });
 }
@@ -96,9 +96,9 @@ glesam_status glesam_bundle_describe(const glesam_bundle* bundle, glesam_model_i
 glesam_status glesam_bundle_choose_backend(const glesam_bundle* bundle, const char* backend,
                                            glesam_backend_choice* choice) {
     return guarded([&] {
-        need(bundle, "bundle");
-        need(backend, "backend");
-        need(choice, "choice");
+        require(bundle, "bundle");
+        require(backend, "backend");
+        require(choice, "choice");
         const auto chosen = glesam::core::choose_backend(backend, bundle->bundle);
         *choice = {};
         chosen.backend.copy(choice->backend, sizeof choice->backend - 1);
@@ -111,10 +111,10 @@ void glesam_bundle_free(glesam_bundle* bundle) { delete bundle; }
 glesam_status glesam_predictor_open(const glesam_bundle* bundle, const char* backend, int enhance, const char* resize,
                                     glesam_predictor** predictor) {
     return guarded([&] {
-        need(bundle, "bundle");
-        need(backend, "backend");
-        need(resize, "resize");
-        need(predictor, "predictor");
+        require(bundle, "bundle");
+        require(backend, "backend");
+        require(resize, "resize");
+        require(predictor, "predictor");
         const Bundle& opened = bundle->bundle;
         const auto strategy = glesam::core::resize_from_name(resize);
         auto engines = glesam::core::open_engines(backend, opened, enhance != 0);
@@ -125,16 +125,16 @@ glesam_status glesam_predictor_open(const glesam_bundle* bundle, const char* bac
 
 glesam_status glesam_predictor_new_session(const glesam_predictor* predictor, glesam_predictor** session) {
     return guarded([&] {
-        need(predictor, "predictor");
-        need(session, "session");
+        require(predictor, "predictor");
+        require(session, "session");
         *session = wrapped(predictor->predictor->new_session());
     });
 }
 
 glesam_status glesam_predictor_describe(const glesam_predictor* predictor, glesam_model_info* info) {
     return guarded([&] {
-        need(predictor, "predictor");
-        need(info, "info");
+        require(predictor, "predictor");
+        require(info, "info");
         *info = describe(predictor->predictor->model().manifest, predictor->predictor->model().hash);
     });
 }
@@ -143,8 +143,8 @@ void glesam_predictor_free(glesam_predictor* predictor) { delete predictor; }
 
 glesam_status glesam_set_image(glesam_predictor* predictor, const glesam_image_view* image) {
     return guarded([&] {
-        need(predictor, "predictor");
-        need(image, "image");
+        require(predictor, "predictor");
+        require(image, "image");
         predictor->predictor->set_image(*image);
     });
 }
@@ -152,8 +152,8 @@ glesam_status glesam_set_image(glesam_predictor* predictor, const glesam_image_v
 glesam_status glesam_predict(glesam_predictor* predictor, const glesam_prompt* prompts, size_t num_prompts,
                              int multimask, glesam_prediction* prediction) {
     return guarded([&] {
-        need(predictor, "predictor");
-        need(prediction, "prediction");
+        require(predictor, "predictor");
+        require(prediction, "prediction");
         check_prompts(prompts, num_prompts);
         *prediction = predictor->predictor->predict(prompts, num_prompts, multimask != 0);
     });
@@ -162,8 +162,8 @@ glesam_status glesam_predict(glesam_predictor* predictor, const glesam_prompt* p
 glesam_status glesam_predict_on_device(glesam_predictor* predictor, const glesam_prompt* prompts, size_t num_prompts,
                                        int multimask, glesam_device_prediction* prediction) {
     return guarded([&] {
-        need(predictor, "predictor");
-        need(prediction, "prediction");
+        require(predictor, "predictor");
+        require(prediction, "prediction");
         check_prompts(prompts, num_prompts);
         *prediction = predictor->predictor->predict_on_device(prompts, num_prompts, multimask != 0);
     });
@@ -171,8 +171,8 @@ glesam_status glesam_predict_on_device(glesam_predictor* predictor, const glesam
 
 glesam_status glesam_get_timings(const glesam_predictor* predictor, glesam_timings* timings) {
     return guarded([&] {
-        need(predictor, "predictor");
-        need(timings, "timings");
+        require(predictor, "predictor");
+        require(timings, "timings");
         *timings = predictor->predictor->timings();
     });
 }

@@ -1,4 +1,4 @@
-// What the functions of the library's border share: every exception becomes a status and this thread's message.
+// Shared by the C functions: every exception becomes a status and this thread's message.
 #pragma once
 
 #include <cstddef>
@@ -14,9 +14,9 @@ struct glesam_predictor {
     std::unique_ptr<glesam::core::Predictor> predictor;
 };
 
-namespace glesam::border {
+namespace glesam::c_api {
 
-/// Keeps `message` for glesam_last_error() in this thread, and gives `status` back.
+/// Stores `message` for this thread's glesam_last_error(). Returns `status`.
 glesam_status remember(glesam_status status, const char* message) noexcept;
 
 template <typename Function>
@@ -35,10 +35,10 @@ glesam_status guarded(Function function) noexcept {
     }
 }
 
-/// Throws where a pointer that must be given is null.
-void need(const void* pointer, const char* name);
+/// Throws an ArgumentError where a required pointer is null.
+void require(const void* pointer, const char* name);
 
-/// Throws for prompts whose arrays are missing.
+/// Throws an ArgumentError for prompts whose arrays are missing.
 void check_prompts(const glesam_prompt* prompts, std::size_t count);
 
-}  // namespace glesam::border
+}  // namespace glesam::c_api

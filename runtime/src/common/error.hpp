@@ -1,4 +1,4 @@
-// What is thrown inside the library; c_api.cpp turns it into a status and a message.
+// The exception of the library's inside; the C API turns it into a status and a message.
 #pragma once
 
 #include <stdexcept>
@@ -9,10 +9,10 @@
 
 namespace glesam::core {
 
-/// A message is one line: what was expected, what was found, what to do.
+/// An error whose message is one line: what was expected, what was found, what to do.
 class Error : public std::runtime_error {
    public:
-    /// What a message quotes, a path or a bundle's names, may hold line breaks: they are escaped.
+    /// Line breaks in `message` are escaped: paths and names in a bundle may hold some.
     Error(glesam_status status, const std::string& message) : std::runtime_error(one_line(message)), status_(status) {}
 
     glesam_status status() const noexcept { return status_; }

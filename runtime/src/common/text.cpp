@@ -19,7 +19,7 @@ std::string escaped(char letter) {
     return {'\\', 'x', hex_digits[byte >> 4U], hex_digits[byte & 15U]};
 }
 
-/// std::to_chars into a string; `format` is a format and, if wanted, a precision.
+/// std::to_chars into a string; `format` is a format and, optionally, a precision.
 template <typename... Format>
 std::string to_text(double value, Format... format) {
     std::array<char, 400> buffer{};  // the longest fixed double has 309 digits before its point

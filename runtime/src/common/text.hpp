@@ -1,4 +1,4 @@
-// Values in messages, written as the Python package writes them and never as the program's locale would.
+// Values in messages, written as in the Python package whatever the program's locale.
 #pragma once
 
 #include <string>
@@ -13,7 +13,7 @@ std::string repr(std::string_view text);
 /// `text` with its line breaks and other control characters escaped as repr() does.
 std::string one_line(std::string_view text);
 
-/// %g: six significant digits.
+/// `value` as %g writes it: six significant digits.
 std::string general(double value);
 
 /// Python's repr of a float: the shortest digits that read back as the same double, 1.0 and 1e+16.

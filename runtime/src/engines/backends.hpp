@@ -17,11 +17,12 @@ struct Engines {
     std::shared_ptr<const Engine> mask_decoder;
 };
 
-/// Which of this build's backends `backend` means for a bundle, and why. Throws as pick_backend does.
+/// The backend of this build that `backend`, a name or "auto", stands for with a bundle, and why. Throws as
+/// pick_backend does.
 Choice choose_backend(const std::string& backend, const Bundle& bundle);
 
-/// Compile the graphs of a bundle for `backend`; without `enhance`, all but GLE. Throws BackendError for a name that
-/// is unknown or that this build has not, and where a graph is refused.
+/// Compiles the graphs of a bundle for `backend`; without `enhance`, all but GLE. Throws BackendError for a name that
+/// is unknown or not in this build, and where a graph is refused.
 Engines open_engines(const std::string& backend, const Bundle& bundle, bool enhance);
 
 }  // namespace glesam::core

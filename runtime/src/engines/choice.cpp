@@ -11,7 +11,7 @@ namespace {
 
 using Names = std::vector<std::string>;
 
-/// A backend that "auto" may take, whether it can run a bundle here, and why or why not.
+/// A backend for "auto", whether it suits a bundle here, and why or why not.
 struct Candidate {
     std::string backend;
     bool fits;
@@ -63,7 +63,7 @@ Choice automatic(const std::string& precision, const Names& built, bool exact_in
 }
 
 Error not_here(const std::string& name, const Names& built) {
-    // Every backend this project names, whether this build has it or not.
+    // Every backend of this project, whether this build has it or not.
     const bool is_known = has({"onnxruntime", "openvino", "tensorrt", "tensorrt-rtx"}, name);
     return backend_error("backend " + repr(name) + (is_known ? " is not in this build" : " is unknown") +
                          "; choose auto or " + joined(built, " or "));

@@ -1,4 +1,4 @@
-// Which backend runs a bundle, and why; as engines/choice.py weighs it, among those that are in this build.
+// Chooses the backend that runs a bundle, by the rules of engines/choice.py, among those in this build.
 #pragma once
 
 #include <string>
@@ -13,13 +13,13 @@ struct Choice {
     std::string reason;
 };
 
-/// The backend that `backend`, a name or "auto", means for graphs of `precision`: {"onnxruntime", "as asked"}.
+/// The backend that `backend`, a name or "auto", stands for with graphs of `precision`: {"onnxruntime", "as asked"}.
 /// `built`: the names of this build's backends. Throws BackendError for a name that is unknown or not in this build,
 /// and for a backend that cannot compute in `precision`.
 Choice pick_backend(const std::string& backend, const std::string& precision, const std::vector<std::string>& built,
                     bool exact_int8 = sums_int8_exactly());
 
-/// Whether ONNX Runtime runs the int8 layers of such a graph in int8, rather than in float.
+/// Whether ONNX Runtime runs the int8 layers of a graph of `precision` in int8, rather than in float.
 /// 1.32 does for MatMul, and only where the rest is fp32: behind fp16 it fuses no Q/DQ.
 bool onnxruntime_computes_int8(const std::string& precision);
 

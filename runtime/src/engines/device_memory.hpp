@@ -1,4 +1,4 @@
-// The memory of the device that an engine computes on, for code that knows no such device.
+// The memory of the device that an engine computes on, for code that knows nothing about the device.
 #pragma once
 
 #include <cstddef>
@@ -9,29 +9,29 @@
 
 namespace glesam::core {
 
-/// Bytes: where CUDA's own allocations begin, and what TensorRT's kernels are tuned for.
+/// Alignment in bytes of CUDA's own allocations, for which TensorRT's kernels are tuned.
 constexpr std::size_t device_alignment = 256;
 
-/// One session's way to a device's memory. A stream is a queue of work for the device; a null one is its default
-/// stream. A copy starts after the work that its source's stream has been given, and is done when the call returns.
+/// One session's access to a device's memory. A stream is a queue of work for the device; null is its default stream.
+/// A copy starts after the work queued on its source's stream, and is done when the call returns.
 /// Every call throws BackendError where the device refuses.
 class DeviceMemory {
    public:
     virtual ~DeviceMemory() = default;
 
-    /// `size` bytes of the device, at a multiple of device_alignment.
+    /// Returns `size` bytes of device memory, at a multiple of device_alignment.
     virtual std::shared_ptr<void> allocate(std::size_t size) = 0;
 
-    /// `size` bytes of the host, which the device writes by itself.
+    /// Returns `size` bytes of host memory, which the device writes directly.
     virtual std::shared_ptr<void> allocate_on_host(std::size_t size) = 0;
 
-    /// Throws BackendError where a caller's `data` is nothing that the device reaches. `name` is for the message.
+    /// Throws BackendError where the device cannot access a caller's `data`. `name` is for the message.
     virtual void check(const char* name, const void* data) const = 0;
 
-    /// `source` at `target`, both on the device.
+    /// Copies `source` to `target`, both on the device.
     virtual Tensor copy(void* target, const Tensor& source) = 0;
 
-    /// The rows of `source`, which is on the device, without gaps at `target`, which is on the host.
+    /// Copies the rows of `source`, on the device, to `target`, on the host, without gaps.
     virtual void copy_to_host(void* target, const Pixels& source, void* stream) = 0;
 };
 

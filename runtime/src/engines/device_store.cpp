@@ -16,19 +16,19 @@ Pixels DeviceStore::on_host(const Pixels& picture, void* stream) {
     return result;
 }
 
-Tensor DeviceStore::taken(const char* name, const Tensor& tensor) {
+Tensor DeviceStore::aligned(const char* name, const Tensor& tensor) {
     memory_->check(name, tensor.data);
-    const bool aligned = reinterpret_cast<std::uintptr_t>(tensor.data) % device_alignment == 0;
-    return aligned ? tensor : copied(aligned_, tensor);
+    const bool is_aligned = reinterpret_cast<std::uintptr_t>(tensor.data) % device_alignment == 0;
+    return is_aligned ? tensor : copy(aligned_, tensor);
 }
 
-Tensor DeviceStore::kept(const Tensor& tensor) {
-    const Tensor result = copied(kept_[0], tensor);
+Tensor DeviceStore::keep(const Tensor& tensor) {
+    const Tensor result = copy(kept_[0], tensor);
     std::swap(kept_[0], kept_[1]);
     return result;
 }
 
-Tensor DeviceStore::copied(Buffer& buffer, const Tensor& tensor) {
+Tensor DeviceStore::copy(Buffer& buffer, const Tensor& tensor) {
     if (buffer.size < tensor.bytes()) buffer = {memory_->allocate(tensor.bytes()), tensor.bytes()};
     return memory_->copy(buffer.memory.get(), tensor);
 }

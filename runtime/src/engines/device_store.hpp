@@ -1,4 +1,4 @@
-// What a session keeps in a device's memory, and how a caller's pictures and tensors come to be used from there.
+// A session's buffers in device memory, and access to the callers' pictures and tensors there.
 #pragma once
 
 #include <array>
@@ -11,19 +11,19 @@
 
 namespace glesam::core {
 
-/// Allocates on first use and where something larger comes; then uses the same memory again.
+/// Buffers that are allocated on first use, grow when something larger comes, and are reused otherwise.
 class DeviceStore {
    public:
     explicit DeviceStore(std::unique_ptr<DeviceMemory> memory) : memory_(std::move(memory)) {}
 
-    /// A caller's picture on the host, its rows without gaps; valid until the next call. `stream`: see Tensor.
+    /// Copies a caller's picture to the host, its rows without gaps; valid until the next call. `stream`: see Tensor.
     Pixels on_host(const Pixels& picture, void* stream);
 
-    /// A caller's tensor where it is; a copy where that is no multiple of device_alignment. `name` is for messages.
-    Tensor taken(const char* name, const Tensor& tensor);
+    /// A caller's tensor itself, or a copy where its address is not aligned. `name` is for messages.
+    Tensor aligned(const char* name, const Tensor& tensor);
 
-    /// A copy, in place of the one that was kept before; where copying fails, that one is as it was.
-    Tensor kept(const Tensor& tensor);
+    /// Copies a tensor and replaces the one kept before; that one stays intact where copying fails.
+    Tensor keep(const Tensor& tensor);
 
    private:
     struct Buffer {
@@ -31,7 +31,7 @@ class DeviceStore {
         std::size_t size = 0;
     };
 
-    Tensor copied(Buffer& buffer, const Tensor& tensor);
+    Tensor copy(Buffer& buffer, const Tensor& tensor);
 
     std::unique_ptr<DeviceMemory> memory_;
     Buffer picture_;

@@ -14,63 +14,63 @@ std::string names_text(const std::vector<TensorSpec>& specs) {
     return joined(names, ", ");
 }
 
-/// Only sizes that the graph states can disagree: exporters leave some outputs' sizes open.
-bool size_fits(const Dimension& expected, const Dimension& found) {
-    return std::holds_alternative<std::string>(found) || found == expected;
+/// Whether a graph's size fits; an unstated size always does, since exporters leave some outputs' sizes open.
+bool size_fits(const Dimension& expected, const Dimension& actual) {
+    return std::holds_alternative<std::string>(actual) || actual == expected;
 }
 
-void check_tensor(const std::filesystem::path& path, const TensorSpec& expected, const TensorSpec& found) {
-    bool fits = found.dtype == expected.dtype && found.shape.size() == expected.shape.size();
-    for (std::size_t i = 0; fits && i < found.shape.size(); ++i) {
-        fits = size_fits(expected.shape[i], found.shape[i]);
+void check_tensor(const std::filesystem::path& path, const TensorSpec& expected, const TensorSpec& actual) {
+    bool fits = actual.dtype == expected.dtype && actual.shape.size() == expected.shape.size();
+    for (std::size_t i = 0; fits && i < actual.shape.size(); ++i) {
+        fits = size_fits(expected.shape[i], actual.shape[i]);
     }
     if (!fits) {
-        throw backend_error(path.string() + ": expected " + expected.text() + ", found " + found.text() +
+        throw backend_error(path.string() + ": expected " + expected.text() + ", found " + actual.text() +
                             "; export the bundle again");
     }
 }
 
 void check_side(const std::filesystem::path& path, const char* side, const std::vector<TensorSpec>& expected,
-                const std::vector<TensorSpec>& found) {
+                const std::vector<TensorSpec>& actual) {
     const auto named = [&](const std::string& name) {
-        return std::find_if(found.begin(), found.end(), [&](const TensorSpec& spec) { return spec.name == name; });
+        return std::find_if(actual.begin(), actual.end(), [&](const TensorSpec& spec) { return spec.name == name; });
     };
     const bool complete = std::all_of(expected.begin(), expected.end(),
-                                      [&](const TensorSpec& spec) { return named(spec.name) != found.end(); });
-    if (!complete || found.size() != expected.size()) {
+                                      [&](const TensorSpec& spec) { return named(spec.name) != actual.end(); });
+    if (!complete || actual.size() != expected.size()) {
         throw backend_error(path.string() + ": " + side + " must be " + names_text(expected) + ", found " +
-                            (found.empty() ? "none" : names_text(found)) + "; export the bundle again");
+                            (actual.empty() ? "none" : names_text(actual)) + "; export the bundle again");
     }
     for (const TensorSpec& spec : expected) check_tensor(path, spec, *named(spec.name));
 }
 
-/// The size that `inputs` give to a dynamic dimension. Called in every run, so without a copy of its name.
+/// The size of a dynamic dimension according to `inputs`. Called in every run, so without a copy of its name.
 std::int64_t dynamic_size(const Dimension& name, const GraphSpec& spec, const Tensor* inputs) {
     for (std::size_t i = 0; i < spec.inputs.size(); ++i) {
         const auto& shape = spec.inputs[i].shape;
-        const auto found = std::find(shape.begin(), shape.end(), name);
-        if (found != shape.end()) return inputs[i].shape.sizes[static_cast<std::size_t>(found - shape.begin())];
+        const auto axis = std::find(shape.begin(), shape.end(), name);
+        if (axis != shape.end()) return inputs[i].shape.sizes[static_cast<std::size_t>(axis - shape.begin())];
     }
     return -1;
 }
 
-bool output_fits(const TensorSpec& expected, const Shape& found, const GraphSpec& spec, const Tensor* inputs) {
-    if (found.rank != expected.shape.size()) return false;
-    for (std::size_t i = 0; i < found.rank; ++i) {
+bool output_fits(const TensorSpec& expected, const Shape& actual, const GraphSpec& spec, const Tensor* inputs) {
+    if (actual.rank != expected.shape.size()) return false;
+    for (std::size_t i = 0; i < actual.rank; ++i) {
         const auto* fixed = std::get_if<std::int64_t>(&expected.shape[i]);
         const std::int64_t size = fixed != nullptr ? *fixed : dynamic_size(expected.shape[i], spec, inputs);
-        if (found.sizes[i] != size) return false;
+        if (actual.sizes[i] != size) return false;
     }
     return true;
 }
 
-void check_output(const TensorSpec& expected, const Shape& found, const GraphSpec& spec, const Tensor* inputs) {
-    if (output_fits(expected, found, spec, inputs)) return;
-    TensorSpec answer{expected.name, expected.dtype, {}};
-    for (std::size_t i = 0; i < found.rank; ++i) {
-        answer.shape.push_back(i < found.sizes.size() ? Dimension(found.sizes[i]) : Dimension("?"));
+void check_output(const TensorSpec& expected, const Shape& actual, const GraphSpec& spec, const Tensor* inputs) {
+    if (output_fits(expected, actual, spec, inputs)) return;
+    TensorSpec output{expected.name, expected.dtype, {}};
+    for (std::size_t i = 0; i < actual.rank; ++i) {
+        output.shape.push_back(i < actual.sizes.size() ? Dimension(actual.sizes[i]) : Dimension("?"));
     }
-    throw backend_error(spec.name + " output: expected " + expected.text() + ", found " + answer.text() +
+    throw backend_error(spec.name + " output: expected " + expected.text() + ", found " + output.text() +
                         "; convert or reshape it");
 }
 

@@ -1,6 +1,6 @@
 // The only file that includes ONNX Runtime's header. Its options are those of engines/onnxruntime.py.
 //
-// Its C interface: one header, which every distribution has, and the only border that it keeps stable.
+// It uses the C API: one header, which every distribution has, and the only interface that is kept stable.
 #include "engines/open.hpp"
 
 #include <onnxruntime_c_api.h>
@@ -19,10 +19,10 @@ constexpr const char* package = "onnxruntime";
 
 std::string library() { return std::string("ONNX Runtime ") + OrtGetApiBase()->GetVersionString(); }
 
-/// The functions of the version that this file was compiled for. Throws BackendError where the library is older.
+/// The API of the version that this file was compiled for. Throws BackendError where the library is older.
 const OrtApi& api() {
-    static const OrtApi* const found = OrtGetApiBase()->GetApi(ORT_API_VERSION);
-    if (found != nullptr) return *found;
+    static const OrtApi* const functions = OrtGetApiBase()->GetApi(ORT_API_VERSION);
+    if (functions != nullptr) return *functions;
     throw backend_error("backend onnxruntime: expected version 1." + std::to_string(ORT_API_VERSION) +
                         " or later, found " + OrtGetApiBase()->GetVersionString() +
                         "; upgrade it, or build libglesam with its headers");
@@ -42,7 +42,7 @@ struct Release {
 template <typename Resource>
 using Owned = std::unique_ptr<Resource, Release>;
 
-/// Throws the first line of what ONNX Runtime says.
+/// Throws the first line of ONNX Runtime's message.
 void checked(OrtStatus* status) {
     if (status == nullptr) return;
     const Owned<OrtStatus> owned(status);
@@ -50,16 +50,16 @@ void checked(OrtStatus* status) {
     throw std::runtime_error(message.substr(0, message.find('\n')));
 }
 
-/// The resource that `create` puts where it is told to. Throws as checked() does.
+/// The resource that `create` writes to its argument. Throws as checked() does.
 template <typename Resource, typename Create>
-Owned<Resource> made(Create create) {
+Owned<Resource> make_owned(Create create) {
     Resource* resource = nullptr;
     checked(create(&resource));
     return Owned<Resource>(resource);
 }
 
 Owned<OrtSessionOptions> session_options(bool int8) {
-    auto options = made<OrtSessionOptions>([](auto** out) { return api().CreateSessionOptions(out); });
+    auto options = make_owned<OrtSessionOptions>([](auto** out) { return api().CreateSessionOptions(out); });
     const auto set = [&](const char* key, const char* value) {
         checked(api().AddSessionConfigEntry(options.get(), key, value));
     };
@@ -105,7 +105,7 @@ std::vector<std::int64_t> sizes_of(const OrtTensorTypeAndShapeInfo* info) {
     return sizes;
 }
 
-/// What a graph says of one tensor; a size that it leaves open is "?".
+/// The spec of one tensor of a graph; a size that the graph leaves open is "?".
 TensorSpec tensor(const char* name, const OrtTypeInfo* type) {
     const OrtTensorTypeAndShapeInfo* info = nullptr;
     checked(api().CastTypeInfoToTensorInfo(type, &info));
@@ -121,7 +121,7 @@ using Count = decltype(OrtApi::SessionGetInputCount);
 using Name = decltype(OrtApi::SessionGetInputName);
 using Type = decltype(OrtApi::SessionGetInputTypeInfo);
 
-/// The inputs or the outputs of a session, as the three functions for them tell.
+/// The specs of a session's inputs or outputs, by the three functions for them.
 std::vector<TensorSpec> tensors(const OrtSession* session, Count count, Name name, Type type) {
     OrtAllocator* allocator = nullptr;  // ONNX Runtime's own, which nobody frees
     checked(api().GetAllocatorWithDefaultOptions(&allocator));
@@ -129,7 +129,7 @@ std::vector<TensorSpec> tensors(const OrtSession* session, Count count, Name nam
     checked(count(session, &number));
     std::vector<TensorSpec> specs;
     for (std::size_t i = 0; i < number; ++i) {
-        const auto info = made<OrtTypeInfo>([&](auto** out) { return type(session, i, out); });
+        const auto info = make_owned<OrtTypeInfo>([&](auto** out) { return type(session, i, out); });
         char* text = nullptr;
         checked(name(session, i, allocator, &text));
         const std::unique_ptr<char, void (*)(char*)> owned(text, [](char* memory) {
@@ -153,7 +153,7 @@ class OnnxRuntimeRequest : public Request {
     OnnxRuntimeRequest(OrtSession& session, const GraphSpec& spec)
         : session_(session),
           spec_(spec),
-          memory_(made<OrtMemoryInfo>(
+          memory_(make_owned<OrtMemoryInfo>(
               [](auto** out) { return api().CreateCpuMemoryInfo(OrtArenaAllocator, OrtMemTypeDefault, out); })),
           input_names_(names_of(spec.inputs)),
           output_names_(names_of(spec.outputs)),
@@ -166,7 +166,7 @@ class OnnxRuntimeRequest : public Request {
         try {
             for (std::size_t i = 0; i < inputs_.size(); ++i) give(i, inputs[i]);
             infer();
-            for (std::size_t i = 0; i < outputs_.size(); ++i) outputs[i] = taken(outputs_[i].get());
+            for (std::size_t i = 0; i < outputs_.size(); ++i) outputs[i] = output_of(outputs_[i].get());
         } catch (const std::runtime_error& error) {
             throw cannot_run(spec_, library(), error.what());
         }
@@ -176,8 +176,8 @@ class OnnxRuntimeRequest : public Request {
     void give(std::size_t i, const Tensor& tensor) {
         const TensorSpec& spec = spec_.inputs[i];
         const std::size_t bytes = tensor.shape.elements() * sizeof(float);  // int32 is as wide
-        inputs_[i] = made<OrtValue>([&](auto** out) {
-            // ONNX Runtime takes inputs without const, and only reads them.
+        inputs_[i] = make_owned<OrtValue>([&](auto** out) {
+            // ONNX Runtime only reads inputs, though its API takes them without const.
             return api().CreateTensorWithDataAsOrtValue(memory_.get(), const_cast<void*>(tensor.data), bytes,
                                                         tensor.shape.sizes.data(), tensor.shape.rank, type_of(spec),
                                                         out);
@@ -194,11 +194,11 @@ class OnnxRuntimeRequest : public Request {
         checked(status);
     }
 
-    static Tensor taken(OrtValue* value) {
+    static Tensor output_of(OrtValue* value) {
         const auto info =
-            made<OrtTensorTypeAndShapeInfo>([&](auto** out) { return api().GetTensorTypeAndShape(value, out); });
+            make_owned<OrtTensorTypeAndShapeInfo>([&](auto** out) { return api().GetTensorTypeAndShape(value, out); });
         Tensor result;
-        // A rank beyond four is counted only: the check of what a graph answers refuses it.
+        // A rank above four is only counted: the check of the outputs refuses it.
         checked(api().GetDimensionsCount(info.get(), &result.shape.rank));
         const std::size_t shown = std::min(result.shape.rank, result.shape.sizes.size());
         checked(api().GetDimensions(info.get(), result.shape.sizes.data(), shown));
@@ -235,7 +235,7 @@ class OnnxRuntimeEngine : public Engine {
     }
 
    private:
-    Owned<OrtEnv> env_;  // counted by ONNX Runtime, which has one per process; it outlives the session
+    Owned<OrtEnv> env_;  // reference-counted, one per process; it must outlive the session
     Owned<OrtSession> session_;
     GraphSpec spec_;
 };
@@ -249,9 +249,9 @@ std::shared_ptr<const Engine> open_onnxruntime(const std::filesystem::path& path
     std::vector<TensorSpec> inputs;
     std::vector<TensorSpec> outputs;
     try {
-        env = made<OrtEnv>([&](auto** out) { return ort.CreateEnv(ORT_LOGGING_LEVEL_ERROR, "glesam", out); });
+        env = make_owned<OrtEnv>([&](auto** out) { return ort.CreateEnv(ORT_LOGGING_LEVEL_ERROR, "glesam", out); });
         const auto options = session_options(int8);
-        session = made<OrtSession>(
+        session = make_owned<OrtSession>(
             [&](auto** out) { return ort.CreateSession(env.get(), path.c_str(), options.get(), out); });
         inputs = tensors(session.get(), ort.SessionGetInputCount, ort.SessionGetInputName, ort.SessionGetInputTypeInfo);
         outputs =

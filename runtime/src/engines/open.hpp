@@ -1,4 +1,4 @@
-// What each backend's own files offer: engines of a library that this build may not have.
+// Opens engines of each backend's library, which this build may not have.
 #pragma once
 
 #include <filesystem>

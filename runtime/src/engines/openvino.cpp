@@ -42,10 +42,10 @@ std::string reason(const std::exception& error) {
     return first.empty() ? "no reason given" : first;
 }
 
-/// The inference precision for a graph's: its own where the CPU has it, else f32.
+/// The inference precision for a graph of `precision`: its own where the CPU has it, else f32.
 ///
-/// Always stated: left alone, OpenVINO computes an fp32 graph in bf16 on a CPU that can. Beside int8 layers f16 is
-/// never asked for: OpenVINO 2026.4 then takes its reference kernel for an int8 MatMul, 7,000 times slower.
+/// Always stated: by default OpenVINO computes an fp32 graph in bf16 on a CPU that can. Never f16 beside int8 layers:
+/// OpenVINO 2026.4 then uses its reference kernel for an int8 MatMul, 7,000 times slower.
 ov::element::Type arithmetic(const std::string& precision, const std::vector<std::string>& capabilities) {
     const auto has = [&](const char* name) {
         return std::find(capabilities.begin(), capabilities.end(), name) != capabilities.end();
@@ -61,7 +61,7 @@ std::string dtype_name(const ov::element::Type& type) {
     return type.to_string();
 }
 
-/// What a graph says of its tensors; a size that it leaves open is "?".
+/// The specs of a graph's tensors; a size that the graph leaves open is "?".
 template <typename Ports>
 std::vector<TensorSpec> tensors(const Ports& ports) {
     std::vector<TensorSpec> specs;
@@ -77,7 +77,7 @@ std::vector<TensorSpec> tensors(const Ports& ports) {
 
 std::shared_ptr<ov::Model> read(const std::filesystem::path& path) {
     try {
-        // Not Core::read_model: given a file that is no ONNX it tries, and prints, every other format.
+        // Not Core::read_model: with a file that is not ONNX it tries, and prints, every other format.
         ov::frontend::FrontEndManager manager;
         const auto frontend = manager.load_by_framework("onnx");
         return frontend->convert(frontend->load(path.string()));
@@ -86,13 +86,13 @@ std::shared_ptr<ov::Model> read(const std::filesystem::path& path) {
     }
 }
 
-/// Whether OpenVINO calls the node's operation so, of whatever version.
+/// Whether the node's operation has this name, in any version.
 bool is(const char* type, const ov::Node& node) { return std::string(node.get_type_name()) == type; }
 
-/// Takes the casts to fp32 and back from around every Softmax of a bf16 graph.
+/// Removes the casts to fp32 and back around every Softmax of a bf16 graph.
 ///
-/// Asked for bf16, OpenVINO computes a Softmax in bf16 with them and without, to the same bits; but only without them
-/// does it see an attention and run it as one kernel (measurements/README.md).
+/// In bf16, OpenVINO computes a Softmax with and without them to the same bits; but only without them does it
+/// recognize an attention and run it as one kernel (measurements/README.md).
 void bypass_softmax_casts(const ov::Model& model) {
     for (const auto& node : model.get_ops()) {
         if (!is("Softmax", *node)) continue;
@@ -106,17 +106,17 @@ void bypass_softmax_casts(const ov::Model& model) {
     model.validate_nodes_and_infer_types();
 }
 
-/// The number that input `i` of a FakeQuantize is; NaN where it is several.
+/// The value of input `i` of a FakeQuantize; NaN where there are several.
 float number(const ov::Node& node, std::size_t i) {
     const auto constant = ov::as_type_ptr<ov::op::v0::Constant>(node.get_input_node_shared_ptr(i));
     const bool is_one = constant && ov::shape_size(constant->get_shape()) == 1;
     return is_one ? constant->cast_vector<float>().front() : std::nanf("");
 }
 
-/// Writes each FakeQuantize, which a QuantizeLinear became, as what it computes: divide, round, clamp.
+/// Replaces each FakeQuantize, which came from a QuantizeLinear, by what it computes: divide, round, clamp.
 ///
-/// OpenVINO makes layers int8 where it finds one. These stay float, between the same steps. Throws where a tensor has a
-/// zero point or several scales, which no bundle has.
+/// Beside a FakeQuantize OpenVINO computes layers in int8. Without it they stay float, on the same quantized values.
+/// Throws where a tensor has a zero point or several scales, which no bundle has.
 void quantize_by_rounding(const ov::Model& model) {
     for (const auto& node : model.get_ops()) {
         if (!is("FakeQuantize", *node)) continue;
@@ -173,29 +173,29 @@ class OpenVinoRequest : public Request {
 
     void run(const Tensor* inputs, Tensor* outputs) override {
         try {
-            for (std::size_t i = 0; i < spec_.inputs.size(); ++i) give(spec_.inputs[i], inputs[i]);
+            for (std::size_t i = 0; i < spec_.inputs.size(); ++i) set_input(spec_.inputs[i], inputs[i]);
             request_.infer();
-            for (std::size_t i = 0; i < spec_.outputs.size(); ++i) outputs[i] = taken(spec_.outputs[i]);
+            for (std::size_t i = 0; i < spec_.outputs.size(); ++i) outputs[i] = output(spec_.outputs[i]);
         } catch (const std::exception& error) {
             throw cannot_run(spec_, library(), reason(error));
         }
     }
 
    private:
-    void give(const TensorSpec& spec, const Tensor& tensor) {
+    void set_input(const TensorSpec& spec, const Tensor& tensor) {
         const auto* sizes = tensor.shape.sizes.data();
         const auto* end = sizes + static_cast<std::ptrdiff_t>(tensor.shape.rank);
-        // OpenVINO takes inputs without const, and only reads them.
+        // OpenVINO only reads inputs, though its API takes them without const.
         request_.set_tensor(spec.name,
                             ov::Tensor(type_of(spec), ov::Shape(sizes, end), const_cast<void*>(tensor.data)));
     }
 
-    Tensor taken(const TensorSpec& spec) {
+    Tensor output(const TensorSpec& spec) {
         const ov::Tensor tensor = request_.get_tensor(spec.name);
         Tensor result;
         result.data = tensor.data();
         for (const std::size_t size : tensor.get_shape()) {
-            // A rank beyond four is counted only: the check of what a graph answers refuses it.
+            // A rank above four is only counted: the check of the outputs refuses it.
             if (result.shape.rank < 4) result.shape.sizes[result.shape.rank] = static_cast<std::int64_t>(size);
             ++result.shape.rank;
         }

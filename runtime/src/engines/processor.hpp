@@ -1,10 +1,10 @@
-// What the processor can do.
+// The abilities of the processor.
 #pragma once
 
 namespace glesam::core {
 
-/// Whether int8 products can be summed here without loss: not on an x86 CPU without VNNI, or where none is told.
-/// machine.py has the reason and what it costs.
+/// Whether int8 products can be summed here without loss: not on an x86 CPU without VNNI, or whose flags are unknown.
+/// engines/processor.py has the reason and the cost.
 bool sums_int8_exactly();
 
 }  // namespace glesam::core

@@ -1,4 +1,4 @@
-// Values that go in and out of graphs: where they lie, and how many.
+// Inputs and outputs of graphs: their address and their shape.
 #pragma once
 
 #include <algorithm>
@@ -8,7 +8,7 @@
 
 namespace glesam::core {
 
-/// Sizes of a tensor of rank 4 at most, as all of ours are; without a heap.
+/// Sizes of a tensor of rank 4 at most, without heap memory.
 struct Shape {
     std::array<std::int64_t, 4> sizes{};
     std::size_t rank = 0;
@@ -25,12 +25,12 @@ struct Shape {
     }
 };
 
-/// float32 or int32 values, as the spec says, in memory that somebody else owns.
+/// float32 or int32 values, as the spec says, in memory that the tensor does not own.
 struct Tensor {
     const void* data = nullptr;
     Shape shape;
-    bool on_device = false;  // then only a DeviceMemory and the requests beside it may read `data`
-    void* stream = nullptr;  // of a device: the values are there once it has done the work that it has been given
+    bool on_device = false;  // then only a DeviceMemory and its engines' requests may read `data`
+    void* stream = nullptr;  // on a device: the values are valid once its queued work is done
 
     const float* floats() const { return static_cast<const float*>(data); }
     std::size_t bytes() const { return 4 * shape.elements(); }

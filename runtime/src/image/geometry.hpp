@@ -1,4 +1,4 @@
-// Where the original picture lies in the model's S x S input.
+// The place of the original picture in the model's S x S input.
 #pragma once
 
 #include <string>
@@ -7,17 +7,17 @@
 
 namespace glesam::core {
 
-/// "longest-side", SAM's own, or "squash-512", the one that reproduces the authors' published table.
+/// How a picture is resized: "longest-side", as in SAM, or "squash-512", as in the authors' published table.
 enum class Resize { longest_side, squash_512 };
 
-/// Throws ImageError for a name that is neither.
+/// The way of resizing with this name. Throws ImageError for an unknown name.
 Resize resize_from_name(const std::string& name);
 
 /// longest_side: the longest side becomes S, the aspect ratio is kept, the rest is padding.
 /// squash_512: the picture fills the S x S input and loses its aspect ratio.
 glesam_geometry geometry_of(int height, int width, int image_size, Resize resize);
 
-/// (x, y) in pixels of the original picture -> in pixels of the input, rounded to float once.
+/// A point in pixels of the input: (x, y) in pixels of the original picture, rounded to float once.
 struct InputPoint {
     float x;
     float y;

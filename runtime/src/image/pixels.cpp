@@ -41,7 +41,7 @@ Pixels pixels_of(const glesam_image_view& view) {
                           std::to_string(view.width) + " pixels of " + std::to_string(layout.step) + "), found " +
                           std::to_string(view.stride) + "; give the bytes from one row to the next, or 0");
     }
-    is_on_device("image", view.memory);  // refuses what is no glesam_memory
+    is_on_device("image", view.memory);  // refuses a value that is no glesam_memory
     const std::int64_t stride = view.stride == 0 ? packed : view.stride;
     return {view.data, view.width, view.height, static_cast<std::ptrdiff_t>(stride), layout.step, layout.rgb};
 }

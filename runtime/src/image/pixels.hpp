@@ -1,4 +1,4 @@
-// A caller's picture as the resizing reads it.
+// A caller's picture, as the resizer reads it.
 #pragma once
 
 #include <array>
@@ -19,11 +19,11 @@ struct Pixels {
     std::array<int, 3> rgb;
 };
 
-/// Where they lie the pixels stay: `data` is a device's address where the view's is. Throws ImageError for a view that
-/// shows no picture.
+/// The view's pixels, in place: `data` is a device address where the view's is. Throws ImageError for a view that shows
+/// no picture.
 Pixels pixels_of(const glesam_image_view& view);
 
-/// Whether `memory`, a glesam_memory of a caller's, is a device's. Throws ImageError for a value that is none of them.
+/// Whether `memory`, a caller's glesam_memory, is on a device. Throws ImageError for any other value.
 bool is_on_device(const char* name, std::int32_t memory);
 
 }  // namespace glesam::core

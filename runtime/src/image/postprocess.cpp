@@ -6,7 +6,7 @@ namespace glesam::core {
 
 namespace {
 
-/// A sample as a sum of low-resolution ones, in double until both steps are composed.
+/// A sample as a sum of low-resolution samples, in double until both steps are composed.
 struct Sum {
     int first;
     std::array<double, 3> weights;
@@ -43,7 +43,7 @@ std::vector<Sum> bilinear(const std::vector<Sum>& samples, int size) {
     return stretched;
 }
 
-/// The low-resolution samples themselves; the last two begin earlier, so that three exist for each.
+/// The low-resolution samples as sums of themselves; the last two begin earlier, so that each has three.
 std::vector<Sum> identity(int size) {
     std::vector<Sum> samples;
     for (int i = 0; i < size; ++i) {

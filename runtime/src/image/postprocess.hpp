@@ -1,7 +1,8 @@
-// From low-resolution logits back to masks of the original picture.
+// Turns low-resolution logits into masks of the original picture.
 //
-// SAM resizes twice: S/4 -> S, cut the padding away, -> the original size. Both steps are bilinear, so linear along
-// each axis; along each axis an original pixel is therefore a sum of at most three neighbouring low-resolution samples.
+// SAM resizes twice: S/4 to S, then, without the padding, to the original size. Both steps are bilinear, so linear
+// along each axis; along each axis an original pixel is therefore a sum of at most three neighbouring low-resolution
+// samples.
 #pragma once
 
 #include <array>

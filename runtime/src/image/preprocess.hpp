@@ -1,4 +1,4 @@
-// From an 8-bit picture to the encoder's input, equal to SAM's own steps and to the Python package's to the bit.
+// Turns an 8-bit picture into the encoder's input, with the same bits as SAM and the Python package.
 #pragma once
 
 #include <array>
@@ -11,7 +11,7 @@
 
 namespace glesam::core {
 
-/// Preprocesses pictures of one size. Resized, normalised, then padded with zeros at the bottom and right.
+/// Preprocesses pictures of one size: resizes, normalises, and pads with zeros at the bottom and right.
 class Preprocessor {
    public:
     Preprocessor(const Manifest& manifest, int height, int width, Resize resize);

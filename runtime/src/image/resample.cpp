@@ -7,7 +7,7 @@ namespace glesam::core {
 
 namespace {
 
-// 8 bits of a pixel and 2 for the overshoot of a bicubic sum leave 22 of an int.
+// Of an int's 32 bits, a pixel takes 8 and the overshoot of a bicubic sum 2: 22 are left.
 constexpr int precision_bits = 32 - 8 - 2;
 constexpr std::int32_t half = 1 << (precision_bits - 1);
 
@@ -43,12 +43,12 @@ AxisWeights axis_weights(int input_size, int output_size, Filter filter) {
     for (int i = 0; i < output_size; ++i) {
         const double centre = (i + 0.5) * scale;
         const int first = std::max(0, static_cast<int>(centre - support + 0.5));
-        // In double: beyond the last of 2^31 pixels there is no int.
+        // The minimum is taken in double: the sum may exceed the largest int.
         const int end = static_cast<int>(std::min<double>(input_size, centre + support + 0.5));
         const int count = end - first;
         double total = 0;
         for (int t = 0; t < count; ++t) {
-            // Multiplied, not divided, as Pillow does: the last bit may decide a rounding.
+            // Multiplied, not divided, as in Pillow: the last bit may decide a rounding.
             total += values[static_cast<std::size_t>(t)] = shape((t + first - centre + 0.5) * (1.0 / stretch));
         }
         std::int32_t* weights = &axis.weights[static_cast<std::size_t>(i) * static_cast<std::size_t>(axis.taps)];

@@ -17,13 +17,13 @@ enum class Filter { bilinear, bicubic };
 struct AxisWeights {
     int taps = 0;
     std::vector<int> first;
-    std::vector<int> count;  // of the taps, how many are used
+    std::vector<int> count;  // taps in use
     std::vector<std::int32_t> weights;
 };
 
 AxisWeights axis_weights(int input_size, int output_size, Filter filter);
 
-/// Resizes pictures of one size to another, again and again in the same memory.
+/// Resizes pictures from one size to another and reuses its memory.
 class Resampler {
    public:
     Resampler(int height, int width, int output_height, int output_width, Filter filter);

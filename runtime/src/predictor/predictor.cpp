@@ -13,7 +13,7 @@ namespace glesam::core {
 
 namespace {
 
-/// Writes the milliseconds of its own life.
+/// Writes the milliseconds of its lifetime.
 class Timed {
    public:
     explicit Timed(double& milliseconds) : milliseconds_(milliseconds) {}
@@ -28,7 +28,7 @@ class Timed {
     std::chrono::steady_clock::time_point start_ = std::chrono::steady_clock::now();
 };
 
-constexpr int decoder_candidates = 4;  // of each prompt: SAM's single mask, and its three with multimask
+constexpr int decoder_candidates = 4;  // per prompt: SAM's single mask, and three with multimask
 
 bool all_finite(const std::vector<float>& values) {
     return std::all_of(values.begin(), values.end(), [](float value) { return std::isfinite(value); });
@@ -59,7 +59,7 @@ void Predictor::set_image(const glesam_image_view& view) {
 }
 
 void Predictor::set_tensor(const glesam_tensor_view& view, const glesam_geometry& geometry) {
-    encode_picture(taken(view), geometry);
+    encode_picture(readable_input(view), geometry);
 }
 
 void Predictor::encode_picture(const Tensor& input, const glesam_geometry& geometry) {
@@ -77,10 +77,10 @@ void Predictor::encode_picture(const Tensor& input, const glesam_geometry& geome
     picture_ = geometry;
 }
 
-/// A copy, 0.1 ms on the host: a later picture that fails half-way leaves this one in place.
+/// Copies the embeddings, so that a later picture that fails leaves this one in place. 0.1 ms on the host.
 void Predictor::keep(const Tensor& embeddings) {
     if (device_) {
-        image_embeddings_ = device_->kept(embeddings);
+        image_embeddings_ = device_->keep(embeddings);
         return;
     }
     std::copy_n(embeddings.floats(), embeddings_size(), host_embeddings_.begin());
@@ -139,7 +139,7 @@ const glesam_geometry& Predictor::current() const {
     return *picture_;
 }
 
-/// Outputs first to first + candidates - 1 of each prompt's four.
+/// Copies `candidates` of each prompt's four outputs, from `first` on.
 void Predictor::keep_candidates(const glesam_decoded& decoded, std::size_t first, std::size_t candidates) {
     const auto count = static_cast<std::size_t>(decoded.num_prompts);
     const std::size_t low_res = squared(model_->manifest.image_size / 4);

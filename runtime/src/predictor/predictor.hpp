@@ -1,4 +1,4 @@
-// Image to masks.
+// From a picture and prompts to masks.
 #pragma once
 
 #include <memory>
@@ -15,7 +15,7 @@
 
 namespace glesam::core {
 
-/// What sessions share: never changed once it is made.
+/// The constant part that sessions share.
 struct Model {
     Manifest manifest;
     std::string hash;
@@ -38,7 +38,7 @@ class Predictor {
     glesam_prediction predict(const glesam_prompt* prompts, std::size_t count, bool multimask);
     glesam_device_prediction predict_on_device(const glesam_prompt* prompts, std::size_t count, bool multimask);
 
-    // The steps, one by one, all in host memory. None of them touches the picture that was set.
+    // The steps, one by one, all in host memory. None of them touches the current picture.
     glesam_geometry preprocess(const glesam_image_view& view, float* input);
     const float* encode(const float* input);
     const float* enhance(const float* image_embeddings);
@@ -55,7 +55,7 @@ class Predictor {
     void encode_picture(const Tensor& input, const glesam_geometry& geometry);
     void keep(const Tensor& embeddings);
     glesam_decoded decode(const Tensor& image_embeddings, const glesam_prompt_feeds& feeds);
-    Tensor taken(const glesam_tensor_view& view);
+    Tensor readable_input(const glesam_tensor_view& view);
     DeviceStore& device(const char* name, const char* refusal);
     Preprocessor& preprocessor_for(int height, int width);
     MaskResizer& mask_resizer_for(const glesam_geometry& geometry);
@@ -69,20 +69,20 @@ class Predictor {
     std::optional<CheckedRequest> gle_;
     CheckedRequest mask_decoder_;
     PromptEncoder prompt_encoder_;
-    std::optional<DeviceStore> device_;  // where the backend computes on one
+    std::optional<DeviceStore> device_;  // if the backend computes on one
     glesam_timings timings_{};
 
-    // Made again only when a picture of another size comes.
+    // Replaced only when the picture's size changes.
     std::optional<Preprocessor> preprocessor_;
     std::optional<MaskResizer> mask_resizer_;
     glesam_geometry mask_geometry_{};
 
-    // What set_image leaves for predict.
+    // The current picture.
     std::optional<glesam_geometry> picture_;
-    Tensor image_embeddings_;  // on the device, or those on the host
+    Tensor image_embeddings_;  // on the device, or host_embeddings_
     std::vector<float> host_embeddings_;
 
-    // Grown once, then used again: predict allocates nothing.
+    // Grown once, then reused: predict allocates nothing.
     std::vector<float> input_;
     std::vector<float> low_res_masks_;
     std::vector<float> iou_predictions_;

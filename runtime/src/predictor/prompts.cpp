@@ -18,7 +18,7 @@ std::string size_text(const glesam_geometry& geometry) {
 
 Error no_prompt() { return prompt_error("no prompt: give a box, a point or a mask"); }
 
-/// Pixel (x, y) exists for 0 <= x < width and 0 <= y < height. Written so that NaN is refused too.
+/// Throws PromptError unless 0 <= x < width and 0 <= y < height. Written so that NaN is refused, too.
 void check_points(const char* kind, const glesam_point* points, std::size_t count, const glesam_geometry& geometry) {
     for (std::size_t i = 0; i < count; ++i) {
         const auto [x, y] = points[i];
@@ -30,7 +30,7 @@ void check_points(const char* kind, const glesam_point* points, std::size_t coun
     }
 }
 
-/// Its edges may lie on the picture's.
+/// Throws PromptError where a box is empty or leaves the picture; its edges may lie on the picture's.
 void check_box(const glesam_box& box, const glesam_geometry& geometry) {
     const auto [x0, y0, x1, y1] = box;
     const int width = geometry.original_width;
@@ -42,9 +42,9 @@ void check_box(const glesam_box& box, const glesam_geometry& geometry) {
                        "; give the top left corner, then the bottom right");
 }
 
-Error unfit_logits(int side, const std::string& found) {
+Error unfit_logits(int side, const std::string& actual) {
     const std::string size = std::to_string(side);
-    return prompt_error("mask_input: expected finite float32 logits [" + size + ", " + size + "], found " + found +
+    return prompt_error("mask_input: expected finite float32 logits [" + size + ", " + size + "], found " + actual +
                         "; give one of a prediction's low_res_masks");
 }
 
@@ -69,7 +69,7 @@ void check_prompt(const glesam_prompt& prompt, const glesam_geometry& geometry) 
     }
 }
 
-/// With the box's two corners, or the padding point that stands in for them.
+/// Number of a prompt's points, with the box's two corners or the padding point in their place.
 std::size_t points_of(const glesam_prompt& prompt) {
     return prompt.num_points + prompt.num_background_points + (prompt.box != nullptr ? 2 : 1);
 }
@@ -111,7 +111,7 @@ glesam_prompt_feeds PromptEncoder::operator()(const glesam_prompt* prompts, std:
             has_mask_.data(), static_cast<int>(count), static_cast<int>(num_points_)};
 }
 
-/// In SAM's order: points, then the box's corners or the padding that is there already.
+/// Writes SAM's order: points, then the box's corners; the padding is already there.
 void PromptEncoder::write_points(const glesam_prompt& prompt, const glesam_geometry& geometry, std::size_t row) {
     PointWriter write{geometry, &coords_[row * num_points_ * 2], &labels_[row * num_points_]};
     for (std::size_t i = 0; i < prompt.num_points; ++i) write(prompt.points[i].x, prompt.points[i].y, foreground);

@@ -1,4 +1,4 @@
-// Prompts as a user gives them, checked, and turned into the decoder's feeds.
+// Checks a user's prompts and turns them into the decoder's feeds.
 #pragma once
 
 #include <cstddef>
@@ -12,10 +12,10 @@ namespace glesam::core {
 /// SAM's point labels.
 enum PointLabel : std::int32_t { padding = -1, background = 0, foreground = 1, box_top_left = 2, box_bottom_right = 3 };
 
-/// Encodes prompts again and again in the same memory.
+/// Encodes prompts and reuses its memory.
 class PromptEncoder {
    public:
-    /// N prompts -> point_coords, point_labels, mask_input and has_mask_input, valid until the next call.
+    /// The point_coords, point_labels, mask_input and has_mask_input of N prompts, valid until the next call.
     /// Prompts shorter than their neighbours are padded with label -1 at their end.
     /// Throws PromptError where a prompt is empty or does not fit the picture.
     glesam_prompt_feeds operator()(const glesam_prompt* prompts, std::size_t count, const glesam_geometry& geometry);

@@ -42,8 +42,8 @@ glesam_geometry Predictor::preprocess(const glesam_image_view& view, float* inpu
     return preprocessor.geometry();
 }
 
-/// A preprocessed picture of the caller's, where the engines can read it.
-Tensor Predictor::taken(const glesam_tensor_view& view) {
+/// A caller's preprocessed picture, in memory that the engines can read.
+Tensor Predictor::readable_input(const glesam_tensor_view& view) {
     const std::int64_t side = model_->manifest.image_size;
     if (view.image_size != side) {
         throw argument_error("input: expected float32 [1,3,S,S] with S = " + std::to_string(side) + ", found S = " +
@@ -53,7 +53,7 @@ Tensor Predictor::taken(const glesam_tensor_view& view) {
     if (!is_on_device("input", view.memory)) return input;
     input.on_device = true;
     input.stream = view.stream;
-    return device("input", cannot_read).taken("input", input);
+    return device("input", cannot_read).aligned("input", input);
 }
 
 /// Throws BackendError, "NAME: REFUSAL, or ...", where the backend computes on the host.

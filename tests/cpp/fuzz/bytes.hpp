@@ -1,4 +1,4 @@
-// Takes values off the front of a fuzzer's input; zeros where it has ended.
+// Reads values from the front of a fuzzer's input; zeros after its end.
 #pragma once
 
 #include <algorithm>

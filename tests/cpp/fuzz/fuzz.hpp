@@ -1,4 +1,4 @@
-// What the fuzz targets share: the function that libFuzzer, or replay.cpp, calls with each input.
+// Shared by the fuzz targets: the function that libFuzzer, or replay.cpp, calls with each input.
 #pragma once
 
 #include <cstddef>
@@ -10,7 +10,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
 
 namespace glesam_tests {
 
-/// Ends the program where something does not hold, which a fuzzer takes for a finding.
+/// Aborts where `holds` is false, which a fuzzer reports as a finding.
 inline void must(bool holds, const char* what) {
     if (holds) return;
     std::fprintf(stderr, "not so: %s\n", what);

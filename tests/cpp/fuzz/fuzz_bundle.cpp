@@ -1,6 +1,6 @@
-// The bundle reader. An input is a bundle.json; the files that it may list lie beside it, all with the same content.
+// Fuzzes the bundle reader. An input is a bundle.json; the files that it may list lie beside it, with equal contents.
 //
-// The sidecar's hash is the input's own, so that parsing is reached; then the input is taken for a sidecar, too.
+// The sidecar's hash is the input's own, so that parsing is reached; then the input is used as a sidecar, too.
 #include <unistd.h>
 
 #include <algorithm>
@@ -21,7 +21,7 @@ namespace {
 
 void write(const fs::path& path, std::string_view content) { std::ofstream(path, std::ios::binary) << content; }
 
-/// A folder with files, a folder, and links that stay, leave, lead nowhere and never end.
+/// A folder with files, a subfolder, and links that stay inside, leave it, are broken, or form a loop.
 class Folder {
    public:
     Folder() : parent_(made()) {
@@ -58,7 +58,7 @@ bool is_one_line(std::string_view message) {
                                             [](char letter) { return static_cast<unsigned char>(letter) < ' '; });
 }
 
-/// Opens, or throws the one error that is meant to be thrown. Anything else ends the program.
+/// Opens the bundle; a BundleError is fine, anything else aborts.
 bool opens(const fs::path& root) {
     try {
         glesam::core::open_bundle(root);

@@ -1,4 +1,4 @@
-// The checks of a caller's view, and preprocessing from a buffer that ends exactly where the view says.
+// Fuzzes the checks of a caller's view, and preprocessing from a buffer that ends exactly where the view ends.
 #include <algorithm>
 #include <cmath>
 #include <memory>
@@ -16,12 +16,12 @@ using glesam_tests::must;
 
 namespace {
 
-// Larger pictures are checked and not resized: they show nothing new, and slowly.
+// Larger pictures are checked and not resized: that is slow and shows nothing new.
 constexpr std::int64_t most_bytes = 1 << 12;
 
-/// The view, without its pixels. Its first byte asks for any numbers or those of small pictures, for no data, and for
-/// any memory. No pixel is read by way of it, so that no number of an input is ever a device's address.
-glesam_image_view taken_view(Bytes& bytes) {
+/// A view without pixels. The input's first byte selects any numbers or those of small pictures, no data, and any
+/// memory. No pixel is read through this view, so no number of an input is ever used as a device address.
+glesam_image_view read_view(Bytes& bytes) {
     static constexpr std::uint8_t somewhere = 0;
     const auto kind = bytes.take<std::uint8_t>();
     const std::uint8_t* data = (kind & 2) != 0 ? nullptr : &somewhere;
@@ -44,7 +44,7 @@ glesam_image_view taken_view(Bytes& bytes) {
             nullptr};
 }
 
-/// Nothing where the view is refused, as it must be in one way only.
+/// The view's pixels; nothing where it is refused with an ImageError, the only error allowed.
 std::optional<Pixels> checked(const glesam_image_view& view) {
     try {
         return glesam::core::pixels_of(view);
@@ -54,14 +54,14 @@ std::optional<Pixels> checked(const glesam_image_view& view) {
     }
 }
 
-/// The last row ends with its last pixel, not with its stride; -1 beyond what is tried here.
+/// Bytes of a picture whose last row ends with its last pixel; -1 for pictures too large to try.
 std::int64_t bytes_of(const Pixels& pixels) {
     const std::int64_t row = std::int64_t{pixels.width} * pixels.step;
     if (pixels.stride > most_bytes / pixels.height || row > most_bytes) return -1;
     return (pixels.height - 1) * std::int64_t{pixels.stride} + row;
 }
 
-glesam::core::Manifest taken_manifest(Bytes& bytes) {
+glesam::core::Manifest read_manifest(Bytes& bytes) {
     glesam::core::Manifest manifest;
     manifest.image_size = 16 * (1 + bytes.take<std::uint8_t>() % 8);
     manifest.pixel_mean = {123.675, 116.28, 103.53};
@@ -69,7 +69,7 @@ glesam::core::Manifest taken_manifest(Bytes& bytes) {
     return manifest;
 }
 
-/// As the longest side's way does it.
+/// Resizes as "longest-side" does.
 void preprocess(const glesam::core::Manifest& manifest, const Pixels& pixels) {
     const auto values = 3 * static_cast<std::size_t>(manifest.image_size * manifest.image_size);
     const auto input = std::make_unique<float[]>(values);
@@ -79,7 +79,7 @@ void preprocess(const glesam::core::Manifest& manifest, const Pixels& pixels) {
          "every input is finite");
 }
 
-/// The squashing way's first step, to smaller sizes than its 512 x 512, which takes a hundred times as long.
+/// The first step of "squash-512", to smaller sizes: 512 x 512 takes a hundred times as long.
 void resize_bicubic(Bytes& bytes, const Pixels& pixels) {
     const int height = 1 + bytes.take<std::uint8_t>() % 64;
     const int width = 1 + bytes.take<std::uint8_t>() % 64;
@@ -92,9 +92,9 @@ void resize_bicubic(Bytes& bytes, const Pixels& pixels) {
 
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
     Bytes bytes({reinterpret_cast<const char*>(data), size});
-    const glesam::core::Manifest manifest = taken_manifest(bytes);
+    const glesam::core::Manifest manifest = read_manifest(bytes);
     const bool bicubic = bytes.take<std::uint8_t>() % 2 == 1;
-    const glesam_image_view view = taken_view(bytes);
+    const glesam_image_view view = read_view(bytes);
     std::optional<Pixels> pixels = checked(view);
     must(!pixels || view.memory == GLESAM_HOST || view.memory == GLESAM_DEVICE, "memory of a kind that there is");
     if (!pixels || bytes_of(*pixels) < 0) return 0;

@@ -15,7 +15,7 @@ int main(int argc, char** argv) {
         int count = 0;
         for (const auto& entry : std::filesystem::directory_iterator(argv[1])) {
             std::printf("%s\n", entry.path().filename().c_str());
-            std::fflush(stdout);  // the name of the one that ends the program
+            std::fflush(stdout);  // the name of the seed that aborts
             const std::string input = glesam::core::read_file(entry.path());
             LLVMFuzzerTestOneInput(reinterpret_cast<const std::uint8_t*>(input.data()), input.size());
             ++count;

@@ -1,4 +1,4 @@
-// Boxes as detectors give them, by centre and size, and as glesam takes them, by corners.
+// Converts boxes from a detector's form, centre and size, to glesam's, corners.
 #pragma once
 
 #include <glesam/glesam.hpp>
@@ -15,12 +15,12 @@ struct CentredBox {
     double theta = 0;
 };
 
-/// The corners. Of a turned box: of the upright one around it, since SAM knows no others.
+/// The box by its corners. A rotated one becomes the upright box around it, since SAM has no others.
 glesam::Box corners_of(const CentredBox& box);
 
 CentredBox centred(const glesam::Box& box);
 
-/// The part of a box that lies in the picture; nothing where none does. NaN is nothing too.
+/// The part of a box inside the picture; nothing where it lies outside or has NaN.
 std::optional<glesam::Box> clipped(const glesam::Box& box, int width, int height);
 
 }  // namespace glesam_ros

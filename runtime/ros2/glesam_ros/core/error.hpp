@@ -1,4 +1,4 @@
-// What a message carries that cannot be segmented.
+// The error of a message that cannot be segmented.
 #pragma once
 
 #include <stdexcept>

@@ -15,7 +15,7 @@ struct Layer {
     std::ptrdiff_t area;
 };
 
-/// The order in which to paint: what shall be seen comes last.
+/// The order in which to paint: masks on top come last.
 std::vector<Layer> layers_of(const std::vector<LabelledMask>& masks, std::size_t pixels) {
     std::vector<Layer> layers;
     for (const LabelledMask& mask : masks) layers.push_back({mask, std::count(mask.mask, mask.mask + pixels, 1)});

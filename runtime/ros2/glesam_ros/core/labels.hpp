@@ -1,4 +1,4 @@
-// Many masks -> one picture of labels.
+// Joins many masks into one picture of labels.
 #pragma once
 
 #include <cstdint>
@@ -14,7 +14,7 @@ enum class LabelType : std::uint8_t { mono8 = 1, mono16 = 2 };
 /// The largest label.
 int max_label(LabelType type);
 
-/// Label 0 is no object. 16-bit labels lie in the machine's byte order.
+/// A picture of labels; 0 is no object. 16-bit labels have the machine's byte order.
 struct LabelImage {
     int width = 0;
     int height = 0;
@@ -22,14 +22,14 @@ struct LabelImage {
     std::vector<std::uint8_t> data;  ///< rows without a gap
 };
 
-/// A mask [height, width], 1 inside, and the label it gets.
+/// A mask [height, width], 1 inside, and its label.
 struct LabelledMask {
     const std::uint8_t* mask = nullptr;
     int label = 0;
 };
 
-/// Where masks overlap the smaller one is seen, so that the cup stays on the table; of equal ones that with the lowest
-/// label. Labels must lie in [1, max_label(type)].
+/// Paints all masks. Where they overlap the smaller one is on top, so that the cup stays on the table; of equal ones
+/// that with the lowest label. Labels must lie in [1, max_label(type)].
 LabelImage compose(const std::vector<LabelledMask>& masks, int width, int height, LabelType type);
 
 /// The tight box around a mask's pixels, outer edges; nothing where it has none.

@@ -7,7 +7,7 @@ namespace glesam_ros {
 
 namespace {
 
-/// `exact` is `approximate` without tolerance, `latest` needs no other frame than the newest.
+/// Simplified settings: `exact` is `approximate` without tolerance, `latest` needs the newest frame only.
 MatchSettings plain(MatchSettings settings) {
     if (settings.policy == MatchPolicy::exact) settings.tolerance_ns = 0;
     if (settings.policy == MatchPolicy::latest || settings.history == 0) settings.history = 1;
@@ -50,7 +50,7 @@ bool Matcher::is_match(const Frame& frame, const PromptSet& set) const {
     return settings_.policy == MatchPolicy::latest || distance_ns(frame, set) <= settings_.tolerance_ns;
 }
 
-/// The nearest; of equally near ones the newest.
+/// The frame nearest in time; of equally near ones the newest.
 const Frame* Matcher::frame_for(const PromptSet& set) const {
     const Frame* best = nullptr;
     for (const Frame& frame : frames_) {

@@ -1,4 +1,4 @@
-// Which prompts belong to which frame.
+// Matches prompts with frames.
 #pragma once
 
 #include <cstdint>
@@ -12,9 +12,10 @@
 
 namespace glesam_ros {
 
-/// exact: prompts belong to the frame of the same stamp, as a detector's do, which is often past by then.
-/// approximate: to the frame nearest in time, within the tolerance.
-/// latest: to the newest frame and every later one, until newer prompts replace them. Stamps are not looked at.
+/// The frame that prompts belong to.
+/// exact: that of the same stamp, as a detector copies it; it is often past when the prompts come.
+/// approximate: the nearest in time, within the tolerance.
+/// latest: the newest and every later one, until newer prompts replace them. Stamps are ignored.
 enum class MatchPolicy { exact, approximate, latest };
 
 struct MatchSettings {
@@ -23,7 +24,7 @@ struct MatchSettings {
     std::size_t history = 30;       ///< frames kept for prompts that come later, at least 1
 };
 
-/// One object per prompt. No prompts at all is an answer too: nothing was detected.
+/// The prompts of one message, one object each. An empty set is valid: nothing was detected.
 struct PromptSet {
     std::int64_t stamp_ns = 0;
     std::vector<ObjectPrompt> prompts;
@@ -34,20 +35,21 @@ struct Match {
     std::vector<ObjectPrompt> prompts;
 };
 
-/// Belongs to one thread at a time.
+/// Matches prompts with frames. Belongs to one thread at a time.
 class Matcher {
    public:
     explicit Matcher(const MatchSettings& settings);
 
-    /// The match that a new frame completes, if any.
+    /// Adds a frame. Returns the match that it completes, if any.
     std::optional<Match> add_frame(const Frame& frame);
 
-    /// The match that new prompts complete. Otherwise they wait for their frame, until newer ones replace them.
+    /// Adds prompts. Returns the match that they complete; else they wait for their frame, until newer ones replace
+    /// them.
     std::optional<Match> add_prompts(PromptSet set);
 
     std::optional<Frame> newest_frame() const;
 
-    /// Prompts that were replaced before their frame came.
+    /// Number of prompt sets that were replaced before their frame came.
     std::uint64_t unmatched() const { return unmatched_; }
 
    private:

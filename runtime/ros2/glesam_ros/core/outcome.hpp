@@ -1,4 +1,4 @@
-// What came of a request, without exceptions: it crosses threads and ends in a message.
+// The result of a request, without exceptions: it crosses threads and ends in a message.
 #pragma once
 
 #include <string>
@@ -8,8 +8,8 @@
 
 namespace glesam_ros {
 
-/// refused: the input does not fit, the next one may. failed: the model or its backend broke.
-/// cancelled: nothing is wrong, the node was busy or is not active.
+/// refused: the input does not fit, the next one may. failed: the model or its backend failed.
+/// cancelled: the node was busy or is not active.
 enum class FailureKind { refused, failed, cancelled };
 
 struct Failure {
@@ -19,7 +19,7 @@ struct Failure {
 
 using Outcome = std::variant<Segmentation, Failure>;
 
-/// The failure that the exception being handled stands for. For catch blocks only.
+/// The failure of the exception that is being handled. For catch blocks only.
 Failure caught_failure();
 
 }  // namespace glesam_ros

@@ -1,4 +1,4 @@
-// A camera's picture: the fields of sensor_msgs/Image -> glesam::ImageView.
+// Converts a camera's picture, the fields of sensor_msgs/Image, to a glesam::ImageView.
 #pragma once
 
 #include <cstddef>
@@ -19,12 +19,12 @@ struct ImageFields {
     std::size_t size = 0;  ///< bytes of data
 };
 
-/// The same pixels as glesam takes them: nothing is copied.
-/// Throws InputError where the encoding is none of rgb8, bgr8, rgba8, bgra8 and mono8, or the fields do not fit
-/// together.
+/// A view of the same pixels, without a copy.
+/// Throws InputError where the encoding is none of rgb8, bgr8, rgba8, bgra8 and mono8, or the fields contradict each
+/// other.
 glesam::ImageView view_of(const ImageFields& image);
 
-/// A picture and what keeps its pixels alive, usually the message. Two with one owner are the same picture.
+/// A picture and the owner of its pixels, usually the message. Two with one owner are the same picture.
 struct Picture {
     std::shared_ptr<const void> owner;
     glesam::ImageView view;

@@ -39,7 +39,7 @@ std::optional<Failure> Pipeline::activate() {
     if (!segmenter_ || worker_) return cancelled("activate: expected an inactive node; configure it first");
     try {
         warm_up(*segmenter_, settings_.label_type);
-        auto worker = std::make_unique<Worker>(*segmenter_, settings_.label_type, settings_.line_length);
+        auto worker = std::make_unique<Worker>(*segmenter_, settings_.label_type, settings_.max_waiting_calls);
         const std::scoped_lock lock(mutex_);
         matcher_ = std::make_unique<Matcher>(settings_.match);
         worker_ = std::move(worker);
@@ -57,7 +57,7 @@ void Pipeline::deactivate() {
         worker = std::move(worker_);
         matcher_.reset();
     }
-    // Its destructor waits, outside the lock.
+    // The worker's destructor waits, outside the lock.
 }
 
 void Pipeline::cleanup() {
@@ -88,7 +88,7 @@ void Pipeline::call(const std::optional<Frame>& frame, std::vector<ObjectPrompt>
     if (failure) request.reply(request.frame, *failure);
 }
 
-/// Nothing where the request waits for the model now; otherwise it is untouched but for its frame.
+/// Queues a request. Returns nothing on success; after a failure only the request's frame may have changed.
 std::optional<Failure> Pipeline::push(Request& request, bool on_newest_frame) {
     const std::scoped_lock lock(mutex_);
     if (!worker_) return cancelled("the node is not active; activate it first");
@@ -103,7 +103,7 @@ std::optional<Failure> Pipeline::push(Request& request, bool on_newest_frame) {
 
 void Pipeline::offer(std::optional<Match> match) {
     if (match) worker_->offer({std::move(match->frame), std::move(match->prompts), counted(publish_)});
-}  // NOLINT(clang-analyzer-cplusplus.NewDeleteLeaks): it takes the memory inside std::function for lost
+}  // NOLINT(clang-analyzer-cplusplus.NewDeleteLeaks): a false alarm inside std::function
 
 Pipeline::Reply Pipeline::counted(Reply reply) {
     return [this, reply = std::move(reply), start = Statistics::Clock::now()](const Frame& frame, Outcome&& outcome) {

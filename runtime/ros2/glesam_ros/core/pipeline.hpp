@@ -1,4 +1,4 @@
-// The node without ROS: frames, prompts and calls in, answers out, through the states of a lifecycle node.
+// The node without ROS: frames, prompts and calls in, results out, with the states of a lifecycle node.
 #pragma once
 
 #include <cstdint>
@@ -18,16 +18,17 @@ namespace glesam_ros {
 struct Settings {
     MatchSettings match;
     LabelType label_type = LabelType::mono8;
-    std::size_t line_length = 8;  ///< calls and clicks that may wait for the model
+    std::size_t max_waiting_calls = 8;  ///< calls and clicks that may wait for the model
 };
 
-/// Any thread may call any function. Only configure, activate and deactivate wait for the model.
+/// Segments frames in a worker thread. Any thread may call any function; only configure, activate and deactivate wait
+/// for the model.
 ///
 ///     unconfigured --configure--> inactive --activate--> active        configure fails: still unconfigured
 ///     unconfigured <--cleanup--- inactive <-deactivate-- active        activate fails: still inactive
 ///
-/// A request that fails leaves the state as it is: the next one may succeed. Whoever manages the node decides, by the
-/// diagnostics, whether to take it down.
+/// A request that fails leaves the state as it is: the next one may succeed. The node's manager decides, from the
+/// diagnostics, whether to shut it down.
 class Pipeline {
    public:
     enum class State { unconfigured, inactive, active };
@@ -39,18 +40,18 @@ class Pipeline {
     explicit Pipeline(Publish publish) : publish_(std::move(publish)) {}
     ~Pipeline() { cleanup(); }
 
-    // ---- transitions: nothing where they succeed ----
+    // ---- transitions: they return nothing on success ----
 
-    /// Loads the model: what `open` throws is the failure.
+    /// Loads the model. An exception of `open` becomes the failure.
     std::optional<Failure> configure(const Settings& settings, const OpenModel& open);
     /// Runs the model once, so that the first frame is not the slow one, and starts the worker.
     std::optional<Failure> activate();
-    /// Waits for the request that is being answered and cancels those that wait.
+    /// Finishes the request in progress and cancels those that wait.
     void deactivate();
-    /// From any state.
+    /// Frees the model, from any state.
     void cleanup();
 
-    // ---- work: nothing happens unless active ----
+    // ---- work: ignored unless active ----
 
     void add_frame(const Frame& frame);
     void add_prompts(PromptSet prompts);
@@ -59,7 +60,7 @@ class Pipeline {
     /// Segments `frame`, or the newest one. `reply` is called exactly once, possibly before this returns.
     void call(const std::optional<Frame>& frame, std::vector<ObjectPrompt> prompts, Reply reply);
 
-    /// Counts a message that could not even become a frame.
+    /// Counts the failure of a message that could not become a frame.
     void count_failure(const Failure& failure) { statistics_.count_failure(failure); }
 
     State state() const;

@@ -22,7 +22,7 @@ glesam::Box fitted_box(const CentredBox& box, int width, int height) {
     throw InputError(line.str());
 }
 
-/// Written so that NaN is refused too.
+/// Throws InputError for a point outside the picture. Written so that NaN is refused, too.
 void check_points(const std::vector<glesam::Point>& points, int width, int height) {
     for (const auto [x, y] : points) {
         if (0 <= x && x < width && 0 <= y && y < height) continue;

@@ -1,4 +1,4 @@
-// What marks an object, as messages carry it, and as a picture's size lets glesam take it.
+// Converts a message's prompts to glesam's, for a picture of a certain size.
 #pragma once
 
 #include <glesam/glesam.hpp>
@@ -10,7 +10,7 @@
 
 namespace glesam_ros {
 
-/// One object: a box, points on it, points beside it. The two strings are carried through to the answer.
+/// One object: a box, points on it, points beside it. The two strings are copied to the result.
 struct ObjectPrompt {
     std::optional<CentredBox> box;
     std::vector<glesam::Point> points;
@@ -19,8 +19,8 @@ struct ObjectPrompt {
     std::string class_id;  ///< of the detector's best hypothesis
 };
 
-/// The prompt within a picture of this size. Detectors' boxes may overhang it: they are clipped.
-/// Throws InputError where nothing of the box is left, where a point lies outside, or where nothing is marked at all.
+/// The prompt for a picture of this size; boxes are clipped to it.
+/// Throws InputError where nothing of the box is left, a point lies outside, or the prompt is empty.
 glesam::Prompt fitted(const ObjectPrompt& prompt, int width, int height);
 
 }  // namespace glesam_ros

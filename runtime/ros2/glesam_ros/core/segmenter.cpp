@@ -8,7 +8,7 @@ namespace glesam_ros {
 
 namespace {
 
-/// The prompts that fit, and the place of each among all.
+/// The prompts that fit, and the index of each among all.
 struct Fitted {
     std::vector<glesam::Prompt> prompts;
     std::vector<std::size_t> places;
@@ -65,7 +65,7 @@ Segmentation Segmenter::operator()(const Picture& picture, const std::vector<Obj
 
 void Segmenter::set_picture(const Picture& picture) {
     if (picture.owner != nullptr && picture.owner == encoded_) return;
-    encoded_.reset();  // a picture that fails is not the one that is encoded
+    encoded_.reset();  // a picture that fails is not encoded
     model_->set_image(picture.view);
     encoded_ = picture.owner;
 }

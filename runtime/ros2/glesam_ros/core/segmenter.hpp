@@ -1,4 +1,4 @@
-// One picture and its prompts -> labels. The border to glesam.
+// Segments one picture with its prompts into labels, by way of glesam.
 #pragma once
 
 #include <glesam/glesam.hpp>
@@ -12,17 +12,17 @@
 
 namespace glesam_ros {
 
-/// What a model does. The real one is GlesamModel; tests bring their own.
+/// The interface of a model. The real one is GlesamModel; tests have a fake.
 class Model {
    public:
     virtual ~Model() = default;
     /// Throws glesam::Error.
     virtual void set_image(const glesam::ImageView& image) = 0;
-    /// One candidate per prompt. Throws glesam::Error. The answer is overwritten by the next call.
+    /// Computes one candidate per prompt, valid until the next call. Throws glesam::Error.
     virtual glesam::Prediction predict(const std::vector<glesam::Prompt>& prompts) = 0;
 };
 
-/// A predictor of the C++ library.
+/// A model that is a predictor of the C++ library.
 class GlesamModel : public Model {
    public:
     explicit GlesamModel(glesam::Predictor predictor) : predictor_(std::move(predictor)) {}
@@ -36,7 +36,7 @@ class GlesamModel : public Model {
     glesam::Predictor predictor_;
 };
 
-/// What came of one prompt. Its label is its place among the prompts, counted from 1.
+/// The result of one prompt. Its label is its position among the prompts, counted from 1.
 struct Instance {
     std::string id;                  ///< the prompt's
     std::string class_id;            ///< the prompt's
@@ -50,14 +50,14 @@ struct Segmentation {
     std::vector<Instance> instances;  ///< one per prompt, in the prompts' order
 };
 
-/// Belongs to one thread, with its model.
+/// Segments pictures with one model. Belongs to one thread.
 class Segmenter {
    public:
     explicit Segmenter(std::unique_ptr<Model> model) : model_(std::move(model)) {}
 
-    /// A prompt that does not fit the picture is refused alone, the others are segmented. Without any prompt the
-    /// labels are all 0 and the model is left alone. The picture that was segmented last is not encoded again.
-    /// Throws glesam::Error; InputError where there are more prompts than labels.
+    /// A prompt that does not fit the picture is refused, the others are segmented. Without prompts the labels are all
+    /// 0 and the model is not called. A picture that is segmented again is not encoded again. Throws glesam::Error;
+    /// InputError where there are more prompts than labels.
     Segmentation operator()(const Picture& picture, const std::vector<ObjectPrompt>& prompts, LabelType type);
 
    private:

@@ -1,4 +1,4 @@
-// What diagnostics tell of the work done.
+// Counts the work for diagnostics.
 #pragma once
 
 #include <chrono>
@@ -11,7 +11,7 @@
 
 namespace glesam_ros {
 
-/// Counts since the last report, but for the total.
+/// Counts since the last report, except the total.
 struct Report {
     double answer_rate_hz = 0;
     double mean_latency_ms = 0;  ///< from the moment a picture and its prompts are together to the answer
@@ -23,7 +23,7 @@ struct Report {
     std::string last_line;  ///< the newest refusal or failure since the last report
 };
 
-/// Any thread may count and report.
+/// Counts results and failures. Any thread may count and report.
 class Statistics {
    public:
     using Clock = std::chrono::steady_clock;
@@ -33,7 +33,7 @@ class Statistics {
     void count_answer(const Segmentation& segmentation, Clock::duration latency);
     void count_failure(const Failure& failure);
 
-    /// What was counted since the last report; starts anew.
+    /// Returns the counts since the last report and resets them.
     Report report(Clock::time_point now = Clock::now());
 
    private:

@@ -2,8 +2,8 @@
 
 namespace glesam_ros {
 
-Worker::Worker(Segmenter& segmenter, LabelType label_type, std::size_t line_length)
-    : segmenter_(segmenter), label_type_(label_type), queue_(line_length), thread_([this] { run(); }) {}
+Worker::Worker(Segmenter& segmenter, LabelType label_type, std::size_t max_waiting_calls)
+    : segmenter_(segmenter), label_type_(label_type), queue_(max_waiting_calls), thread_([this] { run(); }) {}
 
 void Worker::stop() {
     for (const Request& request : queue_.close()) {

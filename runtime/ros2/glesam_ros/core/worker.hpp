@@ -12,30 +12,30 @@
 
 namespace glesam_ros {
 
-/// A picture, what to segment in it, and who wants to know. `reply` is called once, in the worker's thread, or in
-/// stop()'s with a cancellation; never for a frame that was overtaken by a newer one.
+/// A picture, its prompts, and the receiver of the result. `reply` is called once, in the worker's thread, or with a
+/// cancellation in stop()'s; never for a frame that a newer one replaced.
 struct Request {
     Frame frame;
     std::vector<ObjectPrompt> prompts;
     std::function<void(const Frame& frame, Outcome&& outcome)> reply;
 };
 
-/// Owns a segmenter and its thread. Frames and calls are answered one at a time.
+/// Owns the thread that runs a segmenter. Frames and calls are segmented one at a time.
 class Worker {
    public:
-    /// line_length: how many calls may wait.
-    Worker(Segmenter& segmenter, LabelType label_type, std::size_t line_length);
+    /// max_waiting_calls: the most calls that may wait.
+    Worker(Segmenter& segmenter, LabelType label_type, std::size_t max_waiting_calls);
     ~Worker() { stop(); }
     Worker(const Worker&) = delete;
     Worker& operator=(const Worker&) = delete;
 
-    /// The newest frame wins.
+    /// Replaces the frame that waits.
     void offer(Request request) { queue_.put_latest(std::move(request)); }
 
-    /// First come, first served. False where too many wait or the worker is stopped; the request is then untouched.
+    /// Queues a call. False where too many wait or the worker is stopped; the request is then untouched.
     bool push(Request&& request) { return queue_.push(std::move(request)); }
 
-    /// Waits for the request that is being answered and cancels those that wait.
+    /// Finishes the request in progress and cancels those that wait.
     void stop();
 
     std::uint64_t dropped() const { return queue_.dropped(); }

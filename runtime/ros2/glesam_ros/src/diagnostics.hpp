@@ -1,4 +1,4 @@
-// What the node tells on /diagnostics.
+// Fills the node's status on /diagnostics.
 #pragma once
 
 #include <diagnostic_updater/diagnostic_updater.hpp>
@@ -8,7 +8,7 @@
 
 namespace glesam_ros {
 
-/// What is loaded; empty while nothing is.
+/// The loaded model; empty while there is none.
 struct LoadedModel {
     std::string name;
     std::string precision;

@@ -45,7 +45,7 @@ ImageInput::~ImageInput() {
     thread_.join();
 }
 
-/// Not executor_.spin(): a cancel() that comes before spin() has begun would be lost.
+/// Not executor_.spin(): a cancel() before spin() has begun would be lost.
 void ImageInput::spin() {
     while (!stopped_) executor_.spin_once(std::chrono::milliseconds(100));
 }

@@ -1,4 +1,4 @@
-// The image topic, by any transport.
+// Subscribes to the image topic, by any transport.
 #pragma once
 
 #include <atomic>
@@ -10,9 +10,9 @@
 
 namespace glesam_ros {
 
-/// image_transport of Humble and Jazzy takes an rclcpp::Node and no lifecycle node. So this brings one of its own,
-/// `<name>_image`, in the same context (intra-process messages are passed on without a copy), with a thread that only
-/// hands frames on: they come in while the node's own executor is busy.
+/// image_transport of Humble and Jazzy needs an rclcpp::Node, not a lifecycle node. So this has its own node,
+/// `<name>_image`, in the same context (intra-process messages are not copied), with a thread that only passes frames
+/// on: they arrive while the main node's executor is busy.
 class ImageInput {
    public:
     using Callback = image_transport::Subscriber::Callback;

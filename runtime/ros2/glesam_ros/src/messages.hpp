@@ -1,4 +1,4 @@
-// Messages -> what the core takes, and back.
+// Converts messages to the core's types and back.
 #pragma once
 
 #include <glesam_interfaces/msg/object_prompt.hpp>
@@ -15,7 +15,7 @@
 
 namespace glesam_ros {
 
-/// Shares the message's pixels. Throws InputError where the picture is none that glesam takes.
+/// A frame that shares the message's pixels. Throws InputError for a picture that glesam cannot read.
 Frame frame_of(const sensor_msgs::msg::Image::ConstSharedPtr& image);
 
 /// One box per detection, with its id and its best hypothesis' class.
@@ -29,7 +29,7 @@ sensor_msgs::msg::Image labels_message(const Frame& frame, LabelImage&& labels);
 /// One detection per instance, in their order: box and score, or neither where there is no mask.
 vision_msgs::msg::Detection2DArray detections_message(const Frame& frame, const std::vector<Instance>& instances);
 
-/// The answer to a call. A prompt that was refused alone is told in `message`, and `success` stays true.
+/// The response to a call. `message` says why a prompt was refused, while `success` stays true.
 glesam_interfaces::srv::Segment::Response response_of(const Frame& frame, Outcome&& outcome);
 
 }  // namespace glesam_ros

@@ -42,13 +42,13 @@ std::string text(const rclcpp_lifecycle::LifecycleNode& node, const char* name) 
 template <typename Value, std::size_t N>
 Value choice(const rclcpp_lifecycle::LifecycleNode& node, const char* name,
              const std::array<std::pair<const char*, Value>, N>& choices) {
-    const std::string found = text(node, name);
+    const std::string actual = text(node, name);
     std::string expected;
     for (const auto& [known, value] : choices) {
-        if (found == known) return value;
+        if (actual == known) return value;
         expected += (expected.empty() ? "" : ", ") + std::string(known);
     }
-    throw InputError(std::string(name) + ": expected one of " + expected + ", found '" + found +
+    throw InputError(std::string(name) + ": expected one of " + expected + ", found '" + actual +
                      "'; set the parameter");
 }
 
@@ -101,7 +101,7 @@ Parameters read_parameters(const rclcpp_lifecycle::LifecycleNode& node) {
     parameters.image_reliable = node.get_parameter("image_reliable").as_bool();
     parameters.settings.match = match_settings(node);
     parameters.settings.label_type = choice(node, "label_encoding", label_types);
-    parameters.settings.line_length = static_cast<std::size_t>(node.get_parameter("max_waiting_calls").as_int());
+    parameters.settings.max_waiting_calls = static_cast<std::size_t>(node.get_parameter("max_waiting_calls").as_int());
     return parameters;
 }
 

@@ -1,4 +1,4 @@
-// The node's parameters: what they are called, what they may be, and what they mean to the core.
+// The node's parameters: names, ranges, and their meaning for the core.
 #pragma once
 
 #include <glesam/glesam.hpp>
@@ -18,10 +18,10 @@ struct Parameters {
     Settings settings;
 };
 
-/// Declares all of them, with descriptions and ranges. Returns their names.
+/// Declares all parameters, with descriptions and ranges. Returns their names.
 std::set<std::string> declare_parameters(rclcpp_lifecycle::LifecycleNode& node);
 
-/// Throws InputError where one is not among its choices.
+/// Reads all parameters. Throws InputError where one is not among its choices.
 Parameters read_parameters(const rclcpp_lifecycle::LifecycleNode& node);
 
 }  // namespace glesam_ros

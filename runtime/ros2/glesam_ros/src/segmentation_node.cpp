@@ -116,7 +116,7 @@ void SegmentationNode::create_interfaces() {
                             std::shared_ptr<Segment::Request> request) { on_call(service, id, request); });
 }
 
-/// In the order in which nothing is fed any more, nothing works any more, and nothing publishes any more.
+/// Stops the inputs first, then the work, then the outputs.
 void SegmentationNode::take_down() {
     images_.reset();
     prompts_.reset();
@@ -161,7 +161,7 @@ void SegmentationNode::on_call(const SegmentService& service, const std::shared_
     }
 }
 
-/// In the worker's thread, or the executor's where a call is sent away.
+/// Runs in the worker's thread, or in the executor's where a call is refused.
 void SegmentationNode::respond(rclcpp::Service<Segment>& service, rmw_request_id_t id, const Frame& frame,
                                Outcome&& outcome) {
     try {
@@ -172,7 +172,7 @@ void SegmentationNode::respond(rclcpp::Service<Segment>& service, rmw_request_id
     }
 }
 
-/// In the worker's thread.
+/// Runs in the worker's thread.
 void SegmentationNode::publish(const Frame& frame, Outcome&& outcome) {
     if (const auto* failure = std::get_if<Failure>(&outcome)) return report(*failure);
     auto& segmentation = std::get<Segmentation>(outcome);
@@ -191,7 +191,7 @@ void SegmentationNode::report(const Failure& failure) {
     }
 }
 
-/// All of them are read by configure: a change that would have no effect is refused.
+/// Refuses changes that would have no effect: parameters are read by configure.
 rcl_interfaces::msg::SetParametersResult SegmentationNode::check_change(const std::vector<rclcpp::Parameter>& changes) {
     rcl_interfaces::msg::SetParametersResult result;
     result.successful = true;

@@ -1,4 +1,4 @@
-// The node: ROS on the outside, the core's Pipeline inside. It converts, publishes and reports; nothing else.
+// The ROS node around the core's Pipeline: it converts, publishes and reports.
 #pragma once
 
 #include <diagnostic_updater/diagnostic_updater.hpp>
@@ -64,7 +64,7 @@ class SegmentationNode : public rclcpp_lifecycle::LifecycleNode {
     OnSetParametersCallbackHandle::SharedPtr parameter_guard_;
     rclcpp_lifecycle::LifecyclePublisher<sensor_msgs::msg::Image>::SharedPtr labels_;
     rclcpp_lifecycle::LifecyclePublisher<vision_msgs::msg::Detection2DArray>::SharedPtr detections_;
-    Pipeline pipeline_;  // after what it publishes to, before what feeds it
+    Pipeline pipeline_;  // declared after its outputs and before its inputs
     rclcpp::Subscription<vision_msgs::msg::Detection2DArray>::SharedPtr prompts_;
     rclcpp::Subscription<geometry_msgs::msg::Point>::SharedPtr clicks_;
     SegmentService service_;

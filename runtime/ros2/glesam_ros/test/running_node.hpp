@@ -1,4 +1,4 @@
-// The real node and a client of all its topics and its service, in one process.
+// The real node and a client of its topics and its service, in one process.
 #pragma once
 
 #include <chrono>
@@ -46,7 +46,7 @@ class RunningNode {
         spinner_.join();
     }
 
-    /// Up, with its topics and its service connected. Throws std::runtime_error where that takes longer than 15 s.
+    /// Waits until topics and service are connected. Throws std::runtime_error after 15 s.
     void start() {
         if (node->configure().label() != "inactive") throw std::runtime_error("the node could not be configured");
         if (node->activate().label() != "active") throw std::runtime_error("the node could not be activated");
@@ -62,7 +62,7 @@ class RunningNode {
     void publish(const Detections& prompts) { prompts_->publish(prompts); }
     void publish(const Point& click) { clicks_->publish(click); }
 
-    /// The service's answer. Throws std::runtime_error where none comes within 15 s.
+    /// Calls the service. Throws std::runtime_error where no response comes within 15 s.
     Segment::Response call(const Segment::Request& request) {
         if (!segment_->wait_for_service(patience)) throw std::runtime_error("the service was not found");
         auto response = segment_->async_send_request(std::make_shared<Segment::Request>(request));
@@ -70,7 +70,7 @@ class RunningNode {
         return *response.get();
     }
 
-    /// Whether it comes to hold within 15 s.
+    /// Whether the condition becomes true within 15 s.
     static bool eventually(const std::function<bool()>& condition) {
         const auto end = std::chrono::steady_clock::now() + patience;
         while (!condition()) {

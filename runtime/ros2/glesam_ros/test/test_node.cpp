@@ -11,8 +11,8 @@ using namespace glesam_tests;
 
 namespace {
 
-std::string bundle;          // of main's arguments
-bool intra_process = false;  // messages of one process by pointer instead of through the middleware
+std::string bundle;          // from main's arguments
+bool intra_process = false;  // pass messages by pointer instead of through the middleware
 
 /// A bright square on a dark ground, as a camera's bgr8 with 8 bytes of padding to each row.
 Image picture(int stamp) {
@@ -115,12 +115,12 @@ void boxes_are_answered_with_the_frame_of_their_stamp() {
     CHECK(labels.header.stamp.sec == 3 && labels.header.frame_id == "camera_optical");
     CHECK(labels.encoding == "mono8" && labels.width == 320 && labels.height == 240 && labels.step == 320);
     CHECK(labels.data.at(120 * 320 + 160) == 1 && labels.data.at(0) == 0);
-    const auto found = running.detections().at(0);
-    CHECK(found.header.stamp.sec == 3 && found.header.frame_id == "camera_optical");
-    CHECK(found.detections.size() == 2);
-    CHECK(found.detections.at(0).id == "track 7");
-    CHECK(found.detections.at(0).results.at(0).hypothesis.class_id == "square");
-    CHECK(found.detections.at(1).results.empty());
+    const auto message = running.detections().at(0);
+    CHECK(message.header.stamp.sec == 3 && message.header.frame_id == "camera_optical");
+    CHECK(message.detections.size() == 2);
+    CHECK(message.detections.at(0).id == "track 7");
+    CHECK(message.detections.at(0).results.at(0).hypothesis.class_id == "square");
+    CHECK(message.detections.at(1).results.empty());
 }
 
 void a_click_segments_the_newest_frame_once() {

@@ -28,7 +28,7 @@ struct Field {
     Is is;
 };
 
-using FieldList = std::array<Field, 8>;  // the key has as many as the record
+using FieldList = std::array<Field, 8>;  // the key has as many fields as the record
 
 bool is_text(const Json& value) { return value.is_string(); }
 bool is_integer(const Json& value) { return value.is_number_integer() || value.is_boolean(); }  // Python's bool is one
@@ -62,7 +62,7 @@ bool is_typed(const Json& value, const FieldList& fields) {
     return std::all_of(fields.begin(), fields.end(), [&](const Field& field) { return field.is(value[field.name]); });
 }
 
-/// As Python's str() shows a text or an integer.
+/// Python's str() of a text or an integer.
 std::string shown(const Json& value) {
     if (value.is_string()) return value;
     if (value.is_boolean()) return value ? "True" : "False";
@@ -78,7 +78,7 @@ EngineRecord record_of(const Json& document) {
             shown(document["size"])};
 }
 
-/// A record, or why there is none.
+/// The record in a file, or the reason why there is none.
 std::variant<EngineRecord, std::string> read_record(const fs::path& path) {
     Json document;
     try {
@@ -98,19 +98,19 @@ std::variant<EngineRecord, std::string> read_record(const fs::path& path) {
 
 fs::path with_suffix(fs::path path, const char* suffix) { return path.replace_extension(suffix); }
 
-/// Every run of other characters than letters, digits and points becomes one "-".
+/// `text` with every run of characters other than letters, digits and points replaced by one "-".
 std::string plain(const std::string& text) {
     std::string result;
     bool replaced = false;
     for (const char letter : text) {
-        const bool kept = (letter >= 'A' && letter <= 'Z') || (letter >= 'a' && letter <= 'z') ||
-                          (letter >= '0' && letter <= '9') || letter == '.';
-        if (kept) {
+        const bool is_plain = (letter >= 'A' && letter <= 'Z') || (letter >= 'a' && letter <= 'z') ||
+                              (letter >= '0' && letter <= '9') || letter == '.';
+        if (is_plain) {
             result += letter;
         } else if (!replaced) {
             result += '-';
         }
-        replaced = !kept;
+        replaced = !is_plain;
     }
     return result;
 }
@@ -129,12 +129,13 @@ fs::path cache_root() {
     return home() / ".cache";
 }
 
-Error refused(const fs::path& path, const std::string& expected, const std::string& found, const std::string& rebuild) {
-    return backend_error("engine " + path.string() + ": expected " + expected + ", found " + found + "; run " +
+Error refused(const fs::path& path, const std::string& expected, const std::string& actual,
+              const std::string& rebuild) {
+    return backend_error("engine " + path.string() + ": expected " + expected + ", found " + actual + "; run " +
                          rebuild);
 }
 
-/// What is needed, and what there is of the same graph.
+/// The error of a missing engine; it names those of the same graph that exist.
 Error missing(const EngineKey& key, const std::string& rebuild) {
     std::vector<std::string> others;
     for (const EngineRecord& record : cached_engines(key.bundle_hash)) {
@@ -150,7 +151,7 @@ void check(const std::string& what, const std::string& here, const std::string& 
     if (here != there) throw refused(path, what + " " + here, there, rebuild);
 }
 
-EngineRecord found_record(const EngineKey& key, const std::string& rebuild) {
+EngineRecord checked_record(const EngineKey& key, const std::string& rebuild) {
     const fs::path path = key.path();
     std::error_code ignored;
     if (!fs::is_regular_file(path, ignored)) throw missing(key, rebuild);
@@ -206,7 +207,7 @@ fs::path bundle_folder(const std::string& bundle_hash) { return cache_root() / "
 
 std::vector<EngineRecord> cached_engines(const std::string& bundle_hash) {
     std::vector<fs::path> paths;
-    std::error_code ignored;  // a folder that is not there has no engines
+    std::error_code ignored;  // a missing folder has no engines
     for (const auto& entry : fs::directory_iterator(bundle_folder(bundle_hash), ignored)) {
         if (entry.path().extension() == ".json") paths.push_back(entry.path());
     }
@@ -248,7 +249,7 @@ std::string build_command(const Bundle& bundle, const EngineKey& key) {
 }
 
 std::string load_engine(const EngineKey& key, const std::string& rebuild) {
-    const EngineRecord record = found_record(key, rebuild);
+    const EngineRecord record = checked_record(key, rebuild);
     const fs::path path = key.path();
     std::string plan;
     try {

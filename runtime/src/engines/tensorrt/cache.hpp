@@ -1,7 +1,7 @@
-// Compiled engines on disk, as engine_cache.py of the Python package keeps them; docs/nvidia.md describes it.
+// Reads the cache of compiled engines that glesam-build writes; docs/nvidia.md describes it.
 //
-// An engine is machine code: the library that is given a foreign or damaged one crashes. So load_engine returns bytes
-// only where everything that was recorded of them is what is asked for here. Written is the cache by glesam-build only.
+// An engine is machine code: a foreign or damaged one crashes the library that loads it. So load_engine returns bytes
+// only where the record beside them matches the expected key in every field.
 #pragma once
 
 #include <array>
@@ -24,18 +24,17 @@ struct Gpu {
     std::string text() const { return name + " sm" + std::to_string(compute_capability); }
 };
 
-/// A TensorRT: `backend` is "tensorrt"; `release` and `build` as in 10.3.0 and 26.
+/// A version of TensorRT: `backend` is "tensorrt"; `release` and `build` are as in 10.3.0 and 26.
 struct TensorRtVersion {
     std::string backend;
     std::string release;
     std::string build;
 
-    /// Whether `version`, as the Python package of TensorRT names itself, is this one: 10.3.0, 10.7.0.post1 and
-    /// 11.4.0.12 are all to be met with.
+    /// Whether `version`, as TensorRT's Python package writes it (10.3.0, 10.7.0.post1 or 11.4.0.12), is this one.
     bool is(const std::string& version) const;
 };
 
-/// Of what and for what an engine is. One that differs in any field is another engine.
+/// Identity of an engine: its source and its target. One that differs in any field is another engine.
 struct EngineKey {
     std::string bundle_hash;
     std::string graph;
@@ -46,33 +45,33 @@ struct EngineKey {
     std::string gpu;
     std::string compute_capability;
 
-    /// Where the engine lies, whether it is there or not.
+    /// The engine's path in the cache, whether it exists or not.
     std::filesystem::path path() const;
 
     /// Every field with its name, in this order.
     std::array<std::pair<const char*, const std::string*>, 8> fields() const;
 };
 
-/// What the JSON beside an engine says of it; numbers as Python writes them.
+/// The JSON record beside an engine; numbers as Python writes them.
 struct EngineRecord {
     EngineKey key;
     std::string sha256;
     std::string size;
 };
 
-/// Where a bundle's engines lie: below $GLESAM_CACHE, else $XDG_CACHE_HOME, else ~/.cache.
+/// The folder of a bundle's engines: below $GLESAM_CACHE, else $XDG_CACHE_HOME, else ~/.cache.
 std::filesystem::path bundle_folder(const std::string& bundle_hash);
 
 /// The engines that were built from a bundle, by file name. Their bytes are not checked; load_engine does.
 std::vector<EngineRecord> cached_engines(const std::string& bundle_hash);
 
-/// What the cache asks of an engine of this graph. The library's version is named as a cached engine of it has it.
+/// The key of an engine of this graph. Its version is written as in the record of a cached engine, if there is one.
 EngineKey engine_key(const TensorRtVersion& library, const Bundle& bundle, const std::string& graph, const Gpu& gpu);
 
 /// The command that builds the engine of `key` anew.
 std::string build_command(const Bundle& bundle, const EngineKey& key);
 
-/// The engine of `key`, whole. Throws BackendError, with the command `rebuild`, where there is none or it is not sound.
+/// The bytes of the engine of `key`. Throws BackendError, with the command `rebuild`, where it is missing or damaged.
 std::string load_engine(const EngineKey& key, const std::string& rebuild);
 
 }  // namespace glesam::core

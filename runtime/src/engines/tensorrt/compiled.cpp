@@ -15,7 +15,7 @@ namespace {
 
 static_assert(NV_TENSORRT_MAJOR == 10 || NV_TENSORRT_MAJOR == 11, "TensorRT 10.3 to 11.x is needed");
 
-/// Keeps the first error of each thread, which is the others' cause. It must outlive all that is made with it.
+/// Keeps the first error of each thread, which causes the others. It must outlive every object made with it.
 class Logger : public nvinfer1::ILogger {
    public:
     void log(Severity severity, const nvinfer1::AsciiChar* message) noexcept override {
@@ -23,7 +23,7 @@ class Logger : public nvinfer1::ILogger {
         std::strncpy(first_error().data(), message, first_error().size() - 1);
     }
 
-    // Not a string: keeping an error must not fail where memory has run out. One byte more than is written.
+    // Not a string: storing an error must not fail when memory has run out. The last byte stays zero.
     static std::array<char, 512>& first_error() {
         thread_local std::array<char, 512> error{};
         return error;
@@ -43,7 +43,7 @@ std::string dtype_name(nvinfer1::DataType type) {
     return "type " + std::to_string(static_cast<int>(type));
 }
 
-/// The inputs or the outputs of an engine; a size that it leaves open is "?".
+/// The specs of an engine's inputs or outputs; a size that it leaves open is "?".
 std::vector<TensorSpec> tensors(const nvinfer1::ICudaEngine& engine, nvinfer1::TensorIOMode mode) {
     std::vector<TensorSpec> specs;
     for (int i = 0; i < engine.getNbIOTensors(); ++i) {
@@ -59,7 +59,7 @@ std::vector<TensorSpec> tensors(const nvinfer1::ICudaEngine& engine, nvinfer1::T
     return specs;
 }
 
-/// The most of each dynamic dimension, from the engine's profile.
+/// The largest size of each dynamic dimension, from the engine's profile.
 Sizes limits_of(const nvinfer1::ICudaEngine& engine, const GraphSpec& spec) {
     Sizes limits;
     for (const TensorSpec& tensor : spec.inputs) {

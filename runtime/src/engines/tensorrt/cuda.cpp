@@ -22,7 +22,7 @@ const char* cure(cudaError_t error) {
 
 void checked(std::string_view action, cudaError_t error) {
     if (error == cudaSuccess) return;
-    cudaGetLastError();  // or whoever looks at it next takes this error for its own
+    cudaGetLastError();  // else the next caller that looks at it mistakes this error for its own
     throw backend_error("CUDA cannot " + std::string(action) + " (" + said(error) + "); " + cure(error));
 }
 
@@ -38,9 +38,9 @@ int current_device() {
 }
 
 Gpu current_gpu() {
-    cudaDeviceProp found{};
-    checked("describe its device", cudaGetDeviceProperties(&found, current_device()));
-    return {found.name, 10 * found.major + found.minor};
+    cudaDeviceProp properties{};
+    checked("describe its device", cudaGetDeviceProperties(&properties, current_device()));
+    return {properties.name, 10 * properties.major + properties.minor};
 }
 
 void use_device(int device) { checked("use GPU " + std::to_string(device), cudaSetDevice(device)); }
@@ -64,7 +64,7 @@ void PinnedBuffer::grow(std::size_t size) {
 Stream::Stream(int device) {
     use_device(device);
     cudaStream_t stream = nullptr;
-    // Not blocking: it shall not wait for the legacy stream, which others in this process may use.
+    // Non-blocking: it must not wait for the legacy stream, which others in this process may use.
     checked("create a stream", cudaStreamCreateWithFlags(&stream, cudaStreamNonBlocking));
     handle_.reset(stream);
     cudaEvent_t mark = nullptr;
@@ -97,16 +97,16 @@ std::shared_ptr<void> CudaMemory::allocate_on_host(std::size_t size) {
 
 void CudaMemory::check(const char* name, const void* data) const {
     use_device(device_);
-    cudaPointerAttributes found{};
-    checked("look up an address", cudaPointerGetAttributes(&found, data));
+    cudaPointerAttributes attributes{};
+    checked("look up an address", cudaPointerGetAttributes(&attributes, data));
     // Page-locked memory of the host may have another address on the device, or none.
-    if (found.type == cudaMemoryTypeUnregistered || found.devicePointer != data) {
+    if (attributes.type == cudaMemoryTypeUnregistered || attributes.devicePointer != data) {
         throw backend_error(std::string(name) + ": expected memory that GPU " + std::to_string(device_) +
                             " reaches, found other memory; give a device's address, or say that it is the host's");
     }
-    if (found.type == cudaMemoryTypeDevice && found.device != device_) {
+    if (attributes.type == cudaMemoryTypeDevice && attributes.device != device_) {
         throw backend_error(std::string(name) + ": expected memory of GPU " + std::to_string(device_) +
-                            ", where the engine is, found memory of GPU " + std::to_string(found.device) +
+                            ", where the engine is, found memory of GPU " + std::to_string(attributes.device) +
                             "; copy it there");
     }
 }
@@ -114,7 +114,7 @@ void CudaMemory::check(const char* name, const void* data) const {
 Tensor CudaMemory::copy(void* target, const Tensor& source) {
     use_device(device_);
     stream_.follow(source.stream);
-    stream_.copy(target, source.data, source.bytes(), cudaMemcpyDefault);  // a caller's may be mapped host memory
+    stream_.copy(target, source.data, source.bytes(), cudaMemcpyDefault);  // `source` may be mapped host memory
     stream_.synchronize();
     return {target, source.shape, true, stream_.handle()};
 }

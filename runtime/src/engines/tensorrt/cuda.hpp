@@ -1,4 +1,4 @@
-// As much of CUDA's runtime as an engine needs. Every call is checked; every resource frees itself once.
+// The part of CUDA's runtime that an engine needs. Every call is checked, every resource freed once.
 #pragma once
 
 #include <cuda_runtime_api.h>
@@ -21,7 +21,7 @@ int current_device();
 /// The GPU of this thread. Throws BackendError in one line where there is none.
 Gpu current_gpu();
 
-/// Make `device` this thread's: a thread starts with GPU 0, whatever the one before it used.
+/// Makes `device` this thread's GPU: every thread starts with GPU 0.
 void use_device(int device);
 
 /// `size` bytes of the current GPU's memory.
@@ -37,13 +37,13 @@ class DeviceBuffer {
     std::unique_ptr<void, Free> memory_;
 };
 
-/// Page-locked host memory, which a GPU copies from and to by itself.
+/// Page-locked host memory, which a GPU reads and writes directly.
 class PinnedBuffer {
    public:
     explicit PinnedBuffer(std::size_t size) { grow(size); }
     void* data() const { return memory_.get(); }
 
-    /// Room for `size` bytes at least; what lay there is lost where it grows.
+    /// Makes room for at least `size` bytes; the content is lost where it grows.
     void grow(std::size_t size);
 
    private:
@@ -54,13 +54,13 @@ class PinnedBuffer {
     std::unique_ptr<void, Free> memory_;
 };
 
-/// A queue of work for a GPU, which becomes this thread's.
+/// A queue of work for a GPU, which becomes this thread's GPU.
 class Stream {
    public:
     explicit Stream(int device);
     cudaStream_t handle() const { return handle_.get(); }
 
-    /// What this stream is given from now on runs after what `other`, a cudaStream_t, was given so far.
+    /// Makes later work on this stream wait for the work queued so far on `other`, a cudaStream_t.
     void follow(void* other) const;
     void copy(void* target, const void* source, std::size_t size, cudaMemcpyKind kind) const;
     void synchronize() const;
@@ -74,7 +74,7 @@ class Stream {
     std::unique_ptr<CUevent_st, Destroy> mark_;
 };
 
-/// A session's way to the memory of one GPU.
+/// A session's access to the memory of one GPU.
 class CudaMemory : public DeviceMemory {
    public:
     explicit CudaMemory(int device) : device_(device), stream_(device) {}

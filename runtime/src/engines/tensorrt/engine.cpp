@@ -32,8 +32,8 @@ class TensorRtEngine : public Engine {
 }  // namespace
 
 std::shared_ptr<const Engine> open_tensorrt(const Bundle& bundle, const std::string& name) {
-    const TensorRtVersion found = tensorrt_version();
-    const EngineKey key = engine_key(found, bundle, name, current_gpu());
+    const TensorRtVersion version = tensorrt_version();
+    const EngineKey key = engine_key(version, bundle, name, current_gpu());
     const std::string plan = load_engine(key, build_command(bundle, key));
     return std::make_shared<TensorRtEngine>(
         deserialize(plan, bundle.manifest.graphs.at(name).spec, bundle.graph_path(name)));
@@ -41,12 +41,12 @@ std::shared_ptr<const Engine> open_tensorrt(const Bundle& bundle, const std::str
 
 std::optional<std::string> why_tensorrt(const Bundle& bundle) {
     const auto cached = cached_engines(bundle.hash);
-    if (cached.empty()) return std::nullopt;  // then nothing of a GPU is even asked
+    if (cached.empty()) return std::nullopt;  // without a single call to CUDA
     try {
-        const TensorRtVersion found = tensorrt_version();
+        const TensorRtVersion version = tensorrt_version();
         const Gpu gpu = current_gpu();
         for (const auto& [name, graph] : bundle.manifest.graphs) {
-            const auto path = engine_key(found, bundle, name, gpu).path();
+            const auto path = engine_key(version, bundle, name, gpu).path();
             const auto is_it = [&](const EngineRecord& record) { return record.key.path() == path; };
             if (std::none_of(cached.begin(), cached.end(), is_it)) return std::nullopt;
         }

@@ -21,7 +21,7 @@ std::size_t bytes_of(const TensorSpec& tensor, const Sizes& sizes) {
     return bytes;
 }
 
-/// 1 where the graph has no such dimension. Called in every run, so without a copy of its name.
+/// The size of dimension `name`; 1 where the graph has none. Called in every run, so without a copy of the name.
 std::int64_t value_of(const Sizes& sizes, const char* name) {
     for (const auto& [known, size] : sizes) {
         if (known == name) return size;
@@ -78,10 +78,10 @@ void TensorRtRequest::run(const Tensor* inputs, Tensor* outputs) {
     for (std::int64_t start = 0; start < prompts; start += limit) {
         const std::int64_t count = std::min(limit, prompts - start);
         queue(inputs, start, count);
-        for (std::size_t i = 0; i < outputs_.size(); ++i) bring_back(i, start, count);
+        for (std::size_t i = 0; i < outputs_.size(); ++i) download(i, start, count);
         stream_.synchronize();  // before the pinned memory is written or read again
     }
-    for (std::size_t i = 0; i < outputs_.size(); ++i) outputs[i] = answer(i, outputs_[i].pinned.data());
+    for (std::size_t i = 0; i < outputs_.size(); ++i) outputs[i] = output(i, outputs_[i].pinned.data());
 }
 
 void TensorRtRequest::run_on_device(const Tensor* inputs, Tensor* outputs) {
@@ -95,13 +95,13 @@ void TensorRtRequest::run_on_device(const Tensor* inputs, Tensor* outputs) {
     queue(inputs, 0, prompts);
     stream_.synchronize();
     for (std::size_t i = 0; i < outputs_.size(); ++i) {
-        outputs[i] = answer(i, outputs_[i].device.data());
+        outputs[i] = output(i, outputs_[i].device.data());
         outputs[i].on_device = true;
         outputs[i].stream = stream_.handle();
     }
 }
 
-/// Takes this run's sizes. Throws BackendError for more points than the engine takes.
+/// Reads this run's sizes. Throws BackendError for more points than the engine takes.
 void TensorRtRequest::begin(const Tensor* inputs) {
     use_device(compiled_->device);
     forget_error();
@@ -113,24 +113,24 @@ void TensorRtRequest::begin(const Tensor* inputs) {
             ++size;
         }
     }
-    const std::int64_t most = limit_of(points_dimension);
-    if (size_of(points_dimension) <= most) return;
-    throw backend_error(spec().name + ": this engine takes at most " + std::to_string(most) +
+    const std::int64_t limit = limit_of(points_dimension);
+    if (size_of(points_dimension) <= limit) return;
+    throw backend_error(spec().name + ": this engine takes at most " + std::to_string(limit) +
                         " points per prompt, found " + std::to_string(size_of(points_dimension)) +
                         "; give fewer, or build it again with glesam-build for more");
 }
 
-/// Prompts start to start + count, into the outputs' device memory.
+/// Queues the work for `count` prompts from `start` on; the outputs go to device memory.
 void TensorRtRequest::queue(const Tensor* inputs, std::int64_t start, std::int64_t count) {
-    for (std::size_t i = 0; i < inputs_.size(); ++i) give(i, inputs[i], start, count);
+    for (std::size_t i = 0; i < inputs_.size(); ++i) set_input(i, inputs[i], start, count);
     if (context_->enqueueV3(stream_.handle())) return;
-    const std::string said = take_error();
-    stream_.synchronize();  // what was queued before it failed may read the caller's memory
-    throw cannot_run(spec(), tensorrt_library(), said);
+    const std::string reason = take_error();
+    stream_.synchronize();  // earlier work may still read the caller's memory
+    throw cannot_run(spec(), tensorrt_library(), reason);
 }
 
-/// Prompts start to start + count of a tensor that has them, all of another.
-void TensorRtRequest::give(std::size_t i, const Tensor& tensor, std::int64_t start, std::int64_t count) {
+/// Sets input `i`: `count` prompts from `start` on, or all of a tensor without prompts.
+void TensorRtRequest::set_input(std::size_t i, const Tensor& tensor, std::int64_t start, std::int64_t count) {
     const TensorSpec& expected = spec().inputs[i];
     Shape shape = tensor.shape;
     const bool by_prompt = has_prompts(expected);
@@ -143,21 +143,21 @@ void TensorRtRequest::give(std::size_t i, const Tensor& tensor, std::int64_t sta
         by_prompt ? bytes / static_cast<std::size_t>(count) * static_cast<std::size_t>(start) : 0;
     const void* source = static_cast<const char*>(tensor.data) + skipped;
     if (tensor.on_device) stream_.follow(tensor.stream);
-    const void* address = tensor.on_device ? source : copied(i, source, bytes);
+    const void* address = tensor.on_device ? source : upload(i, source, bytes);
     if (!context_->setInputTensorAddress(expected.name.c_str(), address)) {
         throw refuses("the address of ", expected.name);
     }
 }
 
-/// An input of the host's in the request's own memory.
-const void* TensorRtRequest::copied(std::size_t i, const void* source, std::size_t bytes) const {
+/// Queues the copy of a host input to the device. Returns its address there.
+const void* TensorRtRequest::upload(std::size_t i, const void* source, std::size_t bytes) const {
     const Buffers& buffers = inputs_[i];
     std::memcpy(buffers.pinned.data(), source, bytes);
     stream_.copy(buffers.device.data(), buffers.pinned.data(), bytes, cudaMemcpyHostToDevice);
     return buffers.device.data();
 }
 
-void TensorRtRequest::bring_back(std::size_t i, std::int64_t start, std::int64_t count) {
+void TensorRtRequest::download(std::size_t i, std::int64_t start, std::int64_t count) {
     const std::size_t all = bytes_of(spec().outputs[i], sizes_);
     const std::size_t one =
         has_prompts(spec().outputs[i]) ? all / static_cast<std::size_t>(size_of(prompts_dimension)) : all;
@@ -166,8 +166,8 @@ void TensorRtRequest::bring_back(std::size_t i, std::int64_t start, std::int64_t
     stream_.copy(target, outputs_[i].device.data(), bytes, cudaMemcpyDeviceToHost);
 }
 
-/// Output `i` of this run's sizes.
-Tensor TensorRtRequest::answer(std::size_t i, const void* data) const {
+/// Output `i` in this run's sizes.
+Tensor TensorRtRequest::output(std::size_t i, const void* data) const {
     Tensor result;
     result.data = data;
     for (const Dimension& size : spec().outputs[i].shape) {

@@ -20,14 +20,14 @@ class TensorRtRequest : public Request {
    public:
     explicit TensorRtRequest(std::shared_ptr<const Compiled> compiled);
 
-    /// More prompts than the engine was built for are asked in pieces, and answered as one.
+    /// Runs in pieces where there are more prompts than the engine was built for.
     void run(const Tensor* inputs, Tensor* outputs) override;
 
-    /// As many prompts as the engine was built for at most: its buffers hold no more.
+    /// Takes at most as many prompts as the engine was built for: its buffers hold no more.
     void run_on_device(const Tensor* inputs, Tensor* outputs) override;
 
    private:
-    /// A tensor's place on the GPU and the pinned one on the host that it is copied through.
+    /// A tensor's memory on the GPU, and the pinned memory of the host that it is copied through.
     struct Buffers {
         explicit Buffers(std::size_t size) : device(size), pinned(size) {}
         DeviceBuffer device;
@@ -40,10 +40,10 @@ class TensorRtRequest : public Request {
 
     void begin(const Tensor* inputs);
     void queue(const Tensor* inputs, std::int64_t start, std::int64_t count);
-    void give(std::size_t i, const Tensor& tensor, std::int64_t start, std::int64_t count);
-    const void* copied(std::size_t i, const void* source, std::size_t bytes) const;
-    void bring_back(std::size_t i, std::int64_t start, std::int64_t count);
-    Tensor answer(std::size_t i, const void* data) const;
+    void set_input(std::size_t i, const Tensor& tensor, std::int64_t start, std::int64_t count);
+    const void* upload(std::size_t i, const void* source, std::size_t bytes) const;
+    void download(std::size_t i, std::int64_t start, std::int64_t count);
+    Tensor output(std::size_t i, const void* data) const;
 
     std::int64_t size_of(const char* dimension) const;
     std::int64_t limit_of(const char* dimension) const;
