@@ -116,7 +116,7 @@ void predict_allocates_nothing_around_fake_engines() {
     CHECK(allocations_after_warm_up(predictor) == 0);
 }
 
-/// One round of pictures, tensors and answers in device memory.
+/// One round of pictures, tensors and predictions in device memory.
 void one_round_on_a_device(Predictor& predictor, const glesam_image_view& picture, const glesam_tensor_view& input) {
     const glesam_box box{1, 2, 50, 40};
     const glesam_prompt prompt{&box, nullptr, 0, nullptr, 0, nullptr, 0, 0};

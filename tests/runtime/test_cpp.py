@@ -258,7 +258,7 @@ def test_the_same_masks_as_python_on_photographs(backend: str) -> None:
             np.testing.assert_allclose(found.iou_predictions, expected.iou_predictions, atol=1e-4)
 
 
-def test_a_former_answer_refines_the_next_as_in_python(
+def test_logits_of_a_prediction_refine_the_next_as_in_python(
     backend: str, bundle_path: Path, image: Pixels
 ) -> None:
     native = NativeSteps.from_bundle(bundle_path, backend)
@@ -333,7 +333,7 @@ def test_a_bf16_attention_is_python_s_to_the_bit(own_bundle: Path, image: Pixels
     box = Prompt(box=(24, 16, 104, 80))
     found, expected = native.predict(prompts=[box]), python.predict(prompts=[box])
     np.testing.assert_array_equal(found.masks, expected.masks)
-    # Of the tiny model only the score sees GLE's answer.
+    # In the tiny model only the score depends on GLE's output.
     np.testing.assert_array_equal(found.iou_predictions, expected.iou_predictions)
     embeddings = np.random.default_rng(0).normal(size=(1, 256, 4, 4)).astype(np.float32)
     enhanced = python._engines.gle({"image_embeddings": embeddings})["image_embeddings_enhanced"]  # type: ignore[misc]

@@ -31,7 +31,7 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path / "cache"
 
 
-def asked(*words: object) -> list[str]:
+def run_tool(*words: object) -> list[str]:
     done = subprocess.run([TOOL, *map(str, words)], capture_output=True, text=True, check=True)
     return done.stdout.splitlines()
 
@@ -39,7 +39,7 @@ def asked(*words: object) -> list[str]:
 def native(key: EngineKey) -> tuple[str, str]:
     """The path, and the sha256 or the refusal, of the C++ library."""
     fields = (key.bundle_hash, key.graph, key.graph_sha256, key.precision, key.library, key.version)
-    path, answer = asked(*fields, key.gpu, key.compute_capability, REBUILD)
+    path, answer = run_tool(*fields, key.gpu, key.compute_capability, REBUILD)
     return path, answer
 
 
@@ -185,5 +185,5 @@ def test_key_and_command_are_python_s(bundle_path: Path, tmp_path: Path, version
     bundle, gpu = Bundle.open(tmp_path / folder), Gpu("Orin (nvgpu)", 87)
     key = engine_key(Library("tensorrt", None, version), bundle, "gle", gpu)
     stored(key)
-    found = asked(bundle.root, "gle", "tensorrt", "10.3.0", "26", gpu.name, gpu.compute_capability)
+    found = run_tool(bundle.root, "gle", "tensorrt", "10.3.0", "26", gpu.name, gpu.compute_capability)
     assert found == [version, str(key.path), build_command(bundle, key)]

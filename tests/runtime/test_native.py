@@ -32,7 +32,7 @@ def test_each_picture_layout_gives_the_masks_of_python(bundle_path: Path, image:
         python.set_image(picture)
         found, expected = native.predict(points=[(9, 0.5)]), python.predict(points=[(9, 0.5)])
         np.testing.assert_array_equal(found.masks, expected.masks)
-        # Of the tiny model the scores see the picture.
+        # In the tiny model only the scores depend on the picture.
         np.testing.assert_allclose(found.iou_predictions, expected.iou_predictions, rtol=1e-6)
 
 

@@ -108,7 +108,7 @@ def test_no_precision_leaves_dynamic_quantization_to_openvino(tmp_path: Path, pr
     assert engine._compiled.get_property("DYNAMIC_QUANTIZATION_GROUP_SIZE") == 0
 
 
-def test_a_device_without_dynamic_quantization_is_not_asked_about_it() -> None:
+def test_a_device_without_dynamic_quantization_gets_no_such_option() -> None:
     class Core:
         def get_property(self, device: str, name: str) -> dict[str, str]:
             return {"INFERENCE_PRECISION_HINT": "RW"} | (

@@ -135,8 +135,8 @@ def arithmetic(precision: str, capabilities: Sequence[str], device: str = "CPU")
 
     Always stated: left alone, OpenVINO computes an fp32 graph in bf16 on a CPU that can. An fp16 graph
     on a CPU without fp16 arithmetic is computed in f32 from its fp16 weights, as ONNX Runtime does it.
-    Beside int8 layers f16 is never asked of a CPU: OpenVINO 2026.4 then takes its reference kernel for an
-    int8 MatMul, 7,000 times slower. Raises BackendError where the device, an NPU, has neither.
+    A CPU never gets f16 beside int8 layers: OpenVINO 2026.4 then uses its reference kernel for an int8
+    MatMul, 7,000 times slower. Raises BackendError where the device, an NPU, has neither.
     """
     kind = precision.removeprefix("int8+")
     if kind == "fp16" and kind != precision and device == "CPU":

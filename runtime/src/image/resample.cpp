@@ -7,7 +7,7 @@ namespace glesam::core {
 
 namespace {
 
-// Of an int's 32 bits, a pixel takes 8 and the overshoot of a bicubic sum 2: 22 are left.
+// A pixel takes 8 of an int's 32 bits and the overshoot of a bicubic sum 2: 22 are left.
 constexpr int precision_bits = 32 - 8 - 2;
 constexpr std::int32_t half = 1 << (precision_bits - 1);
 

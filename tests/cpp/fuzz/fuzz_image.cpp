@@ -85,7 +85,7 @@ void resize_bicubic(Bytes& bytes, const Pixels& pixels) {
     const int width = 1 + bytes.take<std::uint8_t>() % 64;
     const Pixels resized =
         glesam::core::Resampler(pixels.height, pixels.width, height, width, glesam::core::Filter::bicubic)(pixels);
-    must(resized.height == height && resized.width == width, "a picture gets the size that was asked for");
+    must(resized.height == height && resized.width == width, "a picture gets the output's size");
 }
 
 }  // namespace
