@@ -8,7 +8,7 @@ from importlib import import_module
 import pytest
 from typer.testing import CliRunner
 
-COMMANDS = ("bench", "build", "info", "run", "triton", "verify")
+COMMANDS = ("bench", "build", "degrade", "info", "run", "triton", "verify")
 MOST_UNTITLED = 14
 
 
