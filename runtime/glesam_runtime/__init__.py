@@ -6,6 +6,7 @@ from .automatic import AutomaticMask, AutomaticMasks, AutomaticOptions
 from .bundle.manifest import Manifest
 from .bundle.reader import Bundle
 from .engines import Engine
+from .engines.base import Engines
 from .errors import (
     BackendError,
     BundleError,
@@ -17,7 +18,7 @@ from .errors import (
 )
 from .image_io import read_image, read_mask
 from .postprocess import MaskResizer
-from .predictor import DevicePrediction, Engines, Prediction, Predictor
+from .predictor import DevicePrediction, Prediction, Predictor
 from .preprocess import Geometry
 from .prompts import Prompt, logits_from_mask
 from .tools.overlay import draw_overlay

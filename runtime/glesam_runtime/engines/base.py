@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol, overload
 
@@ -46,6 +47,30 @@ class Engine(Protocol):
 
     def close(self) -> None:
         """Frees the compiled graph. Closing twice is allowed."""
+
+
+@dataclass(frozen=True)
+class Engines:
+    """The compiled graphs of one bundle. Without `gle` the model is plain SAM."""
+
+    image_encoder: Engine
+    gle: Engine | None
+    mask_decoder: Engine
+
+    def new_session(self, stream: int | None = None) -> Engines:
+        """Returns engines for another thread on the same compiled graphs; `stream`: CUDA stream to run on."""
+        gle = None if self.gle is None else self.gle.new_session(stream)
+        return Engines(self.image_encoder.new_session(stream), gle, self.mask_decoder.new_session(stream))
+
+    def close(self, shared: Engines | None = None) -> None:
+        """Frees all engines, except those that belong to `shared` too."""
+        kept = [] if shared is None else shared._all()
+        for engine in self._all():
+            if not any(engine is other for other in kept):
+                engine.close()
+
+    def _all(self) -> list[Engine]:
+        return [x for x in (self.image_encoder, self.gle, self.mask_decoder) if x is not None]
 
 
 def run_checked(

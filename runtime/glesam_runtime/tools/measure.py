@@ -14,9 +14,8 @@ import numpy as np
 from .. import BackendError, Bundle, ParityError, Prompt
 from ..bundle.manifest import Manifest
 from ..engines import Engine, open_engine
-from ..engines.base import Array
+from ..engines.base import Array, Engines
 from ..postprocess import MaskResizer
-from ..predictor import Engines
 from ..preprocess import Geometry, Pixels, preprocess
 from ..prompts import PromptTensors, encode_prompts
 from .parity import GraphParity, MaskParity, Parity, compare, mask_iou
