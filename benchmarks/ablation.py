@@ -35,9 +35,9 @@ from glesam.model import GleSam, shipped_checkpoint
 from glesam.nano.adapter_start import start_adapters
 from glesam.nano.recipe import NANO, PRECISION, START_BATCHES, TASK_WEIGHT, Stage
 from glesam.nano.recipe import Run as TrainingRun
-from glesam.training.gle_stage import gle_losses, select_lora
 from glesam.training.session import make_accelerator, use_threads
 from glesam.training.stage_config import GleStageConfig
+from glesam.training.stage_losses import gle_losses, select_lora
 from glesam.training.stages import with_adapters
 
 LEVELS = "clean,3"

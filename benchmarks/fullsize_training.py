@@ -10,12 +10,13 @@ process's peak so far, pages of mapped files included.
 
 from __future__ import annotations
 
+import json
 import tempfile
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any, cast
+from typing import Annotated, cast
 
 import numpy as np
 import torch
@@ -32,7 +33,7 @@ from glesam.data.label_maps import objects
 from glesam.data.sample import Sample
 from glesam.model import GleSam
 from glesam.training.session import make_accelerator, use_threads
-from glesam.training.stage_config import DecoderStageConfig, GleStageConfig, StageConfig
+from glesam.training.stage_config import StageConfig, parse_stage_config
 from glesam.training.stages import StageRun, ready, train_stage
 from glesam.training.watch import Moment
 from glesam_runtime.tools.machine import host_memory
@@ -72,9 +73,9 @@ def main(
         return
     run = Run.begin("training", f"Training steps of {sam_type} with {base}, random weights, {precision}")
     use_threads(threads)
-    common: dict[str, Any] = {"batch_size": 1, "mixed_precision": precision, "warmup": 0, "report_every": 1}
-    lora = GleStageConfig(**common, steps=steps, gradient_checkpointing=True)
-    decoder = DecoderStageConfig(**common, steps=1, epochs=None)
+    common = {"batch_size": 1, "mixed_precision": precision, "warmup": 0, "report_every": 1}
+    lora = {**common, "steps": steps, "gradient_checkpointing": True}
+    decoder = {**common, "steps": 1, "epochs": None}
     with tempfile.TemporaryDirectory() as folder:
         files = Path(folder)
         write_in_a_process(sam_type, base, files)
@@ -82,8 +83,9 @@ def main(
         model = read_official_files(files)
         assert model.config == config
         rows = [row("official files, read", time.monotonic() - started)]
-        for stage in (lora, decoder):
-            rows += steps_of(model, stage, files / "run")
+        for stage, settings in enumerate((lora, decoder), start=1):
+            config = parse_stage_config(json.dumps(settings), stage, "the benchmark's settings")
+            rows += steps_of(model, config, files / "run")
     run.finish(rows, record, note)
 
 

@@ -1,4 +1,4 @@
-"""Segmentation measures on logits, one value per mask: [..., H, W] -> [...]."""
+"""Segmentation losses and IoU on logits, one value per mask: [..., H, W] -> [...]."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from torch import Tensor
 from torch.nn.functional import binary_cross_entropy_with_logits
 
 FOCAL_GAMMA, FOCAL_ALPHA = 2.0, 0.25
-"""Of the authors' stage 2, and of the paper that brought the loss."""
+"""The values of the authors' stage 2, and of the paper that introduced the loss (Lin et al., 2017)."""
 
 
 def dice_loss(logits: Tensor, target: Tensor, smooth: float = 1e-6) -> Tensor:

@@ -1,4 +1,4 @@
-"""The recipe of `nano`: every stage in order, each from where its checkpoint left it.
+"""The recipe of `nano`: every stage in order, each resumed from its checkpoint.
 
 Training from scratch has batch norm, and its decoder's masks are few: it runs on one process.
 """
@@ -21,28 +21,29 @@ from glesam.model import GleSam
 from glesam.nano.adapter_start import start_adapters
 from glesam.nano.sam_stage import EdgeHead, attend_by_place, sam_losses
 from glesam.training.checkpoint import Identity
-from glesam.training.decoder_stage import encoded_losses, select_decoder
 from glesam.training.encoded_views import VIEWS, EncodedViews, Mixture
-from glesam.training.gle_stage import gle_losses, select_base, select_lora
 from glesam.training.loop import LoopConfig, Losses, train
 from glesam.training.mask_loss import NANO_LOSS
 from glesam.training.stage_config import Precision
+from glesam.training.stage_losses import encoded_losses, gle_losses, select_decoder, select_lora
 from glesam.training.view_encoder import ViewEncoder
 from glesam.training.watch import Lines, Watcher
 
 HARMLESS = frozenset({"save_every", "report_every"})
 """Settings that change no weight."""
 PASTE_SHARE = 0.3
-"""Of pictures into which objects of others are pasted."""
+"""Fraction of pictures into which objects of others are pasted."""
 START_BATCHES = 16
-"""That tell GLE's adapters where to start."""
+"""Batches from which GLE's adapters take their start."""
 TASK_WEIGHT = 1.0
-"""Of the mask decoder's losses beside the squared error, while GLE is trained."""
+"""Weight of the mask decoder's losses beside the squared error, while GLE is trained."""
+CRE = ("unet.conv_in.", "unet.conv_out.")
+"""The convolutions that channel replication and expansion widened."""
 
 
 @dataclass(frozen=True)
 class Stage:
-    """One stage: its loop, the side of its pictures [px], how many make a batch, and their zoom."""
+    """One stage: its loop, the side of its pictures [px], pictures per batch, and their zoom."""
 
     loop: LoopConfig
     image_size: int
@@ -64,7 +65,7 @@ class Stage:
 
 @dataclass(frozen=True)
 class DecoderStage(Stage):
-    """On views that are encoded once; `feedback` as in `MaskLoss`."""
+    """A stage on views that are encoded once; `feedback` as in `MaskLoss`."""
 
     views: int = 9000
     mixture: Mixture = Mixture(raw_share=0.2, mixed_share=0.2)  # noqa: RUF009 - frozen
@@ -103,7 +104,7 @@ PRECISION: Precision = "bf16"
 
 @dataclass(frozen=True)
 class Run:
-    """Where a run's checkpoints lie, who watches it, and on what it is computed."""
+    """The folder of a run's checkpoints, its watcher, and the device it is computed on."""
 
     folder: Path
     watch: Watcher = Lines()  # noqa: RUF009 - frozen
@@ -127,7 +128,7 @@ class Run:
 
 
 def digest(model: GleSam) -> str:
-    """Of the configuration; the weights come from the first stage's seed."""
+    """Hash of the configuration; the weights come from the first stage's seed."""
     return hashlib.sha256(model.config.to_json().encode()).hexdigest()[:16]
 
 
@@ -157,6 +158,18 @@ def train_sam(model: GleSam, pool: SamplePool, run: Run, recipe: Recipe) -> None
         run.train(name, parts, source, partial(sam_losses, model, edge_head), stage, model)
 
 
+def select_base(model: GleSam) -> None:
+    """Freezes all but the U-Net's own weights and the LoRA of its first and last convolution.
+
+    There is no Stable Diffusion at nano's size, so stage "base" trains the U-Net before LoRA adapts it. CRE's
+    convolutions stay as they were drawn: nothing worth training passes through their four channels, and
+    the base reads and corrects the embedding through their LoRA.
+    """
+    model.requires_grad_(False)
+    for name, parameter in model.gle.named_parameters():
+        parameter.requires_grad_(("lora_" in name) == name.startswith(CRE))
+
+
 def train_gle(model: GleSam, pool: SamplePool, run: Run, recipe: Recipe) -> None:
     """The base U-Net, then LoRA on top of it."""
     context = model.gle.get_buffer("text_embedding")
@@ -176,7 +189,7 @@ def train_decoder(model: GleSam, pool: SamplePool, run: Run, stage: DecoderStage
     views = EncodedViews(run.folder / VIEWS, stage.views, stage.plan(with_degraded=True), stage.mixture)
     encoder = ViewEncoder(model, pool, run.accelerator or Accelerator(), run.watch)
     losses = partial(encoded_losses, model, loss=replace(NANO_LOSS, feedback=stage.feedback))
-    model.mask_decoder.train()  # its batch norms go on learning; what is before them is encoded already
+    model.mask_decoder.train()  # its batch norms still learn; what is before them is encoded already
     run.train("decoder", model.mask_decoder, encoder.batches(views), losses, stage, model)
 
 

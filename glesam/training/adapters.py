@@ -25,6 +25,7 @@ Unet = Any
 
 
 def lora_layers(unet: Unet) -> Iterator[Any]:
+    """The adapted layers of a U-Net."""
     return (module for module in unet.modules() if isinstance(module, LoraLayer))
 
 
@@ -45,6 +46,7 @@ def add_student(gle: Gle) -> None:
 
 
 def remove_student(gle: Gle) -> None:
+    """Removes what `add_student` added."""
     flags = [(parameter, parameter.requires_grad) for parameter in gle.parameters()]
     gle.unet.delete_adapters(STUDENT)
     for parameter, flag in flags:
@@ -68,6 +70,7 @@ def adapter(unet: Unet, name: str | None) -> Iterator[None]:
 
 
 def selected(unet: Unet) -> str | None:
+    """Name of the selected adapter set; None while the U-Net runs without adapters."""
     layer = next(lora_layers(unet))
     return None if layer.disable_adapters else str(layer.active_adapters[0])
 

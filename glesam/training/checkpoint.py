@@ -1,4 +1,4 @@
-"""Checkpoints of a training run: written whole or not at all, and taken back only by the run they are of."""
+"""Checkpoints of a training run: written whole or not at all, and loaded only by the run that wrote them."""
 
 from __future__ import annotations
 
@@ -24,35 +24,35 @@ SAMPLED = 64
 
 @dataclass(frozen=True)
 class Identity:
-    """What tells one run from another: names and plain values.
+    """The settings that distinguish one run from another: names and plain values.
 
-    Those in `may_differ` may have changed since a checkpoint was written. Those in `on_request` might,
-    had the user asked for it.
+    Those in `may_differ` may have changed since a checkpoint was written. Those in `on_request` may have
+    changed where the user says --resume.
     """
 
     values: Mapping[str, Any] = field(default_factory=dict)
     may_differ: frozenset[str] = frozenset()
     on_request: frozenset[str] = frozenset()
 
-    def check(self, path: Path, found: Mapping[str, Any]) -> None:
+    def check(self, path: Path, saved: Mapping[str, Any]) -> None:
         """Raises CheckpointError where the checkpoint at `path` is of another run."""
         for key, value in self.values.items():
-            if found.get(key) == value or key in self.may_differ:
+            if saved.get(key) == value or key in self.may_differ:
                 continue
             hint = f"; with --resume {key} may change" if key in self.on_request else ""
             raise CheckpointError(
-                f"{path} is of a run whose {key} was {found.get(key)}, but now {key} is {value}; "
+                f"{path} is of a run whose {key} was {saved.get(key)}, but now {key} is {value}; "
                 f"choose another folder for this run, or the settings of that one{hint}"
             )
 
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """The file of a run, and what is saved in it.
+    """The checkpoint file of a run, and what is saved in it.
 
     Batches, chance and learning rates are functions of the step, so that the step is the state of the
-    sampler and of the random generators. Frozen parameters are not saved: they are the model's that
-    the run began with, which `identity` should hold a fingerprint of. `averaged` is the moving average
+    sampler and of the random generators. Frozen parameters are not saved: they belong to the model that the
+    run began with, whose fingerprint `identity` should hold. `averaged` is the moving average
     of `module`, where the run has one.
     """
 
@@ -80,7 +80,7 @@ class Checkpoint:
             os.fsync(file.fileno())
 
     def load(self) -> int:
-        """Restores the run where there is a file; returns the step to go on from.
+        """Restores the run where there is a file; returns the step to resume from.
 
         Raises:
             CheckpointError: unreadable, or of another run or model.
@@ -99,10 +99,11 @@ class Checkpoint:
             self.averaged.load_state_dict(state["averaged"], strict=False)
         return int(state["step"])
 
-    def check_tensors(self, found: Mapping[str, Tensor]) -> None:
+    def check_tensors(self, saved: Mapping[str, Tensor]) -> None:
+        """Raises CheckpointError where names or shapes are not those of what is trained."""
         own = trained_state(self.module)
-        for name in sorted(own.keys() | found.keys()):
-            shapes = [list(tensors[name].shape) if name in tensors else None for tensors in (found, own)]
+        for name in sorted(own.keys() | saved.keys()):
+            shapes = [list(tensors[name].shape) if name in tensors else None for tensors in (saved, own)]
             if shapes[0] != shapes[1]:
                 raise CheckpointError(
                     f"{self.path} is of another model: {name} is {shapes[0]} there, {shapes[1]} here; "
@@ -117,24 +118,26 @@ def trained_state(module: nn.Module) -> dict[str, Tensor]:
 
 
 def read_state(path: Path) -> dict[str, Any]:
-    """What `Checkpoint.save` wrote; nothing but tensors and plain values is unpickled."""
+    """Reads what `Checkpoint.save` wrote; nothing but tensors and plain values is unpickled."""
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
-        found = state["format"]
+        version = state["format"]
     except Exception as error:  # zip, pickle and the OS each raise their own
         raise CheckpointError(
             f"cannot read {path} as a training checkpoint ({type(error).__name__}); "
             "choose another folder for this run, or remove the file to train this stage anew"
         ) from error
-    if found != FORMAT:
-        raise CheckpointError(f"{path} has format {found}, this glesam reads {FORMAT}; train this stage anew")
+    if version != FORMAT:
+        raise CheckpointError(
+            f"{path} has format {version}, this glesam reads {FORMAT}; train this stage anew"
+        )
     return dict(state)
 
 
 def fingerprint(module: nn.Module, config: str) -> str:
-    """Tells one model's configuration, frozen parameters and buffers from another's: 16 hexadecimal digits.
+    """Hash of a model's configuration, frozen parameters and buffers: 16 hexadecimal digits.
 
-    Of each tensor its name, shape and some elements count; what is trained does not.
+    Each tensor counts with its name, shape and some elements; what is trained does not count.
     """
     digest = hashlib.sha256(config.encode())
     frozen = [(name, p.detach()) for name, p in module.named_parameters() if not p.requires_grad]

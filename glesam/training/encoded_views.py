@@ -1,9 +1,9 @@
 """Views of training pictures that are encoded once, and trained on many times.
 
-Behind a frozen encoder and GLE a step of the decoder is mostly spent on what is frozen. So the folder holds
-a number of views, each with its embedding and all of its objects; a batch takes some of them, with other
+A step of the decoder's training spends most of its time in the frozen encoder and GLE. So a folder holds a
+number of views, each with its embedding and all of its objects; a batch takes some of them, with other
 objects and other prompts every time. A view is a function of the seed and its number, and its file is
-written whole or not at all: a killed run goes on with those that are missing, and processes share the work.
+written whole or not at all: a resumed run encodes only those that are missing, and processes share the work.
 """
 
 from __future__ import annotations
@@ -22,13 +22,7 @@ from torch import Tensor
 
 from glesam.config import EMBEDDING_CHANNELS, EMBEDDING_STRIDE
 from glesam.data.augmentation import Image, View
-from glesam.data.batches import (
-    BatchPlan,
-    Objects,
-    SamplePool,
-    draw_objects,
-    draw_twins,
-)
+from glesam.data.batches import BatchPlan, Objects, SamplePool, draw_objects, draw_twins
 from glesam.data.masks import MaskLayers
 from glesam.official.tensor_files import read_tensors
 from glesam.tensor_output import write_tensors
@@ -38,9 +32,9 @@ from glesam_runtime.output import replaced_file
 
 VIEWS, IDENTITY_FILE = "views", "views.json"
 VIEW_ROW = 2**31
-"""A row that no batch has: the chance that draws views is not that of batches."""
+"""A row that no batch has, so that views and batches are drawn with different random numbers."""
 OF_BATCHES = ("size", "objects_per_image", "prompts", "points")
-"""What a plan says of batches, and not of the views they are drawn from."""
+"""Fields of a plan that concern batches only, and not the views they are drawn from."""
 RAW, ENHANCED = "raw", "enhanced"
 
 
@@ -59,18 +53,21 @@ class EncodedBatch:
 
 @dataclass(frozen=True)
 class Mixture:
-    """Which embeddings a decoder meets: GLE's, but for a share without GLE and one somewhere between."""
+    """The mixture of embeddings that a decoder trains on: with GLE, without it, and interpolations of both.
+
+    `raw_share`: fraction without GLE; `mixed_share`: fraction of interpolations.
+    """
 
     raw_share: float = 0.0
     mixed_share: float = 0.0
 
     def kinds(self) -> tuple[str, ...]:
-        """What a view's file has to hold."""
+        """Kinds of embeddings that a view's file has to hold."""
         raw, enhanced = self.raw_share + self.mixed_share > 0, self.raw_share < 1
         return (RAW,) * raw + (ENHANCED,) * enhanced
 
     def draw(self, view: Mapping[str, Tensor], rng: np.random.Generator) -> Tensor:
-        """One of a view's embeddings, or what lies somewhere between the two."""
+        """One of a view's embeddings, or a random interpolation of the two."""
         chance = rng.random()
         if chance < self.raw_share:
             return view[RAW].float()
@@ -81,7 +78,7 @@ class Mixture:
 
 @dataclass(frozen=True)
 class EncodedViews:
-    """The views in a folder: `count` of them, drawn as `plan` says."""
+    """`count` views in a folder, drawn as `plan` says."""
 
     folder: Path
     count: int
@@ -92,7 +89,7 @@ class EncodedViews:
         return self.folder / f"{index:06}.safetensors"
 
     def claim(self, model: str, data: str, precision: str) -> None:
-        """Says whose views the folder holds.
+        """Checks whose views the folder holds, or records it where the folder is new.
 
         Args:
             model: the fingerprint of what the views depend on.
@@ -100,7 +97,7 @@ class EncodedViews:
             precision: what they are encoded in.
 
         Raises:
-            CheckpointError: it holds those of another model, of other data, or drawn otherwise, or does not
+            CheckpointError: it holds views of another model, of other data or drawn otherwise, or does not
                 say whose.
         """
         drawn = {key: value for key, value in asdict(self.plan).items() if key not in OF_BATCHES}
@@ -122,10 +119,10 @@ class EncodedViews:
         return self.folder.glob("*.safetensors")
 
     def check_room(self) -> None:
-        """Raises InputError where the disk has no room for what is missing."""
+        """Raises InputError where the disk has no room for the missing views."""
         missing = self.count - sum(1 for _ in self.files())
-        cells = (self.plan.image_size // EMBEDDING_STRIDE) ** 2
-        view_bytes = len(self.mixture.kinds()) * 2 * EMBEDDING_CHANNELS * cells + self.plan.image_size**2
+        positions = (self.plan.image_size // EMBEDDING_STRIDE) ** 2
+        view_bytes = len(self.mixture.kinds()) * 2 * EMBEDDING_CHANNELS * positions + self.plan.image_size**2
         free = shutil.disk_usage(self.folder).free
         if missing * view_bytes > free:
             raise InputError(
@@ -134,7 +131,7 @@ class EncodedViews:
             )
 
     def holds(self, index: int) -> bool:
-        """Whether a view's file is there and has the form of one; any other is replaced."""
+        """Whether a view's file exists and has the right form; any other is replaced."""
         side = self.plan.image_size // EMBEDDING_STRIDE
         embedding = [EMBEDDING_CHANNELS, side, side]
         try:
@@ -151,7 +148,7 @@ class EncodedViews:
         return draw_twins(pool, self.plan, np.random.default_rng((self.plan.seed, index, VIEW_ROW)))
 
     def write(self, index: int, view: View, embeddings: Mapping[str, Tensor]) -> None:
-        """Embeddings [256, S/16, S/16] by their kind; raises ValueError where float16 cannot hold them."""
+        """Writes embeddings [256, S/16, S/16] by kind; raises InputError where float16 cannot hold them."""
         halves = {kind: tensor.half().cpu().contiguous() for kind, tensor in embeddings.items()}
         for kind, tensor in halves.items():
             if not tensor.isfinite().all():
@@ -187,10 +184,10 @@ class EncodedViews:
 def read_identity(path: Path) -> dict[str, Any]:
     """What `EncodedViews.claim` wrote."""
     try:
-        found = json.loads(path.read_text("utf-8"))
-        if isinstance(found, dict):
-            return found
-        reason = f"found a {type(found).__name__}"
+        values = json.loads(path.read_text("utf-8"))
+        if isinstance(values, dict):
+            return values
+        reason = f"found a {type(values).__name__}"
     except ValueError as error:
         reason = str(error)
     raise CheckpointError(

@@ -1,8 +1,8 @@
 """One resumable training loop for every stage, on one process or many.
 
 Batches, chance and learning rates are functions of the step, so a checkpoint is the step, the trained
-weights and the optimizers: nothing else has to be restored for a resumed run to go on as if it had
-never stopped (`glesam.training.checkpoint`).
+weights and the optimizers: nothing else has to be restored for a resumed run to end as if it had never
+stopped (`glesam.training.checkpoint`).
 
 Processes and precision are accelerate's. Each process computes its rows of a batch, and the gradients
 are averaged in one piece before the optimizer's step. DistributedDataParallel would average them in
@@ -23,17 +23,19 @@ import torch
 from accelerate import Accelerator
 from accelerate.utils import AutocastKwargs
 from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel
 
-from glesam.training.averaging import averaged_weights
 from glesam.training.checkpoint import Checkpoint, Identity
-from glesam.training.rows import BatchT, micro_batches, to_device
+from glesam.training.parallel import BatchT, average_gradients, micro_batches, to_device
 from glesam.training.watch import Lines, Moment, Watcher
 from glesam_runtime.errors import InputError
 
+Optimizer = Literal["adamw", "adam"]
+Schedule = Literal["cosine", "constant"]
 Losses = dict[str, Tensor]
 """Named scalars; "loss" is minimized, the others are only reported."""
 FLOOR = 0.02
-"""What the cosine ends at, as a share of the rate."""
+"""Rate at the end of the cosine, relative to `lr`."""
 ANY_RUN = Identity()
 SEED_STRIDE = 1_000_003
 """Keeps the seeds of two runs' steps apart."""
@@ -44,7 +46,7 @@ class LoopConfig:
     """`clip` bounds the gradient norm. The rate warms up evenly, then stays or falls as a half cosine.
 
     Every step's rows are worked off in `accumulation` equal parts, one after the other. `average` above 0
-    is the decay of a moving average of the weights (`glesam.training.averaging`), which the run ends with.
+    is the decay of a moving average of the weights (`averaged_weights`), which the run ends with.
     """
 
     steps: int
@@ -55,15 +57,15 @@ class LoopConfig:
     save_every: int = 100
     report_every: int = 25
     seed: int = 0
-    optimizer: Literal["adamw", "adam"] = "adamw"
-    schedule: Literal["cosine", "constant"] = "cosine"
+    optimizer: Optimizer = "adamw"
+    schedule: Schedule = "cosine"
     accumulation: int = 1
     average: float = 0.0
 
 
 @dataclass(frozen=True)
 class Player(Generic[BatchT]):
-    """Parameters, the losses that train them, and how often: in every `every`-th step, from the first on.
+    """Parameters and the losses that train them, in every `every`-th step from the first on.
 
     Each has an optimizer of its own. `prefix` comes before the names of its losses in reports.
     """
@@ -75,6 +77,7 @@ class Player(Generic[BatchT]):
 
 
 def learning_rate(config: LoopConfig, step: int) -> float:
+    """The rate of a step, counted from 0."""
     if step < config.warmup:
         return config.lr * (step + 1) / config.warmup
     if config.schedule == "constant":
@@ -101,8 +104,8 @@ def train(
             the checkpoint has been accepted.
         losses: one training step's losses.
         checkpoint: file, replaced atomically every `save_every` steps and at the end.
-        watch: told of every step.
-        identity: of the run; a file of another one is refused.
+        watch: is called after every step.
+        identity: the run's own; a file of another run is refused.
 
     Raises:
         CheckpointError: the file is unreadable or of another run or model.
@@ -122,7 +125,7 @@ def train_players(
     accelerator: Accelerator | None = None,
     identity: Identity = ANY_RUN,
 ) -> None:
-    """As `train`, with several players who train parts of `module` in turn, on the same batches."""
+    """Trains as `train` does, with several players in turn on the same batches, each a part of `module`."""
     accelerator = accelerator or Accelerator()
     optimizers = [accelerator.prepare_optimizer(build_optimizer(p.parameters, config)) for p in players]
     averaged = averaged_weights(module, config.average) if config.average else None
@@ -151,7 +154,7 @@ def train_players(
 
 
 def build_optimizer(parameters: Sequence[nn.Parameter], config: LoopConfig) -> torch.optim.Optimizer:
-    """Adam's weight decay is added to the gradient (coupled), AdamW's is not."""
+    """The optimizer of some parameters. Adam adds weight decay to the gradient (coupled), AdamW does not."""
     kind = torch.optim.AdamW if config.optimizer == "adamw" else torch.optim.Adam
     return kind(parameters, lr=config.lr, weight_decay=config.weight_decay, fused=True)
 
@@ -164,7 +167,7 @@ def update(
     step: int,
     accelerator: Accelerator,
 ) -> Losses:
-    """One step of one player; returns its losses, means over the parts."""
+    """Takes one step of one player; returns its losses, means over the parts."""
     for group in optimizer.param_groups:
         group["lr"] = learning_rate(config, step)
     optimizer.zero_grad()
@@ -185,18 +188,31 @@ def update(
 
 
 UNCACHED = AutocastKwargs(cache_enabled=False)
-"""autocast keeps the low-precision copy of a weight that it made under no_grad, without its gradient,
-and would hand it out again where a gradient is wanted (a mask fed back, a critic's look at GLE)."""
+"""autocast caches the low-precision copy of a weight that it made under no_grad, without its gradient, and
+would reuse it where a gradient is needed (after a mask fed back, or a critic that runs GLE)."""
 
 
-def average_gradients(parameters: Sequence[nn.Parameter], accelerator: Accelerator) -> None:
-    """The mean over all processes, in place; every process has gradients for the same parameters."""
-    gradients = [p.grad for p in parameters if p.grad is not None]
-    if accelerator.num_processes == 1 or not gradients:
-        return
-    flat = accelerator.reduce(torch.cat([gradient.flatten() for gradient in gradients]), "mean")
-    for gradient, mean in zip(gradients, flat.split([g.numel() for g in gradients]), strict=True):
-        gradient.copy_(mean.view_as(gradient))
+def averaged_weights(module: nn.Module, decay: float) -> AveragedModel:
+    """The exponential moving average of a run's weights, which lacks the noise of the last steps.
+
+    Returns:
+        A copy of `module` that follows it, running statistics included, one `update_parameters` a step.
+    """
+
+    def average(own: Tensor, current: Tensor, updates: Tensor | int) -> Tensor:
+        if not own.is_floating_point():  # a counter
+            return current
+        return own.lerp(current, 1 - decay_after(int(updates), decay))
+
+    return AveragedModel(module, avg_fn=average, use_buffers=True)
+
+
+def decay_after(updates: int, decay: float) -> float:
+    """Decay after so many steps; young averages forget faster, or a short run would end near its first step.
+
+    (1 + t) / (10 + t), as TensorFlow's ExponentialMovingAverage has it: about the last ninth of the run.
+    """
+    return min(decay, (1 + updates) / (10 + updates))
 
 
 class Meter:

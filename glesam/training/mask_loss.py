@@ -1,4 +1,4 @@
-"""What every stage with a mask decoder minimizes: dice + a loss per pixel, of SAM's four masks.
+"""The loss of every stage with a mask decoder: dice + a loss per pixel, on SAM's four masks.
 
 Mask 0 answers every prompt; of masks 1 to 3 the best one counts, as SAM trains them, so that each
 keeps a meaning of its own. The authors train mask 0 alone, whereupon Adam's weight decay takes the
@@ -23,13 +23,13 @@ PixelLoss = Literal["focal", "cross_entropy"]
 
 @dataclass(frozen=True)
 class MaskLoss:
-    """Which loss per pixel goes with dice (1:1), and what the terms weigh.
+    """The loss per pixel that goes with dice (1:1), and the weights of the terms.
 
     `single`: mask 0; `multimask`: the best of masks 1 to 3; `iou`: the squared error of the predicted
     IoU. `size`: px, the side to which logits are upsampled to meet the masks; None: the masks are
-    averaged down to the logits instead, at a sixteenth of the cost. `feedback`: the share of steps that
-    are answered twice, the second time with the first answer as mask input. `far`: what the loss of a
-    pixel weighs that is not near its object (`near`); below 1 small objects count as much as large ones.
+    averaged down to the logits instead, at a sixteenth of the cost. `feedback`: the fraction of steps
+    in which masks are predicted twice, the second time with the first mask as mask input. `far`: the weight
+    of a pixel that is not near its object (`near`); below 1 small objects count as much as large ones.
     """
 
     pixel: PixelLoss = "cross_entropy"
@@ -42,7 +42,7 @@ class MaskLoss:
 
 
 class Prompted(Protocol):
-    """Of a batch: K masks and prompts for each of its pictures, as `glesam.data.batches.Batch` has them."""
+    """A batch with K masks and prompts for each of its pictures, such as `glesam.data.batches.Batch`."""
 
     @property
     def masks(self) -> Tensor: ...
@@ -82,7 +82,7 @@ def aligned(low_res: Tensor, masks: Tensor, size: int | None) -> tuple[Tensor, T
 def mask_losses(
     logits: Tensor, iou_predictions: Tensor, target: Tensor, loss: MaskLoss = NANO_LOSS
 ) -> Losses:
-    """All tensors [N, 4, ...]; `target` in [0, 1], one mask four times."""
+    """Losses of N prompts; all tensors are [N, 4, ...], `target` in [0, 1] is one mask four times."""
     pixel = focal_loss if loss.pixel == "focal" else cross_entropy_loss
     weights = loss.far + (1 - loss.far) * near(target[:, :1]) if loss.far < 1 else None
     per_mask = pixel(logits, target, weights) + dice_loss(logits, target)
@@ -99,7 +99,7 @@ def mask_losses(
 def near(target: Tensor, margin: float = 0.1, least: int = 2) -> Tensor:
     """1 in and around the box of each mask [..., h, w], else 0.
 
-    `margin` is a share of the box's side; `least` is in px of the mask.
+    `margin` is relative to the box's side; `least` is in px of the mask.
     """
     on = target > 0.5
     rows, columns = (_near_along(on.any(axis), margin, least) for axis in (-1, -2))

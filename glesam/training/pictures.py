@@ -1,4 +1,4 @@
-"""What a model makes of a few training pictures: input, degraded, truth, prediction, side by side."""
+"""A sheet of a model's masks on a few training pictures: input, degraded, truth, prediction."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ from torch.nn.functional import interpolate
 from glesam.data.batches import Batch
 from glesam.model import GleSam
 from glesam.training.mask_loss import no_masks
-from glesam.training.rows import to_device
+from glesam.training.parallel import to_device
 
 SIDE = 256
-"""px of a picture in the sheet, at most."""
+"""Largest side of a picture in the sheet, px."""
 TINT = (30, 220, 90)
 """RGB of a mask."""
 
 
 @torch.no_grad()
 def mask_pictures(model: GleSam, batch: Batch, *, enhance: bool = True) -> NDArray[np.uint8]:
-    """A row a picture, with its first prompt: uint8 [B*s, 4*s, 3], RGB, s at most 256 px.
+    """A row per picture, with its first prompt: uint8 [B*s, 4*s, 3], RGB, s at most 256 px.
 
-    The model is left as it was found, and no chance is used up.
+    Neither the model nor torch's random state is changed.
     """
     batch = to_device(batch, next(model.parameters()).device)
     per_image = len(batch.masks) // len(batch.image)
@@ -54,7 +54,7 @@ def tinted(images: Tensor, masks: Tensor) -> Tensor:
 
 @contextmanager
 def evaluating(module: nn.Module) -> Iterator[None]:
-    """In eval mode within the block; afterwards every part is in the mode it was in."""
+    """Keeps a module in eval mode within the block, and restores the mode of every part afterwards."""
     modes = [(part, part.training) for part in module.modules()]
     module.eval()
     try:

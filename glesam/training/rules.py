@@ -1,4 +1,4 @@
-"""What a key of a settings file must hold, in words for the user and as a check."""
+"""Rules for the values of a settings file, in words for the user and as a check."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def at_least_zero() -> Rule:
     return Rule("a number, 0 or more", lambda v: is_number(v) and v >= 0)
 
 
-def share() -> Rule:
+def fraction() -> Rule:
     return Rule("a number from 0 to 1", lambda v: is_number(v) and 0 <= v <= 1)
 
 
@@ -71,8 +71,8 @@ def pair(each: Rule, high: float = math.inf) -> Rule:
             and value[0] <= value[1] <= high
         )
 
-    limit = f", up to {high:g}" if high != math.inf else ""
-    return Rule(f"a range [low, high], each {each.expected}{limit}", fits)
+    bound = f", up to {high:g}" if high != math.inf else ""
+    return Rule(f"a range [low, high], each {each.expected}{bound}", fits)
 
 
 def optional(rule: Rule) -> Rule:

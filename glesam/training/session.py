@@ -1,4 +1,4 @@
-"""What glesam-train does: opens data and model, trains with someone watching, and writes what came out."""
+"""The work of glesam-train: opens data and model, trains with progress shown, and writes the result."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ from glesam.nano.recipe import NANO, Run, train_model
 from glesam.official.decoder import save_decoder
 from glesam.official.lora import save_lora
 from glesam.training.encoded_views import VIEWS
+from glesam.training.parallel import on_the_main_process
 from glesam.training.pictures import mask_pictures
 from glesam.training.stage_config import DecoderStageConfig, GleStageConfig, Precision, StageConfig
 from glesam.training.stages import StageRun, ready, train_stage
-from glesam.training.together import on_the_main_process
 from glesam.training.watch import All, Bar, Board, Lines, Watcher, training_progress
 from glesam_runtime.errors import InputError
 
@@ -42,7 +42,7 @@ DECODER_FILE = "ft-decoder.pth"
 
 @dataclass(frozen=True)
 class Session:
-    """One call of glesam-train; of several processes only the main one writes and is heard."""
+    """One call of glesam-train; among several processes only the main one writes and prints."""
 
     data: Path
     sets: Path | None
@@ -57,10 +57,10 @@ class Session:
         return pool
 
     def check_folders(self, model: str | None) -> None:
-        """Raises InputError, before anything is computed, where results cannot go where they shall.
+        """Raises InputError, before anything is computed, where results cannot be written.
 
         Args:
-            model: what --model says.
+            model: the value of --model.
         """
         for path in (self.run, self.out):
             if path.exists() and not path.is_dir():
@@ -70,7 +70,7 @@ class Session:
 
     @contextmanager
     def alone(self) -> Iterator[None]:
-        """Keeps other runs out of the folder meanwhile; the main process does it for all."""
+        """Locks the run's folder within the block; the main process does it for all."""
         lock = FileLock(self.run / LOCK_FILE)
         on_the_main_process(self.accelerator, lambda: self.take(lock))
         try:
@@ -79,7 +79,11 @@ class Session:
             lock.release()
 
     def take(self, lock: FileLock) -> None:
-        """Raises InputError where another run has it; removes what killed runs left half-written."""
+        """Acquires the lock and removes what killed runs left half-written.
+
+        Raises:
+            InputError: another run holds it.
+        """
         self.run.mkdir(parents=True, exist_ok=True)
         try:
             lock.acquire(timeout=0)
@@ -92,7 +96,7 @@ class Session:
                 partial_file.unlink()
 
     def from_scratch(self) -> None:
-        """Trains nano, all of it."""
+        """Trains all of nano and writes it in float16."""
         if self.accelerator.num_processes > 1:
             raise InputError(
                 "training from scratch has batch norm: expected one process, found "
@@ -123,6 +127,7 @@ class Session:
                 self.save(model, config)
 
     def save(self, model: GleSam, config: StageConfig) -> None:
+        """Writes the model, and what the stage trained in the authors' format."""
         model.save_pretrained(self.out)
         if isinstance(config, GleStageConfig):
             save_lora(model, self.out / LORA_FILE)
@@ -132,7 +137,7 @@ class Session:
     def preview(
         self, model: GleSam, plan: BatchPlan, *, enhance: bool = True, count: int = 4
     ) -> NDArray[np.uint8]:
-        """The first pictures of the first batch, as the model sees them now."""
+        """A sheet of the model's current masks on the first pictures of the first batch."""
         batch = make_batch(self.pool, plan, 0, range(min(count, plan.size)))
         return mask_pictures(model, batch, enhance=enhance)
 
@@ -148,19 +153,19 @@ class Session:
 
 
 def make_accelerator(precision: Precision) -> Accelerator:
-    """Processes and devices as the environment has them.
+    """The processes and devices of the environment.
 
     Raises:
         InputError: there is no GPU, which fp16 needs.
     """
     if precision == "fp16" and not torch.cuda.is_available():
         raise InputError("mixed_precision is fp16, which is for GPUs, and there is none; choose bf16 or no")
-    # Without a GPU it must be told so, or it takes a process of several for the only one.
+    # Without a GPU `cpu` must be set, or accelerate takes one process of several for the only one.
     return Accelerator(mixed_precision=precision, cpu=not torch.accelerator.is_available())
 
 
 def use_threads(threads: int | None) -> None:
-    """Of torch, and one of OpenCV: batches are drawn by threads of their own."""
+    """Sets the threads of torch, and one for OpenCV: batches are drawn by threads of their own."""
     if threads is not None:
         os.environ["OMP_NUM_THREADS"] = str(threads)  # which accelerate would otherwise choose itself
         torch.set_num_threads(threads)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -15,75 +16,78 @@ from typing import Any, Literal
 from glesam.data.batches import MAX_POINTS, BatchPlan
 from glesam.data.prompts import PromptKind
 from glesam.training.encoded_views import Mixture
-from glesam.training.loop import LoopConfig
+from glesam.training.loop import LoopConfig, Optimizer, Schedule
 from glesam.training.mask_loss import MaskLoss, PixelLoss
 from glesam.training.rules import (
     Rule,
     at_least_zero,
     check,
     choice,
+    fraction,
     optional,
     pair,
     positive,
-    share,
     switch,
     whole,
 )
 from glesam_runtime.errors import InputError
 
 Precision = Literal["no", "fp16", "bf16"]
-Optimizer = Literal["adamw", "adam"]
-Schedule = Literal["cosine", "constant"]
 MULTIPLE = 16
-"""px; image sizes are whole cells of the embedding."""
+"""px; an image has whole positions of the embedding."""
 
 MAX_SEED = 2**31 - 1
 """A loop multiplies it by its stride, and torch's seeds have 64 bits."""
 HARMLESS = frozenset({"save_every", "report_every", "pictures_every", "pictures", "workers"})
-"""Settings that change no weight: they may differ between a checkpoint and the run that goes on."""
+"""Settings that change no weight: they may differ between a checkpoint and the run that resumes it."""
 RESUMABLE = HARMLESS | {"steps", "epochs", "accumulation", "mixed_precision", "views"}
 """Settings that may change when a run is resumed on purpose."""
 
 
+PAPER_LOOP = LoopConfig(100_000, lr=1e-4, warmup=500, schedule="constant", save_every=500, report_every=50)
+"""The loop of stage 1; stage 2 changes it."""
+LOOP_KEYS = tuple(field.name for field in fields(LoopConfig) if field.name != "average")
+"""The keys of a settings file that are `LoopConfig`'s; nano's recipe alone averages weights."""
+
+
 @dataclass(frozen=True)
 class StageConfig:
-    """What both stages share."""
+    """The settings that both stages share.
 
+    `loop.steps` is 0 where `epochs` says how long the stage runs: the number of training pictures decides.
+    """
+
+    loop: LoopConfig
     batch_size: int = 4
-    steps: int | None = None
     epochs: float | None = None
-    lr: float = 1e-4
-    optimizer: Optimizer = "adamw"
-    schedule: Schedule = "constant"
-    warmup: int = 500
-    weight_decay: float = 0.01
-    clip: float = 10.0
-    accumulation: int = 1
     mixed_precision: Precision = "no"
-    seed: int = 0
     image_size: int | None = None
     scale: tuple[float, float] = (0.75, 1.5)
     affine_share: float = 0.5
     paste_share: float = 0.0
     clean_share: float = 0.0
     workers: int = 2
-    save_every: int = 500
-    report_every: int = 50
     pictures_every: int = 500
     pictures: int = 4
 
-    def loop(self, pictures: int) -> LoopConfig:
-        """For a training set of so many pictures."""
-        steps = self.steps or math.ceil((self.epochs or 0) * pictures / self.batch_size)
-        names = {f.name for f in fields(LoopConfig)} - {"steps", "average"}
-        return LoopConfig(steps, **{name: getattr(self, name) for name in names})
+    def loop_for(self, pictures: int) -> LoopConfig:
+        """The loop on a training set of `pictures`."""
+        if self.loop.steps:
+            return self.loop
+        return replace(self.loop, steps=math.ceil((self.epochs or 0) * pictures / self.batch_size))
+
+    def settings(self) -> dict[str, Any]:
+        """Every key of a settings file with its value, as docs/training.md lists them."""
+        loop = {key: getattr(self.loop, key) for key in LOOP_KEYS}
+        own = {field.name: getattr(self, field.name) for field in fields(self) if field.name != "loop"}
+        return {**loop, **own, "steps": self.loop.steps or None}
 
     def plan(self, image_size: int) -> BatchPlan:
-        """For a model of this image size."""
+        """The batches for a model of this image size, px."""
         return BatchPlan(
             size=self.batch_size,
             image_size=self.image_size or image_size,
-            seed=self.seed,
+            seed=self.loop.seed,
             objects_per_image=1,
             scale=self.scale,
             with_degraded=True,
@@ -97,7 +101,7 @@ class StageConfig:
 class GleStageConfig(StageConfig):
     """Stage 1: GLE's LoRA."""
 
-    steps: int | None = 100_000
+    loop: LoopConfig = PAPER_LOOP
     gradient_checkpointing: bool = False
     lora_rank: int | None = None
     gamma: float | None = None
@@ -110,10 +114,8 @@ class GleStageConfig(StageConfig):
 class DecoderStageConfig(StageConfig):
     """Stage 2: the mask decoder."""
 
+    loop: LoopConfig = replace(PAPER_LOOP, steps=0, optimizer="adam", warmup=0, weight_decay=1e-5)  # noqa: RUF009
     epochs: float | None = 6
-    optimizer: Optimizer = "adam"
-    warmup: int = 0
-    weight_decay: float = 1e-5
     enhance: bool = True
     train_iou_head: bool = False
     pixel_loss: PixelLoss = "focal"
@@ -149,7 +151,7 @@ class DecoderStageConfig(StageConfig):
         return Mixture(self.raw_share, self.mixed_share) if self.enhance else Mixture(raw_share=1.0)
 
     def mask_loss(self, image_size: int) -> MaskLoss:
-        """Masks are never compared above the size they have."""
+        """The loss for a model of this image size, px; masks are never compared above the size they have."""
         return MaskLoss(
             pixel=self.pixel_loss,
             single=1 - self.multimask_share,
@@ -175,9 +177,9 @@ RULES: dict[str, Rule] = {
     "seed": whole(0, high=MAX_SEED),
     "image_size": optional(whole(MULTIPLE, MULTIPLE)),
     "scale": pair(positive()),
-    "affine_share": share(),
-    "paste_share": share(),
-    "clean_share": share(),
+    "affine_share": fraction(),
+    "paste_share": fraction(),
+    "clean_share": fraction(),
     "workers": whole(1),
     "save_every": whole(1),
     "report_every": whole(1),
@@ -193,21 +195,24 @@ RULES: dict[str, Rule] = {
     "train_iou_head": switch(),
     "pixel_loss": choice(PixelLoss),
     "mask_size": optional(whole(1)),
-    "multimask_share": share(),
-    "feedback_share": share(),
+    "multimask_share": fraction(),
+    "feedback_share": fraction(),
     "objects_per_image": whole(1),
     "prompts": choice(PromptKind),
     "points": pair(whole(1), MAX_POINTS),
     "views": optional(whole(1)),
-    "raw_share": share(),
-    "mixed_share": share(),
+    "raw_share": fraction(),
+    "mixed_share": fraction(),
 }
-"""What each key must hold."""
-STAGES: dict[int, type[StageConfig]] = {1: GleStageConfig, 2: DecoderStageConfig}
+"""Rule of each key of a settings file."""
+STAGES: Mapping[int, type[GleStageConfig] | type[DecoderStageConfig]] = {
+    1: GleStageConfig,
+    2: DecoderStageConfig,
+}
 
 
 def read_stage_config(path: Path | None, stage: int | None) -> StageConfig:
-    """The settings of a stage; every key that the file does not have keeps its default.
+    """Reads the settings of a stage; every key that the file does not have keeps its default.
 
     Args:
         path: a JSON file; None: the defaults.
@@ -227,7 +232,7 @@ def read_stage_config(path: Path | None, stage: int | None) -> StageConfig:
 
 
 def without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """An object of JSON; raises ValueError where a key is there twice, of which json takes the last."""
+    """An object of JSON; raises InputError where a key is there twice, of which json takes the last."""
     values = dict(pairs)
     if len(values) < len(pairs):
         twice = next(key for i, (key, _) in enumerate(pairs) if key in dict(pairs[:i]))
@@ -236,28 +241,37 @@ def without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def parse_stage_config(text: str, stage: int | None, source: str) -> StageConfig:
-    """`source` names the text in errors."""
+    """Reads settings from JSON; `source` names the text in errors."""
     try:
         values = json.loads(text, object_pairs_hook=without_duplicates)
     except (ValueError, RecursionError) as error:
         raise InputError(f"{source}: expected JSON: {error}") from error
     if not isinstance(values, dict):
         raise InputError(f'{source}: expected settings such as {{"stage": 1, "lr": 1e-4}}')
-    found = values.pop("stage", stage)
-    if type(found) is not int or found not in STAGES or stage not in (None, found):
+    number = values.pop("stage", stage)
+    if type(number) is not int or number not in STAGES or stage not in (None, number):
         expected = stage if stage in STAGES else "1 or 2"
-        raise InputError(f"{source}: stage is {found}; expected {expected}")
-    kind = STAGES[found]
-    check(values, {f.name: RULES[f.name] for f in fields(kind)}, f"{source} (stage {found})")
-    if values.get("epochs") is not None:
-        if values.get("steps") is not None:
-            raise InputError(f"{source}: steps and epochs are both given; expected one of them")
-        values["steps"] = None  # in place of the default
-    chosen: dict[str, Any] = {key: tuple(v) if isinstance(v, list) else v for key, v in values.items()}
+        raise InputError(f"{source}: stage is {number}; expected {expected}")
+    default = STAGES[number]()
+    keys = default.settings()
+    check(values, {key: RULES[key] for key in RULES if key in keys}, f"{source} (stage {number})")
+    if values.get("epochs") is not None and values.get("steps") is not None:
+        raise InputError(f"{source}: steps and epochs are both given; expected one of them")
     try:
-        config = kind(**chosen)
+        config = with_settings(default, values)
     except ValueError as error:
-        raise InputError(f"{source} (stage {found}): {error}") from error
-    if config.steps is None and config.epochs is None:
+        raise InputError(f"{source} (stage {number}): {error}") from error
+    if not config.loop.steps and config.epochs is None:
         raise InputError(f"{source}: steps and epochs are both null; expected one of them")
     return config
+
+
+def with_settings(default: StageConfig, values: Mapping[str, Any]) -> StageConfig:
+    """Returns `default` with the values of a settings file, which has passed `check`."""
+    chosen: dict[str, Any] = {key: tuple(v) if isinstance(v, list) else v for key, v in values.items()}
+    if chosen.get("epochs") is not None:
+        chosen["steps"] = None  # in place of the default
+    loop = {key: chosen.pop(key) for key in LOOP_KEYS if key in chosen}
+    if "steps" in loop:
+        loop["steps"] = loop["steps"] or 0
+    return replace(default, loop=replace(default.loop, **loop), **chosen)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -16,17 +16,23 @@ from glesam.data.batches import SamplePool, batches
 from glesam.model import GleSam
 from glesam.training.adapters import enable_checkpointing, remove_student
 from glesam.training.checkpoint import Identity, fingerprint
-from glesam.training.critic import Duel, with_noise
-from glesam.training.decoder_stage import decoder_losses, encoded_losses, select_decoder
+from glesam.training.critic.duel import Duel, with_noise
 from glesam.training.encoded_views import VIEWS, EncodedViews
-from glesam.training.gle_stage import gle_losses, select_lora
 from glesam.training.loop import train, train_players
+from glesam.training.parallel import rows_of
 from glesam.training.stage_config import (
     HARMLESS,
     RESUMABLE,
     DecoderStageConfig,
     GleStageConfig,
     StageConfig,
+)
+from glesam.training.stage_losses import (
+    decoder_losses,
+    encoded_losses,
+    gle_losses,
+    select_decoder,
+    select_lora,
 )
 from glesam.training.view_encoder import ViewEncoder
 from glesam.training.watch import Lines, Watcher
@@ -37,9 +43,9 @@ CHECKPOINTS = {GleStageConfig: "stage1", DecoderStageConfig: "stage2"}
 
 @dataclass(frozen=True)
 class StageRun:
-    """Where a stage's checkpoint lies, who watches it, and on what it is computed.
+    """The folder of a stage's checkpoint, its watcher, and the device it is computed on.
 
-    `resume`: go on from a checkpoint even where settings that allow it have changed.
+    `resume`: resume from a checkpoint even where settings that allow it have changed.
     """
 
     folder: Path
@@ -47,9 +53,13 @@ class StageRun:
     watch: Watcher = Lines()  # noqa: RUF009 - frozen
     resume: bool = False
 
+    def rows(self, config: StageConfig) -> range:
+        """This process's rows of a batch."""
+        return rows_of(self.accelerator, config.batch_size, config.loop.accumulation)
+
     def where(self, config: StageConfig, model: GleSam) -> dict[str, Any]:
-        """The arguments of `train` that tell this run from others; call it once parameters are frozen."""
-        values = {"model": fingerprint(model, model.config.to_json()), **asdict(config)}
+        """The arguments of `train` that identify this run; call it once parameters are frozen."""
+        values = {"model": fingerprint(model, model.config.to_json()), **config.settings()}
         return {
             "checkpoint": self.folder / f"{CHECKPOINTS[type(config)]}.pt",
             "watch": self.watch,
@@ -59,14 +69,14 @@ class StageRun:
 
 
 def ready(model: GleSam, config: StageConfig, accelerator: Accelerator) -> GleSam:
-    """The model as the stage will train it, on its device: `model` itself, or one with new adapters.
+    """Returns the model that the stage will train, on its device: `model`, or one with new adapters.
 
     Raises:
         InputError: the settings do not fit the model, or the processes.
     """
     check_image_size(model, config)
-    rows_of(accelerator, config)
-    torch.manual_seed(config.seed)
+    rows_of(accelerator, config.batch_size, config.loop.accumulation)
+    torch.manual_seed(config.loop.seed)
     if isinstance(config, GleStageConfig):
         model = with_adapters(model, config)
     return model.to(accelerator.device).eval()
@@ -80,7 +90,7 @@ def train_stage(model: GleSam, pool: SamplePool, config: StageConfig, run: Stage
         InputError: the loss is not a number any more.
         OSError: a picture cannot be read.
     """
-    torch.manual_seed(config.seed)  # of a critic
+    torch.manual_seed(config.loop.seed)  # of a critic
     if isinstance(config, GleStageConfig):
         train_gle(model, pool, config, run)
     elif isinstance(config, DecoderStageConfig):
@@ -93,7 +103,7 @@ def train_gle(model: GleSam, pool: SamplePool, config: GleStageConfig, run: Stag
     select_lora(model)
     if config.gradient_checkpointing:
         enable_checkpointing(model.gle.unet)
-    loop, rows = config.loop(len(pool)), rows_of(run.accelerator, config)
+    loop, rows = config.loop_for(len(pool)), run.rows(config)
     source = batches(pool, config.plan(model.config.sam.image_size), rows, config.workers)
     if not config.distribution_matching and not config.gan:
         train(model.gle, source, partial(gle_losses, model), loop, **run.where(config, model))
@@ -102,7 +112,7 @@ def train_gle(model: GleSam, pool: SamplePool, config: GleStageConfig, run: Stag
     players = duel.players(model, config.generator_every)
 
     def noised(steps: range) -> Iterator[Any]:
-        return with_noise(source(steps), config.seed, steps, rows)
+        return with_noise(source(steps), config.loop.seed, steps, rows)
 
     train_players(duel, noised, players, loop, **run.where(config, model))
     remove_student(model.gle)
@@ -111,35 +121,20 @@ def train_gle(model: GleSam, pool: SamplePool, config: GleStageConfig, run: Stag
 def train_decoder(model: GleSam, pool: SamplePool, config: DecoderStageConfig, run: StageRun) -> None:
     """Stage 2: the mask decoder alone."""
     select_decoder(model, train_iou_head=config.train_iou_head)
-    size, loop, rows = model.config.sam.image_size, config.loop(len(pool)), rows_of(run.accelerator, config)
+    size, loop, rows = model.config.sam.image_size, config.loop_for(len(pool)), run.rows(config)
     plan, loss, where = config.plan(size), config.mask_loss(size), run.where(config, model)
     if config.views is None:
         losses = partial(decoder_losses, model, loss=loss, enhance=config.enhance)
         train(model.mask_decoder, batches(pool, plan, rows, config.workers), losses, loop, **where)
         return
     views = EncodedViews(run.folder / VIEWS, config.views, plan, config.mixture())
-    encoder = ViewEncoder(model, pool, run.accelerator, run.watch, config.workers, config.report_every)
+    encoder = ViewEncoder(model, pool, run.accelerator, run.watch, config.workers, config.loop.report_every)
     losses = partial(encoded_losses, model, loss=loss)
     train(model.mask_decoder, encoder.batches(views, rows), losses, loop, **where)
 
 
-def rows_of(accelerator: Accelerator, config: StageConfig) -> range:
-    """This process's rows of the batch that all processes share.
-
-    Raises:
-        InputError: processes and their parts would not be equal.
-    """
-    processes, parts = accelerator.num_processes, config.accumulation
-    if config.batch_size % (processes * parts):
-        raise InputError(
-            f"batch_size {config.batch_size}, the pictures of one step, is not a multiple of "
-            f"{processes} processes x accumulation {parts}; change one of the three"
-        )
-    own = config.batch_size // processes
-    return range(accelerator.process_index * own, (accelerator.process_index + 1) * own)
-
-
 def check_image_size(model: GleSam, config: StageConfig) -> None:
+    """Raises InputError where the model's ViT does not take the stage's image size."""
     size = model.config.sam.image_size
     if isinstance(model.config.sam.encoder, VitEncoderConfig) and config.image_size not in (None, size):
         raise InputError(
@@ -148,7 +143,7 @@ def check_image_size(model: GleSam, config: StageConfig) -> None:
 
 
 def with_adapters(model: GleSam, config: GleStageConfig) -> GleSam:
-    """The model with another gamma, or with new adapters of `lora_rank`, where these are set."""
+    """Returns the model with another gamma, or with new adapters of `lora_rank`, where these are set."""
     gle = model.config.gle
     if config.gamma is not None:
         gle = replace(gle, gamma=config.gamma)

@@ -1,4 +1,4 @@
-"""Encodes the views of a decoder's training that are missing, each process its share of them."""
+"""Encodes the missing views of a decoder's training, each process its own part of them."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ from glesam.data.batches import PIXEL_MEAN, SamplePool, pad_to, prefetch, to_ten
 from glesam.model import GleSam
 from glesam.training.checkpoint import fingerprint
 from glesam.training.encoded_views import ENHANCED, RAW, VIEWS, EncodedBatch, EncodedViews
-from glesam.training.together import on_the_main_process
+from glesam.training.parallel import on_the_main_process
 from glesam.training.watch import Moment, Watcher
 
 
 @dataclass(frozen=True)
 class ViewEncoder:
-    """Encodes what is missing of views, and trains nothing.
+    """Encodes missing views, and trains nothing.
 
     Args:
         model: on the accelerator's device, in eval mode; what embeddings depend on is frozen.
-        watch: told of every view, on the main process.
+        watch: is called after every view, on the main process.
     """
 
     model: GleSam
@@ -54,7 +54,7 @@ class ViewEncoder:
         return source
 
     def encode(self, views: EncodedViews) -> None:
-        """This process's share of them."""
+        """Encodes this process's part of the views."""
         on_the_main_process(self.accelerator, lambda: self.claim(views))
         own = range(self.accelerator.process_index, views.count, self.accelerator.num_processes)
         missing = [index for index in own if not views.holds(index)]
@@ -74,15 +74,16 @@ class ViewEncoder:
         views.check_room()
 
     def report(self, done: int, count: int, first: int, view_s: float) -> None:
+        """Calls the watcher; `view_s`: seconds per view."""
         if self.accelerator.is_main_process:
             means: dict[str, float] | None = {} if done == count or done % self.report_every == 0 else None
             self.watch(Moment(VIEWS, done, count, first, means, view_s, trains=False))
 
     @torch.no_grad()
     def embeddings(self, image: Tensor, kinds: Sequence[str]) -> dict[str, Tensor]:
-        """Of one picture [1, 3, S, S], RGB in [0, 255]: [256, S/16, S/16] each."""
+        """Embeddings [256, S/16, S/16] of one picture [1, 3, S, S], RGB in [0, 255], by their kind."""
         with self.accelerator.autocast():
-            found = {RAW: self.model.encode(self.model.normalize(image.to(self.accelerator.device)))}
+            embeddings = {RAW: self.model.encode(self.model.normalize(image.to(self.accelerator.device)))}
             if ENHANCED in kinds:
-                found[ENHANCED] = self.model.enhance(found[RAW])
-        return {kind: found[kind][0] for kind in kinds}
+                embeddings[ENHANCED] = self.model.enhance(embeddings[RAW])
+        return {kind: embeddings[kind][0] for kind in kinds}

@@ -1,4 +1,4 @@
-"""Who looks on while a model trains: lines, a progress bar, TensorBoard."""
+"""Watchers of a training run: lines, a progress bar, TensorBoard."""
 
 from __future__ import annotations
 
@@ -15,13 +15,14 @@ if TYPE_CHECKING:
     from torch.utils.tensorboard import SummaryWriter
 
 PICTURES = "input, degraded, truth, prediction"
+"""Title of the pictures in TensorBoard: their columns."""
 
 
 @dataclass(frozen=True)
 class Moment:
-    """After `step` of `steps` steps of a stage, in a run that began at `first`.
+    """The state after `step` of `steps` steps of a stage, in a run that began at step `first`.
 
-    `means`: of every loss since the last report, with the seconds per step; None between reports.
+    `means`: mean of every loss since the last report, with the seconds per step; None between reports.
     `trains`: False for steps that prepare a stage and have no losses.
     """
 
@@ -39,14 +40,14 @@ class Moment:
 
 
 class Watcher(Protocol):
-    """Is told of every step, on the main process alone."""
+    """A function that is called after every step, on the main process alone."""
 
     def __call__(self, moment: Moment, /) -> None: ...
 
 
 @dataclass(frozen=True)
 class Lines:
-    """One line a report."""
+    """Writes one line per report."""
 
     write: Callable[[str], None] = print
 
@@ -68,7 +69,7 @@ class All:
 
 @dataclass(frozen=True)
 class Bar:
-    """A bar for every stage on a terminal, beside it what was last reported."""
+    """Draws a bar for every stage on a terminal, with the last report beside it."""
 
     progress: Progress
     tasks: dict[str, TaskID] = field(default_factory=dict)
@@ -83,7 +84,7 @@ class Bar:
 
 
 def training_progress() -> Progress:
-    """What `Bar` draws on; a context manager."""
+    """The progress display that `Bar` draws on; a context manager."""
     text = TextColumn("{task.description}"), TextColumn("{task.fields[means]}")
     return Progress(text[0], BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(), text[1])
 
@@ -91,10 +92,10 @@ def training_progress() -> Progress:
 class Board:
     """TensorBoard: the reported means as scalars, and pictures every `pictures_every` steps.
 
-    What an earlier, killed run wrote after its last checkpoint is hidden once this one goes on.
+    What an earlier, killed run wrote after its last checkpoint is hidden once this one has resumed.
 
     Args:
-        folder: of the event files; a folder per stage is made in it.
+        folder: folder of the event files; each stage has one of its own in it.
         pictures: draws uint8 [H, W, 3], RGB, when called.
         pictures_every: steps; 0 for none.
     """
@@ -112,9 +113,7 @@ class Board:
         for key, value in (moment.means or {}).items():
             writer.add_scalar(key, value, moment.step)
         if self.pictures_every and moment.step % self.pictures_every == 0:
-            writer.add_image(
-                "input, degraded, truth, prediction", self.pictures(), moment.step, dataformats="HWC"
-            )
+            writer.add_image(PICTURES, self.pictures(), moment.step, dataformats="HWC")
         if moment.step == moment.steps:
             writer.close()
 

@@ -87,7 +87,7 @@ def relative_error(found: nn.Module, expected: nn.Module) -> float:
 
 @torch.no_grad()
 def correction_error(found: nn.Module, expected: nn.Module) -> float:
-    """Of the U-Net's part alone, which is small beside z and carries everything that is folded."""
+    """Relative error of the U-Net's part alone, which is small beside z and contains all that is folded."""
     a, b = found(embeddings()), output(expected)
     correction = b - expected.skip_scale * embeddings()
     return float((a - b).abs().max() / correction.abs().max())

@@ -62,7 +62,7 @@ def folder(guided: GleSam, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def embeddings(guided: GleSam) -> Tensor:
-    """Of a bright disc on a dark ground."""
+    """Embeddings of a bright disc on a dark ground."""
     torch.manual_seed(1)
     y, x = torch.meshgrid(torch.arange(S), torch.arange(S), indexing="ij")
     disc = ((x - 30) ** 2 + (y - 34) ** 2 < 16**2).float()

@@ -11,14 +11,14 @@ from torch import Tensor
 from glesam.config import tiny
 from glesam.gle import Gle
 from glesam.training.adapters import DEFAULT, STUDENT, adapter, adapter_parameters, add_student
-from glesam.training.adversarial import (
+from glesam.training.critic.adversarial import (
     DiscriminatorHead,
     discriminator_loss,
     generator_loss,
     mid_features,
     realism,
 )
-from glesam.training.distribution_matching import draw_noising
+from glesam.training.critic.distribution_matching import draw_noising
 
 SHAPE = (2, 256, 8, 8)
 

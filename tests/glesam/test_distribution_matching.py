@@ -9,7 +9,7 @@ from torch import Tensor
 from glesam.config import tiny
 from glesam.gle import Gle, alphas_cumprod
 from glesam.training.adapters import DEFAULT, STUDENT, adapter, adapter_parameters, add_student
-from glesam.training.distribution_matching import (
+from glesam.training.critic.distribution_matching import (
     Noising,
     add_noise,
     distribution_matching_loss,

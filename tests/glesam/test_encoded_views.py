@@ -19,8 +19,8 @@ from torch import Tensor
 from glesam.data.batches import PIXEL_MEAN, BatchPlan, SamplePool, pad_to, to_tensor
 from glesam.data.masks import MaskLayers
 from glesam.model import GleSam
-from glesam.training.decoder_stage import select_decoder
 from glesam.training.encoded_views import EncodedViews, Mixture
+from glesam.training.stage_losses import select_decoder
 from glesam.training.view_encoder import ViewEncoder
 from glesam.training.watch import Moment
 from glesam_runtime.errors import CheckpointError

@@ -26,7 +26,7 @@ from glesam.gle import (
 DATA = Path(__file__).parent.parent / "data"
 OFFICIAL = {"sd15": sd15(), "sd21": sd21()}
 PARAMETERS = {"sd15": 859_520_964, "sd21": 865_910_724}
-"""Of the released U-Nets, before CRE."""
+"""Parameters of the released U-Nets, before CRE."""
 
 
 def random(*shape: int) -> Tensor:

@@ -57,7 +57,7 @@ def disc(x: float, y: float, radius: float) -> Tensor:
 
 
 def embeddings_of(mask: Tensor, inside: Tensor, outside: Tensor) -> Tensor:
-    """Of a noisy picture in two colours, [1, 256, h, w]; what an encoder has learned is left out."""
+    """Embeddings of a noisy image in two colours, [1, 256, h, w]; what an encoder learns is zero."""
     image = torch.where(mask, inside[:, None, None], outside[:, None, None])
     image = image.repeat_interleave(4, 1).repeat_interleave(4, 2)
     seen = colours((image + 0.3 * torch.randn_like(image)).unsqueeze(0))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from dataclasses import asdict, fields
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -28,7 +28,7 @@ def parse(stage: int | None = None, /, **values: object) -> object:
 def test_stage_1_defaults_to_the_papers_numbers() -> None:
     config = parse(1)
     assert isinstance(config, GleStageConfig)
-    loop = config.loop(1000)
+    loop = config.loop_for(1000)
     assert (loop.steps, loop.lr, loop.warmup, loop.weight_decay, loop.clip) == (100_000, 1e-4, 500, 0.01, 10)
     assert (loop.optimizer, config.batch_size, config.generator_every) == ("adamw", 4, 5)
     assert (config.distribution_matching, config.gan) == (0, 0)
@@ -39,7 +39,7 @@ def test_stage_1_defaults_to_the_papers_numbers() -> None:
 def test_stage_2_defaults_to_the_papers_numbers() -> None:
     config = parse(2)
     assert isinstance(config, DecoderStageConfig)
-    loop, plan, loss = config.loop(1000), config.plan(1024), config.mask_loss(1024)
+    loop, plan, loss = config.loop_for(1000), config.plan(1024), config.mask_loss(1024)
     assert (loop.steps, loop.lr, loop.weight_decay, loop.optimizer) == (1500, 1e-4, 1e-5, "adam")
     assert (plan.prompts, plan.points, plan.image_size) == ("points", (3, 3), 1024)
     assert (loss.pixel, loss.size, loss.iou) == ("focal", 512, 0)
@@ -57,19 +57,32 @@ def test_every_key_reaches_the_settings() -> None:
     }
     config = parse(**values)
     assert isinstance(config, DecoderStageConfig)
-    assert (config.lr, config.points, config.prompts) == (0.5, (1, 2), "box")
+    assert (config.loop.lr, config.points, config.prompts) == (0.5, (1, 2), "box")
     assert config.plan(1024).image_size == 64
     loss = config.mask_loss(1024)
     assert (loss.size, loss.single, loss.multimask) == (64, 0.75, 0.25)
 
 
+@pytest.mark.parametrize("number", STAGES)
+def test_a_file_of_every_key_gives_loop_and_stage_what_it_says(number: int) -> None:
+    """The keys lie flat in a file, whether they are the loop's or the stage's."""
+    default = STAGES[number]()
+    keys = {key: value for key, value in default.settings().items() if value is not None}
+    assert parse(number, **keys) == default
+    changed = parse(number, lr=0.5, seed=3, save_every=7, accumulation=2, clean_share=0.25)
+    assert isinstance(changed, type(default))
+    loop = replace(default.loop, lr=0.5, seed=3, save_every=7, accumulation=2)
+    assert changed == replace(default, loop=loop, clean_share=0.25)
+    assert changed.settings().keys() == default.settings().keys()
+
+
 def test_an_epoch_is_every_picture_once() -> None:
     config = parse(1, epochs=2, batch_size=4)
     assert isinstance(config, GleStageConfig)
-    assert config.loop(10).steps == 5
+    assert config.loop_for(10).steps == 5
     steps = parse(2, steps=7)
     assert isinstance(steps, DecoderStageConfig)
-    assert steps.loop(10).steps == 7
+    assert steps.loop_for(10).steps == 7
 
 
 @pytest.mark.parametrize(
@@ -120,7 +133,7 @@ def test_a_file_that_is_no_settings_is_refused(tmp_path: Path, content: bytes, m
 
 def test_every_key_has_a_rule_that_its_own_default_fits() -> None:
     for kind in STAGES.values():
-        for key, value in asdict(kind()).items():
+        for key, value in kind().settings().items():
             assert RULES[key].fits(list(value) if isinstance(value, tuple) else value), key
 
 
@@ -130,7 +143,7 @@ def test_the_documentation_explains_every_key_with_its_default() -> None:
     documented = {key: (one, two) for key, one, two in rows}
     assert documented.keys() == RULES.keys()
     for column, kind in enumerate((GleStageConfig, DecoderStageConfig)):
-        defaults = asdict(kind())
+        defaults = kind().settings()
         for key, shown in documented.items():
             expected = json.dumps(defaults[key]) if key in defaults else "–"
             assert shown[column] == expected, key
@@ -141,4 +154,4 @@ def test_the_examples_of_the_documentation_are_settings() -> None:
     assert len(examples) >= 2
     stages = {type(parse_stage_config(text, None, "docs/training.md")) for text in examples}
     assert stages == {GleStageConfig, DecoderStageConfig}
-    assert {f.name for kind in STAGES.values() for f in fields(kind)} == RULES.keys()
+    assert {key for kind in STAGES.values() for key in kind().settings()} == RULES.keys()

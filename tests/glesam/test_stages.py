@@ -15,9 +15,9 @@ from torch import Tensor
 from glesam.config import TwoWayDecoderConfig, tiny
 from glesam.data.batches import PIXEL_MEAN, Batch, SamplePool, make_batch, pad_to, to_tensor
 from glesam.model import GleSam
-from glesam.training.decoder_stage import decoder_losses, encoded_losses, select_decoder
 from glesam.training.encoded_views import EncodedViews, Mixture
 from glesam.training.stage_config import DecoderStageConfig, StageConfig, parse_stage_config
+from glesam.training.stage_losses import decoder_losses, encoded_losses, select_decoder
 from glesam.training.stages import StageRun, ready, train_stage
 from glesam.training.view_encoder import ViewEncoder
 from glesam.training.watch import Lines
@@ -75,7 +75,7 @@ def test_stage_1_trains_the_adapters_alone(
     assert all(name.startswith("gle.unet.") and ".default." in name for name in found)
 
 
-def test_stage_2_leaves_what_predicts_the_iou_alone_unless_asked(pool: SamplePool, tmp_path: Path) -> None:
+def test_stage_2_leaves_what_predicts_the_iou_alone_by_default(pool: SamplePool, tmp_path: Path) -> None:
     default = changed(BEFORE, state(run(pool, tmp_path / "a", settings(2))))
     assert all(name.startswith("mask_decoder.") and "iou" not in name for name in default)
     assert default >= {"mask_decoder.mask_tokens.weight", "mask_decoder.output_upscaling.0.weight"}
@@ -124,24 +124,24 @@ def test_the_papers_decoder_has_3925472_parameters_to_train() -> None:
     assert sum(p.numel() for p in model.parameters() if p.requires_grad) == 3_925_472
 
 
-def shares_that_shrank(model: GleSam) -> list[float]:
-    """Of the weights of each of the mask MLPs 1 to 3 that are well away from zero."""
-    shares = []
+def fractions_that_shrank(model: GleSam) -> list[float]:
+    """Fraction of smaller weights in each of the mask MLPs 1 to 3, among those well away from zero."""
+    fractions = []
     for index in (1, 2, 3):
         mlp = f"mask_decoder.output_hypernetworks_mlps.{index}."
         names = [name for name in BEFORE if name.startswith(mlp)]
         now = torch.cat([state(model)[name].flatten() for name in names])
         then = torch.cat([BEFORE[name].flatten() for name in names])
-        shares.append(float((now.abs() < then.abs())[then.abs() > 0.02].float().mean()))
-    return shares
+        fractions.append(float((now.abs() < then.abs())[then.abs() > 0.02].float().mean()))
+    return fractions
 
 
 def test_masks_1_to_3_fade_in_the_authors_recipe_and_with_a_share_those_that_are_the_best_live(
     pool: SamplePool, tmp_path: Path
 ) -> None:
     """Adam's coupled decay moves weights without a gradient to zero by the whole rate, step after step."""
-    alone = shares_that_shrank(run(pool, tmp_path / "a", settings(2, multimask_share=0.0)))
-    mixed = shares_that_shrank(run(pool, tmp_path / "b", settings(2, multimask_share=0.5)))
+    alone = fractions_that_shrank(run(pool, tmp_path / "a", settings(2, multimask_share=0.0)))
+    mixed = fractions_that_shrank(run(pool, tmp_path / "b", settings(2, multimask_share=0.5)))
     assert alone == [1, 1, 1]
     assert min(mixed) < 0.9
 

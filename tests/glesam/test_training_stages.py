@@ -17,12 +17,11 @@ from glesam.cli.train import app
 from glesam.config import GleSamConfig, tiny
 from glesam.data.batches import Batch, BatchPlan, SamplePool, make_batch
 from glesam.model import GleSam
-from glesam.nano.recipe import Run, train_decoder, train_gle, train_model
+from glesam.nano.recipe import Run, select_base, train_decoder, train_gle, train_model
 from glesam.nano.sam_stage import EdgeHead, attend_by_place, coherence_loss, edge_loss, sam_losses
-from glesam.training.decoder_stage import decoder_losses
-from glesam.training.gle_stage import embeddings_of, gle_losses, select_base, select_lora
 from glesam.training.loop import Losses
 from glesam.training.mask_loss import no_masks, segmentation_losses
+from glesam.training.stage_losses import decoder_losses, embeddings_of, gle_losses, select_lora
 from glesam.training.watch import Lines, Moment
 
 PLAN = BatchPlan(size=2, image_size=64, seed=0, objects_per_image=2, with_degraded=True)

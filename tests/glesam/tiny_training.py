@@ -45,7 +45,7 @@ SETTINGS = {
     "batch_size": 2, "steps": 3, "warmup": 1, "lr": 1e-3, "save_every": 1, "report_every": 1,
     "pictures_every": 0, "workers": 1, "clean_share": 1.0,
 }  # fmt: skip
-"""Of a stage that takes a second; degrading pictures, 512 px each, would be most of it."""
+"""Settings of a stage that takes a second; degrading pictures, 512 px each, would be most of it."""
 
 
 @contextmanager

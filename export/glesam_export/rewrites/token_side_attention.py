@@ -78,8 +78,8 @@ class ImageToToken(_TokenSideAttention):
         """Queries [N, image tokens, C], keys and values [N, T, C] -> [N, image tokens, C]."""
         scaled = self.scaled(keys)
         projected = (scaled @ self.image_weight).flatten(1, 2)  # [N, heads T, C]
-        biases = (scaled @ self.image_bias).reshape(keys.shape[0], 1, -1)
-        scores = queries @ projected.transpose(1, 2) + biases
+        scores = queries @ projected.transpose(1, 2)
+        scores = scores + (scaled @ self.image_bias).reshape(keys.shape[0], 1, -1)
         weights = scores.reshape(*scores.shape[:2], self.heads, -1).softmax(-1).flatten(2)
         by_head = self.split_heads(self.v_proj(values)) @ self.out_weight
         return weights @ (by_head.flatten(1, 2) + self.out_bias)

@@ -42,7 +42,7 @@ from glesam.training.adapters import STUDENT, adapter
 from glesam_runtime.errors import InputError
 
 DISTRIBUTION_MATCHING_WEIGHT = 1.0
-"""Of the authors' code."""
+"""Weight of the term in the authors' code."""
 GENERATOR_EVERY = 5
 """The authors' code: GLE is updated in every fifth step."""
 FIRST_TIMESTEP, LAST_TIMESTEP = 20, 980
@@ -68,7 +68,7 @@ def draw_noising(shape: Sequence[int], seed: int, step: int, rows: range | None 
 
     Args:
         shape: [B, 256, h, w] of the embeddings.
-        rows: their rows in the global batch; 0 .. B-1 where not given.
+        rows: their rows in the global batch; None: 0 .. B-1.
     """
     rows = range(shape[0]) if rows is None else rows
     if len(rows) != shape[0]:
@@ -99,7 +99,7 @@ def distribution_matching_loss(gle: Gle, restored: Tensor, noising: Noising) -> 
 def student_loss(gle: Gle, restored: Tensor, noising: Noising) -> Tensor:
     """mean (eps_student(x_t; t) - n)^2, a scalar; pass `restored` detached.
 
-    The authors' range of t for the student is not known; it is trained where it is asked, on the same draw.
+    The authors' range of t for the student is not known; it trains on the draw that it is evaluated on.
     """
     drawn = noising.to(restored)
     predicted = predicted_noise(gle, STUDENT, add_noise(gle, restored, drawn), drawn.timesteps)

@@ -1,6 +1,6 @@
 """The GAN term of stage 1, optional: a discriminator on the student's own features.
 
-The student of `glesam.training.distribution_matching` reads a noised embedding; its mid block's output
+The student of `glesam.training.critic.distribution_matching` reads a noised embedding; its mid block's output
 (1280 x 8 x 8 for Stable Diffusion on 64 x 64 embeddings) goes to a small convolutional head D, and with
 softplus(u) = log(1 + e^u)
 
@@ -8,8 +8,8 @@ softplus(u) = log(1 + e^u)
     discriminator:  L_D = mean softplus(-D(gamma z_H)) + mean softplus(D(gamma z_hat))
 
 z_hat is what GLE restored, z_H the embedding of the clean picture. Both are noised with the draw of the
-distribution-matching term (as DMD2 does; Yin et al., NeurIPS 2024), whose timesteps tell D nothing about
-which is which. The authors do not say how their head is built nor what L_D weighs: both are ours here.
+distribution-matching term (as DMD2 does; Yin et al., NeurIPS 2024), whose timesteps carry no information
+about which is which. The authors do not describe their head nor the weight of L_D: both are our choice.
 
 A training loop uses it so:
 
@@ -29,12 +29,12 @@ from torch.nn.functional import softplus
 
 from glesam.gle import Gle
 from glesam.training.adapters import STUDENT, adapter
-from glesam.training.distribution_matching import Noising, add_noise
+from glesam.training.critic.distribution_matching import Noising, add_noise
 
 GENERATOR_WEIGHT = 5e-3
-"""Of the authors' code."""
+"""Weight of L_G in the authors' code."""
 DISCRIMINATOR_WEIGHT = 1e-2
-"""Ours; the denoising loss beside it weighs 1."""
+"""Weight of L_D, our choice; the denoising loss beside it weighs 1."""
 
 
 class DiscriminatorHead(nn.Module):

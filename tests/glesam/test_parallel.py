@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from glesam.training.rows import map_tensors, micro_batches, to_device
+from glesam.training.parallel import map_tensors, micro_batches, to_device
 
 
 @dataclass(frozen=True)

@@ -17,26 +17,26 @@ from glesam.config import EMBEDDING_CHANNELS, EMBEDDING_STRIDE
 from glesam.data.batches import Batch
 from glesam.model import GleSam
 from glesam.training.adapters import DEFAULT, STUDENT, adapter_parameters, add_student
-from glesam.training.adversarial import (
+from glesam.training.critic.adversarial import (
     DISCRIMINATOR_WEIGHT,
     DiscriminatorHead,
     discriminator_loss,
     generator_loss,
     realism,
 )
-from glesam.training.distribution_matching import (
+from glesam.training.critic.distribution_matching import (
     Noising,
     distribution_matching_loss,
     draw_noising,
     student_loss,
 )
-from glesam.training.gle_stage import embeddings_of, restoration_losses
 from glesam.training.loop import Losses, Player
+from glesam.training.stage_losses import embeddings_of, restoration_losses
 
 
 @dataclass(frozen=True)
 class NoisedBatch:
-    """Pictures, and the noise that both players see their embeddings through."""
+    """Pictures, and the noise that both players add to their embeddings."""
 
     pictures: Batch
     noising: Noising
@@ -45,12 +45,12 @@ class NoisedBatch:
 def with_noise(batches: Iterator[Batch], seed: int, steps: range, rows: range) -> Iterator[NoisedBatch]:
     """Each step's batch with the draw of (seed, step, row)."""
     for step, batch in zip(steps, batches, strict=True):
-        size, cells = len(batch.image), batch.image.shape[-1] // EMBEDDING_STRIDE
-        yield NoisedBatch(batch, draw_noising((size, EMBEDDING_CHANNELS, cells, cells), seed, step, rows))
+        size, side = len(batch.image), batch.image.shape[-1] // EMBEDDING_STRIDE
+        yield NoisedBatch(batch, draw_noising((size, EMBEDDING_CHANNELS, side, side), seed, step, rows))
 
 
 class Duel(nn.Module):
-    """What is trained: GLE's adapters and the student's, and the discriminator's head.
+    """The trained parts: GLE's adapters and the student's, and the discriminator's head.
 
     Args:
         model: gets a student (`add_student`), to be removed before it is saved.
@@ -65,6 +65,7 @@ class Duel(nn.Module):
         self.weights = distribution_matching, gan
 
     def players(self, model: GleSam, every: int) -> list[Player[NoisedBatch]]:
+        """GLE, which takes a step in every `every`-th, and the critic, which takes one in each."""
         critics = [*adapter_parameters(self.gle, STUDENT), *self.head.parameters()]
         own = adapter_parameters(self.gle, DEFAULT)
         return [
@@ -73,6 +74,7 @@ class Duel(nn.Module):
         ]
 
     def generator_losses(self, model: GleSam, batch: NoisedBatch) -> Losses:
+        """GLE's losses: reconstruction and the optional terms."""
         damaged, clean = embeddings_of(model, batch.pictures)
         restored = model.enhance(damaged)
         losses = restoration_losses(restored, damaged, clean, self.gle.gamma)
@@ -88,6 +90,7 @@ class Duel(nn.Module):
         return losses
 
     def critic_losses(self, model: GleSam, batch: NoisedBatch) -> Losses:
+        """The student's denoising loss, and with a GAN the discriminator's."""
         damaged, clean = embeddings_of(model, batch.pictures)
         with torch.no_grad():
             restored = self.gle.gamma * model.enhance(damaged)

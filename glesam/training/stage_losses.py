@@ -1,0 +1,83 @@
+"""What stages 1 and 2 train and minimize: GLE restores embeddings, the mask decoder reads restored ones.
+
+Stage 1 of the paper trains LoRA alone on a frozen U-Net: MSE(gamma z_hat, gamma z_H), z_H the embedding of
+the clean picture. nano adds the loss of the frozen mask decoder on z_hat (`task` above 0): of all z_hat that
+are equally near to z_H, it prefers those that keep masks.
+
+Stage 2 trains the mask decoder on enhanced embeddings of degraded pictures.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn.functional import mse_loss
+
+from glesam.data.batches import Batch
+from glesam.model import GleSam
+from glesam.training.encoded_views import EncodedBatch
+from glesam.training.loop import Losses
+from glesam.training.mask_loss import NANO_LOSS, MaskLoss, segmentation_losses
+
+IOU_HEAD = "iou"
+"""Part of the names of the parameters that predict a mask's IoU."""
+
+
+def select_lora(model: GleSam) -> None:
+    """Freezes all but GLE's LoRA."""
+    model.requires_grad_(False)
+    for name, parameter in model.gle.named_parameters():
+        parameter.requires_grad_("lora_" in name)
+
+
+def gle_losses(model: GleSam, batch: Batch, task: float = 0.0) -> Losses:
+    """The losses of stage 1; `task` weighs the mask decoder's losses on what was restored."""
+    damaged, clean = embeddings_of(model, batch)
+    restored = model.enhance(damaged)
+    losses = restoration_losses(restored, damaged, clean, model.gle.gamma)
+    if not task:
+        return losses
+    masks = segmentation_losses(model, restored, batch)
+    return {**losses, "loss": losses["loss"] + task * masks["loss"], "iou": masks["iou"]}
+
+
+@torch.no_grad()
+def embeddings_of(model: GleSam, batch: Batch) -> tuple[Tensor, Tensor]:
+    """Embeddings of the degraded and of the clean pictures, [B, 256, S/16, S/16] each.
+
+    The encoder must be in eval mode: its running statistics are part of what is restored.
+    """
+    clean, damaged = (model.encode(model.normalize(x)) for x in (batch.image, batch.degraded))
+    return damaged.to(batch.image.dtype), clean.to(batch.image.dtype)
+
+
+def restoration_losses(restored: Tensor, damaged: Tensor, clean: Tensor, gamma: float) -> Losses:
+    """Squared error of gamma-scaled embeddings [B, 256, h, w]; "before" is the one without GLE."""
+    loss = mse_loss(gamma * restored, gamma * clean)
+    before = mse_loss(gamma * damaged, gamma * clean)
+    return {"loss": loss, "before": before.detach()}
+
+
+def select_decoder(model: GleSam, *, train_iou_head: bool) -> None:
+    """Freezes all but the mask decoder, and in it, unless `train_iou_head`, what predicts the IoU."""
+    model.requires_grad_(False)
+    for name, parameter in model.mask_decoder.named_parameters():
+        parameter.requires_grad_(train_iou_head or IOU_HEAD not in name)
+
+
+def decoder_losses(
+    model: GleSam, batch: Batch, loss: MaskLoss = NANO_LOSS, *, enhance: bool = True
+) -> Losses:
+    """The losses of stage 2. Encoder and GLE are frozen; clean pictures pass through GLE too, as in use.
+
+    `enhance=False` leaves GLE out: the same training of a decoder for SAM alone, to compare with.
+    """
+    with torch.no_grad():
+        embeddings = model.encode(model.normalize(batch.degraded))
+        enhanced = model.enhance(embeddings) if enhance else embeddings
+    return segmentation_losses(model, enhanced.to(batch.image.dtype), batch, loss)
+
+
+def encoded_losses(model: GleSam, batch: EncodedBatch, loss: MaskLoss = NANO_LOSS) -> Losses:
+    """The losses of stage 2 on embeddings that were computed before."""
+    return segmentation_losses(model, batch.image_embeddings, batch, loss)
