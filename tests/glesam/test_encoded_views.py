@@ -213,7 +213,7 @@ def test_a_view_that_cannot_be_written_is_named(
     def full(*_: object, **__: object) -> None:
         raise SafetensorError("Error while serializing: I/O error: No space left on device (os error 28)")
 
-    monkeypatch.setattr("glesam.file_output.save_file", full)
+    monkeypatch.setattr("glesam.tensor_output.save_file", full)
     with pytest.raises(OSError, match=r"cannot write .*000000.safetensors .*No space left.*free some space"):
         encode(replace(views, folder=tmp_path), pool)
     assert [path.name for path in tmp_path.iterdir()] == ["views.json"]
