@@ -84,8 +84,8 @@ def main(
         assert model.config == config
         rows = [row("official files, read", time.monotonic() - started)]
         for stage, settings in enumerate((lora, decoder), start=1):
-            config = parse_stage_config(json.dumps(settings), stage, "the benchmark's settings")
-            rows += steps_of(model, config, files / "run")
+            stage_config = parse_stage_config(json.dumps(settings), stage, "the benchmark's settings")
+            rows += steps_of(model, stage_config, files / "run")
     run.finish(rows, record, note)
 
 
