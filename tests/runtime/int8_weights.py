@@ -69,8 +69,8 @@ def write_attention(path: Path, form: str) -> None:
 
 def attention_in_float64(image_embeddings: Floats) -> Floats:
     """What the graph computes, float64 [1,256,4,4]."""
-    found = {name: array.astype(np.float64) for name, array in arrays().items()}
-    query, key, value, out = (found[f"{weight}_int8"] * found[f"{weight}_scales"] for weight in WEIGHTS)
+    wide = {name: array.astype(np.float64) for name, array in arrays().items()}
+    query, key, value, out = (wide[f"{weight}_int8"] * wide[f"{weight}_scales"] for weight in WEIGHTS)
     tokens = image_embeddings.reshape(CHANNELS, TOKENS).T.astype(np.float64)
     scores = tokens @ query @ (tokens @ key).T
     powers = np.exp(scores - scores.max(-1, keepdims=True))
@@ -79,6 +79,6 @@ def attention_in_float64(image_embeddings: Floats) -> Floats:
     return result
 
 
-def relative_error(found: Floats, expected: Floats) -> float:
+def relative_error(actual: Floats, expected: Floats) -> float:
     """Largest difference over the largest value: 1e-6 in float32, 1e-2 where activations are int8."""
-    return float(np.abs(found - expected).max() / np.abs(expected).max())
+    return float(np.abs(actual - expected).max() / np.abs(expected).max())

@@ -13,10 +13,11 @@ import onnx
 import onnxruntime
 import openvino
 import pytest
+from int8_weights import FORMS, attention_in_float64, relative_error, write_attention
 from onnx import parser
 
 from glesam_runtime import BackendError
-from glesam_runtime.bundle.spec import GraphSpec, TensorSpec
+from glesam_runtime.bundle.spec import GraphSpec, TensorSpec, bundle_contract
 from glesam_runtime.engines import computes_int8, host, open_engine, pick_backend
 
 Floats = np.ndarray[Any, Any]
@@ -215,3 +216,17 @@ def test_without_vnni_openvino_refuses_what_no_bundle_has(
     onnx.save(parser.parse_model(ODD.format(scale=scale, zero=zero)), tmp_path / "odd.onnx")
     with pytest.raises(BackendError, match=r"odd\.onnx: .*expected Q/DQ of one scale and zero point 0"):
         open_engine("openvino", tmp_path / "odd.onnx", spec, "int8+fp32")
+
+
+@pytest.mark.parametrize("backend", ["onnxruntime", "openvino"])
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("precision", ["fp32", "int8+fp32", "int8+fp16"])
+def test_weights_in_int8_do_not_make_activations_int8(
+    tmp_path: Path, form: str, precision: str, backend: str
+) -> None:
+    """Both libraries would quantize them before each product, by default and in silence."""
+    write_attention(tmp_path / "gle.onnx", form)
+    engine = open_engine(backend, tmp_path / "gle.onnx", bundle_contract(64)["gle"], precision)
+    x = np.random.default_rng(1).normal(size=(1, 256, 4, 4)).astype(np.float32)
+    actual = engine({"image_embeddings": x})["image_embeddings_enhanced"]
+    assert relative_error(actual, attention_in_float64(x)) < 1e-5
