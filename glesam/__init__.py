@@ -1,1 +1,1 @@
-"""GleSAM in PyTorch: the model (`glesam.model`), its data, its training. Imports nothing of ours."""
+"""GleSAM in PyTorch: the model (`glesam.model`), its data, training and evaluation."""

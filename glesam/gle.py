@@ -58,7 +58,9 @@ def build_base_unet(config: UNetConfig) -> UNet2DConditionModel:
 
 
 def expand_channels(unet: UNet2DConditionModel) -> None:
-    """CRE, in place: 4 -> 256 channels by repetition, without rescaling (GleSAM, section 3.2).
+    """Channel replication and expansion (CRE), in place: 4 -> 256 channels by repetition, not rescaled.
+
+    GleSAM, section 3.2.
 
     `conv_in` repeats its weight along the input axis, `conv_out` its weight and bias along the
     output axis, so that channel c of the embedding meets latent channel c mod 4.
@@ -77,7 +79,7 @@ def expand_channels(unet: UNet2DConditionModel) -> None:
 
 
 def build_gle_unet(config: GleConfig) -> UNet2DConditionModel:
-    """The U-Net of the method: CRE, then a LoRA adapter on every module of `LORA_TARGETS`."""
+    """GLE's U-Net: CRE (`expand_channels`), then a LoRA adapter on every module of `LORA_TARGETS`."""
     unet = build_base_unet(config.unet)
     expand_channels(unet)
     unet.add_adapter(lora_config(config))
@@ -85,7 +87,7 @@ def build_gle_unet(config: GleConfig) -> UNet2DConditionModel:
 
 
 def lora_config(config: GleConfig) -> LoraConfig:
-    """A fresh adapter set changes nothing: its B factors are zero."""
+    """PEFT's configuration of an adapter set; a fresh one changes nothing, its B factors are zero."""
     return LoraConfig(r=config.lora_rank, lora_alpha=config.lora_alpha, target_modules=list(LORA_TARGETS))
 
 
@@ -93,8 +95,8 @@ def load_base_weights(unet: UNet2DConditionModel, base: UNet2DConditionModel, as
     """Puts a base U-Net (4 channels, before CRE) under the adapters of a GLE U-Net, in place.
 
     Args:
-        assign: the base's own tensors take the places of `unet`'s, which may be on the meta device;
-            they are copied otherwise.
+        assign: whether the base's own tensors replace `unet`'s, which may be on the meta device; they are
+            copied otherwise.
     """
     expand_channels(base)
     weights = OrderedDict(base.state_dict())
@@ -119,8 +121,8 @@ def alphas_cumprod(config: GleConfig) -> Tensor:
 class Gle(nn.Module):
     """Image embeddings [B, 256, h, w] -> enhanced image embeddings [B, 256, h, w].
 
-    Equation (4) is applied as z_hat = skip_scale z - noise_scale eps(gamma z), its two coefficients
-    computed in float64.
+    Equation (4) is computed as z_hat = skip_scale z - noise_scale eps(gamma z), its two coefficients in
+    float64. gamma is the scale of FDA, feature distribution alignment.
     """
 
     def __init__(self, config: GleConfig) -> None:

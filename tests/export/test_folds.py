@@ -46,11 +46,11 @@ def unfolded(gle: Gle) -> StaticGle:
 
 @pytest.fixture(scope="module")
 def stages(unfolded: StaticGle) -> list[tuple[Fold, StaticGle, StaticGle]]:
-    """Every fold of `fold_all`, with the model it is given and the one it returns."""
-    steps, given = [], unfolded
+    """Every fold of `fold_all`, with the model that it takes and the one that it returns."""
+    steps, inputs = [], unfolded
     for fold in FOLDS:
-        steps.append((fold, given, fold(given)))
-        given = steps[-1][2]
+        steps.append((fold, inputs, fold(inputs)))
+        inputs = steps[-1][2]
     return steps
 
 
@@ -67,7 +67,7 @@ def folded(stages: list[tuple[Fold, StaticGle, StaticGle]]) -> StaticGle:
 
 
 def embeddings() -> Tensor:
-    """Two embeddings of 8 x 12 cells: most of them lie at a border of some level of the U-Net."""
+    """Two embeddings of 8 x 12 tokens: most of them lie at a border of some level of the U-Net."""
     generator = torch.Generator().manual_seed(1)
     return torch.randn(2, 256, 8, 12, dtype=torch.float64, generator=generator)
 
@@ -80,15 +80,15 @@ def output(expected: nn.Module) -> Tensor:
 
 
 @torch.no_grad()
-def relative_error(found: nn.Module, expected: nn.Module) -> float:
-    a, b = found(embeddings()), output(expected)
+def relative_error(actual: nn.Module, expected: nn.Module) -> float:
+    a, b = actual(embeddings()), output(expected)
     return float((a - b).abs().max() / b.abs().max())
 
 
 @torch.no_grad()
-def correction_error(found: nn.Module, expected: nn.Module) -> float:
+def correction_error(actual: nn.Module, expected: nn.Module) -> float:
     """Relative error of the U-Net's part alone, which is small beside z and contains all that is folded."""
-    a, b = found(embeddings()), output(expected)
+    a, b = actual(embeddings()), output(expected)
     correction = b - expected.skip_scale * embeddings()
     return float((a - b).abs().max() / correction.abs().max())
 
@@ -149,8 +149,8 @@ def test_merged_weights_are_the_base_plus_alpha_over_rank_times_b_a(
     conv = unfolded.unet.down_blocks[0].resnets[0].conv1
     a, b = conv.lora_A["default"].weight, conv.lora_B["default"].weight
     update = LORA_SCALE * torch.einsum("or,rikl->oikl", b[:, :, 0, 0], a)
-    found = merged.unet.down_blocks[0].resnets[0].conv1.weight
-    torch.testing.assert_close(found, conv.base_layer.weight + update, rtol=1e-13, atol=1e-15)
+    actual = merged.unet.down_blocks[0].resnets[0].conv1.weight
+    torch.testing.assert_close(actual, conv.base_layer.weight + update, rtol=1e-13, atol=1e-15)
 
 
 @pytest.mark.parametrize("before", [merge_lora, lambda x: merge_lora(factor_conv_in(x))])
@@ -248,21 +248,21 @@ def test_all_folds_together_are_exact_at_the_models_own_size(gle: Gle, folded: S
 
 
 def test_no_fold_changes_the_model_it_is_given(unfolded: StaticGle) -> None:
-    given, x = unfolded, embeddings()[:1]
+    inputs, x = unfolded, embeddings()[:1]
     for fold in FOLDS:
-        tensors = {name: tensor.clone() for name, tensor in given.state_dict().items()}
-        modules = [(name, type(module)) for name, module in given.named_modules()]
-        scales = given.input_scale, given.output_scale, given.skip_scale
+        tensors = {name: tensor.clone() for name, tensor in inputs.state_dict().items()}
+        modules = [(name, type(module)) for name, module in inputs.named_modules()]
+        scales = inputs.input_scale, inputs.output_scale, inputs.skip_scale
         with torch.no_grad():
-            before = given(x)
-            folded = fold(given)
-            assert torch.equal(given(x), before), fold
-        assert [(name, type(module)) for name, module in given.named_modules()] == modules
-        assert (given.input_scale, given.output_scale, given.skip_scale) == scales
-        after = given.state_dict()
+            before = inputs(x)
+            folded = fold(inputs)
+            assert torch.equal(inputs(x), before), fold
+        assert [(name, type(module)) for name, module in inputs.named_modules()] == modules
+        assert (inputs.input_scale, inputs.output_scale, inputs.skip_scale) == scales
+        after = inputs.state_dict()
         assert after.keys() == tensors.keys()
         assert all(torch.equal(after[name], tensors[name]) for name in tensors), fold
-        given = folded
+        inputs = folded
 
 
 NEW_TENSORS: dict[Fold, tuple[str, ...]] = {
@@ -282,11 +282,11 @@ def test_a_fold_shares_every_tensor_that_it_does_not_replace(
     own = {tensor.data_ptr() for tensor in [*gle.parameters(), *gle.buffers()]}
     static = dict(unfolded.named_parameters())
     assert all(tensor.data_ptr() in own for tensor in static.values())
-    for fold, given, folded in stages:
-        known = {tensor.data_ptr() for tensor in given.state_dict().values()}
+    for fold, inputs, folded in stages:
+        known = {tensor.data_ptr() for tensor in inputs.state_dict().values()}
         new = [name for name, t in folded.state_dict().items() if t.data_ptr() not in known]
         if fold is merge_lora:
-            adapted = [n for n, m in given.named_modules() if isinstance(m, LoraLayer)]
+            adapted = [n for n, m in inputs.named_modules() if isinstance(m, LoraLayer)]
             assert sorted(new) == sorted(f"{name}.weight" for name in adapted)
         else:
             assert new

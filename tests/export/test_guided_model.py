@@ -116,20 +116,20 @@ def test_prompts_of_every_kind_are_decoded_as_pytorch_does(
     kind: str,
 ) -> None:
     feeds = decoder_feeds(embeddings, prompts, *PROMPTS[kind])
-    found = engine("mask_decoder", feeds)
+    actual = engine("mask_decoder", feeds)
     masks, ious = guided.decode(**{name: torch.from_numpy(value) for name, value in feeds.items()})
-    assert found["low_res_masks"].shape == (prompts, 4, S // 4, S // 4)
-    assert compare(found["low_res_masks"], masks.numpy()).relative < MAX_RELATIVE[precision]
-    assert compare(found["iou_predictions"], ious.numpy()).relative < MAX_RELATIVE[precision]
-    assert mask_iou(found["low_res_masks"] > 0, masks.numpy() > 0) > MIN_IOU[precision]
+    assert actual["low_res_masks"].shape == (prompts, 4, S // 4, S // 4)
+    assert compare(actual["low_res_masks"], masks.numpy()).relative < MAX_RELATIVE[precision]
+    assert compare(actual["iou_predictions"], ious.numpy()).relative < MAX_RELATIVE[precision]
+    assert mask_iou(actual["low_res_masks"] > 0, masks.numpy() > 0) > MIN_IOU[precision]
 
 
 def test_the_encoder_answers_as_pytorch_does(
     guided: GleSam, engine: Callable[[str, Arrays], Arrays], precision: str
 ) -> None:
     image = torch.randn(1, 3, S, S)
-    found = engine("image_encoder", {"image": image.numpy()})["image_embeddings"]
-    assert compare(found, guided.encode(image).numpy()).relative < MAX_RELATIVE[precision]
+    actual = engine("image_encoder", {"image": image.numpy()})["image_embeddings"]
+    assert compare(actual, guided.encode(image).numpy()).relative < MAX_RELATIVE[precision]
 
 
 def test_weights_that_answer_twice_are_stored_once(guided: GleSam, folder: Path) -> None:

@@ -49,14 +49,14 @@ def ops(model: onnx.ModelProto) -> set[str]:
 @pytest.mark.parametrize("name", CONTRACT)
 def test_names_dtypes_and_dynamic_axes_are_the_bundles(bundle_path: Path, name: str) -> None:
     graph = onnx.load(bundle_path / f"{name}.onnx").graph
-    found = {
+    actual = {
         value.name: (
             value.type.tensor_type.elem_type,
             tuple(d.dim_param or d.dim_value for d in value.type.tensor_type.shape.dim),
         )
         for value in [*graph.input, *graph.output]
     }
-    assert list(found.items()) == list(CONTRACT[name].items())
+    assert list(actual.items()) == list(CONTRACT[name].items())
     assert len(graph.output) == OUTPUTS[name]
 
 
@@ -108,8 +108,8 @@ def test_the_gle_graph_holds_the_folded_weights_and_no_others(
     tensors = [*folded.module.parameters(), *folded.module.buffers()]
     expected = sum(tensor.numel() for tensor in tensors)
     stored = onnx.load(bundle_path / "gle.onnx").graph.initializer
-    found = sum(int(np.prod(tensor.dims)) for tensor in stored)
-    assert expected <= found < 1.02 * expected  # a few shapes and constants come on top
+    actual = sum(int(np.prod(tensor.dims)) for tensor in stored)
+    assert expected <= actual < 1.02 * expected  # a few shapes and constants come on top
 
 
 @pytest.mark.parametrize(("prompts", "points"), [(1, 1), (5, 4), (2, 9)])
@@ -126,12 +126,12 @@ def test_any_number_of_prompts_and_points_is_decoded_as_pytorch_does(
     }
     bundle = Bundle.open(fp32_bundle)
     spec = bundle.manifest.graphs["mask_decoder"].spec
-    found = open_engine("onnxruntime", bundle.graph_path("mask_decoder"), spec)(feeds)
+    actual = open_engine("onnxruntime", bundle.graph_path("mask_decoder"), spec)(feeds)
     model = GleSam.from_pretrained(checkpoints["fp32"])
     with torch.no_grad():
         masks, ious = model.decode(**{name: torch.from_numpy(value) for name, value in feeds.items()})
-    np.testing.assert_allclose(found["low_res_masks"], masks.numpy(), rtol=1e-3, atol=1e-4)
-    np.testing.assert_allclose(found["iou_predictions"], ious.numpy(), rtol=1e-3, atol=1e-4)
+    np.testing.assert_allclose(actual["low_res_masks"], masks.numpy(), rtol=1e-3, atol=1e-4)
+    np.testing.assert_allclose(actual["iou_predictions"], ious.numpy(), rtol=1e-3, atol=1e-4)
 
 
 def test_an_opset_that_some_runtime_cannot_read_is_refused() -> None:
@@ -165,8 +165,8 @@ def test_a_graph_that_was_made_of_one_with_external_weights_stands_alone(
     source.with_name("gle.onnx.data").unlink()
     assert [path.name for path in target.parent.iterdir()] == ["gle.onnx"]
     expected = onnx.load(fp32_bundle / "gle.onnx").graph.initializer
-    found = {i.name: onnx.numpy_helper.to_array(i) for i in onnx.load(target).graph.initializer}
-    assert all((found[i.name] == onnx.numpy_helper.to_array(i)).all() for i in expected)
+    actual = {i.name: onnx.numpy_helper.to_array(i) for i in onnx.load(target).graph.initializer}
+    assert all((actual[i.name] == onnx.numpy_helper.to_array(i)).all() for i in expected)
 
 
 def test_onnxruntime_runs_a_gelu_as_one_operator(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -55,8 +55,8 @@ def test_the_first_convolution_sees_whitened_embeddings() -> None:
     model, batch = model_of_rank(4), damaged_batch()
     start_adapters(model, [batch], seed=3)
     with torch.no_grad():
-        cells = model.encode(model.normalize(batch.degraded)).transpose(0, 1).flatten(1)
-        seen = factors(model, "conv_in")[0][:, :, 1, 1] @ (model.gle.gamma * cells)
+        tokens = model.encode(model.normalize(batch.degraded)).transpose(0, 1).flatten(1)
+        seen = factors(model, "conv_in")[0][:, :, 1, 1] @ (model.gle.gamma * tokens)
     torch.testing.assert_close(seen @ seen.T / seen.shape[1], torch.eye(4), atol=1e-3, rtol=1e-3)
 
 

@@ -47,10 +47,10 @@ def flags(module: nn.Module) -> dict[str, bool]:
 
 
 def gradients(parameters: list[nn.Parameter]) -> list[Tensor | None]:
-    found = [None if p.grad is None else p.grad.clone() for p in parameters]
+    actual = [None if p.grad is None else p.grad.clone() for p in parameters]
     for parameter in parameters:
         parameter.grad = None
-    return found
+    return actual
 
 
 @torch.no_grad()
@@ -101,9 +101,9 @@ def test_a_student_is_trainable_starts_as_the_base_and_leaves_no_trace() -> None
     assert {name: flag for name, flag in flags(gle).items() if f".{STUDENT}." not in name} == before
     with torch.no_grad(), adapter(gle.unet, STUDENT):
         x = embeddings()
-        found = gle.predict_noise(x)
+        actual = gle.predict_noise(x)
     with torch.no_grad(), adapter(gle.unet, None):
-        torch.testing.assert_close(gle.predict_noise(x), found)
+        torch.testing.assert_close(gle.predict_noise(x), actual)
     remove_student(gle)
     assert set(gle.state_dict()) == names
     assert flags(gle) == before

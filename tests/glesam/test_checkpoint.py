@@ -44,9 +44,9 @@ def test_fp32_comes_back_bit_for_bit_and_in_eval_mode(model: GleSam, folder: Pat
     loaded = GleSam.from_pretrained(folder)
     assert loaded.config == model.config
     assert not loaded.training
-    own, found = model.state_dict(), loaded.state_dict()
-    assert own.keys() == found.keys()
-    assert all(torch.equal(own[name], found[name]) for name in own)
+    own, actual = model.state_dict(), loaded.state_dict()
+    assert own.keys() == actual.keys()
+    assert all(torch.equal(own[name], actual[name]) for name in own)
 
 
 def test_fp16_halves_the_file_and_loads_as_fp32(model: GleSam, folder: Path, tmp_path: Path) -> None:

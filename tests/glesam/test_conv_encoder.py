@@ -1,4 +1,4 @@
-"""The convolutional encoder: colours in front, then what it has learned about every cell."""
+"""The convolutional encoder: colours in front, then the learned features of every token."""
 
 from __future__ import annotations
 
@@ -36,12 +36,12 @@ def test_the_first_channels_are_the_colours_at_any_size(height: int, width: int)
 
 def test_colours_are_means_of_4_by_4_pixels_that_pixel_shuffle_lays_out_again() -> None:
     image = torch.randn(2, 3, 64, 32)
-    found = colours(image)
-    assert found.shape == (2, COLOURS, 4, 2)
-    assert torch.equal(pixel_shuffle(found, 4), avg_pool2d(image, 4))
-    row, column = 2 * 16 + 3 * 4, 1 * 16 + 2 * 4  # spot (3, 2) of cell (2, 1)
+    actual = colours(image)
+    assert actual.shape == (2, COLOURS, 4, 2)
+    assert torch.equal(pixel_shuffle(actual, 4), avg_pool2d(image, 4))
+    row, column = 2 * 16 + 3 * 4, 1 * 16 + 2 * 4  # stride-4 position (3, 2) of token (2, 1)
     mean = image[1, 2, row : row + 4, column : column + 4].mean()
-    torch.testing.assert_close(found[1, 2 * 16 + 3 * 4 + 2, 2, 1], mean)
+    torch.testing.assert_close(actual[1, 2 * 16 + 3 * 4 + 2, 2, 1], mean)
 
 
 def test_the_learned_channels_read_every_stride() -> None:
@@ -58,7 +58,7 @@ def test_one_picture_of_a_batch_does_not_change_another() -> None:
     torch.testing.assert_close(made(images)[1:2], made(images[1:2]), rtol=1e-4, atol=1e-5)
 
 
-def test_attention_treats_its_cells_alike() -> None:
+def test_attention_treats_its_tokens_alike() -> None:
     torch.manual_seed(0)
     block, x = SelfAttention(32), torch.randn(2, 32, 3, 5)
     order = torch.randperm(15)
@@ -108,15 +108,15 @@ def test_an_encoder_has_as_many_attention_blocks_as_its_config_says() -> None:
 def test_every_cell_knows_its_place() -> None:
     features = place_features(6, 8)
     assert features.shape == (1, PLACE_FEATURES, 6, 8)
-    cells = features[0].flatten(1).T
-    assert torch.cdist(cells, cells).fill_diagonal_(1).min() > 0.1
+    tokens = features[0].flatten(1).T
+    assert torch.cdist(tokens, tokens).fill_diagonal_(1).min() > 0.1
     torch.testing.assert_close(features[0, 0, 0], torch.linspace(-1, 1, 8))
     torch.testing.assert_close(features[0, PLACE_FEATURES // 2, :, 0], torch.linspace(-1, 1, 6))
     flat = encoder()(torch.zeros(1, 3, 256, 256))[0, COLOURS:]
     assert not torch.allclose(flat[:, 7, 6], flat[:, 7, 9], atol=1e-3)
 
 
-def test_the_place_is_told_after_the_neck_too() -> None:
+def test_the_place_is_added_after_the_neck_too() -> None:
     made = encoder()
     for parameter in made.neck[-1].parameters():
         nn.init.zeros_(parameter)

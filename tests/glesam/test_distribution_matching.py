@@ -48,14 +48,14 @@ def draw(step: int = 0) -> Noising:
 
 def denoised(gle: Gle, name: str | None, x: Tensor, noising: Noising) -> Tensor:
     """x0 of the noised x, picture by picture, straight from the equations."""
-    found = []
+    actual = []
     for i, t in enumerate(noising.timesteps.tolist()):
         abar = alphas_cumprod(gle.config)[t].double()
         noisy = abar.sqrt() * x[i : i + 1] + (1 - abar).sqrt() * noising.noise[i : i + 1].double()
         with torch.no_grad(), adapter(gle.unet, name):
             eps = gle.unet(noisy, t, gle.get_buffer("text_embedding")).sample
-        found.append((noisy - (1 - abar).sqrt() * eps) / abar.sqrt())
-    return torch.cat(found)
+        actual.append((noisy - (1 - abar).sqrt() * eps) / abar.sqrt())
+    return torch.cat(actual)
 
 
 def test_the_gradient_of_the_loss_is_the_formula(gle: Gle) -> None:

@@ -64,13 +64,13 @@ def expected(views: EncodedViews, pool: SamplePool, index: int) -> tuple[Tensor,
 
 def test_a_file_holds_a_views_embeddings_and_its_objects(views: EncodedViews, pool: SamplePool) -> None:
     for index in range(COUNT):
-        found = load_file(views.path(index))
+        actual = load_file(views.path(index))
         raw, enhanced = expected(views, pool, index)
         assert not torch.allclose(raw, enhanced, atol=1e-2)
-        torch.testing.assert_close(found["raw"].float(), raw, rtol=1e-3, atol=1e-3)
-        torch.testing.assert_close(found["enhanced"].float(), enhanced, rtol=1e-3, atol=1e-3)
+        torch.testing.assert_close(actual["raw"].float(), raw, rtol=1e-3, atol=1e-3)
+        torch.testing.assert_close(actual["enhanced"].float(), enhanced, rtol=1e-3, atol=1e-3)
         view, _ = views.draw(pool, index)
-        kept = MaskLayers(found["layers"].numpy(), tuple(map(tuple, found["places"].tolist())))
+        kept = MaskLayers(actual["layers"].numpy(), tuple(map(tuple, actual["places"].tolist())))
         assert len(kept) == len(view.masks) > 0
         assert all(np.array_equal(a, b) for a, b in zip(kept, view.masks, strict=True))
 

@@ -46,9 +46,9 @@ def test_the_widened_unet_computes_the_base_on_sums_and_repeats_its_answer() -> 
     x, context = random(2, 256, 8, 8), random(2, 5, 24)
     sums = torch.stack([x[:, i::4].sum(1) for i in range(4)], dim=1)
     expected = base(sums, 1, context).sample
-    found = wide(x, 1, context).sample
+    actual = wide(x, 1, context).sample
     for channel in range(256):
-        torch.testing.assert_close(found[:, channel], expected[:, channel % 4], rtol=1e-10, atol=1e-11)
+        torch.testing.assert_close(actual[:, channel], expected[:, channel % 4], rtol=1e-10, atol=1e-11)
     assert wide.config.in_channels == wide.config.out_channels == 256
 
 
@@ -80,12 +80,12 @@ def test_lora_has_the_modules_and_shapes_of_the_official_files(style: str) -> No
     }
     with torch.device("meta"):
         unet = build_gle_unet(GleConfig(OFFICIAL[style], gamma=3.0, timestep=1, lora_rank=8))
-    found = {
+    actual = {
         name.replace(".default.", "."): tuple(parameter.shape)
         for name, parameter in unet.named_parameters()
         if "lora_" in name
     }
-    assert found == expected
+    assert actual == expected
     adapted = [module for module in unet.modules() if isinstance(module, LoraLayer)]
     assert len(adapted) == 280
     assert {module.scaling["default"] for module in adapted} == {1.0}

@@ -154,9 +154,9 @@ def test_log_odds_are_bounded_and_fit_fp16_at_nanos_size(fraction: float) -> Non
     with torch.no_grad():
         expected = guide.log_odds(marked, guide.encode(features[:, 2:], features[:, :2]))
         guide.half()
-        found = guide.log_odds(marked.half(), guide.encode(features[:, 2:].half(), features[:, :2].half()))
+        actual = guide.log_odds(marked.half(), guide.encode(features[:, 2:].half(), features[:, :2].half()))
     assert expected.abs().max() <= -math.log(RARE) + 1e-5
-    torch.testing.assert_close(found.float(), expected, rtol=0, atol=0.1)
+    torch.testing.assert_close(actual.float(), expected, rtol=0, atol=0.1)
 
 
 def test_codes_start_with_the_colours_alone() -> None:
@@ -213,11 +213,11 @@ def test_the_loss_reaches_the_codes_the_rounds_and_the_encoder() -> None:
     )
     masks.square().sum().backward()  # type: ignore[no-untyped-call]
     decoder = model.mask_decoder
-    cells = decoder.own_cells
+    grid = decoder.own_cells
     learning = (
-        decoder.guide.codes.weight, decoder.surroundings[0].weight, cells.steepness, cells.offset,
-        cells.of_cues.weight, cells.of_picture.weight, decoder.cue_edges.weight, decoder.pooled.weight,
-        *(block.body[-1].weight for block in cells.blocks),
+        decoder.guide.codes.weight, decoder.surroundings[0].weight, grid.steepness, grid.offset,
+        grid.of_cues.weight, grid.of_picture.weight, decoder.cue_edges.weight, decoder.pooled.weight,
+        *(block.body[-1].weight for block in grid.blocks),
         model.image_encoder.stem[0][0].weight,
     )  # fmt: skip
     assert all(parameter.grad.abs().max() > 0 for parameter in learning)

@@ -1,4 +1,4 @@
-"""A training process that is killed outright goes on from its checkpoint, and ends bit for bit the same."""
+"""A training process that is killed outright resumes from its checkpoint, and ends bit for bit the same."""
 
 from __future__ import annotations
 
@@ -40,8 +40,8 @@ def kill_after(process: subprocess.Popen[str], step: int) -> None:
 
 
 def weights(run: Path) -> dict[str, Tensor]:
-    found: dict[str, Tensor] = torch.load(run / "weights.pt", weights_only=True)
-    return found
+    actual: dict[str, Tensor] = torch.load(run / "weights.pt", weights_only=True)
+    return actual
 
 
 @pytest.mark.parametrize("stage", [1, 2])
@@ -54,6 +54,6 @@ def test_a_process_killed_at_a_random_step_ends_with_the_weights_of_one_that_was
     assert not (tmp_path / "killed" / "weights.pt").exists()
     assert 0 < len(finish(start(data, tmp_path / "killed", stage))) < STEPS
     finish(whole)
-    expected, found = weights(tmp_path / "whole"), weights(tmp_path / "killed")
-    assert expected.keys() == found.keys()
-    assert all(torch.equal(found[name], tensor) for name, tensor in expected.items())
+    expected, actual = weights(tmp_path / "whole"), weights(tmp_path / "killed")
+    assert expected.keys() == actual.keys()
+    assert all(torch.equal(actual[name], tensor) for name, tensor in expected.items())

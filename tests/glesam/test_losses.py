@@ -54,11 +54,11 @@ def test_near_is_the_masks_box_and_a_tenth_of_its_side_around_it() -> None:
 def test_near_grows_by_its_margin_and_an_empty_mask_has_nothing_near() -> None:
     masks = torch.zeros(2, 64, 64)
     masks[0, 10:31, 20:61] = 1
-    found = near(masks, margin=0.25, least=0)
+    actual = near(masks, margin=0.25, least=0)
     expected = torch.zeros(64, 64)
     expected[5:36, 10:64] = 1
-    assert torch.equal(found[0], expected)
-    assert not found[1].any()
+    assert torch.equal(actual[0], expected)
+    assert not actual[1].any()
 
 
 def test_a_pixel_loss_is_the_mean_that_its_weights_ask_for() -> None:
@@ -86,7 +86,7 @@ def test_far_pixels_weigh_what_they_should_and_at_1_as_much_as_all() -> None:
     torch.testing.assert_close(mask_losses(logits, iou, target, replace(mask_0, far=0))["loss"], alone[0, 0])
 
 
-def test_logits_meet_masks_at_the_size_that_is_asked_for() -> None:
+def test_logits_meet_masks_at_the_required_size() -> None:
     low_res, masks = torch.randn(2, 4, 16, 16).bfloat16(), (torch.rand(2, 1, 64, 64) > 0.5).float()
     for size, expected in ((None, 16), (32, 32), (64, 64)):
         logits, target = aligned(low_res, masks, size)
@@ -146,7 +146,7 @@ def test_coherence_rewards_embeddings_that_agree_with_the_labels() -> None:
     assert float(coherence_loss(crossed, labels)) > 1
 
 
-def test_edges_are_the_spots_on_either_side_of_where_labels_meet() -> None:
+def test_edges_are_the_positions_on_either_side_of_where_labels_meet() -> None:
     labels = torch.tensor([[[1, 1, 1, 1], [1, 1, 1, 1], [1, 1, 2, 2], [1, 1, 2, 0]]], dtype=torch.uint8)
     expected = [[0, 0, 0, 0], [0, 0, 1, 1], [0, 1, 1, 1], [0, 1, 1, 1]]
     assert label_edges(labels).int().tolist() == [expected]

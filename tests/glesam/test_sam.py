@@ -69,9 +69,9 @@ def sams(
     )
 
 
-def assert_same(found: tuple[Tensor, Tensor], expected: tuple[Tensor, Tensor], masks: slice) -> None:
+def assert_same(actual: tuple[Tensor, Tensor], expected: tuple[Tensor, Tensor], masks: slice) -> None:
     """`expected` holds these masks alone, or all four."""
-    for a, b in zip(found, expected, strict=True):
+    for a, b in zip(actual, expected, strict=True):
         b = b[:, masks] if b.shape == a.shape else b
         torch.testing.assert_close(a[:, masks], b.double(), rtol=1e-10, atol=1e-12)
 
@@ -93,8 +93,8 @@ def test_a_box_is_two_points(exact: GleSam, multimask: bool, masks: slice) -> No
 
 def test_a_box_with_points_needs_no_padding_point(exact: GleSam) -> None:
     boxes = torch.tensor([[4.0, 8.0, 50.0, 33.0]], dtype=torch.float64)
-    found = ours(exact, *prompts([POINT, BACKGROUND, *BOX]))
-    assert_same(found, sams(exact, False, prompts([POINT, BACKGROUND]), boxes), slice(0, 1))
+    actual = ours(exact, *prompts([POINT, BACKGROUND, *BOX]))
+    assert_same(actual, sams(exact, False, prompts([POINT, BACKGROUND]), boxes), slice(0, 1))
 
 
 def test_a_mask_prompt_is_decoded_as_sam_does(exact: GleSam) -> None:
@@ -122,9 +122,9 @@ def test_a_refined_mask_0_is_the_answer_to_itself_and_the_others_are_the_first_a
     second = ours(exact, coords, labels, first[0][:, :1])
     third = ours(exact, coords, labels, second[0][:, :1])
     for refinements, last in ((0, first), (1, second), (2, third)):
-        found = exact.decode(embedding(), coords, labels, *no_mask, refinements=refinements)
-        assert_same(found, last, slice(0, 1))
-        assert_same(found, first, slice(1, 4))
+        actual = exact.decode(embedding(), coords, labels, *no_mask, refinements=refinements)
+        assert_same(actual, last, slice(0, 1))
+        assert_same(actual, first, slice(1, 4))
     assert not torch.allclose(first[0][:, 0], second[0][:, 0])
 
 
@@ -162,11 +162,11 @@ def test_the_whole_chain_is_its_four_parts(model: GleSam) -> None:
     image = torch.randn(1, 3, 64, 64)
     prompt = (*(x.float() if x.is_floating_point() else x for x in prompts(BOX)), torch.zeros(1, 1, 16, 16))
     with torch.no_grad():
-        found = model(image, *prompt, torch.zeros(1))
+        actual = model(image, *prompt, torch.zeros(1))
         plain = model.decode(model.encode(image), *prompt, torch.zeros(1))
         enhanced = model.decode(model.enhance(model.encode(image)), *prompt, torch.zeros(1))
-    torch.testing.assert_close(found, enhanced)
-    assert not torch.equal(found[0], plain[0])
+    torch.testing.assert_close(actual, enhanced)
+    assert not torch.equal(actual[0], plain[0])
 
 
 def test_importing_sams_networks_leaves_the_real_package_to_others() -> None:
@@ -201,7 +201,7 @@ def test_heads_that_weight_decay_has_worn_down_are_dead(exact: GleSam) -> None:
     assert dead_mask_heads(decoder) == (1, 3)
 
 
-def test_a_model_can_be_asked_again_more_often_without_a_second_set_of_weights(exact: GleSam) -> None:
+def test_a_model_can_refine_more_often_without_a_second_set_of_weights(exact: GleSam) -> None:
     other = exact.with_refinements(2)
     assert (other.config.sam.refinements, exact.config.sam.refinements) == (2, 0)
     assert all(a is b for a, b in zip(other.parameters(), exact.parameters(), strict=True))

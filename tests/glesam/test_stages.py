@@ -70,25 +70,25 @@ BEFORE = state(trained_model())
 def test_stage_1_trains_the_adapters_alone(
     pool: SamplePool, tmp_path: Path, options: dict[str, object]
 ) -> None:
-    found = changed(BEFORE, state(run(pool, tmp_path, settings(1, **options))))
-    assert found
-    assert all(name.startswith("gle.unet.") and ".default." in name for name in found)
+    actual = changed(BEFORE, state(run(pool, tmp_path, settings(1, **options))))
+    assert actual
+    assert all(name.startswith("gle.unet.") and ".default." in name for name in actual)
 
 
 def test_stage_2_leaves_what_predicts_the_iou_alone_by_default(pool: SamplePool, tmp_path: Path) -> None:
     default = changed(BEFORE, state(run(pool, tmp_path / "a", settings(2))))
     assert all(name.startswith("mask_decoder.") and "iou" not in name for name in default)
     assert default >= {"mask_decoder.mask_tokens.weight", "mask_decoder.output_upscaling.0.weight"}
-    asked = changed(BEFORE, state(run(pool, tmp_path / "b", settings(2, train_iou_head=True))))
-    assert {name for name in asked if "iou" in name} >= {
+    requested = changed(BEFORE, state(run(pool, tmp_path / "b", settings(2, train_iou_head=True))))
+    assert {name for name in requested if "iou" in name} >= {
         "mask_decoder.iou_token.weight", "mask_decoder.iou_prediction_head.layers.0.weight"
     }  # fmt: skip
 
 
 def test_stage_2_on_encoded_views_trains_the_decoder_alone(pool: SamplePool, tmp_path: Path) -> None:
-    found = changed(BEFORE, state(run(pool, tmp_path, settings(2, **VIEWS))))
-    assert all(name.startswith("mask_decoder.") and "iou" not in name for name in found)
-    assert found >= {"mask_decoder.mask_tokens.weight", "mask_decoder.output_upscaling.0.weight"}
+    actual = changed(BEFORE, state(run(pool, tmp_path, settings(2, **VIEWS))))
+    assert all(name.startswith("mask_decoder.") and "iou" not in name for name in actual)
+    assert actual >= {"mask_decoder.mask_tokens.weight", "mask_decoder.output_upscaling.0.weight"}
     assert len(list((tmp_path / "views").glob("*.safetensors"))) == 4
 
 
@@ -192,18 +192,18 @@ def test_a_batch_in_parts_gives_the_weights_of_a_batch_in_one(
 ) -> None:
     whole = state(run(pool, tmp_path / "a", settings(stage, batch_size=4, optimizer="adamw", **options)))
     parts = settings(stage, batch_size=4, optimizer="adamw", accumulation=2, **options)
-    found = state(run(pool, tmp_path / "b", parts))
+    actual = state(run(pool, tmp_path / "b", parts))
     for name, tensor in whole.items():
         # AdamW's first steps are +-lr whatever the gradient, so that noise around 0 shows: a few lr
-        assert float((found[name].float() - tensor.float()).abs().mean()) < 2e-5, name
+        assert float((actual[name].float() - tensor.float()).abs().mean()) < 2e-5, name
 
 
 def test_bf16_trains_the_decoder_although_a_mask_is_fed_back(pool: SamplePool, tmp_path: Path) -> None:
     """autocast would reuse the copies of weights that the first answer made without gradients."""
     config = settings(2, feedback_share=1.0, mixed_precision="bf16", optimizer="adamw")
-    found = changed(BEFORE, state(run(pool, tmp_path, config)))
-    assert {name for name in found if "self_attn" in name and "weight" in name}
-    assert "mask_decoder.output_upscaling.0.weight" in found
+    actual = changed(BEFORE, state(run(pool, tmp_path, config)))
+    assert {name for name in actual if "self_attn" in name and "weight" in name}
+    assert "mask_decoder.output_upscaling.0.weight" in actual
 
 
 def test_new_adapters_have_their_rank_and_start_at_the_base(pool: SamplePool, tmp_path: Path) -> None:

@@ -178,9 +178,9 @@ def test_a_run_in_progress_is_left_alone(data: Path, model: Path, tmp_path: Path
 
 
 def free_port() -> int:
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        return int(found.getsockname()[1])
+    with socket.socket() as actual:
+        actual.bind(("127.0.0.1", 0))
+        return int(actual.getsockname()[1])
 
 
 def processes(count: int, *arguments: object) -> list[subprocess.Popen[str]]:

@@ -109,11 +109,11 @@ def test_a_run_with_an_average_ends_with_the_moving_average_of_its_weights(tmp_p
     for updates, now in enumerate(after[1:], 1):
         kept = min(0.3, (1 + updates) / (10 + updates))
         expected = {name: kept * expected[name] + (1 - kept) * now[name] for name in now}
-    found = snapshot(model)
-    for name in found.keys() - {"1.num_batches_tracked"}:
-        torch.testing.assert_close(found[name], expected[name], rtol=1e-5, atol=1e-7)
-        assert not torch.equal(found[name], after[-1][name]), name
-    assert found["1.num_batches_tracked"] == CONFIG.steps
+    actual = snapshot(model)
+    for name in actual.keys() - {"1.num_batches_tracked"}:
+        torch.testing.assert_close(actual[name], expected[name], rtol=1e-5, atol=1e-7)
+        assert not torch.equal(actual[name], after[-1][name]), name
+    assert actual["1.num_batches_tracked"] == CONFIG.steps
 
 
 def test_an_average_leaves_the_training_itself_as_it_is(tmp_path: Path) -> None:
@@ -227,7 +227,7 @@ def test_a_constant_rate_stays_after_its_warm_up() -> None:
 
 def test_adams_decay_reaches_the_gradient_and_adamws_does_not(tmp_path: Path) -> None:
     """Without a gradient, Adam's first step is the whole rate and AdamW's rate x decay x weight."""
-    found = {}
+    actual = {}
     for kind in ("adam", "adamw"):
         model = nn.Linear(1, 1, bias=False)
         nn.init.constant_(model.weight, 0.5)
@@ -235,8 +235,8 @@ def test_adams_decay_reaches_the_gradient_and_adamws_does_not(tmp_path: Path) ->
         train(
             model, batches, lambda _, m=model: {"loss": 0 * m.weight.sum()}, config, tmp_path / kind, silent
         )
-        found[kind] = float(model.weight.detach())
-    assert found == {"adam": pytest.approx(0.4, abs=1e-4), "adamw": pytest.approx(0.4995, abs=1e-6)}
+        actual[kind] = float(model.weight.detach())
+    assert actual == {"adam": pytest.approx(0.4, abs=1e-4), "adamw": pytest.approx(0.4995, abs=1e-6)}
 
 
 def test_players_train_their_own_parameters_as_often_as_they_should(tmp_path: Path) -> None:
@@ -256,13 +256,13 @@ def test_players_train_their_own_parameters_as_often_as_they_should(tmp_path: Pa
         Player(list(both[1].parameters()), losses(1), prefix="critic_"),
     ]
     config = LoopConfig(steps=5, lr=0.01, warmup=0, weight_decay=0, schedule="constant")
-    told: list[Moment] = []
-    train_players(both, batches, players, config, tmp_path / "run.pt", told.append)
+    sent: list[Moment] = []
+    train_players(both, batches, players, config, tmp_path / "run.pt", sent.append)
     moved = [then - float(part.weight.detach()) for then, part in zip(before, both, strict=True)]
     assert "".join(seen) == "gcccgcc"
     assert moved == pytest.approx([0.02, 0.05], rel=1e-3)
-    assert told[-1].means is not None
-    assert told[-1].means.keys() == {"loss", "critic_loss"}
+    assert sent[-1].means is not None
+    assert sent[-1].means.keys() == {"loss", "critic_loss"}
 
 
 def test_a_loss_that_is_no_number_ends_the_run_before_it_is_saved(tmp_path: Path) -> None:

@@ -92,7 +92,7 @@ def test_training_draws_half_of_its_boxes_exact_and_jitters_the_others_by_up_to_
         ("points", (1, 2), {(1, -1, -1, -1), (1, 1, -1, -1)}),
     ],
 )
-def test_one_kind_of_prompt_alone_can_be_asked_for(
+def test_one_kind_of_prompt_alone_can_be_chosen(
     kind: PromptKind, points: tuple[int, int], expected: set[tuple[int, ...]]
 ) -> None:
     """The paper's stage 2 draws three points."""

@@ -56,11 +56,11 @@ def test_the_sam_stage_trains_encoder_prompts_and_decoder_and_learns(batch: Batc
     trained = [p for part in parts for p in part.parameters()]
     assert descends(lambda: sam_losses(model, edge_head, batch), trained, 1e-3)
     assert with_gradient(edge_head) == {"weight", "bias"}
-    found = with_gradient(model)
-    assert {name.split(".")[0] for name in found} == {"image_encoder", "prompt_encoder", "mask_decoder"}
+    actual = with_gradient(model)
+    assert {name.split(".")[0] for name in actual} == {"image_encoder", "prompt_encoder", "mask_decoder"}
     encoder = {f"image_encoder.{name}" for name, _ in model.image_encoder.named_parameters()}
-    assert encoder <= found
-    heads = {name for name in found if "output_hypernetworks_mlps" in name}
+    assert encoder <= actual
+    heads = {name for name in actual if "output_hypernetworks_mlps" in name}
     assert any("mlps.0" in name for name in heads)
 
 
@@ -78,15 +78,15 @@ def test_the_edge_head_and_coherence_teach_the_encoder_alone(batch: Batch) -> No
     assert with_gradient(edge_head) == {"weight", "bias"}
 
 
-def test_an_edge_heads_spots_are_the_cells_in_rows_and_columns() -> None:
-    """Output 4 y + x of a cell is its spot in row y, column x."""
+def test_an_edge_heads_outputs_are_the_positions_of_a_token_in_rows_and_columns() -> None:
+    """Output 4 y + x of a token is its stride-4 position in row y, column x."""
     head = EdgeHead()
     nn.init.zeros_(head.weight)
     with torch.no_grad():
         head.bias.copy_(torch.arange(16.0))
-    spots = head(torch.zeros(1, 256, 2, 3))
-    assert spots.shape == (1, 8, 12)
-    assert torch.equal(spots[0, 4:, 8:], torch.arange(16.0).reshape(4, 4))
+    edges = head(torch.zeros(1, 256, 2, 3))
+    assert edges.shape == (1, 8, 12)
+    assert torch.equal(edges[0, 4:, 8:], torch.arange(16.0).reshape(4, 4))
 
 
 @pytest.mark.parametrize(("config", "expected"), [(tiny(), 5), (small_config(), 1)])
@@ -121,10 +121,10 @@ def test_the_gle_stage_trains_lora_alone_and_learns(batch: Batch) -> None:
     select_lora(model)
     lora = [p for p in model.parameters() if p.requires_grad]
     assert descends(lambda: gle_losses(model, batch), lora, 3e-3)
-    found, adapted = with_gradient(model), {n for n, _ in model.named_parameters() if "lora_" in n}
-    assert found <= adapted
-    alone = {n for n in adapted - found if ".mid_block." not in n or not re.search("attn1.to_[qk]", n)}
-    assert not alone, "only the mid block's single cell has nothing to attend to but itself"
+    actual, adapted = with_gradient(model), {n for n, _ in model.named_parameters() if "lora_" in n}
+    assert actual <= adapted
+    alone = {n for n in adapted - actual if ".mid_block." not in n or not re.search("attn1.to_[qk]", n)}
+    assert not alone, "only the mid block's single token has nothing to attend to but itself"
 
 
 def test_without_a_task_gle_minimizes_the_papers_squared_error_alone(batch: Batch) -> None:
@@ -203,9 +203,9 @@ def test_the_gle_stages_leave_sam_alone_and_the_decoder_stage_everything_else(
     assert all(bool(p.any()) for name, p in model.gle.named_parameters() if "lora_B" in name)
     before = state(model)
     train_decoder(model, pool, Run(tmp_path, silent), RECIPE.decoder)
-    found = changed(before, model)
-    assert "mask_decoder.surroundings.1.running_mean" in found
-    assert all(name.startswith("mask_decoder.") for name in found)
+    actual = changed(before, model)
+    assert "mask_decoder.surroundings.1.running_mean" in actual
+    assert all(name.startswith("mask_decoder.") for name in actual)
 
 
 @pytest.fixture(scope="module")
@@ -237,8 +237,8 @@ def test_a_recipe_that_is_killed_and_resumed_ends_with_the_same_weights(
 def ended_with(checkpoint: Path) -> dict[str, Tensor]:
     """The weights that a stage handed on: the averaged ones where it had such."""
     state = torch.load(checkpoint, weights_only=True)
-    found = state["averaged"] or state["module"]
-    return {name.removeprefix("module."): tensor for name, tensor in found.items() if name != "n_averaged"}
+    actual = state["averaged"] or state["module"]
+    return {name.removeprefix("module."): tensor for name, tensor in actual.items() if name != "n_averaged"}
 
 
 def invoke(*arguments: object) -> tuple[int, str, str]:
@@ -262,11 +262,11 @@ def test_glesam_train_writes_a_checkpoint_that_loads(
     for name, part in parts.items():
         checkpoint = ended_with(tmp_path / "run" / f"{name}.pt")
         prefix = "image_encoder." if name == "sam" else ""
-        found_in = {key: found for key, found in part.state_dict().items() if prefix + key in checkpoint}
+        found_in = {key: actual for key, actual in part.state_dict().items() if prefix + key in checkpoint}
         assert found_in.keys() == {k.removeprefix(prefix) for k in checkpoint if k.startswith(prefix)}
-        for key, found in found_in.items():
+        for key, actual in found_in.items():
             expected = checkpoint[prefix + key]
-            assert torch.equal(found, expected.half().to(expected.dtype)), key
+            assert torch.equal(actual, expected.half().to(expected.dtype)), key
 
 
 NO_DATA = {

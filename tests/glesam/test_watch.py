@@ -73,8 +73,8 @@ def test_the_board_has_scalars_and_pictures_of_the_run_that_counts(tmp_path: Pat
         for writer in board.writers.values():
             writer.close()
     events = read(tmp_path / "gle")
-    found = [(e.step, e.value) for e in events.Scalars("loss")]
-    assert found == [(step, 1.0) for step in range(1, 5)] + [(step, 2.0) for step in range(5, 11)]
+    actual = [(e.step, e.value) for e in events.Scalars("loss")]
+    assert actual == [(step, 1.0) for step in range(1, 5)] + [(step, 2.0) for step in range(5, 11)]
     images = events.Images(PICTURES)
     assert [image.step for image in images] == [3, 6, 9]
     assert (images[0].height, images[0].width) == (2, 8)
