@@ -178,7 +178,7 @@ def accuracy(bundle: Bundle, graphs: Graphs, cases: list[Case], decoder: Engine)
     for case in cases:
         enhanced = answer(engines, case.image)
         errors.append(compare(enhanced, case.embeddings).relative)
-        masks = decoder({"image_embeddings": enhanced, **case.prompts})["low_res_masks"][:, 0]
+        masks = decoder(case.prompts.feeds(enhanced))["low_res_masks"][:, 0]
         pairs = zip(*(case.resizer.masks(m, 0.0) for m in (masks, case.masks)), strict=True)
         ious[case.level].append(float(np.mean([mask_iou(a, b) for a, b in pairs])))
     mib = sum(path.stat().st_size for path in graphs.values()) / 2**20

@@ -13,7 +13,10 @@ import typer
 from benchmark_modules import BENCHMARKS, NAMES, benchmark
 from typer.testing import CliRunner
 
+from glesam.evaluation.results import COLUMNS
 from glesam_runtime import Bundle
+
+SCORES = [("x", "clean", 0.8), ("y", "clean", 0.9), ("x", "3", 0.6), ("y", "3", 0.8)]
 
 
 def test_there_are_benchmarks() -> None:
@@ -92,6 +95,35 @@ def test_a_table_has_units_in_its_headings_and_decimals_in_line() -> None:
         "| a | 1.5 | 0.9700 |  |",
         "| b |  | 0.9993 | 3,491 |",
     ]
+
+
+@pytest.mark.parametrize("name", ["decoder_prompts --prompts 2 --rounds 1", "golden_parity"])
+def test_a_benchmark_of_the_shipped_model_runs(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(benchmark("harness.record"), "REPOSITORY", tmp_path)
+    script, *options = name.split()
+    app = typer.Typer()
+    app.command()(benchmark(script).main)
+    result = CliRunner().invoke(app, [*options, "--backend", "onnxruntime"], catch_exceptions=False)
+    assert result.exit_code == 0
+    assert "| nano" in result.output
+    assert len(list(tmp_path.rglob("*.json"))) == 1
+
+
+def test_an_ablation_is_read_from_the_csv_of_glesam_eval(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ablation = benchmark("ablation")
+
+    def eval_of_two_pictures(command: list[str], check: bool) -> None:
+        assert command[1:3] == ["--data=DATA", "--levels=clean,3"]
+        lines = [f"a,{name},box,{level},no GLE,sam,1,0,{iou},0,0,0" for name, level, iou in SCORES]
+        (tmp_path / "results.csv").write_text("\n".join([",".join(COLUMNS), *lines]))
+
+    monkeypatch.setattr(ablation.subprocess, "run", eval_of_two_pictures)
+    rows = ablation.evaluate(Path("DATA"), None, ["no GLE=nano:sam"], tmp_path)
+    assert rows == [{"variant": "no GLE", "clean_iou": 0.85, "lq3_iou": 0.7}]
 
 
 def test_an_export_has_its_parity_in_a_row() -> None:
