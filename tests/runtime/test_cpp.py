@@ -240,7 +240,7 @@ def test_weights_in_int8_do_not_make_activations_int8(
 def test_the_same_masks_as_python_on_photographs(backend: str) -> None:
     path = default_bundle_path()
     native, python = NativeSteps.from_bundle(path, backend), Predictor.from_bundle(path, backend)
-    photos = sorted([*(ROOT / "examples/photos").glob("*.jpg"), *(ROOT / "export").rglob("photos/*.jpg")])
+    photos = sorted([*(ROOT / "examples/photos").glob("*.jpg"), *(ROOT / "calib").rglob("photos/*.jpg")])
     assert len(photos) >= 5
     for photo in photos:
         image = read_image(photo)
