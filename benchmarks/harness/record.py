@@ -127,9 +127,9 @@ def load(path: Path) -> Record:
         ValueError: a field is missing or unknown.
     """
     document = json.loads(path.read_text())
-    expected, found = {field.name for field in fields(Record)}, set(document)
-    if expected != found:
-        raise ValueError(f"{path}: expected the fields {sorted(expected)}, found {sorted(found)}")
+    expected, present = {field.name for field in fields(Record)}, set(document)
+    if expected != present:
+        raise ValueError(f"{path}: expected the fields {sorted(expected)}, found {sorted(present)}")
     machine = document.pop("machine")
     return Record(machine=MachineHeader(**machine) if machine else None, **document)
 

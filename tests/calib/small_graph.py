@@ -85,11 +85,11 @@ def run(model: ir.Model, x: np.ndarray, *extra: str) -> list[np.ndarray]:
 def observed(model: ir.Model, seeds: range = range(8)) -> dict[str, TensorStatistics]:
     """Statistics of what every layer reads."""
     axes = {str(layer.input.name): layer.channel_axis for layer in layers_of(model.graph)}
-    found: dict[str, TensorStatistics] = {}
+    actual: dict[str, TensorStatistics] = {}
     for seed in seeds:
         for (name, axis), values in zip(axes.items(), run(model, tokens(seed), *axes)[1:], strict=True):
-            found.setdefault(name, TensorStatistics.empty(values.shape[axis])).update(values, axis, name)
-    return found
+            actual.setdefault(name, TensorStatistics.empty(values.shape[axis])).update(values, axis, name)
+    return actual
 
 
 def constants(model: ir.Model) -> Mapping[str, np.ndarray]:
@@ -100,5 +100,5 @@ def constants(model: ir.Model) -> Mapping[str, np.ndarray]:
     }
 
 
-def relative_error(found: np.ndarray, expected: np.ndarray) -> float:
-    return float(np.linalg.norm(found - expected) / np.linalg.norm(expected))
+def relative_error(actual: np.ndarray, expected: np.ndarray) -> float:
+    return float(np.linalg.norm(actual - expected) / np.linalg.norm(expected))

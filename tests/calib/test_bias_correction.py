@@ -24,9 +24,9 @@ def test_a_products_mean_is_kept() -> None:
     assert correct_biases(layers, statistics, np.float32) == 1
     mean = statistics["attended"].channel_mean
     expected = mean @ before["out"] + before["out_bias"]
-    found = mean @ restored(before["out"], 1) + constants(model)["out_bias"]
+    actual = mean @ restored(before["out"], 1) + constants(model)["out_bias"]
     uncorrected = mean @ restored(before["out"], 1) + before["out_bias"]
-    assert np.abs(found - expected).max() < 1e-6
+    assert np.abs(actual - expected).max() < 1e-6
     assert np.abs(uncorrected - expected).max() > 1e-5
 
 

@@ -41,10 +41,10 @@ def seen(model: ir.Model) -> dict[str, TensorStatistics]:
     x = np.random.default_rng(1).normal(size=(4, CHANNELS)).astype(np.float32)
     weight = model.graph.initializers["shared"].const_value
     assert weight is not None
-    found = {name: TensorStatistics.empty(CHANNELS) for name in ("x", "between")}
-    found["x"].update(x, -1, "x")
-    found["between"].update(x @ weight.numpy(), -1, "between")
-    return found
+    actual = {name: TensorStatistics.empty(CHANNELS) for name in ("x", "between")}
+    actual["x"].update(x, -1, "x")
+    actual["between"].update(x @ weight.numpy(), -1, "between")
+    return actual
 
 
 def test_each_reader_of_a_shared_weight_has_scales_along_its_own_outputs() -> None:
@@ -59,9 +59,9 @@ def test_each_reader_of_a_shared_weight_has_scales_along_its_own_outputs() -> No
     )
     names = [str(value.name) for value in restored]
     product, turned = ReferenceEvaluator(proto).run(names, {"x": np.zeros((4, CHANNELS), np.float32)})
-    for found, axis in ((product, 1), (turned, 0)):
+    for actual, axis in ((product, 1), (turned, 0)):
         steps = np.abs(weight.numpy()).max(1 - axis, keepdims=True) / 127
-        assert (np.abs(found - weight.numpy()) <= steps * 0.501).all()
+        assert (np.abs(actual - weight.numpy()) <= steps * 0.501).all()
 
 
 def test_a_gemms_bias_is_corrected_where_it_is_added_as_it_is() -> None:

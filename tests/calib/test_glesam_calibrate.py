@@ -31,9 +31,9 @@ def pictures(folder: Path, count: int = 4) -> CalibrationPictures:
 @pytest.fixture(scope="module")
 def table(fp32_bundle: Path, photos: Path) -> CalibrationTable:
     opened = Bundle.open(fp32_bundle)
-    found = empty_table(opened)
-    calibrate(opened, pictures(photos), found)
-    return found
+    actual = empty_table(opened)
+    calibrate(opened, pictures(photos), actual)
+    return actual
 
 
 def test_every_layers_input_is_observed_on_every_sample(table: CalibrationTable, fp32_bundle: Path) -> None:
@@ -88,9 +88,9 @@ def test_a_killed_run_is_resumed(
     assert again.samples == table.samples
     for graph, tensors in table.tensors.items():
         for name, expected in tensors.items():
-            found = again.tensors[graph][name]
-            assert (found.histogram.counts == expected.histogram.counts).all()
-            np.testing.assert_allclose(found.channel_mean, expected.channel_mean, rtol=1e-5, atol=1e-6)
+            actual = again.tensors[graph][name]
+            assert (actual.histogram.counts == expected.histogram.counts).all()
+            np.testing.assert_allclose(actual.channel_mean, expected.channel_mean, rtol=1e-5, atol=1e-6)
 
 
 def command(bundle: Path, images: Path, out: Path, *options: str) -> tuple[int, str, str]:
@@ -166,9 +166,9 @@ def test_broken_pictures_are_named_and_too_few_are_an_error(photos: Path, tmp_pa
         shutil.copy(photos / "coffee.jpg", tmp_path / f"{i}.jpg")
     (tmp_path / "1.jpg").write_bytes(b"no picture")
     said: list[str] = []
-    found = CalibrationPictures(tmp_path, (0,), 8, said.append)
+    actual = CalibrationPictures(tmp_path, (0,), 8, said.append)
     with pytest.raises(CalibrationError, match="3 samples, expected at least 4"):
-        list(found)
+        list(actual)
     assert len(said) == 1
     assert "1.jpg" in said[0]
     (tmp_path / "empty").mkdir()
@@ -184,9 +184,9 @@ def test_another_picture_stands_in_for_a_broken_one(photos: Path, tmp_path: Path
     (tmp_path / "2.jpg").write_bytes(b"no picture")
     (tmp_path / "1.jpg").write_bytes(b"no picture either")
     said: list[str] = []
-    found = CalibrationPictures(tmp_path, (0,), 4, said.append)
+    actual = CalibrationPictures(tmp_path, (0,), 4, said.append)
     names = ["0.jpg at LQ-0", "3.jpg at LQ-0", "4.jpg at LQ-0", "6.jpg at LQ-0"]
-    assert [name for name, _ in found] == [name for name, _ in found] == names
+    assert [name for name, _ in actual] == [name for name, _ in actual] == names
     assert len(said) == 2
 
 

@@ -48,8 +48,8 @@ def kinds(bundle: Path, graph: str) -> list[str]:
 def test_encoder_and_gle_are_int8_and_the_decoder_computes_in_fp16(int8_bundle: Path) -> None:
     manifest = Bundle.open(int8_bundle).manifest
     assert manifest.precision == "int8+fp16"
-    found = {name: graph.precision for name, graph in manifest.graphs.items()}
-    assert found == {"image_encoder": "int8+fp16", "gle": "int8+fp16", "mask_decoder": "fp16"}
+    actual = {name: graph.precision for name, graph in manifest.graphs.items()}
+    assert actual == {"image_encoder": "int8+fp16", "gle": "int8+fp16", "mask_decoder": "fp16"}
     for graph in ("image_encoder", "gle"):
         assert kinds(int8_bundle, graph).count("QuantizeLinear") > 5
     assert "QuantizeLinear" not in kinds(int8_bundle, "mask_decoder")
@@ -242,11 +242,11 @@ def test_another_models_table_is_refused(fp32_bundle: Path, photos: Path, tmp_pa
 
 def test_the_steps_of_a_search_double_what_is_left() -> None:
     table = CalibrationTable({}, {}, sensitivity={"gle": {str(i): i / 100 for i in range(1, 11)}})
-    found = steps(Quantization(tolerance=0.095), table)
-    left = [sum(error > step.tolerance for error in table.sensitivity["gle"].values()) for step in found]
+    actual = steps(Quantization(tolerance=0.095), table)
+    left = [sum(error > step.tolerance for error in table.sensitivity["gle"].values()) for step in actual]
     assert left == [1, 2, 3, 5, 9]
-    found = steps(Quantization(tolerance=0.075), table)
-    left = [sum(error > step.tolerance for error in table.sensitivity["gle"].values()) for step in found]
+    actual = steps(Quantization(tolerance=0.075), table)
+    left = [sum(error > step.tolerance for error in table.sensitivity["gle"].values()) for step in actual]
     assert left == [3, 4, 5, 7, 9]  # one layer is int8 in the end
     alike = CalibrationTable({}, {}, sensitivity={"gle": {"a": 0.001, "b": 0.001}})
     assert len(steps(Quantization(), alike)) == 1

@@ -9,10 +9,10 @@ from glesam_calib.observation.histogram import BINS, Histogram
 
 
 def histogram(*parts: np.ndarray) -> Histogram:
-    found = Histogram()
+    actual = Histogram()
     for part in parts:
-        found.update(np.abs(part))
-    return found
+        actual.update(np.abs(part))
+    return actual
 
 
 def test_counts_do_not_depend_on_the_order_of_what_it_sees() -> None:
@@ -26,21 +26,21 @@ def test_counts_do_not_depend_on_the_order_of_what_it_sees() -> None:
 
 
 def test_the_range_is_the_power_of_two_above_the_largest_value() -> None:
-    found = histogram(np.array([0.3, 5.0]))
-    assert found.exponent == 3
-    assert found.width == 8 / BINS
-    assert np.flatnonzero(found.counts).tolist() == [int(0.3 / found.width), int(5 / found.width)]
+    actual = histogram(np.array([0.3, 5.0]))
+    assert actual.exponent == 3
+    assert actual.width == 8 / BINS
+    assert np.flatnonzero(actual.counts).tolist() == [int(0.3 / actual.width), int(5 / actual.width)]
 
 
 def test_a_value_at_the_edge_is_counted() -> None:
-    found = histogram(np.array([4.0]), np.array([np.nextafter(np.float32(4), np.float32(0))]))
-    assert found.counts.sum() == 2
+    actual = histogram(np.array([4.0]), np.array([np.nextafter(np.float32(4), np.float32(0))]))
+    assert actual.counts.sum() == 2
 
 
 @pytest.mark.parametrize("zeros_first", [True, False])
 def test_zeros_are_counted_and_have_no_range(zeros_first: bool) -> None:
     zeros, ones = np.zeros(7), np.ones(3)
     assert histogram(zeros).exponent is None
-    found = histogram(zeros, ones) if zeros_first else histogram(ones, zeros)
-    assert found.counts[0] == 7
-    assert found.counts.sum() == 10
+    actual = histogram(zeros, ones) if zeros_first else histogram(ones, zeros)
+    assert actual.counts[0] == 7
+    assert actual.counts.sum() == 10

@@ -20,10 +20,10 @@ def test_pictures_come_in_the_order_of_their_names_up_to_the_limit(tmp_path: Pat
     for level, name in enumerate(["c.png", "a.png", "b.jpg", "d.bmp"]):
         save_picture(tmp_path / name, level)
     (tmp_path / "notes.txt").write_text("not a picture")
-    found = images_in(tmp_path, 3, report=pytest.fail)
-    assert list(found) == ["a.png", "b.jpg", "c.png"]
-    assert found["a.png"].shape == (4, 6, 3)
-    assert (found["a.png"] == 1).all()
+    actual = images_in(tmp_path, 3, report=pytest.fail)
+    assert list(actual) == ["a.png", "b.jpg", "c.png"]
+    assert actual["a.png"].shape == (4, 6, 3)
+    assert (actual["a.png"] == 1).all()
 
 
 def test_a_broken_picture_is_named_and_skipped(tmp_path: Path) -> None:

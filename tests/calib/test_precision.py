@@ -35,13 +35,13 @@ def upstream(model: ModelProto, kinds: tuple[str, ...]) -> list[NodeProto]:
     """The nodes of these kinds and all that they depend on."""
     producers = {name: node for node in model.graph.node for name in node.output}
     pending = [node for node in model.graph.node if node.op_type in kinds]
-    found: dict[str, NodeProto] = {}
+    actual: dict[str, NodeProto] = {}
     while pending:
         node = pending.pop()
-        if node.output[0] not in found:
-            found[node.output[0]] = node
+        if node.output[0] not in actual:
+            actual[node.output[0]] = node
             pending += [producers[name] for name in node.input if name in producers]
-    return list(found.values())
+    return list(actual.values())
 
 
 @pytest.mark.parametrize("name", GRAPHS)
@@ -189,10 +189,10 @@ def half_precision(model: ModelProto) -> ModelProto:
 
 def assert_half_is_close(model: ModelProto, x: np.ndarray) -> ModelProto:
     half = half_precision(model)
-    expected, found = run(model, x), run(half, x)
-    assert found.dtype == np.float32
-    assert np.isfinite(found).all()
-    np.testing.assert_allclose(found, expected, rtol=0.01, atol=0.01 * np.abs(expected).max())
+    expected, actual = run(model, x), run(half, x)
+    assert actual.dtype == np.float32
+    assert np.isfinite(actual).all()
+    np.testing.assert_allclose(actual, expected, rtol=0.01, atol=0.01 * np.abs(expected).max())
     return half
 
 

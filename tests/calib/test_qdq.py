@@ -63,9 +63,9 @@ def test_it_computes_what_rounding_by_hand_does(model: ir.Model) -> None:
     step = statistics["normed"].absmax / 127
     steps = np.abs(weight).max(0) / 127
     by_hand = (np.round(normed / step) * step) @ (np.round(weight / steps) * steps)
-    found = run(model, x, "v")[1]
-    np.testing.assert_allclose(found, by_hand, atol=1e-4)
-    assert 1e-4 < relative_error(found, expected_v) < 0.05
+    actual = run(model, x, "v")[1]
+    np.testing.assert_allclose(actual, by_hand, atol=1e-4)
+    assert 1e-4 < relative_error(actual, expected_v) < 0.05
 
 
 def test_the_answer_stays_close(model: ir.Model) -> None:

@@ -19,18 +19,18 @@ def test_parts_make_the_same_statistics_as_the_whole() -> None:
     for part in values:
         parts.update(part[None], 1, "x")
     channels = np.moveaxis(values, 1, -1).reshape(-1, 3).astype(np.float64)
-    for found in (whole, parts):
-        assert found.count == len(channels)
-        np.testing.assert_allclose(found.channel_mean, channels.mean(0), rtol=1e-5)
-        np.testing.assert_allclose(found.channel_square, (channels**2).mean(0), rtol=1e-5)
-        assert (found.channel_absmax == np.abs(channels).max(0)).all()
+    for actual in (whole, parts):
+        assert actual.count == len(channels)
+        np.testing.assert_allclose(actual.channel_mean, channels.mean(0), rtol=1e-5)
+        np.testing.assert_allclose(actual.channel_square, (channels**2).mean(0), rtol=1e-5)
+        assert (actual.channel_absmax == np.abs(channels).max(0)).all()
     assert (whole.histogram.counts == parts.histogram.counts).all()
 
 
 def test_the_channels_of_a_matmul_are_last() -> None:
-    found = TensorStatistics.empty(2)
-    found.update(np.array([[[1, -5], [2, 3]]], np.float32), -1, "x")
-    assert found.channel_absmax.tolist() == [2, 5]
+    actual = TensorStatistics.empty(2)
+    actual.update(np.array([[[1, -5], [2, 3]]], np.float32), -1, "x")
+    assert actual.channel_absmax.tolist() == [2, 5]
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
@@ -40,20 +40,20 @@ def test_a_value_that_is_no_number_is_an_error_that_names_the_tensor(bad: float)
 
 
 def test_a_constant_tensor_of_zeros_has_statistics() -> None:
-    found = TensorStatistics.empty(2)
-    found.update(np.zeros((1, 5, 2), np.float32), -1, "x")
-    assert found.absmax == 0
-    assert TensorStatistics.from_json(found.to_json()).histogram.exponent is None
+    actual = TensorStatistics.empty(2)
+    actual.update(np.zeros((1, 5, 2), np.float32), -1, "x")
+    assert actual.absmax == 0
+    assert TensorStatistics.from_json(actual.to_json()).histogram.exponent is None
 
 
 def test_json_keeps_them() -> None:
-    found = TensorStatistics.empty(4)
-    found.update(np.random.default_rng(1).normal(size=(1, 9, 4)).astype(np.float32), -1, "x")
-    again = TensorStatistics.from_json(json.loads(json.dumps(found.to_json())))
-    assert (again.histogram.counts == found.histogram.counts).all()
-    assert again.histogram.exponent == found.histogram.exponent
-    np.testing.assert_allclose(again.channel_mean, found.channel_mean, rtol=1e-6)
-    assert again.count == found.count
+    actual = TensorStatistics.empty(4)
+    actual.update(np.random.default_rng(1).normal(size=(1, 9, 4)).astype(np.float32), -1, "x")
+    again = TensorStatistics.from_json(json.loads(json.dumps(actual.to_json())))
+    assert (again.histogram.counts == actual.histogram.counts).all()
+    assert again.histogram.exponent == actual.histogram.exponent
+    np.testing.assert_allclose(again.channel_mean, actual.channel_mean, rtol=1e-6)
+    assert again.count == actual.count
 
 
 @pytest.mark.parametrize(

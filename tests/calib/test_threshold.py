@@ -10,9 +10,9 @@ from glesam_calib.observation.threshold import LEVELS, METHODS, absmax, entropy,
 
 
 def statistics(values: np.ndarray) -> TensorStatistics:
-    found = TensorStatistics.empty(1)
-    found.update(values.reshape(-1, 1).astype(np.float32), -1, "x")
-    return found
+    actual = TensorStatistics.empty(1)
+    actual.update(values.reshape(-1, 1).astype(np.float32), -1, "x")
+    return actual
 
 
 def rounding_error(values: np.ndarray, threshold: float) -> float:
@@ -33,9 +33,9 @@ def test_absmax_clips_nothing(outliers: np.ndarray) -> None:
 
 
 def test_percentile_leaves_out_that_share(outliers: np.ndarray) -> None:
-    found = percentile(statistics(outliers))
-    assert (np.abs(outliers) > found).mean() <= 1e-4 + 1e-5
-    assert found < 5
+    actual = percentile(statistics(outliers))
+    assert (np.abs(outliers) > actual).mean() <= 1e-4 + 1e-5
+    assert actual < 5
 
 
 @pytest.mark.parametrize("spread", ["normal", "outliers", "laplace", "uniform"])
@@ -47,10 +47,10 @@ def test_mse_is_close_to_the_best_threshold_there_is(spread: str, outliers: np.n
         "laplace": rng.laplace(size=100_000),
         "uniform": rng.uniform(-3, 3, size=100_000),
     }[spread]
-    found = rounding_error(values, mse(statistics(values)))
+    actual = rounding_error(values, mse(statistics(values)))
     largest = float(np.abs(values).max())
     best = min(rounding_error(values, largest * i / 400) for i in range(20, 401))
-    assert found <= 1.1 * best
+    assert actual <= 1.1 * best
 
 
 def test_entropy_clips_outliers_and_keeps_what_is_even(outliers: np.ndarray) -> None:
@@ -77,8 +77,8 @@ def test_zeros_have_a_threshold_of_zero(method: str) -> None:
 @pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize("value", [1e-20, 0.7, 3e4])
 def test_one_value_alone_is_kept(method: str, value: float) -> None:
-    found = METHODS[method](statistics(np.full(100, value)))
-    assert 0.98 * value <= found <= 1.000001 * value
+    actual = METHODS[method](statistics(np.full(100, value)))
+    assert 0.98 * value <= actual <= 1.000001 * value
 
 
 @pytest.mark.parametrize("method", METHODS)

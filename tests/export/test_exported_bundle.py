@@ -45,11 +45,11 @@ def masks_of(predictor: Predictor, picture: Pixels) -> np.ndarray:
 def test_the_masks_are_pytorchs_on_clean_and_degraded_pictures(
     bundle_path: Path, checkpoint_model: GleSam, image_sets: ImageSets, precision: str
 ) -> None:
-    found, expected = Predictor.from_bundle(bundle_path), reference_predictor(checkpoint_model)
+    actual, expected = Predictor.from_bundle(bundle_path), reference_predictor(checkpoint_model)
     assert image_sets.keys() == {"clean", "lq3"}
     for pictures in image_sets.values():
         pairs = [
-            pair for p in pictures for pair in zip(masks_of(found, p), masks_of(expected, p), strict=True)
+            pair for p in pictures for pair in zip(masks_of(actual, p), masks_of(expected, p), strict=True)
         ]
         assert len(pairs) == 12
         shares = [b.mean() for _, b in pairs]
@@ -105,18 +105,18 @@ def test_the_bundle_says_what_it_was_made_from(
 def test_the_bundle_carries_the_models_numbers(
     bundle_path: Path, checkpoint_model: GleSam, precision: str
 ) -> None:
-    found, config = Bundle.open(bundle_path).manifest, checkpoint_model.config
-    assert found.precision == precision
-    assert (found.name, found.sam_type) == (config.name, config.sam.sam_type)
-    assert (found.gamma, found.timestep) == (config.gle.gamma, config.gle.timestep)
-    assert (found.pixel_mean, found.pixel_std) == (config.sam.pixel_mean, config.sam.pixel_std)
-    assert found.image_size == config.sam.image_size
+    actual, config = Bundle.open(bundle_path).manifest, checkpoint_model.config
+    assert actual.precision == precision
+    assert (actual.name, actual.sam_type) == (config.name, config.sam.sam_type)
+    assert (actual.gamma, actual.timestep) == (config.gle.gamma, config.gle.timestep)
+    assert (actual.pixel_mean, actual.pixel_std) == (config.sam.pixel_mean, config.sam.pixel_std)
+    assert actual.image_size == config.sam.image_size
 
 
 def test_every_file_is_listed_and_none_is_left_over(bundle_path: Path) -> None:
-    found = {p.relative_to(bundle_path).as_posix() for p in bundle_path.rglob("*") if p.is_file()}
+    actual = {p.relative_to(bundle_path).as_posix() for p in bundle_path.rglob("*") if p.is_file()}
     listed = set(manifest(bundle_path)["files"])
-    assert found == listed | {"bundle.json", "bundle.json.sha256"}
+    assert actual == listed | {"bundle.json", "bundle.json.sha256"}
     assert listed == {
         "image_encoder.onnx", "gle.onnx", "mask_decoder.onnx", "golden/0.npz", "golden/1.npz"
     }  # fmt: skip

@@ -71,18 +71,18 @@ def self_attentions(unet: nn.Module) -> Iterator[Attention]:
 
 def record_scores(model: GleSam, attention: Attention, z: Tensor) -> list[float]:
     """The largest |q . k| of a self-attention while GLE runs, before the scale."""
-    found: list[float] = []
+    actual: list[float] = []
 
     def look(module: Attention, args: tuple[Tensor, ...], kwargs: dict[str, Tensor]) -> None:
         x = args[0] if args else kwargs["hidden_states"]
         q, k = (p(x).unflatten(2, (module.heads, -1)).transpose(1, 2) for p in (module.to_q, module.to_k))
-        found.append(float((q @ k.transpose(2, 3)).abs().max()))
+        actual.append(float((q @ k.transpose(2, 3)).abs().max()))
 
     handle = attention.register_forward_pre_hook(look, with_kwargs=True)
     with torch.no_grad():
         model.enhance(z)
     handle.remove()
-    return found
+    return actual
 
 
 def embeddings() -> Tensor:
@@ -118,12 +118,12 @@ def naive(module: nn.Module, feed: Tensor, monkeypatch: pytest.MonkeyPatch) -> i
     return program.model
 
 
-def error(found: np.ndarray, expected: Tensor) -> float:
+def error(actual: np.ndarray, expected: Tensor) -> float:
     """Relative; infinite where anything is not finite."""
-    if not np.isfinite(found).all():
+    if not np.isfinite(actual).all():
         return float("inf")
     target = expected.numpy().astype(np.float64)
-    return float(np.linalg.norm(found - target) / np.linalg.norm(target))
+    return float(np.linalg.norm(actual - target) / np.linalg.norm(target))
 
 
 @pytest.mark.parametrize("kind", ["fp16", "bf16"])

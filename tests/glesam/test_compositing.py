@@ -24,8 +24,8 @@ SHAPE = (160, 200)
 
 def disc(x: int, y: int, radius: int, shape: tuple[int, int] = SHAPE) -> NDArray[np.bool_]:
     rows, columns = np.mgrid[: shape[0], : shape[1]]
-    found: NDArray[np.bool_] = (columns - x) ** 2 + (rows - y) ** 2 < radius**2
-    return found
+    actual: NDArray[np.bool_] = (columns - x) ** 2 + (rows - y) ** 2 < radius**2
+    return actual
 
 
 def black_view() -> View:

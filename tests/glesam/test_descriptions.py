@@ -34,8 +34,8 @@ def test_every_key_arrives() -> None:
         "weight": 0.5,
     }
     assert set(entry) == set(EXPECTED)
-    (found,) = parse_descriptions(json.dumps([entry]), "text")
-    assert found == DatasetDescription(
+    (actual,) = parse_descriptions(json.dumps([entry]), "text")
+    assert actual == DatasetDescription(
         "lvis",
         "coco",
         path="coco",
@@ -47,7 +47,7 @@ def test_every_key_arrives() -> None:
         dev_sequences=("a", "b"),
         weight=0.5,
     )
-    assert found.folder(Path("data")) == Path("data/coco")
+    assert actual.folder(Path("data")) == Path("data/coco")
     assert DatasetDescription("set").folder(Path("data")) == Path("data/set")
 
 
@@ -71,8 +71,8 @@ def test_a_tenth_is_for_development_a_different_one_in_every_set() -> None:
 
 def test_the_tenth_is_the_same_on_every_machine_and_in_every_version() -> None:
     """Otherwise an upgrade would train on pictures that the last version was evaluated on."""
-    found = [i for i in range(60) if DatasetDescription("bsds500").is_dev(f"picture{i}")]
-    assert found == [3, 29]
+    actual = [i for i in range(60) if DatasetDescription("bsds500").is_dev(f"picture{i}")]
+    assert actual == [3, 29]
 
 
 def test_sequences_all_and_none_overrule_the_tenth() -> None:

@@ -75,10 +75,10 @@ def test_a_box_that_grabcut_fails_on_is_filled_and_counted() -> None:
     """The whole picture leaves it no background; a flat picture no foreground."""
     noisy, flat = sample().image, np.full((80, 96, 3), 7, np.uint8)
     disc, whole = ObjectPrompt(box=(28, 20, 69, 61)), ObjectPrompt(box=(0, 0, 96, 80))
-    found = GrabCut()(noisy, [disc, whole])
-    assert found.fallbacks == 1
-    assert found.masks[0].sum() < 41**2
-    assert found.masks[1].all()
+    actual = GrabCut()(noisy, [disc, whole])
+    assert actual.fallbacks == 1
+    assert actual.masks[0].sum() < 41**2
+    assert actual.masks[1].all()
     assert GrabCut()(flat, [disc]).fallbacks == 1
 
 

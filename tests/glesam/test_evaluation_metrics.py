@@ -66,9 +66,9 @@ def test_a_small_picture_has_a_boundary_of_one_pixel() -> None:
 def test_boundary_iou_counted_by_hand() -> None:
     """Two 5 x 5 squares, one px apart: rings of 16 px that share 4 px of the upper and of the lower row."""
     truth = rectangle(slice(1, 6), slice(1, 6), (8, 8))
-    found = rectangle(slice(1, 6), slice(2, 7), (8, 8))
-    assert boundary_iou(found, truth) == 8 / 24
-    assert iou(found, truth) == 20 / 30
+    actual = rectangle(slice(1, 6), slice(2, 7), (8, 8))
+    assert boundary_iou(actual, truth) == 8 / 24
+    assert iou(actual, truth) == 20 / 30
 
 
 def test_boundary_iou_sees_a_ragged_contour_that_iou_hardly_does() -> None:

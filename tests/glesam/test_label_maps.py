@@ -14,10 +14,10 @@ def test_objects_are_connected_parts_largest_first() -> None:
     labels[20:38, 2:20] = 3
     labels[5:8, 30:33] = 3  # too small
     labels[15:30, 40:55] = 11
-    found = objects(labels, (0,), min_px=50)
-    assert [int(mask.sum()) for mask in found] == [18 * 18, 15 * 15, 100]
-    assert found[0][25, 5]
-    assert not found[0][5, 5]
+    actual = objects(labels, (0,), min_px=50)
+    assert [int(mask.sum()) for mask in actual] == [18 * 18, 15 * 15, 100]
+    assert actual[0][25, 5]
+    assert not actual[0][5, 5]
     assert [int(mask.sum()) for mask in objects(labels, (0, 11), min_px=50)] == [18 * 18, 100]
     assert objects(labels, (0, 3, 11), min_px=50) == []
 

@@ -20,8 +20,8 @@ def rectangle(top: int, left: int, bottom: int, right: int) -> NDArray[np.bool_]
 A, B, C = rectangle(0, 0, 10, 10), rectangle(5, 5, 15, 15), rectangle(12, 20, 18, 28)
 
 
-def equal(found: MaskLayers, expected: list[NDArray[np.bool_]]) -> bool:
-    return len(found) == len(expected) and all(map(np.array_equal, found, expected))
+def equal(actual: MaskLayers, expected: list[NDArray[np.bool_]]) -> bool:
+    return len(actual) == len(expected) and all(map(np.array_equal, actual, expected))
 
 
 def test_overlapping_masks_come_back_and_the_others_share_a_layer() -> None:

@@ -82,9 +82,9 @@ def files(model: GleSam, tmp_path: Path) -> Files:
 def test_a_model_of_official_files_is_the_one_they_were_written_from(files: Files) -> None:
     built = files.build()
     assert not built.training
-    own, found = files.model.state_dict(), built.state_dict()
-    assert own.keys() == found.keys()
-    for name, tensor in found.items():
+    own, actual = files.model.state_dict(), built.state_dict()
+    assert own.keys() == actual.keys()
+    for name, tensor in actual.items():
         assert tensor.device.type == "cpu"
         assert torch.equal(tensor, own[name]), name
 
@@ -132,9 +132,9 @@ def test_sizes_are_read_off_the_files(
     save_file(lora, tmp_path / "lora.safetensors")
     folder = write_config(tmp_path / "unet", unet)
     assert config_of(tmp_path / "sam.pth", folder) == official(sam_type, base)  # type: ignore[arg-type]
-    found = config_of(tmp_path / "sam.pth", folder, tmp_path / "lora.safetensors", gamma=5.0)
-    assert found == official(sam_type, base, gamma=5.0, lora_rank=4)  # type: ignore[arg-type]
-    assert found.gle.lora_alpha == 4.0
+    actual = config_of(tmp_path / "sam.pth", folder, tmp_path / "lora.safetensors", gamma=5.0)
+    assert actual == official(sam_type, base, gamma=5.0, lora_rank=4)  # type: ignore[arg-type]
+    assert actual.gle.lora_alpha == 4.0
 
 
 def test_a_sam_of_an_unknown_width_is_refused(tmp_path: Path) -> None:
@@ -179,17 +179,17 @@ def official_files(files: Files) -> OfficialFiles:
 
 @pytest.mark.usefixtures("tiny_config")
 def test_a_commands_options_become_the_model_and_the_files_it_was_made_from(files: Files) -> None:
-    given = replace(official_files(files), sam_type="tiny", timestep=7)
-    built = given.load()
+    official = replace(official_files(files), sam_type="tiny", timestep=7)
+    built = official.load()
     assert built.config.gle.timestep == 7
     own = files.model.state_dict()
     assert all(torch.equal(tensor, own[name]) for name, tensor in built.state_dict().items())
-    found = given.files()
-    assert all(path.is_file() for path in found.values())
-    assert found["sam_checkpoint/sam.pth"] == files.sam
-    assert found["decoder/ft-decoder.pth"] == files.decoder
-    assert found["unet/diffusion_pytorch_model.safetensors"].parent == files.unet
-    assert {"unet/config.json", "lora/lora.safetensors", "text_embedding/empty.pt"} < found.keys()
+    actual = official.files()
+    assert all(path.is_file() for path in actual.values())
+    assert actual["sam_checkpoint/sam.pth"] == files.sam
+    assert actual["decoder/ft-decoder.pth"] == files.decoder
+    assert actual["unet/diffusion_pytorch_model.safetensors"].parent == files.unet
+    assert {"unet/config.json", "lora/lora.safetensors", "text_embedding/empty.pt"} < actual.keys()
 
 
 @pytest.mark.usefixtures("tiny_config")
@@ -216,21 +216,23 @@ def test_the_text_encoder_may_lie_beside_the_unet(files: Files) -> None:
         (files.unet.parent / part).mkdir()
         (files.unet.parent / part / "config.json").write_text("{}")
     for unet in (files.unet, files.unet.parent):
-        found = replace(official_files(files), unet=unet, text_embedding=None).files()
-        assert found["text_encoder/config.json"] == files.unet.parent / "text_encoder" / "config.json"
+        actual = replace(official_files(files), unet=unet, text_embedding=None).files()
+        assert actual["text_encoder/config.json"] == files.unet.parent / "text_encoder" / "config.json"
 
 
 def convert(files: Files, **changes: object) -> tuple[int, str, str]:
     """Runs glesam-convert on `files`; None leaves an option out, True makes it a flag."""
-    given = {
+    arguments = {
         "--sam-checkpoint": files.sam,
         "--unet": files.unet,
         "--lora": files.lora,
         "--decoder": files.decoder,
         "--text-embedding": files.text_embedding,
     }
-    given |= {f"--{name}": value for name, value in changes.items()}
-    options = [str(part) for pair in given.items() for part in pair if None not in pair and part is not True]
+    arguments |= {f"--{name}": value for name, value in changes.items()}
+    options = [
+        str(part) for pair in arguments.items() for part in pair if None not in pair and part is not True
+    ]
     result = CliRunner().invoke(app, options)
     return result.exit_code, result.stdout, result.stderr
 
@@ -243,9 +245,9 @@ def test_glesam_convert_writes_the_checkpoint_of_the_pieces(files: Files, tmp_pa
         assert (code, stderr) == (0, "")
     assert re.fullmatch(rf"wrote {out}, \d+\.\d MiB; next: glesam-export {out} --precision fp16\n", stdout)
     own = files.model.state_dict()
-    found = GleSam.from_pretrained(out).state_dict()
-    assert own.keys() == found.keys()
-    assert all(torch.equal(tensor, own[name]) for name, tensor in found.items())
+    actual = GleSam.from_pretrained(out).state_dict()
+    assert own.keys() == actual.keys()
+    assert all(torch.equal(tensor, own[name]) for name, tensor in actual.items())
 
 
 @pytest.mark.usefixtures("tiny_config")

@@ -189,10 +189,10 @@ def test_half_precision_becomes_the_models_own(target: GleSam, tmp_path: Path) -
     path.unlink()
     save_file(tensors, path.with_name("diffusion_pytorch_model.fp16.safetensors"))
     load_unet(target, tmp_path)
-    found = base_tensors(target)
-    assert found["conv_norm_out.weight"].dtype == torch.float32
+    actual = base_tensors(target)
+    assert actual["conv_norm_out.weight"].dtype == torch.float32
     name = "mid_block.resnets.0.conv1.weight"
-    assert torch.equal(found[name], tensors[name].float())
+    assert torch.equal(actual[name], tensors[name].float())
 
 
 def test_a_v_prediction_model_is_refused(target: GleSam, tmp_path: Path) -> None:
@@ -268,9 +268,9 @@ def test_an_encoded_prompt_is_read_from_three_formats(
     else:
         save_file({"last_hidden_state": values}, path)
     load_text_embedding(target, path)
-    found = target.gle.get_buffer("text_embedding")
-    assert torch.equal(found, values.reshape(1, 5, 24))
-    assert found.dtype == torch.float32
+    actual = target.gle.get_buffer("text_embedding")
+    assert torch.equal(actual, values.reshape(1, 5, 24))
+    assert actual.dtype == torch.float32
 
 
 @pytest.mark.parametrize(
@@ -377,14 +377,14 @@ def test_a_unet_that_would_run_code_is_refused(target: GleSam, tmp_path: Path) -
 
 
 @pytest.mark.parametrize(
-    ("value", "found"),
+    ("value", "actual"),
     [({"epoch": 3, "w": torch.zeros(1)}, "a int named 'epoch'"), ([torch.zeros(1)], "a list")],
 )
 def test_what_is_around_a_state_dict_is_named(
-    target: GleSam, tmp_path: Path, value: object, found: str
+    target: GleSam, tmp_path: Path, value: object, actual: str
 ) -> None:
     torch.save(value, tmp_path / "ft-decoder.pth")
-    assert f"holds {found}; expected a state dict" in refusal(
+    assert f"holds {actual}; expected a state dict" in refusal(
         load_decoder, target, tmp_path / "ft-decoder.pth"
     )
 
@@ -408,5 +408,5 @@ def test_an_interrupted_save_leaves_the_old_file(tmp_path: Path, monkeypatch: py
     monkeypatch.setattr(torch, "save", interrupted)
     with pytest.raises(KeyboardInterrupt):
         save_decoder(model_with(2), path)
-    assert [found.name for found in tmp_path.iterdir()] == [path.name]
+    assert [actual.name for actual in tmp_path.iterdir()] == [path.name]
     assert path.read_bytes() == before

@@ -42,8 +42,8 @@ def folder_of(root: Path, description: DatasetDescription) -> PictureFolder:
 
 
 def pairs(root: Path, description: DatasetDescription = PAIRS) -> list[tuple[str, str]]:
-    found = find_pairs(root, description)
-    return [tuple(str(p.relative_to(root)) for p in (pair.image, pair.mask)) for pair in found]  # type: ignore[misc]
+    actual = find_pairs(root, description)
+    return [tuple(str(p.relative_to(root)) for p in (pair.image, pair.mask)) for pair in actual]  # type: ignore[misc]
 
 
 # --- layouts

@@ -24,12 +24,12 @@ def tree_of(path: Path) -> ast.Module:
 @cache
 def modules() -> dict[str, Path]:
     """Every module of the four packages by its dotted name."""
-    found = {}
+    actual = {}
     for package, folder in PACKAGES.items():
         for path in sorted(folder.rglob("*.py")):
             parts = (package, *path.relative_to(folder).with_suffix("").parts)
-            found[".".join(parts[:-1] if parts[-1] == "__init__" else parts)] = path
-    return found
+            actual[".".join(parts[:-1] if parts[-1] == "__init__" else parts)] = path
+    return actual
 
 
 def import_graph() -> dict[str, set[str]]:

@@ -57,8 +57,8 @@ def test_a_folder_with_ray_answers_every_picture_and_names_a_bad_one(tmp_path: P
     done = subprocess.run(command, capture_output=True, text=True, env=os.environ | quiet, timeout=300)
     assert done.returncode == 0, done.stderr
     rows = [json.loads(line) for path in out.glob("*.json") for line in path.read_text().splitlines()]
-    found = {Path(row["path"]).stem: row for row in rows}
-    assert set(found) == {"a", "b", "c", "bad"}
-    assert "unknown format" in found["bad"]["error"] and found["bad"]["counts"] is None
-    assert found["a"]["counts"] == found["b"]["counts"] == found["c"]["counts"]
-    assert found["a"]["size"] == [512, 512] and found["a"]["error"] is None
+    actual = {Path(row["path"]).stem: row for row in rows}
+    assert set(actual) == {"a", "b", "c", "bad"}
+    assert "unknown format" in actual["bad"]["error"] and actual["bad"]["counts"] is None
+    assert actual["a"]["counts"] == actual["b"]["counts"] == actual["c"]["counts"]
+    assert actual["a"]["size"] == [512, 512] and actual["a"]["error"] is None

@@ -66,7 +66,7 @@ def test_the_golden_vectors_hold_here_without_torch(index: int) -> None:
         "has_mask_input": np.zeros(count, np.float32),
     }
     masks = engines["mask_decoder"]({"image_embeddings": enhanced, **prompts, **no_mask})
-    found = {"image_embeddings": embeddings, "image_embeddings_enhanced": enhanced, **masks}
-    for name, values in found.items():
+    actual = {"image_embeddings": embeddings, "image_embeddings_enhanced": enhanced, **masks}
+    for name, values in actual.items():
         error = np.linalg.norm(values - golden[name]) / np.linalg.norm(golden[name])
         assert error < 0.01, name

@@ -88,20 +88,20 @@ def test_pictures_of_any_size_are_preprocessed_to_the_bit(bundle_path: Path, res
 @pytest.mark.parametrize("layout", ["bgr", "rgba", "bgra", "mono8"])
 def test_every_pixel_format_gives_what_its_rgb_gives(native: NativeSteps, layout: str, image: Pixels) -> None:
     if layout == "mono8":
-        given, rgb = np.ascontiguousarray(image[..., 0]), np.repeat(image[..., :1], 3, axis=2)
+        pixels, rgb = np.ascontiguousarray(image[..., 0]), np.repeat(image[..., :1], 3, axis=2)
     else:
         alpha = np.zeros((*image.shape[:2], 1), np.uint8)
         ordered = image if layout.startswith("rgb") else image[..., ::-1]
-        given = np.ascontiguousarray(np.concatenate([ordered, alpha], 2) if "a" in layout else ordered)
+        pixels = np.ascontiguousarray(np.concatenate([ordered, alpha], 2) if "a" in layout else ordered)
         rgb = image
-    found, _ = native.preprocess(given, IMAGE_SIZE, layout)
-    np.testing.assert_array_equal(found, native.preprocess(rgb, IMAGE_SIZE)[0])
+    actual, _ = native.preprocess(pixels, IMAGE_SIZE, layout)
+    np.testing.assert_array_equal(actual, native.preprocess(rgb, IMAGE_SIZE)[0])
 
 
 def test_rows_with_gaps_are_read_without_them(native: NativeSteps, image: Pixels) -> None:
     part = image[10:70, 5:100]
-    found, _ = native.preprocess(part, IMAGE_SIZE)
-    np.testing.assert_array_equal(found, preprocess(part, IMAGE_SIZE, MEAN, STD)[0])
+    actual, _ = native.preprocess(part, IMAGE_SIZE)
+    np.testing.assert_array_equal(actual, preprocess(part, IMAGE_SIZE, MEAN, STD)[0])
 
 
 @pytest.mark.parametrize("resize", list(RESIZES))
@@ -126,11 +126,11 @@ PROMPTS = [
 @pytest.mark.parametrize("prompts", PROMPTS)
 def test_prompts_are_encoded_to_the_bit(native: NativeSteps, prompts: list[Prompt]) -> None:
     geometry = longest_side((96, 128), IMAGE_SIZE)
-    found, expected = native.encode_prompts(prompts, geometry), encode_prompts(prompts, geometry)._asdict()
-    assert list(found) == list(expected)
+    actual, expected = native.encode_prompts(prompts, geometry), encode_prompts(prompts, geometry)._asdict()
+    assert list(actual) == list(expected)
     for name, array in expected.items():
-        np.testing.assert_array_equal(found[name], array)
-        assert found[name].dtype == array.dtype
+        np.testing.assert_array_equal(actual[name], array)
+        assert actual[name].dtype == array.dtype
 
 
 REFUSED_PROMPTS = [
@@ -151,9 +151,9 @@ def test_a_prompt_is_refused_in_the_same_words(native: NativeSteps, prompts: lis
     geometry = longest_side((96, 128), IMAGE_SIZE)
     with pytest.raises(GlesamError) as expected:
         encode_prompts(prompts, geometry)
-    with pytest.raises(GlesamError) as found:
+    with pytest.raises(GlesamError) as actual:
         native.encode_prompts(prompts, geometry)
-    assert (type(found.value), str(found.value)) == (type(expected.value), str(expected.value))
+    assert (type(actual.value), str(actual.value)) == (type(expected.value), str(expected.value))
 
 
 def test_a_predictor_refuses_in_the_same_words(bundle_path: Path, tmp_path: Path, image: Pixels) -> None:
@@ -233,8 +233,8 @@ def test_weights_in_int8_do_not_make_activations_int8(
     content["graphs"]["gle"]["precision"] = precision
     write_manifest(own_bundle, content)
     x = np.random.default_rng(1).normal(size=(1, 256, 4, 4)).astype(np.float32)
-    found = NativeSteps.from_bundle(own_bundle, backend).enhance(x)
-    assert relative_error(found, attention_in_float64(x)) < 1e-5
+    actual = NativeSteps.from_bundle(own_bundle, backend).enhance(x)
+    assert relative_error(actual, attention_in_float64(x)) < 1e-5
 
 
 def test_the_same_masks_as_python_on_photographs(backend: str) -> None:
@@ -252,10 +252,10 @@ def test_the_same_masks_as_python_on_photographs(backend: str) -> None:
         native.set_image(image)
         python.set_image(image)
         for multimask in (False, True):
-            found = native.predict(prompts=prompts, multimask=multimask)
+            actual = native.predict(prompts=prompts, multimask=multimask)
             expected = python.predict(prompts=prompts, multimask=multimask)
-            np.testing.assert_array_equal(found.masks, expected.masks, err_msg=str(photo))
-            np.testing.assert_allclose(found.iou_predictions, expected.iou_predictions, atol=1e-4)
+            np.testing.assert_array_equal(actual.masks, expected.masks, err_msg=str(photo))
+            np.testing.assert_allclose(actual.iou_predictions, expected.iou_predictions, atol=1e-4)
 
 
 def test_logits_of_a_prediction_refine_the_next_as_in_python(
@@ -282,16 +282,16 @@ def test_the_steps_on_golden_vectors_are_python_s_exactly(backend: str) -> None:
         embeddings = native.enhance(native.encode(tensor, golden["image_embeddings"].shape))
         points = (np.ascontiguousarray(golden[key]) for key in ("point_coords", "point_labels"))
         feeds = PromptTensors.without_masks(*points, size)._asdict()
-        found = native.decode(embeddings, feeds)
+        actual = native.decode(embeddings, feeds)
         python.set_image(golden["image"])
         picture = python._current()
         expected = python._engines.mask_decoder({"image_embeddings": picture.image_embeddings, **feeds})
         np.testing.assert_array_equal(embeddings, picture.image_embeddings)
-        np.testing.assert_array_equal(found["iou_predictions"], expected["iou_predictions"])
+        np.testing.assert_array_equal(actual["iou_predictions"], expected["iou_predictions"])
         geometry = picture.geometry
         for output in range(4):
             np.testing.assert_array_equal(
-                native.postprocess(np.ascontiguousarray(found["low_res_masks"][:, output]), geometry),
+                native.postprocess(np.ascontiguousarray(actual["low_res_masks"][:, output]), geometry),
                 picture.mask_resizer.masks(
                     expected["low_res_masks"][:, output], bundle.manifest.mask_threshold
                 ),
@@ -331,10 +331,10 @@ def test_a_bf16_attention_is_python_s_to_the_bit(own_bundle: Path, image: Pixels
     native.set_image(image)
     python.set_image(image)
     box = Prompt(box=(24, 16, 104, 80))
-    found, expected = native.predict(prompts=[box]), python.predict(prompts=[box])
-    np.testing.assert_array_equal(found.masks, expected.masks)
+    actual, expected = native.predict(prompts=[box]), python.predict(prompts=[box])
+    np.testing.assert_array_equal(actual.masks, expected.masks)
     # In the tiny model only the score depends on GLE's output.
-    np.testing.assert_array_equal(found.iou_predictions, expected.iou_predictions)
+    np.testing.assert_array_equal(actual.iou_predictions, expected.iou_predictions)
     embeddings = np.random.default_rng(0).normal(size=(1, 256, 4, 4)).astype(np.float32)
     enhanced = python._engines.gle({"image_embeddings": embeddings})["image_embeddings_enhanced"]  # type: ignore[misc]
     np.testing.assert_array_equal(native.enhance(embeddings), enhanced)
@@ -349,8 +349,8 @@ def test_without_enhancement_gle_is_left_out(backend: str, bundle_path: Path, ph
     plain.set_image(image)
     python.set_image(image)
     box = Prompt(box=(24, 16, 104, 80))
-    found, expected = plain.predict(prompts=[box]), python.predict(prompts=[box])
-    np.testing.assert_allclose(found.iou_predictions, expected.iou_predictions, atol=1e-6)
+    actual, expected = plain.predict(prompts=[box]), python.predict(prompts=[box])
+    np.testing.assert_allclose(actual.iou_predictions, expected.iou_predictions, atol=1e-6)
     with pytest.raises(GlesamError, match="opened without GLE"):
         plain.enhance(np.zeros((1, 256, 4, 4), np.float32))
 
@@ -366,13 +366,13 @@ def test_the_command_writes_the_mask_that_python_computes(tmp_path: Path) -> Non
     assert done.returncode == 0, done.stderr
     assert "score 0." in done.stdout
     with Image.open(tmp_path / "mask.png") as picture:
-        found = np.array(picture)
-    assert set(np.unique(found)) == {0, 255}
+        actual = np.array(picture)
+    assert set(np.unique(actual)) == {0, 255}
     with Predictor.from_bundle(bundle) as python:
         python.set_image(read_image(PHOTO))
         expected = python.predict(box=box).masks[0]
     # The system's libjpeg may round otherwise than Pillow's.
-    assert mask_iou(found == 255, expected) >= 0.999
+    assert mask_iou(actual == 255, expected) >= 0.999
     assert [path.name for path in tmp_path.iterdir()] == ["mask.png"]
 
 

@@ -185,5 +185,5 @@ def test_key_and_command_are_python_s(bundle_path: Path, tmp_path: Path, version
     bundle, gpu = Bundle.open(tmp_path / folder), Gpu("Orin (nvgpu)", 87)
     key = engine_key(Library("tensorrt", None, version), bundle, "gle", gpu)
     stored(key)
-    found = run_tool(bundle.root, "gle", "tensorrt", "10.3.0", "26", gpu.name, gpu.compute_capability)
-    assert found == [version, str(key.path), build_command(bundle, key)]
+    actual = run_tool(bundle.root, "gle", "tensorrt", "10.3.0", "26", gpu.name, gpu.compute_capability)
+    assert actual == [version, str(key.path), build_command(bundle, key)]

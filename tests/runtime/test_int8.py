@@ -106,8 +106,8 @@ def expected_of(product: Path, x: Floats) -> Floats:
 @pytest.mark.parametrize("backend", ["onnxruntime", "openvino"])
 def test_it_computes_what_qdq_means(product: Path, backend: str) -> None:
     x = np.random.default_rng(1).normal(size=(1, ROWS, SIZE)).astype(np.float32)
-    found = open_engine(backend, product, SPEC, "int8+fp32")({"x": x})["y"]
-    np.testing.assert_allclose(found, expected_of(product, x), atol=1e-4)
+    result = open_engine(backend, product, SPEC, "int8+fp32")({"x": x})["y"]
+    np.testing.assert_allclose(result, expected_of(product, x), atol=1e-4)
 
 
 def test_onnxruntime_computes_a_product_with_a_bias_in_int8(
@@ -191,8 +191,8 @@ def test_sums_of_the_largest_products_do_not_saturate(
     onnx.save(model, tmp_path / "sum.onnx")
     x = np.full((1, size, 8, 8), 127, np.float32)
     for backend, precision in every(("onnxruntime", "openvino"), ("int8+fp32", "int8+fp16")):
-        found = open_engine(backend, tmp_path / "sum.onnx", spec, precision)({"x": x})["y"]
-        np.testing.assert_allclose(found, size * 127 * 127, rtol=1e-6, err_msg=f"{backend} {precision}")
+        result = open_engine(backend, tmp_path / "sum.onnx", spec, precision)({"x": x})["y"]
+        np.testing.assert_allclose(result, size * 127 * 127, rtol=1e-6, err_msg=f"{backend} {precision}")
 
 
 def test_who_computes_int8_layers_in_int8(vnni: Callable[[bool], None]) -> None:

@@ -30,10 +30,10 @@ def test_each_picture_layout_gives_the_masks_of_python(bundle_path: Path, image:
     for picture in (image, image[:, 5:], image[::-1], image[..., ::-1], image[::2, ::2], turned, image[:1]):
         native.set_image(picture)
         python.set_image(picture)
-        found, expected = native.predict(points=[(9, 0.5)]), python.predict(points=[(9, 0.5)])
-        np.testing.assert_array_equal(found.masks, expected.masks)
+        actual, expected = native.predict(points=[(9, 0.5)]), python.predict(points=[(9, 0.5)])
+        np.testing.assert_array_equal(actual.masks, expected.masks)
         # In the tiny model only the scores depend on the picture.
-        np.testing.assert_allclose(found.iou_predictions, expected.iou_predictions, rtol=1e-6)
+        np.testing.assert_allclose(actual.iou_predictions, expected.iou_predictions, rtol=1e-6)
 
 
 @built
@@ -48,13 +48,13 @@ def test_a_prediction_has_the_shapes_and_dtypes_of_python(
     prompts = [Prompt(box=BOX), Prompt(points=[(5, 6)], background_points=np.array([[7, 8], [9, 9]]))]
     native.set_image(image)
     python.set_image(image)
-    found = native.predict(prompts=prompts, multimask=multimask)
+    actual = native.predict(prompts=prompts, multimask=multimask)
     expected = python.predict(prompts=prompts, multimask=multimask)
     for name, array in vars(expected).items():
-        np.testing.assert_array_equal(getattr(found, name), array, strict=True)
-    kept = found.masks.copy()
+        np.testing.assert_array_equal(getattr(actual, name), array, strict=True)
+    kept = actual.masks.copy()
     native.predict(box=(0, 0, 1, 1))
-    np.testing.assert_array_equal(found.masks, kept)  # not the library's memory, which it writes again
+    np.testing.assert_array_equal(actual.masks, kept)  # not the library's memory, which it writes again
 
 
 REFUSED = [
@@ -140,8 +140,8 @@ def test_sessions_share_graphs_and_outlive_the_first(bundle_path: Path, image: P
     for thread in threads:
         thread.join()
     assert len(masks) == 3
-    for found in masks:
-        np.testing.assert_array_equal(found, expected.masks)
+    for actual in masks:
+        np.testing.assert_array_equal(actual, expected.masks)
     del first, sessions, work
     gc.collect()
 

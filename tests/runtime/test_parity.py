@@ -58,8 +58,8 @@ def test_a_graph_that_gives_nan_or_infinity_is_named(field: int, value: float) -
 
 def test_the_comparison_measures_the_whole_tensor() -> None:
     expected = np.array([[3.0, 0.0], [0.0, 4.0]], np.float32)
-    found = np.array([[3.0, 0.0], [0.5, 4.0]], np.float32)
-    result = compare(found, expected)
+    actual = np.array([[3.0, 0.0], [0.5, 4.0]], np.float32)
+    result = compare(actual, expected)
     assert result.max_abs == 0.5
     assert result.relative == pytest.approx(0.1)
     assert result.cosine == pytest.approx(25 / (5 * np.hypot(5, 0.5)))
@@ -67,8 +67,8 @@ def test_the_comparison_measures_the_whole_tensor() -> None:
 
 def test_the_comparison_is_done_in_float64() -> None:
     expected = np.full(4, 1000, np.float16)
-    found = expected + np.float16(1)
-    assert compare(found, expected).relative == pytest.approx(1e-3)
+    actual = expected + np.float16(1)
+    assert compare(actual, expected).relative == pytest.approx(1e-3)
 
 
 def test_zeros_agree_with_zeros_only() -> None:
@@ -79,9 +79,9 @@ def test_zeros_agree_with_zeros_only() -> None:
 
 @pytest.mark.parametrize("value", [np.nan, np.inf])
 def test_nan_and_infinity_survive_a_comparison_and_the_worst_of_many(value: float) -> None:
-    found = np.array([1, value], np.float32)
+    actual = np.array([1, value], np.float32)
     with np.errstate(invalid="ignore"):
-        bad = compare(found, np.ones(2, np.float32))
+        bad = compare(actual, np.ones(2, np.float32))
     for worst in (GOOD.worst(bad), bad.worst(GOOD)):
         with pytest.raises(ParityError):
             check(parity(worst), 0.0)

@@ -86,12 +86,12 @@ def _read(path: Path) -> openvino.Model:
 def _present(core: openvino.Core, device: str) -> str:
     """`device` as OpenVINO names it. Raises BackendError where this machine has none."""
     wanted = device.upper()
-    found: list[str] = core.available_devices
+    devices: list[str] = core.available_devices
     # Of several GPUs, GPU.0 and GPU.1, "GPU" is the first.
-    if not any(wanted in (name, name.split(".")[0]) for name in found):
+    if not any(wanted in (name, name.split(".")[0]) for name in devices):
         raise BackendError(
             f"backend openvino:{device}: {_LIBRARY} finds no such device here, only "
-            f"{', '.join(name.lower() for name in found)}; choose one of these, or install the driver"
+            f"{', '.join(name.lower() for name in devices)}; choose one of these, or install the driver"
         )
     return wanted
 

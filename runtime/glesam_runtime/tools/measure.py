@@ -31,7 +31,7 @@ GRAPHS = ("image_encoder", "gle", "mask_decoder")
 class Case:
     """One picture with its prompts on its way through the graphs.
 
-    `expected` holds the reference's tensors by name, `found` those of the bundle that is measured.
+    `expected` holds the reference's tensors by name, `actual` those of the bundle that is measured.
     """
 
     set_name: str
@@ -39,7 +39,7 @@ class Case:
     geometry: Geometry
     prompts: PromptTensors
     expected: dict[str, Array]
-    found: dict[str, Array] = field(default_factory=dict)
+    actual: dict[str, Array] = field(default_factory=dict)
 
     def feeds(self, graph: str, chain: Mapping[str, Array]) -> dict[str, Array]:
         """The input of `graph`, taken from the tensors in `chain` that the graphs before it computed."""
@@ -120,21 +120,21 @@ def _measure_graph(name: str, bundle: Bundle, cases: Sequence[Case], backend: st
     with closing(_open(bundle, name, backend)) as engine:
         for case in track(cases, len(cases), f"pictures through {name}"):
             answer = engine(case.feeds(name, case.expected))
-            for output, found in answer.items():
-                parity = parity.worst(compare(found, case.expected[output]))
+            for output, actual in answer.items():
+                parity = parity.worst(compare(actual, case.expected[output]))
             first = name == GRAPHS[0]  # its input is the picture itself for both
-            case.found |= answer if first else engine(case.feeds(name, case.found))
+            case.actual |= answer if first else engine(case.feeds(name, case.actual))
     return parity
 
 
 def _mask_ious(manifest: Manifest, case: Case) -> list[float]:
     """IoU of mask 0 for every prompt, at the size of the picture."""
     resizer = MaskResizer.for_geometry(case.geometry)
-    logits = [chain["low_res_masks"][:, 0].astype(np.float32) for chain in (case.found, case.expected)]
+    logits = [chain["low_res_masks"][:, 0].astype(np.float32) for chain in (case.actual, case.expected)]
     if not np.isfinite(logits[0]).all():
         raise ParityError("the bundle's masks are NaN or infinite; export with --precision fp32")
-    found, expected = (resizer.masks(x, manifest.mask_threshold) for x in logits)
-    return [mask_iou(a, b) for a, b in zip(found, expected, strict=True)]
+    actual, expected = (resizer.masks(x, manifest.mask_threshold) for x in logits)
+    return [mask_iou(a, b) for a, b in zip(actual, expected, strict=True)]
 
 
 def fixed_prompts(picture: Pixels) -> list[Prompt]:
