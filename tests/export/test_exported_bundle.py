@@ -24,7 +24,7 @@ from glesam_export.cli import app
 from glesam_export.graphs import Graph
 from glesam_export.pipeline import ExportOptions, export_bundle
 from glesam_runtime import Bundle, ParityError, Predictor
-from glesam_runtime.errors import ConversionError, ExportError
+from glesam_runtime.errors import ConversionError, OutputError
 from glesam_runtime.preprocess import Pixels
 from glesam_runtime.tools.measure import ImageSets, fixed_prompts, measure, reference_cases
 from glesam_runtime.tools.parity import Parity, mask_iou
@@ -323,7 +323,7 @@ def test_a_bad_target_is_found_before_the_work(
 
     monkeypatch.setattr(pipeline, "onnx_from_graph", too_late)
     (tmp_path / "notes.txt").write_text("mine")
-    with pytest.raises(ExportError, match="is not a bundle"):
+    with pytest.raises(OutputError, match="is not a bundle"):
         export_folder(checkpoints["fp32"], tmp_path, small_sets, ExportOptions())
 
 
