@@ -2,7 +2,7 @@
 ///
 /// OVERVIEW
 ///
-/// SAM segments what a box or a point marks. On bad pictures (noise, blur, compression, low light) GLE (generative
+/// SAM segments what a box or a point marks. On bad pictures (noise, blur, compression) GLE (generative
 /// latent space enhancement) first repairs its image embedding. `glesam-export` writes both, with hashes, into a
 /// folder: the bundle. This library opens it, compiles its graphs with a backend, and computes the masks that the
 /// Python package computes. docs/cpp.md is the guide.
