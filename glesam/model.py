@@ -32,10 +32,10 @@ __all__ = ["CONFIG_FILE", "WEIGHTS_FILE", "GleSam", "checkpoint_files", "shipped
 
 
 class GleSam(nn.Module):
-    """The four parts of the paper, and a verb for what each of them does.
+    """Image encoder, GLE, prompt encoder and mask decoder; methods normalize, encode, enhance and decode.
 
-    Training, evaluation and export use the verbs one after the other; `forward` is the whole chain in one
-    call. S is the side of the model's input in px, `config.sam.image_size`.
+    Training, evaluation and export call the methods one after the other; `forward` is encode, enhance and
+    decode in one call. S is the side of the model's input in px, `config.sam.image_size`.
     """
 
     def __init__(self, config: GleSamConfig) -> None:
@@ -58,7 +58,7 @@ class GleSam(nn.Module):
         return embeddings
 
     def enhance(self, image_embeddings: Tensor) -> Tensor:
-        """Restores embeddings of degraded images with GLE, [B, 256, S/16, S/16] in and out."""
+        """Runs GLE's denoising step: image embeddings [B, 256, S/16, S/16] -> enhanced ones."""
         enhanced: Tensor = self.gle(image_embeddings)
         return enhanced
 
@@ -79,8 +79,8 @@ class GleSam(nn.Module):
             point_labels: int [N, P]; -1 padding, 0 background, 1 foreground, 2 and 3 box corners.
             mask_input: float [N, 1, S/4, S/4], logits.
             has_mask_input: float [N], 1 where the mask input counts, else 0.
-            refinements: how often mask 0 is predicted again from itself (`glesam.decoding.decode`); None: as
-                the configuration says. Training passes 0.
+            refinements: how often mask 0 is predicted again with its own logits as mask input
+                (`glesam.decoding.decode`); None: as the configuration says. Training passes 0.
         """
         return decode(
             self.prompt_encoder,

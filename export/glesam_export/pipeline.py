@@ -25,7 +25,13 @@ Report = Callable[[str], None]
 
 @dataclass(frozen=True)
 class ExportOptions:
-    """`min_iou`: least mean mask IoU against the reference; None takes the precision's own."""
+    """How to convert a model, and what the result must pass.
+
+    Attributes:
+        precision: what the graphs compute in: fp32, fp16 or bf16.
+        opset: version of ONNX's operators.
+        min_iou: least mean mask IoU against the reference; None takes the precision's own.
+    """
 
     precision: str = "fp32"
     opset: int = OPSETS[0]
@@ -49,17 +55,23 @@ def export_bundle(
 
     Args:
         model: on the CPU, in eval mode.
-        made_from: the files it was read from, by the names under which their hashes are recorded.
+        made_from: the files that the model was read from, by their names in bundle.json.
+        images: photographs to measure parity on, by the name of their set.
+
+    Returns:
+        The bundle's parity with PyTorch.
 
     Raises:
         ExportError: a fold or a conversion failed.
-        OutputError: `out` is something else, or cannot be written.
+        OutputError: `out` exists and is no bundle, or cannot be written.
         ParityError: the bundle does not compute what PyTorch computes; nothing is written.
     """
     numbers = reference_manifest(model)
+    # A head is dead if training without it has worn its weights down to about 0.
     if dead := dead_mask_heads(model.mask_decoder):
         report(f"no multimask: the decoder's mask heads {', '.join(map(str, dead))} are dead")
     with replaced_folder(out) as folder:
+        # graphs() merges LoRA, folds GLE's constants and rewrites the networks, one graph at a time.
         written = {graph.name: write_graph(graph, folder, options, report) for graph in graphs(model)}
         free_memory()
         report("PyTorch fp32: its answers are the reference")
@@ -82,6 +94,7 @@ def write_graph(graph: Graph, folder: Path, options: ExportOptions, report: Repo
         report(str(fold))
     report(f"{graph.name}: exporting")
     model = onnx_from_graph(graph, options.opset)
+    # Islands: operators or layers that stay in fp32 in a lower precision, each with its reason.
     precision, islands = options.precision, dict[str, str]()
     if graph.name == "mask_decoder":
         precision, islands = decoder_precision(precision)

@@ -33,8 +33,8 @@ from .prompts import Box, Points, Prompt, encode_prompts, one_or_several
 class Prediction:
     """Masks of N prompts; with multimask each array has an axis of three candidates after N.
 
-    masks: bool [N,H,W] in pixels of the original picture. iou_predictions: float32 [N], the model's own
-    estimate of each mask's quality. low_res_masks: float32 [N,S/4,S/4], logits that can be a mask_input.
+    masks: bool [N,H,W] in pixels of the original image. iou_predictions: float32 [N], the model's own
+    estimate of each mask's IoU. low_res_masks: float32 [N,S/4,S/4], logits that can be a mask_input.
     """
 
     masks: npt.NDArray[np.bool_]
@@ -44,7 +44,7 @@ class Prediction:
 
 @dataclass(frozen=True, eq=False)
 class DevicePrediction:
-    """Logits and scores of N prompts where the backend computed them: see Predictor.predict_on_device.
+    """Logits and scores of N prompts, left in the backend's memory: see Predictor.predict_on_device.
 
     Shapes and meaning are those of Prediction. On a GPU both arrays have `__cuda_array_interface__` and
     DLPack, and low_res_masks is a view with strides; on a CPU they are numpy arrays.
@@ -56,7 +56,7 @@ class DevicePrediction:
 
 @dataclass(frozen=True, eq=False)
 class _Picture:
-    """A picture that is ready for predict; its embeddings lie where the engines compute."""
+    """An image that is ready for predict; its embeddings are left in the engines' memory."""
 
     image_embeddings: Any
     geometry: Geometry
@@ -64,7 +64,7 @@ class _Picture:
 
 
 class Predictor:
-    """Segments one picture at a time. Give each thread a new_session() of its own."""
+    """Segments one image at a time. Give each thread a new_session() of its own."""
 
     def __init__(self, manifest: Manifest, engines: Engines, resize: str = "longest-side") -> None:
         """Uses `engines`, the graphs of `manifest`. Most callers want from_bundle()."""
@@ -72,7 +72,7 @@ class Predictor:
             raise ImageError(f"resize {resize!r} is unknown; choose {' or '.join(RESIZES)}")
         self.manifest = manifest
         self.timings: dict[str, float] = {}
-        """Milliseconds of each stage, when it last ended without an error."""
+        """Milliseconds of each stage, of its last successful run."""
         self._engines = engines
         self._resize = resize
         self._picture: _Picture | None = None
@@ -89,6 +89,7 @@ class Predictor:
     ) -> Predictor:
         """Opens a bundle; without `path`, the one in this package. enhance=False: plain SAM, no GLE.
 
+        backend: NAME[:DEVICE[:HINT]], such as "openvino:gpu"; "auto" chooses by machine and precision.
         resize: "longest-side", SAM's own, or "squash-512", the one of the authors' evaluation.
         stream: handle of a CUDA stream, for a backend on a GPU to queue its work on; see docs/nvidia.md.
         Raises BundleError, BackendError, or ImageError for an unknown `resize`.
@@ -99,7 +100,7 @@ class Predictor:
         return cls(bundle.manifest, engines, resize)
 
     def new_session(self, stream: int | None = None) -> Predictor:
-        """Returns another predictor on the same compiled graphs, with a picture of its own.
+        """Returns another predictor on the same compiled graphs, with an image of its own.
 
         On a GPU it has its own buffers and its own stream, or the caller's `stream`, as in from_bundle.
         """
@@ -110,9 +111,9 @@ class Predictor:
     def set_image(self, image: Pixels) -> None:
         """Encodes and enhances `image`, uint8 [H,W,3] RGB.
 
-        A device array is copied to the host, where pictures are resized; set_tensor makes no copy.
-        Raises ImageError for anything else, and BackendError where an array cannot be copied: the previous
-        picture stays. Raises BackendError where a graph fails: no picture is held then.
+        A device array is copied to the host, where images are resized; set_tensor makes no copy.
+        Raises ImageError for any other type or shape, and BackendError where an array cannot be copied: the
+        previous image stays. Raises BackendError where a graph fails: no image is held then.
         """
         model = self.manifest
         with self._timed("preprocess"):
@@ -124,13 +125,13 @@ class Predictor:
         self._encode(tensor, geometry)
 
     def set_tensor(self, image: Any, geometry: Geometry) -> None:  # noqa: ANN401
-        """Encodes and enhances a preprocessed picture: float32 [1,3,S,S], in C order.
+        """Encodes and enhances a preprocessed image: float32 [1,3,S,S], in C order.
 
-        geometry: geometry_of the picture's size. The picture must be resized to `geometry.resized_size` and
+        geometry: geometry_of the image's size. The image must be resized to `geometry.resized_size` and
         normalised with the manifest's pixel_mean and pixel_std; it lies at the top left, padded with zeros.
         A backend on a GPU takes a device array without a copy.
-        Raises ImageError for a geometry of another model: the previous picture stays. Raises BackendError for
-        a tensor that does not fit: no picture is held then.
+        Raises ImageError for a geometry of another model: the previous image stays. Raises BackendError for
+        a tensor that does not fit: no image is held then.
         """
         if geometry.image_size != self.manifest.image_size:
             raise ImageError(
@@ -140,12 +141,12 @@ class Predictor:
         self._encode(image, geometry)
 
     def geometry_of(self, original_size: Size) -> Geometry:
-        """Returns where a picture of `original_size`, (height, width) [px], lies in set_tensor's input."""
+        """Returns where an image of `original_size`, (height, width) [px], lies in set_tensor's input."""
         return RESIZES[self._resize].geometry(original_size, self.manifest.image_size)
 
     def _encode(self, tensor: Any, geometry: Geometry) -> None:  # noqa: ANN401
-        """Runs the encoder and GLE on a preprocessed picture."""
-        # From here on the previous picture's embeddings may be overwritten, even if this picture fails.
+        """Runs the encoder and GLE on a preprocessed image."""
+        # From here on the previous image's embeddings may be overwritten, even if this image fails.
         self._picture = None
         with self._timed("encode"):
             encoded = self._engines.image_encoder({"image": tensor}, on_device=True)
@@ -158,12 +159,12 @@ class Predictor:
 
     @property
     def geometry(self) -> Geometry:
-        """Place of the current picture in the input. Raises ImageError before set_image."""
+        """Place of the current image in the input. Raises ImageError before set_image."""
         return self._current().geometry
 
     @property
     def mask_resizer(self) -> MaskResizer:
-        """Resizer of masks to the current picture. Raises ImageError before set_image."""
+        """Resizer of masks to the current image. Raises ImageError before set_image."""
         return self._current().mask_resizer
 
     def predict(
@@ -179,7 +180,7 @@ class Predictor:
         """Returns the mask of one prompt, or of all `prompts` with one call of the decoder.
 
         Coordinates are pixels of the image passed to set_image; see Prompt for the rest.
-        multimask=True: three candidates per prompt, in no order, instead of the single mask.
+        multimask=True: three candidates per prompt, not sorted by score, instead of the single mask.
         Raises PromptError for a prompt that does not fit, ImageError before set_image, BackendError
         where the graphs answer with NaN instead of masks.
         """
@@ -210,7 +211,7 @@ class Predictor:
     def predict_on_device(self, prompts: Sequence[Prompt], multimask: bool = False) -> DevicePrediction:
         """Returns the logits of `prompts` from one call of the decoder; on a GPU they stay there.
 
-        Nothing is resized to the picture or checked for NaN. The arrays are valid until this session's next
+        Nothing is resized to the image or checked for NaN. The arrays are valid until this session's next
         call; on the caller's own stream they may not be ready when this returns. Raises as predict does.
         """
         outputs = self._decode(prompts, multimask, on_device=True)
