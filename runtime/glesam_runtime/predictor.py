@@ -237,7 +237,8 @@ class Predictor:
         if multimask and not self.manifest.multimask:
             raise PromptError(
                 f"model {self.manifest.name!r} has dead mask heads 1 to 3 (its decoder was trained with one "
-                "mask output), so it has no multimask; leave --multimask out"
+                "mask output), so it has no multimask; call it without multimask, or the command without "
+                "--multimask"
             )
         picture = self._current()
         with self._timed("decode"):

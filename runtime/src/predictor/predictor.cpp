@@ -131,7 +131,7 @@ void Predictor::check_multimask() const {
     if (model_->manifest.multimask) return;
     throw prompt_error("model " + repr(model_->manifest.name) +
                        " has dead mask heads 1 to 3 (its decoder was trained with one mask output), so it has no "
-                       "multimask; leave --multimask out");
+                       "multimask; call it without multimask, or the command without --multimask");
 }
 
 const glesam_geometry& Predictor::current() const {
