@@ -42,6 +42,11 @@ def test_every_exported_name_is_explained() -> None:
     assert [name for name in glesam_runtime.__all__ if not re.search(rf"\b{name}\b", DOCS)] == []
 
 
+def test_the_api_page_lists_every_exported_name() -> None:
+    (members,) = re.findall(r"members: \[(.*?)\]", (ROOT / "docs/api.md").read_text(), re.DOTALL)
+    assert sorted(re.findall(r"\w+", members)) == sorted(glesam_runtime.__all__)
+
+
 def test_every_part_of_a_predictor_and_every_argument_is_explained() -> None:
     methods = [name for name in vars(Predictor) if not name.startswith("_")]
     arguments = [
