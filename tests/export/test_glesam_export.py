@@ -83,8 +83,8 @@ def test_a_broken_config(refused: Refusal, own_checkpoint: Path, text: bytes) ->
 
 def test_a_config_from_the_future(refused: Refusal, own_checkpoint: Path) -> None:
     config = json.loads((own_checkpoint / "config.json").read_text())
-    (own_checkpoint / "config.json").write_text(json.dumps(config | {"format_version": 2}))
-    assert "format_version 2, this glesam reads 1; upgrade glesam" in refused()
+    (own_checkpoint / "config.json").write_text(json.dumps(config | {"format_version": 3}))
+    assert "format_version 3, this glesam reads 1 and 2; upgrade glesam" in refused()
 
 
 def test_tensors_that_do_not_fit_the_config(refused: Refusal, own_checkpoint: Path) -> None:
