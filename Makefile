@@ -28,8 +28,8 @@ $(DEMO)/glesam-run: pyproject.toml
 	$(DEMO)/pip install $(PIP_QUIET) .
 	touch $@
 
-## Installs everything, then lint, types, the C++ library with its tests and fuzzers, and all other tests.
-test: check cpp cpp-sanitized fuzz
+## Installs everything, then lint, types, the site, the C++ library with its tests and fuzzers, and all other tests.
+test: check docs cpp cpp-sanitized fuzz
 	GLESAM_LIBRARY=build/release/runtime/libglesam.so $(DEV)/python -m pytest
 
 $(DEV)/.installed: pyproject.toml
