@@ -134,7 +134,7 @@ def test_a_link_that_leaves_the_bundle_is_refused(own_bundle: Path, tmp_path: Pa
 def test_links_in_a_loop_are_refused(own_bundle: Path) -> None:
     (own_bundle / "gle.onnx").unlink()
     (own_bundle / "gle.onnx").symlink_to("gle.onnx")
-    assert "gle.onnx: expected a" in refusal(own_bundle)
+    assert "passes no link" in refusal(own_bundle)
 
 
 def test_every_field_of_the_manifest_is_needed(own_bundle: Path) -> None:

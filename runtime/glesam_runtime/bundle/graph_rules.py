@@ -1,4 +1,4 @@
-"""What a bundle's ONNX graphs may hold: docs/bundle.md's operators and limits, checked before an engine sees them.
+"""What a bundle's ONNX graphs may hold, checked before an engine sees them: see docs/bundle.md.
 
 runtime/src/bundle/graph_rules.cpp does the same, in the same order and the same words.
 """
@@ -12,11 +12,13 @@ from .onnx_messages import Attribute, Constant, Model, Node, Value, read_model
 from .protobuf import Damaged
 from .spec import GraphSpec, TensorSpec
 
-FLOAT_OPERATORS = frozenset(
-    """Add AveragePool Cast Concat Conv ConvTranspose Cos DepthToSpace Div Equal Erf Exp Expand Gather Gemm
-    InstanceNormalization LayerNormalization Log MatMul Max Min Mul Neg Pad ReduceMax ReduceSum Relu Reshape
-    Resize Shape Sigmoid Sin Slice Softmax Split Squeeze Sub Transpose Unsqueeze Where""".split()
-)
+FLOAT_OPERATORS = {
+    "Add", "AveragePool", "Cast", "Concat", "Conv", "ConvTranspose", "Cos", "DepthToSpace", "Div",
+    "Equal", "Erf", "Exp", "Expand", "Gather", "Gemm", "InstanceNormalization",
+    "LayerNormalization", "Log", "MatMul", "Max", "Min", "Mul", "Neg", "Pad", "ReduceMax",
+    "ReduceSum", "Relu", "Reshape", "Resize", "Shape", "Sigmoid", "Sin", "Slice", "Softmax",
+    "Split", "Squeeze", "Sub", "Transpose", "Unsqueeze", "Where",
+}  # fmt: skip
 """The operators of float bundles."""
 OPERATORS = FLOAT_OPERATORS | {"QuantizeLinear", "DequantizeLinear"}
 """All operators; those for int8 included."""
@@ -141,8 +143,8 @@ def _check_nodes(model: Model) -> None:
     if len(model.nodes) > MOST_NODES:
         raise Damaged(f"at most {MOST_NODES} nodes", str(len(model.nodes)))
     known = {""}  # an input that is left out
-    for value in (*model.inputs, *model.constants):
-        _define(known, value.name)
+    for name in [value.name for value in model.inputs] + [value.name for value in model.constants]:
+        _define(known, name)
     for node in model.nodes:
         _check_node(node)
         for name in node.inputs:
@@ -195,7 +197,7 @@ def _check_declared(value: Value) -> None:
 
 
 def _elements(name: str, data_type: int, shape: tuple[int, ...]) -> int:
-    """Returns the number of elements of a tensor of a bundle. Raises Damaged where its type or shape is none."""
+    """Returns the number of elements. Raises Damaged where no bundle has this type or shape."""
     if data_type not in _DTYPES:
         raise Damaged("types of elements that bundles use", f"type {data_type} of {_quoted(name)}")
     if len(shape) > MOST_AXES:

@@ -9,9 +9,14 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from ..errors import BundleError
+from .document import parse_document
 from .spec import Dimension, GraphSpec, TensorSpec, bundle_contract
 
 FORMAT_VERSION = 1
+MOST_BYTES = 16 << 30
+"""Most bytes of all files of a bundle."""
+MOST_IMAGE_SIZE = 32_768
+"""Largest image size [pixels]: S * S * 3 floats must fit in memory."""
 _LARGEST = 1e30  # well within float32, in which the graphs compute
 _KIND_NAMES = {dict: "an object", list: "a list", str: "a string", bool: "true or false"}
 _Kind = TypeVar("_Kind", dict[str, object], list[object], str, bool)
@@ -74,10 +79,7 @@ class Manifest:
 
 def parse_manifest(text: bytes) -> Manifest:
     """Parses bundle.json. Raises BundleError for anything that docs/bundle.md does not allow."""
-    try:
-        document = json.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise BundleError(f"bundle.json is not JSON ({error}); export the bundle again") from error
+    document = parse_document(text)
     if not isinstance(document, dict):
         raise _refuse("the document", "an object", document)
     root = _Fields(document)
@@ -99,6 +101,8 @@ def _manifest(root: _Fields) -> Manifest:
     image_size = root.integer("image_size", least=16)
     if image_size % 16:
         raise _refuse("image_size", "a multiple of 16", image_size)
+    if image_size > MOST_IMAGE_SIZE:
+        raise _refuse("image_size", f"at most {MOST_IMAGE_SIZE}", image_size)
     files = _files(root.fields("files"))
     return Manifest(
         name=model.get("name", str),
@@ -119,7 +123,11 @@ def _manifest(root: _Fields) -> Manifest:
 
 
 def _files(records: _Fields) -> dict[str, FileRecord]:
-    return {path: _file(records.fields(path)) for path in records.values}
+    files = {path: _file(records.fields(path)) for path in records.values}
+    total = sum(file.size for file in files.values())
+    if total > MOST_BYTES:
+        raise _refuse("files", f"of at most {MOST_BYTES} bytes in all", total)
+    return files
 
 
 def _file(record: _Fields) -> FileRecord:

@@ -11,7 +11,8 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 INTEGER, NUMBER, BYTES, INTEGERS, NUMBERS, MANY = "integer", "number", "bytes", "integers", "numbers", "many"
-"""Kinds of fields: INTEGER, NUMBER (a float) and BYTES occur once, INTEGERS, NUMBERS and MANY (bytes) often."""
+"""Kinds of fields: INTEGER, NUMBER (a float) and BYTES occur once, INTEGERS, NUMBERS and MANY (bytes) often.
+"""
 _SINGLE = (INTEGER, NUMBER, BYTES)
 _VARINT, _FIXED32, _LENGTH = 0, 5, 2
 _WIRE_TYPES = {
