@@ -212,7 +212,7 @@ def _check_tensors(side: str, expected: Collection[TensorSpec], actual: Collecti
     values = {value.name: value for value in actual}
     if len(values) != len(actual) or set(values) != {tensor.name for tensor in expected}:
         names = ", ".join(values)
-        raise Damaged(f"{side} {', '.join(tensor.name for tensor in expected)}", names[:80] or "none")
+        raise Damaged(", ".join(tensor.name for tensor in expected), names[:80] or "none", f"{side} must be")
     for tensor in expected:
         value = values[tensor.name]
         shape = value.shape or ()

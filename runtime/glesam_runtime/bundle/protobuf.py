@@ -28,12 +28,10 @@ MOST_FIELDS = 500_000
 
 
 class Damaged(Exception):
-    """A file breaks a rule: what was expected, what was found."""
+    """A file breaks a rule: "expected ..., found ...", or another verb in place of "expected"."""
 
-    def __init__(self, expected: str, actual: str) -> None:
-        super().__init__(f"expected {expected}, found {actual}")
-        self.expected = expected
-        self.actual = actual
+    def __init__(self, expected: str, actual: str, verb: str = "expected") -> None:
+        super().__init__(f"{verb} {expected}, found {actual}")
 
 
 class Span(NamedTuple):

@@ -200,8 +200,7 @@ def _check_file(root: Path, name: str, manifest: Manifest) -> Stamp:
             check_graph_file(content, spec, name, sizes)
     except Damaged as error:
         raise BundleError(
-            f"bundle {root}: {name}: expected {error.expected}, found {error.actual}; "
-            "do not use this bundle, or export it again"
+            f"bundle {root}: {name}: {error}; do not use this bundle, or export it again"
         ) from error
     return stamp
 
