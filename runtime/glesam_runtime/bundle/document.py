@@ -14,35 +14,30 @@ DEEPEST = 900
 """Deepest nesting; Python's own reader gives up near here."""
 MOST_NAMES = 2_000
 """Most names of one object."""
-MOST_NAMES_IN_ALL = 50_000
-"""Most names of all objects."""
+MOST_MARKS = 200_000
+"""Most commas, colons and opening brackets of a text, counted before it is parsed."""
 
 
 def parse_document(text: bytes) -> object:
     """Returns the value in bundle.json's text. Raises BundleError where it is no JSON, or not plain."""
     try:
-        document: object = json.loads(text.decode(), object_pairs_hook=_Names().object)
+        if sum(map(text.count, (b",", b":", b"[", b"{"))) > MOST_MARKS:
+            raise ValueError(f"more than {MOST_MARKS} values and names")
+        document: object = json.loads(text.decode(), object_pairs_hook=_object)
         _check_plain(document)
     except (ValueError, RecursionError) as error:
         raise BundleError(f"bundle.json is not JSON ({error}); export the bundle again") from error
     return document
 
 
-class _Names:
-    """Makes dictionaries of a document's objects and counts their names."""
-
-    def __init__(self) -> None:
-        self._count = 0
-
-    def object(self, pairs: list[tuple[str, object]]) -> dict[str, object]:
-        """Returns an object. Raises ValueError for a name used twice, and for too many names."""
-        self._count += len(pairs)
-        if len(pairs) > MOST_NAMES or self._count > MOST_NAMES_IN_ALL:
-            raise ValueError(f"an object of more than {MOST_NAMES} names, or {MOST_NAMES_IN_ALL} in all")
-        values = dict(pairs)
-        if len(values) != len(pairs):
-            raise ValueError("a name used twice in one object")
-        return values
+def _object(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    """Returns an object. Raises ValueError for a name used twice, and for too many names."""
+    values = dict(pairs)
+    if len(values) != len(pairs):
+        raise ValueError("a name used twice in one object")
+    if len(values) > MOST_NAMES:
+        raise ValueError(f"an object of more than {MOST_NAMES} names")
+    return values
 
 
 def _check_plain(document: object) -> None:

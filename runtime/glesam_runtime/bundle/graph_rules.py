@@ -26,7 +26,7 @@ OPSETS = range(18, 21)
 """Versions of ONNX's operators."""
 IR_VERSIONS = range(8, 11)
 """Versions of ONNX's file format."""
-MOST_NODES = 16_384
+MOST_NODES = 8_192
 """Most nodes of a graph."""
 MOST_ELEMENTS = 1 << 31
 """Most elements of a tensor."""
@@ -149,9 +149,7 @@ def _check_nodes(model: Model) -> None:
         _check_node(node)
         for name in node.inputs:
             if name not in known:
-                raise Damaged(
-                    "nodes after those that they need", f"{_quoted(name)}, which none before computes"
-                )
+                raise Damaged("nodes in order", f"{_quoted(name)} used before it is computed")
         for name in node.outputs:
             if name:
                 _define(known, name)

@@ -124,9 +124,8 @@ def _manifest(root: _Fields) -> Manifest:
 
 def _files(records: _Fields) -> dict[str, FileRecord]:
     files = {path: _file(records.fields(path)) for path in records.values}
-    total = sum(file.size for file in files.values())
-    if total > MOST_BYTES:
-        raise _refuse("files", f"of at most {MOST_BYTES} bytes in all", total)
+    if sum(file.size for file in files.values()) > MOST_BYTES:
+        raise _refuse("files", f"of at most {MOST_BYTES} bytes", "more")
     return files
 
 

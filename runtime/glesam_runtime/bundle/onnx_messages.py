@@ -221,13 +221,13 @@ class _Messages:
         is_external = message.integers.get("data_location", 0) == 1
         if "data_location" in message.integers and message.integers["data_location"] not in (0, 1):
             raise Damaged("a data_location of 0 or 1", str(message.integers["data_location"]))
-        if is_external == ("raw_data" in message.spans) or bool(external) != is_external:
-            raise Damaged("constants with raw_data or external_data", "one with both, or with neither")
+        if bool(external) != is_external or (is_external and "raw_data" in message.spans):
+            raise Damaged("constants with raw_data or external_data", "a mixture")
         return Constant(
             self._name(message, "name"),
             message.integers.get("data_type", 0),
             tuple(message.lists.get("dims", [])),
-            message.spans.get("raw_data"),
+            None if is_external else message.spans.get("raw_data", Span(0, 0)),
             external if is_external else None,
         )
 

@@ -23,7 +23,7 @@ _WIRE_TYPES = {
     INTEGERS: (_VARINT, _LENGTH),  # a list of numbers may be packed into one field
     NUMBERS: (_FIXED32, _LENGTH),
 }
-MOST_FIELDS = 500_000
+MOST_FIELDS = 300_000
 """Most fields of a file, numbers in lists included."""
 
 
@@ -75,9 +75,7 @@ class Reader:
             number, wire_type = tag >> 3, tag & 7
             name, kind = schema.fields.get(number, ("", ""))
             if wire_type not in _WIRE_TYPES.get(kind, ()):
-                raise Damaged(
-                    f"the fields of {schema.name} that bundles use", f"field {number}, type {wire_type}"
-                )
+                raise Damaged(f"the fields of {schema.name} that bundles use", f"field {number}")
             if kind in _SINGLE and name in message.seen:
                 raise Damaged(f"one {name} in {schema.name}", "several")
             message.seen.add(name)

@@ -10,7 +10,8 @@ namespace glesam::core {
 namespace {
 
 constexpr std::int64_t format_version = 1;
-// Python's integers are unbounded; here picture sizes are ints, and S * S * 3 floats must fit in memory.
+constexpr std::int64_t most_bytes = std::int64_t{16} << 30U;  // of all files
+// Picture sizes are ints, and S * S * 3 floats must fit in memory.
 constexpr std::int64_t largest_image_size = 32768;
 
 using Files = std::vector<std::pair<std::string, FileRecord>>;
@@ -44,6 +45,11 @@ Files file_records(const Fields& records) {
     Files files;
     for (const auto& item : records.values().items()) {
         files.emplace_back(item.key(), file_record(records.fields(item.key())));
+    }
+    std::int64_t left = most_bytes;
+    for (const auto& [name, record] : files) {
+        if (record.size > left) throw refusal("files", "of at most " + std::to_string(most_bytes) + " bytes", "more");
+        left -= record.size;
     }
     return files;
 }
