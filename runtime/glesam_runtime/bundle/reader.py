@@ -15,6 +15,7 @@ from .files import CHUNK_BYTES, LinkError, NoFileError, Stamp, chunks, is_plain,
 from .graph_rules import MOST_GRAPH_BYTES, check_graph_file
 from .manifest import FileRecord, Manifest, parse_manifest
 from .protobuf import Damaged
+from .signature import SIGNATURE, check_signature
 
 MOST_MANIFEST_BYTES = 16 << 20
 """Largest bundle.json."""
@@ -33,15 +34,21 @@ class Bundle:
     stamps: Mapping[str, Stamp] = field(default_factory=dict, repr=False)
 
     @classmethod
-    def open(cls, path: str | os.PathLike[str] | None = None) -> Bundle:
+    def open(
+        cls, path: str | os.PathLike[str] | None = None, public_key: str | os.PathLike[str] | None = None
+    ) -> Bundle:
         """Reads and verifies the bundle in the folder `path`; None is the one in this package.
 
         Every file is hashed once, and every graph is checked against docs/bundle.md. Raises BundleError,
         whose one line names the file, what was expected, what was found and the cure.
+        public_key: a PEM file with the Ed25519 key of whoever must have signed the bundle; InputError where
+        it is none.
         """
         root = default_bundle_path() if path is None else Path(path)
         _check_folder(root)
         text = _read(root, "bundle.json")
+        if public_key is not None:
+            check_signature(root, text, _read(root, SIGNATURE), Path(public_key))
         digest = hashlib.sha256(text).hexdigest()
         _check_sidecar(_read(root, "bundle.json.sha256"), digest)
         manifest = parse_manifest(text)
