@@ -40,10 +40,8 @@ def check_the_cpp_library_says_the_same(bundle: Path, message: str) -> None:
     with pytest.raises(BundleError) as caught:
         native.open_bundle(bundle)
     native_message = str(caught.value)
-    if (
-        "is not JSON (" in native_message
-    ):  # Python's reader accepts NaN and endless integers, and refuses later
-        assert re.search(r"is not JSON \(.*\); export the bundle again$|found (NaN|10{40})", message)
+    if "is not JSON (" in native_message:  # Python's reader accepts NaN and infinity, and refuses later
+        assert re.search(r"is not JSON \(.*\); export the bundle again$|found (NaN|Infinity)", message)
     elif "Symlink loop" not in message:  # Python 3.13 and later say it otherwise
         assert native_message == message
 

@@ -23,7 +23,7 @@ def parse_document(text: bytes) -> object:
     try:
         if sum(map(text.count, (b",", b":", b"[", b"{"))) > MOST_MARKS:
             raise ValueError(f"more than {MOST_MARKS} values and names")
-        document: object = json.loads(text.decode(), object_pairs_hook=_object)
+        document: object = json.loads(text.decode(), object_pairs_hook=_object, parse_int=_integer)
         _check_plain(document)
     except (ValueError, RecursionError) as error:
         raise BundleError(f"bundle.json is not JSON ({error}); export the bundle again") from error
@@ -38,6 +38,12 @@ def _object(pairs: list[tuple[str, object]]) -> dict[str, object]:
     if len(values) > MOST_NAMES:
         raise ValueError(f"an object of more than {MOST_NAMES} names")
     return values
+
+
+def _integer(digits: str) -> int | float:
+    """Returns an integer where it fits in 64 bits; a longer one is a float, as in C++."""
+    value = int(digits) if len(digits) <= 20 else 1 << 64
+    return value if -(1 << 63) <= value < 1 << 64 else float(digits)
 
 
 def _check_plain(document: object) -> None:

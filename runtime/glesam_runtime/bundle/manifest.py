@@ -6,7 +6,7 @@ import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import TypeGuard, TypeVar
 
 from ..errors import BundleError
 from .document import parse_document
@@ -194,8 +194,7 @@ class _Fields:
 
     def integer(self, name: str, least: int = 0) -> int:
         value = self.take(name)
-        # bool is a subclass of int, and true is not a size.
-        if not isinstance(value, int) or isinstance(value, bool) or value < least:
+        if not _is_integer(value) or value < least:
             raise _refuse(f"{self.where}{name}", f"an integer of at least {least}", value)
         return value
 
@@ -220,6 +219,11 @@ class _Fields:
         return tuple(_tensor(f"{where}[{i}]", v) for i, v in enumerate(self.get(name, list)))
 
 
+def _is_integer(value: object) -> TypeGuard[int]:
+    """Returns whether `value` is an integer of 64 bits; bool is a subclass of int, and no size."""
+    return isinstance(value, int) and not isinstance(value, bool) and value < 1 << 63
+
+
 def _number(where: str, value: object, positive: bool) -> float:
     # A comparison is false for NaN, and unlike math.isfinite() it takes an integer of any length.
     if (
@@ -241,7 +245,7 @@ def _tensor(where: str, value: object) -> TensorSpec:
 
 
 def _dimension(where: str, value: object) -> Dimension:
-    if isinstance(value, bool) or not isinstance(value, int | str):
+    if not isinstance(value, str) and not _is_integer(value):
         raise _refuse(where, "integers and names of dynamic dimensions", value)
     return value
 

@@ -20,16 +20,16 @@ double checked_number(const std::string& where, const Json& value, bool positive
     return value.get<double>();
 }
 
-Dimension dimension(const std::string& where, const Json& value) {
-    if (value.is_string()) return value.get<std::string>();
-    if (value.is_number_integer()) return value.get<std::int64_t>();
-    throw refusal(where, "integers and names of dynamic dimensions", value);
-}
-
 /// Whether `value` is an integer that fits in 64 bits with a sign.
 bool is_integer(const Json& value) {
     if (value.is_number_unsigned()) return value.get<std::uint64_t>() <= std::uint64_t{INT64_MAX};
     return value.is_number_integer();
+}
+
+Dimension dimension(const std::string& where, const Json& value) {
+    if (value.is_string()) return value.get<std::string>();
+    if (is_integer(value)) return value.get<std::int64_t>();
+    throw refusal(where, "integers and names of dynamic dimensions", value);
 }
 
 }  // namespace
