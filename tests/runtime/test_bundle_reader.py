@@ -219,6 +219,32 @@ def test_line_breaks_in_names_do_not_break_the_line(own_bundle: Path) -> None:
     assert "bundle.json: files.two\\nlines.sha256 must be" in refusal(own_bundle)
 
 
+@pytest.mark.parametrize(
+    "text", ["\x1b[2J", "a\rb", "\x9b31m", "\u202eonnx", "zero\u200bwidth", "\x00", "\x7f"]
+)
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda m, text: m["model"].update(name=text),
+        lambda m, text: m["model"].update(sam_type=text),
+        lambda m, text: m.update(precision=text),
+        lambda m, text: m["graphs"]["gle"].update(precision=text),
+        lambda m, text: m["graphs"]["gle"].update(fp32_islands={"Erf": text}),
+        lambda m, text: m["graphs"]["gle"].update(fp32_islands={text: "why"}),
+    ],
+)
+def test_texts_that_a_terminal_acts_on_are_refused(
+    own_bundle: Path, change: Callable[[dict[str, Any], str], object], text: str
+) -> None:
+    rewrite(own_bundle, lambda m: change(m, text))
+    assert "must be text without control characters" in refusal(own_bundle)
+
+
+def test_names_in_any_script_are_taken(own_bundle: Path) -> None:
+    rewrite(own_bundle, lambda m: m["model"].update(name="modèle 模型 😀"))
+    assert Bundle.open(own_bundle).manifest.name == "modèle 模型 😀"
+
+
 def test_files_in_subfolders_are_verified_too(tmp_path: Path) -> None:
     bundle = write_bundle(tmp_path / "golden-bundle")
     (bundle / "golden").mkdir()

@@ -18,6 +18,8 @@ MOST_BYTES = 16 << 30
 MOST_IMAGE_SIZE = 32_768
 """Largest image size [pixels]: S * S * 3 floats must fit in memory."""
 _LARGEST = 1e30  # well within float32, in which the graphs compute
+# As in C++ (text.cpp): controls, and what shows nothing or turns the direction of writing.
+_HIDDEN = re.compile("[\x00-\x1f\x7f-\xa0\xad\u061c\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff]")
 _KIND_NAMES = {dict: "an object", list: "a list", str: "a string", bool: "true or false"}
 _Kind = TypeVar("_Kind", dict[str, object], list[object], str, bool)
 
@@ -105,8 +107,8 @@ def _manifest(root: _Fields) -> Manifest:
         raise _refuse("image_size", f"at most {MOST_IMAGE_SIZE}", image_size)
     files = _files(root.fields("files"))
     return Manifest(
-        name=model.get("name", str),
-        sam_type=model.get("sam_type", str),
+        name=model.label("name"),
+        sam_type=model.label("sam_type"),
         multimask=model.get("multimask", bool),
         image_size=image_size,
         pixel_mean=root.rgb("pixel_mean"),
@@ -114,7 +116,7 @@ def _manifest(root: _Fields) -> Manifest:
         mask_threshold=root.number("mask_threshold"),
         gamma=root.number("gamma", positive=True),
         timestep=root.integer("timestep"),
-        precision=root.get("precision", str),
+        precision=root.label("precision"),
         graphs=_graphs(root.fields("graphs"), files, image_size),
         files=files,
         made_from=root.get("made_from", dict),
@@ -152,9 +154,9 @@ def _graph(graph: _Fields, files: Mapping[str, FileRecord], expected: GraphSpec)
     _check_tensors(f"{graph.where}outputs", graph.tensors("outputs"), expected.outputs)
     return Graph(
         file,
-        graph.get("precision", str),
+        graph.label("precision"),
         expected,
-        {island: islands.get(island, str) for island in islands.values},
+        {island: islands.label(island) for island in islands.values},
         _int8(graph.fields("int8")) if "int8" in graph.values else None,
     )
 
@@ -187,6 +189,13 @@ class _Fields:
         value = self.take(name)
         if not isinstance(value, kind):
             raise _refuse(f"{self.where}{name}", _KIND_NAMES[kind], value)
+        return value
+
+    def label(self, name: str) -> str:
+        """Returns a text that is shown to people: without characters that a terminal acts on."""
+        value = self.get(name, str)
+        if _HIDDEN.search(name + value):
+            raise _refuse(f"{self.where}{name}", "text without control characters", value)
         return value
 
     def fields(self, name: str) -> _Fields:

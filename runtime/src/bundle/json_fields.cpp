@@ -2,6 +2,8 @@
 
 #include <utility>
 
+#include "common/text.hpp"
+
 namespace glesam::core {
 
 namespace {
@@ -62,6 +64,12 @@ Fields Fields::fields(const std::string& name) const {
 }
 
 std::string Fields::text(const std::string& name) const { return get(name, &Json::is_string, "a string"); }
+
+std::string Fields::label(const std::string& name) const {
+    std::string value = text(name);
+    if (one_line(name + value) == name + value) return value;
+    throw refusal(where_ + name, "text without control characters", value);
+}
 
 bool Fields::boolean(const std::string& name) const { return get(name, &Json::is_boolean, "true or false"); }
 
