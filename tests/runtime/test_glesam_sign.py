@@ -6,6 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import native
 import pytest
 from tiny_bundle import manifest, write_manifest
 from typer.testing import CliRunner
@@ -87,6 +88,30 @@ def test_what_is_no_ed25519_key_is_named(own_bundle: Path, tmp_path: Path) -> No
     result = CliRunner().invoke(sign.app, [str(own_bundle), "--key", str(public)])
     assert result.exit_code == 2
     assert "expected an Ed25519 private key in PEM" in result.output
+
+
+def test_the_cpp_library_checks_signatures_with_the_same_words(own_bundle: Path, tmp_path: Path) -> None:
+    if not native.LIBRARY.exists():
+        pytest.skip("the C++ library is not built here")
+    private, public = write_keys(tmp_path)
+
+    def same_refusal(key: Path) -> str:
+        messages = []
+        for open_bundle in (Bundle.open, native.open_bundle):
+            with pytest.raises(GlesamError) as caught:
+                open_bundle(own_bundle, key)
+            messages.append(str(caught.value))
+        assert messages[0] == messages[1]
+        return messages[0]
+
+    assert "cannot read bundle.json.sig" in same_refusal(public)
+    signed(own_bundle, private)
+    native.open_bundle(own_bundle, public)
+    assert "found another" in same_refusal(write_keys(tmp_path, "other")[1])
+    for path in (private, tmp_path / "absent", own_bundle / "gle.onnx"):
+        assert "expected an Ed25519 public key" in same_refusal(path)
+    write_manifest(own_bundle, manifest(own_bundle) | {"gamma": 3.0})
+    assert "found another" in same_refusal(public)
 
 
 def test_a_command_takes_the_key(own_bundle: Path, tmp_path: Path) -> None:

@@ -8,6 +8,7 @@
 #include "bundle/graph_rules.hpp"
 #include "bundle/protobuf.hpp"
 #include "bundle/sha256.hpp"
+#include "bundle/signature.hpp"
 #include "common/error.hpp"
 #include "common/text.hpp"
 
@@ -194,9 +195,10 @@ void GraphContent::check() const {
     if (weights != nullptr && !(stamp_of(root, data_file) == data_stamp)) throw replaced(root, data_file);
 }
 
-Bundle open_bundle(const fs::path& root) {
+Bundle open_bundle(const fs::path& root, const fs::path& public_key) {
     check_folder(root);
     const std::string text = read_text(root, "bundle.json");
+    if (!public_key.empty()) check_signature(root, text, read_text(root, signature_file), public_key);
     const std::string digest = sha256_of(text);
     check_sidecar(read_text(root, "bundle.json.sha256"), digest);
     Manifest manifest = parse_manifest(text);

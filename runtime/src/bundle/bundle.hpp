@@ -51,6 +51,7 @@ struct GraphContent {
 
 /// Reads and verifies the bundle in folder `root`. Every file is hashed once, and every graph is checked.
 /// Throws BundleError in one line that names the file, what was expected, what was found and the cure.
-Bundle open_bundle(const std::filesystem::path& root);
+/// public_key: a PEM file with the Ed25519 key of whoever must have signed the bundle; empty: anyone.
+Bundle open_bundle(const std::filesystem::path& root, const std::filesystem::path& public_key = {});
 
 }  // namespace glesam::core
