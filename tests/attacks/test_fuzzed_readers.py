@@ -70,8 +70,8 @@ def check_cpp_says_the_same(root: Path, line: str) -> None:
         cpp = ""
     except BundleError as error:
         cpp = str(error)
-    if "is not JSON (" in cpp:  # each quotes its own parser; Python's takes NaN, which a field then refuses
-        assert "bundle.json" in line
+    if "is not JSON (" in cpp:  # each quotes its own parser
+        assert "is not JSON (" in line
     else:
         assert cpp == line
 
@@ -120,11 +120,7 @@ def test_a_damaged_manifest_is_refused_or_read_alike(
 
 
 JSON = st.recursive(
-    st.none()
-    | st.booleans()
-    | st.integers(-(2**70), 2**70)
-    | st.floats(allow_nan=False)
-    | st.text(max_size=8),
+    st.none() | st.booleans() | st.integers(-(2**70), 2**70) | st.floats() | st.text(max_size=8),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner, max_size=3),
     max_leaves=8,
 )

@@ -40,9 +40,9 @@ def check_the_cpp_library_says_the_same(bundle: Path, message: str) -> None:
     with pytest.raises(BundleError) as caught:
         native.open_bundle(bundle)
     native_message = str(caught.value)
-    if "is not JSON (" in native_message:  # Python's reader accepts NaN and infinity, and refuses later
-        assert re.search(r"is not JSON \(.*\); export the bundle again$|found (NaN|Infinity)", message)
-    elif "Symlink loop" not in message:  # Python 3.13 and later say it otherwise
+    if "is not JSON (" in native_message:  # each quotes its own parser
+        assert re.search(r"bundle\.json is not JSON \(.*\); export the bundle again$", message)
+    else:
         assert native_message == message
 
 
@@ -148,8 +148,8 @@ def test_every_field_of_the_manifest_is_needed(own_bundle: Path) -> None:
         (lambda m: m.update(image_size="64"), "image_size must be an integer"),
         (lambda m: m.update(image_size=True), "image_size must be an integer"),
         (lambda m: m.update(image_size=100), "image_size must be a multiple of 16"),
-        (lambda m: m.update(gamma=float("nan")), "gamma must be a positive number"),
-        (lambda m: m.update(gamma=10**400), "gamma must be a positive number"),
+        (lambda m: m.update(gamma=float("nan")), "bundle.json is not JSON (a number that"),
+        (lambda m: m.update(gamma=10**400), "bundle.json is not JSON (a number that"),
         (lambda m: m.update(mask_threshold=None), "mask_threshold must be a finite number"),
         (lambda m: m.update(pixel_mean=[1, 2]), "pixel_mean must be three numbers"),
         (lambda m: m.update(pixel_std=[1, 0, 1]), "pixel_std must be a positive number"),

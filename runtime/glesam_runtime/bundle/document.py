@@ -7,6 +7,7 @@ different readers: they are refused. runtime/src/bundle/json_text.cpp does the s
 from __future__ import annotations
 
 import json
+import math
 
 from ..errors import BundleError
 
@@ -23,7 +24,13 @@ def parse_document(text: bytes) -> object:
     try:
         if sum(map(text.count, (b",", b":", b"[", b"{"))) > MOST_MARKS:
             raise ValueError(f"more than {MOST_MARKS} values and names")
-        document: object = json.loads(text.decode(), object_pairs_hook=_object, parse_int=_integer)
+        document: object = json.loads(
+            text.decode(),
+            object_pairs_hook=_object,
+            parse_int=_integer,
+            parse_float=_finite,
+            parse_constant=_finite,
+        )
         _check_plain(document)
     except (ValueError, RecursionError) as error:
         raise BundleError(f"bundle.json is not JSON ({error}); export the bundle again") from error
@@ -43,7 +50,15 @@ def _object(pairs: list[tuple[str, object]]) -> dict[str, object]:
 def _integer(digits: str) -> int | float:
     """Returns an integer where it fits in 64 bits; a longer one is a float, as in C++."""
     value = int(digits) if len(digits) <= 20 else 1 << 64
-    return value if -(1 << 63) <= value < 1 << 64 else float(digits)
+    return value if -(1 << 63) <= value < 1 << 64 else _finite(digits)
+
+
+def _finite(digits: str) -> float:
+    """Returns a float. Raises ValueError for NaN, infinity and too large a number."""
+    value = float(digits)
+    if not math.isfinite(value):
+        raise ValueError("a number that is not finite")
+    return value
 
 
 def _check_plain(document: object) -> None:
