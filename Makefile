@@ -12,7 +12,7 @@ BOX = 20 5 470 510
 
 # What the C++ library needs of the system, Clang for `make fuzz` alone; headers of JSON and OpenVINO come with pip.
 CPP_PACKAGES = g++ clang libclang-rt-dev libssl-dev libpng-dev libjpeg-dev
-# Half of it for each fuzz target.
+# A third of it for each fuzz target.
 FUZZ_SECONDS ?= 60
 FUZZ = tests/cpp/fuzz
 CPP_FILES = $(shell git ls-files '*.cpp' '*.hpp' '*.h' '*.c')
@@ -75,14 +75,14 @@ preset-%: $(DEV)/.installed
 	$(DEV)/cmake --build --preset $* --parallel $(shell nproc)
 	$(DEV)/ctest --preset $*
 
-## libFuzzer for FUZZ_SECONDS on the bundle reader and on preprocessing; what it finds lies in build/fuzz.
-fuzz: fuzz-bundle fuzz-image
+## libFuzzer for FUZZ_SECONDS on the bundle reader, its walk over graphs, and preprocessing; what it finds lies in build/fuzz.
+fuzz: fuzz-bundle fuzz-graph fuzz-image
 fuzz-bundle: FUZZ_FLAGS = -dict=$(FUZZ)/json.dict
 
 # In memory: every bundle that is tried is written, and a disk makes that 10 times slower.
 fuzz-%: fuzz-build
 	mkdir -p build/fuzz/corpus/$*
-	TMPDIR=/dev/shm build/fuzz/$(FUZZ)/fuzz_$* -max_total_time=$$(($(FUZZ_SECONDS) / 2)) -print_final_stats=1 -verbosity=0 \
+	TMPDIR=/dev/shm build/fuzz/$(FUZZ)/fuzz_$* -max_total_time=$$(($(FUZZ_SECONDS) / 3)) -print_final_stats=1 -verbosity=0 \
 		-artifact_prefix=build/fuzz/$*- $(FUZZ_FLAGS) build/fuzz/corpus/$* $(FUZZ)/seeds/$*
 
 .PHONY: fuzz-build

@@ -61,8 +61,8 @@ def measure_speed(floats: Bundle, bundle: Bundle, case: Case, backend: str = "au
         known = known and computes_int8(chosen, graph.precision)
         rest = graph.precision.rpartition("+")[2]
         engines = {
-            "float": open_engine(chosen, floats.graph_path(name), graph.spec, rest),
-            "int8": open_engine(chosen, bundle.graph_path(name), graph.spec, graph.precision),
+            "float": open_engine(chosen, floats.graph_content(name), graph.spec, rest),
+            "int8": open_engine(chosen, bundle.graph_content(name), graph.spec, graph.precision),
         }
         feeds = case.feeds(name, case.expected)
         spent: dict[str, list[float]] = {which: [] for which in engines}

@@ -15,7 +15,7 @@ VENDORS = {
     "NvInfer": "engines/tensorrt/",
     "cuda": "engines/tensorrt/",
     "nlohmann/": ("bundle/json_fields.hpp", "engines/tensorrt/cache.cpp"),
-    "openssl/": "bundle/sha256.cpp",
+    "openssl/": ("bundle/sha256.cpp", "bundle/signature.cpp"),
 }
 """The start of a foreign header's name, and the only files that include it."""
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import onnx
-from onnx import parser
+from tiny_bundle import model_of
 
 Floats = np.ndarray[Any, Any]
 
@@ -62,7 +62,7 @@ def write_attention(path: Path, form: str) -> None:
     first = "  queries ="
     restored = "\n  ".join(RESTORED[form].format(weight) for weight in WEIGHTS)
     text = ATTENTION.replace(first, f"  {restored}\n{first}")
-    model = parser.parse_model(text)
+    model = model_of(text)
     model.graph.initializer.extend(onnx.numpy_helper.from_array(a, name) for name, a in arrays().items())
     onnx.save(model, path)
 

@@ -40,11 +40,9 @@ def check_the_cpp_library_says_the_same(bundle: Path, message: str) -> None:
     with pytest.raises(BundleError) as caught:
         native.open_bundle(bundle)
     native_message = str(caught.value)
-    if (
-        "is not JSON (" in native_message
-    ):  # Python's reader accepts NaN and endless integers, and refuses later
-        assert re.search(r"is not JSON \(.*\); export the bundle again$|found (NaN|10{40})", message)
-    elif "Symlink loop" not in message:  # Python 3.13 and later say it otherwise
+    if "is not JSON (" in native_message:  # each quotes its own parser
+        assert re.search(r"bundle\.json is not JSON \(.*\); export the bundle again$", message)
+    else:
         assert native_message == message
 
 
@@ -134,7 +132,7 @@ def test_a_link_that_leaves_the_bundle_is_refused(own_bundle: Path, tmp_path: Pa
 def test_links_in_a_loop_are_refused(own_bundle: Path) -> None:
     (own_bundle / "gle.onnx").unlink()
     (own_bundle / "gle.onnx").symlink_to("gle.onnx")
-    assert "gle.onnx: expected a" in refusal(own_bundle)
+    assert "passes no link" in refusal(own_bundle)
 
 
 def test_every_field_of_the_manifest_is_needed(own_bundle: Path) -> None:
@@ -150,8 +148,8 @@ def test_every_field_of_the_manifest_is_needed(own_bundle: Path) -> None:
         (lambda m: m.update(image_size="64"), "image_size must be an integer"),
         (lambda m: m.update(image_size=True), "image_size must be an integer"),
         (lambda m: m.update(image_size=100), "image_size must be a multiple of 16"),
-        (lambda m: m.update(gamma=float("nan")), "gamma must be a positive number"),
-        (lambda m: m.update(gamma=10**400), "gamma must be a positive number"),
+        (lambda m: m.update(gamma=float("nan")), "bundle.json is not JSON (a number that"),
+        (lambda m: m.update(gamma=10**400), "bundle.json is not JSON (a number that"),
         (lambda m: m.update(mask_threshold=None), "mask_threshold must be a finite number"),
         (lambda m: m.update(pixel_mean=[1, 2]), "pixel_mean must be three numbers"),
         (lambda m: m.update(pixel_std=[1, 0, 1]), "pixel_std must be a positive number"),
@@ -219,6 +217,32 @@ def test_line_breaks_in_names_do_not_break_the_line(own_bundle: Path) -> None:
     assert "found image\\r\\nembeddings float32" in refusal(own_bundle)
     rewrite(own_bundle, rename_file)
     assert "bundle.json: files.two\\nlines.sha256 must be" in refusal(own_bundle)
+
+
+@pytest.mark.parametrize(
+    "text", ["\x1b[2J", "a\rb", "\x9b31m", "\u202eonnx", "zero\u200bwidth", "\x00", "\x7f"]
+)
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda m, text: m["model"].update(name=text),
+        lambda m, text: m["model"].update(sam_type=text),
+        lambda m, text: m.update(precision=text),
+        lambda m, text: m["graphs"]["gle"].update(precision=text),
+        lambda m, text: m["graphs"]["gle"].update(fp32_islands={"Erf": text}),
+        lambda m, text: m["graphs"]["gle"].update(fp32_islands={text: "why"}),
+    ],
+)
+def test_texts_that_a_terminal_acts_on_are_refused(
+    own_bundle: Path, change: Callable[[dict[str, Any], str], object], text: str
+) -> None:
+    rewrite(own_bundle, lambda m: change(m, text))
+    assert "must be text without control characters" in refusal(own_bundle)
+
+
+def test_names_in_any_script_are_taken(own_bundle: Path) -> None:
+    rewrite(own_bundle, lambda m: m["model"].update(name="modèle 模型 😀"))
+    assert Bundle.open(own_bundle).manifest.name == "modèle 模型 😀"
 
 
 def test_files_in_subfolders_are_verified_too(tmp_path: Path) -> None:

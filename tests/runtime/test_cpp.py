@@ -12,9 +12,8 @@ import onnx
 import pytest
 from int8_weights import FORMS, attention_in_float64, relative_error, write_attention
 from native import LIBRARY, NativeSteps, choose_backend
-from onnx import parser
 from PIL import Image
-from tiny_bundle import IMAGE_SIZE, manifest, write_bundle, write_manifest
+from tiny_bundle import IMAGE_SIZE, manifest, model_of, write_bundle, write_manifest
 
 from glesam_runtime import Bundle, GlesamError, Predictor, Prompt, read_image
 from glesam_runtime.bundle.reader import default_bundle_path
@@ -45,7 +44,7 @@ SIZES = [
 SIZES += [tuple(size) for size in np.random.default_rng(3).integers(1, 300, (30, 2)).tolist()]
 
 INT8_GLE = """
-<ir_version: 8, opset_import: ["" : 17]>
+<ir_version: 8, opset_import: ["" : 18]>
 gle (float[1,256,4,4] image_embeddings) => (float[1,256,4,4] image_embeddings_enhanced)
 <float one = {1.0}, int8 zero = {0}, int8[256,256,1,1] weight, float[256] ones, int8[256] zeros>
 {
@@ -207,7 +206,7 @@ def test_auto_and_names_mean_what_they_mean_in_python(tmp_path: Path, precision:
 def test_sums_of_int8_products_do_not_saturate(tmp_path: Path, backend: str) -> None:
     """A CPU without VNNI would add them in 16 bits."""
     bundle = write_bundle(tmp_path / "bundle")
-    graph = parser.parse_model(INT8_GLE)
+    graph = model_of(INT8_GLE)
     weight = np.full((256, 256, 1, 1), 127, np.int8)
     ones, zeros = np.ones(256, np.float32), np.zeros(256, np.int8)
     constants = {"weight": weight, "ones": ones, "zeros": zeros}
@@ -300,7 +299,7 @@ def test_the_steps_on_golden_vectors_are_python_s_exactly(backend: str) -> None:
 
 # An attention as a bf16 export has it: its Softmax in fp32, with casts around.
 BF16_GLE = """
-<ir_version: 8, opset_import: ["" : 17]>
+<ir_version: 8, opset_import: ["" : 18]>
 gle (float[1,256,4,4] image_embeddings) => (float[1,256,4,4] image_embeddings_enhanced) {
   flat = Constant <value = int64[3] {1,256,16}> ()
   square = Constant <value = int64[4] {1,256,4,4}> ()
@@ -320,7 +319,7 @@ gle (float[1,256,4,4] image_embeddings) => (float[1,256,4,4] image_embeddings_en
 
 
 def test_a_bf16_attention_is_python_s_to_the_bit(own_bundle: Path, image: Pixels) -> None:
-    onnx.save(parser.parse_model(BF16_GLE), own_bundle / "gle.onnx")
+    onnx.save(model_of(BF16_GLE), own_bundle / "gle.onnx")
     content = manifest(own_bundle)
     content["graphs"]["gle"]["precision"] = "bf16"
     write_manifest(own_bundle, content)

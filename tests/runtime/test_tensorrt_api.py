@@ -79,7 +79,7 @@ def test_three_versions_are_recorded() -> None:
 def test_the_sources_use_known_names_of_tensorrt() -> None:
     """Otherwise the test above would prove nothing."""
     used = {name for path in sources() for name in names_used(path)}
-    assert {"Builder", "OnnxParser", "Builder.build_serialized_network", "OnnxParser.parse_from_file"} <= used
+    assert {"Builder", "OnnxParser", "Builder.build_serialized_network", "OnnxParser.parse"} <= used
     assert {"NetworkDefinitionCreationFlag.STRONGLY_TYPED", "IBuilderConfig.set_memory_pool_limit"} <= used
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import onnx
-from onnx import parser
+from onnx import numpy_helper, parser
 
 from glesam_runtime.bundle.spec import TensorSpec, bundle_contract
 from glesam_runtime.engines import Engine
@@ -23,18 +23,19 @@ IMAGE_SIZE = 64
 
 # 256 channels of the mean brightness under each of the 4 x 4 patches.
 ENCODER = """
-<ir_version: 8, opset_import: ["" : 17]>
+<ir_version: 8, opset_import: ["" : 18]>
 image_encoder (float[1,3,64,64] image) => (float[1,256,4,4] image_embeddings) {
   patches = AveragePool <kernel_shape = [16,16], strides = [16,16]> (image)
+  third = Constant <value = float[1,1,1,1] {0.33333334}> ()
   shape = Constant <value = int64[4] {256,3,1,1}> ()
-  weight = ConstantOfShape <value = float[1] {0.33333334}> (shape)
+  weight = Expand (third, shape)
   image_embeddings = Conv (patches, weight)
 }
 """
 
 # A residual correction, as GLE is.
 GLE = """
-<ir_version: 8, opset_import: ["" : 17]>
+<ir_version: 8, opset_import: ["" : 18]>
 gle (float[1,256,4,4] image_embeddings) => (float[1,256,4,4] image_embeddings_enhanced) {
   half = Constant <value = float {0.5}> ()
   residual = Mul (image_embeddings, half)
@@ -46,7 +47,7 @@ gle (float[1,256,4,4] image_embeddings) => (float[1,256,4,4] image_embeddings_en
 # the single mask, then a smaller, an equal and a larger one. Each background point takes 2 off.
 # The first score is the sigmoid of the mean embedding, so GLE can be seen in it.
 DECODER = """
-<ir_version: 8, opset_import: ["" : 17]>
+<ir_version: 8, opset_import: ["" : 18]>
 mask_decoder (
   float[1,256,4,4] image_embeddings, float[num_prompts,num_points,2] point_coords,
   int32[num_prompts,num_points] point_labels, float[num_prompts,1,16,16] mask_input,
@@ -127,7 +128,9 @@ mask_decoder (
   offsets_4d = Unsqueeze (offsets, offset_axes)
   low_res_masks = Add (logits, offsets_4d)
 
-  mean = ReduceMean <keepdims = 0> (image_embeddings)
+  total = ReduceSum <keepdims = 0> (image_embeddings)
+  elements = Constant <value = float {4096.0}> ()
+  mean = Div (total, elements)
   score = Sigmoid (mean)
   zeros = Mul (has_mask_input, background_count)
   none = Sub (zeros, zeros)
@@ -145,9 +148,27 @@ def write_bundle(root: Path, **changes: Any) -> Path:  # noqa: ANN401
     """Writes the bundle to `root` as docs/bundle.md says; `changes` replace fields of the manifest."""
     root.mkdir(parents=True)
     for name, text in GRAPHS.items():
-        onnx.save(parser.parse_model(text), root / f"{name}.onnx")
+        onnx.save(model_of(text), root / f"{name}.onnx")
     write_manifest(root, manifest(root) | changes)
     return root
+
+
+def model_of(text: str) -> onnx.ModelProto:
+    """Returns the graph of `text` as bundles hold it: constants are initializers with raw data."""
+    model = parser.parse_model(text)
+    graph = model.graph
+    constants = [node for node in graph.node if node.op_type == "Constant"]
+    tensors = [(node.output[0], node.attribute[0].t) for node in constants]
+    numbers = ("float_data", "int32_data", "int64_data")
+    typed = [x for x in graph.initializer if any(len(getattr(x, field)) for field in numbers)]
+    tensors += [(tensor.name, tensor) for tensor in typed]
+    kept = [tensor for tensor in graph.initializer if tensor not in typed]
+    for node in constants:
+        graph.node.remove(node)
+    del graph.initializer[:]
+    graph.initializer.extend(kept)
+    graph.initializer.extend(numpy_helper.from_array(numpy_helper.to_array(x), name) for name, x in tensors)
+    return model
 
 
 def manifest(root: Path) -> dict[str, Any]:

@@ -6,13 +6,20 @@ import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import TypeGuard, TypeVar
 
 from ..errors import BundleError
+from .document import parse_document
 from .spec import Dimension, GraphSpec, TensorSpec, bundle_contract
 
 FORMAT_VERSION = 1
+MOST_BYTES = 16 << 30
+"""Most bytes of all files of a bundle."""
+MOST_IMAGE_SIZE = 32_768
+"""Largest image size [pixels]: S * S * 3 floats must fit in memory."""
 _LARGEST = 1e30  # well within float32, in which the graphs compute
+# As in C++ (text.cpp): controls, and what shows nothing or turns the direction of writing.
+_HIDDEN = re.compile("[\x00-\x1f\x7f-\xa0\xad\u061c\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff]")
 _KIND_NAMES = {dict: "an object", list: "a list", str: "a string", bool: "true or false"}
 _Kind = TypeVar("_Kind", dict[str, object], list[object], str, bool)
 
@@ -74,10 +81,7 @@ class Manifest:
 
 def parse_manifest(text: bytes) -> Manifest:
     """Parses bundle.json. Raises BundleError for anything that docs/bundle.md does not allow."""
-    try:
-        document = json.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise BundleError(f"bundle.json is not JSON ({error}); export the bundle again") from error
+    document = parse_document(text)
     if not isinstance(document, dict):
         raise _refuse("the document", "an object", document)
     root = _Fields(document)
@@ -99,10 +103,12 @@ def _manifest(root: _Fields) -> Manifest:
     image_size = root.integer("image_size", least=16)
     if image_size % 16:
         raise _refuse("image_size", "a multiple of 16", image_size)
+    if image_size > MOST_IMAGE_SIZE:
+        raise _refuse("image_size", f"at most {MOST_IMAGE_SIZE}", image_size)
     files = _files(root.fields("files"))
     return Manifest(
-        name=model.get("name", str),
-        sam_type=model.get("sam_type", str),
+        name=model.label("name"),
+        sam_type=model.label("sam_type"),
         multimask=model.get("multimask", bool),
         image_size=image_size,
         pixel_mean=root.rgb("pixel_mean"),
@@ -110,7 +116,7 @@ def _manifest(root: _Fields) -> Manifest:
         mask_threshold=root.number("mask_threshold"),
         gamma=root.number("gamma", positive=True),
         timestep=root.integer("timestep"),
-        precision=root.get("precision", str),
+        precision=root.label("precision"),
         graphs=_graphs(root.fields("graphs"), files, image_size),
         files=files,
         made_from=root.get("made_from", dict),
@@ -119,7 +125,10 @@ def _manifest(root: _Fields) -> Manifest:
 
 
 def _files(records: _Fields) -> dict[str, FileRecord]:
-    return {path: _file(records.fields(path)) for path in records.values}
+    files = {path: _file(records.fields(path)) for path in records.values}
+    if sum(file.size for file in files.values()) > MOST_BYTES:
+        raise _refuse("files", f"of at most {MOST_BYTES} bytes", "more")
+    return files
 
 
 def _file(record: _Fields) -> FileRecord:
@@ -145,9 +154,9 @@ def _graph(graph: _Fields, files: Mapping[str, FileRecord], expected: GraphSpec)
     _check_tensors(f"{graph.where}outputs", graph.tensors("outputs"), expected.outputs)
     return Graph(
         file,
-        graph.get("precision", str),
+        graph.label("precision"),
         expected,
-        {island: islands.get(island, str) for island in islands.values},
+        {island: islands.label(island) for island in islands.values},
         _int8(graph.fields("int8")) if "int8" in graph.values else None,
     )
 
@@ -182,13 +191,19 @@ class _Fields:
             raise _refuse(f"{self.where}{name}", _KIND_NAMES[kind], value)
         return value
 
+    def label(self, name: str) -> str:
+        """Returns a text that is shown to people: without characters that a terminal acts on."""
+        value = self.get(name, str)
+        if _HIDDEN.search(name + value):
+            raise _refuse(f"{self.where}{name}", "text without control characters", value)
+        return value
+
     def fields(self, name: str) -> _Fields:
         return _Fields(self.get(name, dict), f"{self.where}{name}.")
 
     def integer(self, name: str, least: int = 0) -> int:
         value = self.take(name)
-        # bool is a subclass of int, and true is not a size.
-        if not isinstance(value, int) or isinstance(value, bool) or value < least:
+        if not _is_integer(value) or value < least:
             raise _refuse(f"{self.where}{name}", f"an integer of at least {least}", value)
         return value
 
@@ -213,6 +228,11 @@ class _Fields:
         return tuple(_tensor(f"{where}[{i}]", v) for i, v in enumerate(self.get(name, list)))
 
 
+def _is_integer(value: object) -> TypeGuard[int]:
+    """Returns whether `value` is an integer of 64 bits; bool is a subclass of int, and no size."""
+    return isinstance(value, int) and not isinstance(value, bool) and value < 1 << 63
+
+
 def _number(where: str, value: object, positive: bool) -> float:
     # A comparison is false for NaN, and unlike math.isfinite() it takes an integer of any length.
     if (
@@ -234,7 +254,7 @@ def _tensor(where: str, value: object) -> TensorSpec:
 
 
 def _dimension(where: str, value: object) -> Dimension:
-    if isinstance(value, bool) or not isinstance(value, int | str):
+    if not isinstance(value, str) and not _is_integer(value):
         raise _refuse(where, "integers and names of dynamic dimensions", value)
     return value
 

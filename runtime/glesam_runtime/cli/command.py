@@ -84,3 +84,12 @@ BundleFolder = Annotated[
     typer.Argument(metavar="BUNDLE", help="A folder. Default: the shipped model.", show_default=False),
 ]
 BackendName = Annotated[str, typer.Option(metavar="NAME[:DEVICE[:HINT]]", help=BACKEND_HELP)]
+PublicKey = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="PATH",
+        envvar="GLESAM_PUBLIC_KEY",
+        help="Take only a bundle that glesam-sign signed with this key's other half.",
+        show_default=False,
+    ),
+]

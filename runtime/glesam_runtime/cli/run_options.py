@@ -115,6 +115,16 @@ BundleOption = Annotated[
     Path | None,
     typer.Option(metavar="PATH", rich_help_panel=_MODEL, help="A bundle. Default: the shipped model."),
 ]
+PublicKeyOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--public-key",
+        metavar="PATH",
+        envvar="GLESAM_PUBLIC_KEY",
+        rich_help_panel=_MODEL,
+        help="Take only a bundle that glesam-sign signed with this key's other half.",
+    ),
+]
 Backend = Annotated[
     str, typer.Option(metavar="NAME[:DEVICE[:HINT]]", rich_help_panel=_MODEL, help=BACKEND_HELP)
 ]

@@ -11,7 +11,7 @@ from ..engines import open_engines, pick_for_bundle
 from ..tools.console import model_line
 from ..tools.parity import check, table
 from ..tools.verify import CURE, required_iou, verify
-from .command import BackendName, BundleFolder, Command, Version, command_app
+from .command import BackendName, BundleFolder, Command, PublicKey, Version, command_app
 from .errors import one_line_errors
 
 app = command_app()
@@ -30,6 +30,7 @@ def run(
             help="Least mean mask IoU. Default: .999 (fp32), .99 (fp16, bf16), .97 (int8).",
         ),
     ] = None,
+    public_key: PublicKey = None,
     _version: Version = False,
 ) -> None:
     """Run a bundle's golden vectors on this machine and compare the results with PyTorch's.
@@ -37,7 +38,7 @@ def run(
     Needs neither torch nor the checkpoint. Exit status: 1 when parity fails, 2 for any other error.
     """
     with one_line_errors():
-        opened = Bundle.open(bundle)
+        opened = Bundle.open(bundle, public_key)
         chosen, reason = pick_for_bundle(backend, opened)
         typer.echo(model_line(opened, f"{chosen} ({reason})"), err=True)
         least = required_iou(opened) if min_iou is None else min_iou

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from ..bundle.reader import Bundle
+from ..bundle.reader import Bundle, GraphContent
 from ..bundle.spec import GraphSpec
 from ..errors import BackendError, first_line
-from .base import Engine
+from .base import Engine, path_of
 from .choice import (
     BACKEND_HELP,
     BACKENDS,
@@ -25,17 +25,19 @@ from .choice import (
 from .tensorrt.cache import cached_engines
 
 
-def _onnxruntime(path: Path, spec: GraphSpec, precision: str, device: str, hint: str) -> Engine:
+def _onnxruntime(
+    graph: Path | GraphContent, spec: GraphSpec, precision: str, device: str, hint: str
+) -> Engine:
     from .onnxruntime import OnnxRuntimeEngine
 
     int8 = computes_int8(f"onnxruntime:{device}", precision)
-    return OnnxRuntimeEngine(path, spec, int8=int8, device=device, hint=hint)
+    return OnnxRuntimeEngine(graph, spec, int8=int8, device=device, hint=hint)
 
 
-def _openvino(path: Path, spec: GraphSpec, precision: str, device: str, hint: str) -> Engine:
+def _openvino(graph: Path | GraphContent, spec: GraphSpec, precision: str, device: str, hint: str) -> Engine:
     from .openvino import OpenVinoEngine
 
-    return OpenVinoEngine(path, spec, precision, device, hint)
+    return OpenVinoEngine(graph, spec, precision, device, hint)
 
 
 _OPEN = {"onnxruntime": _onnxruntime, "openvino": _openvino}
@@ -56,17 +58,21 @@ def pick_for_bundle(backend: str, bundle: Bundle) -> tuple[str, str]:
     return pick_backend(backend, bundle.manifest.precision)
 
 
-def open_engine(backend: str, path: Path, spec: GraphSpec, precision: str = "fp32") -> Engine:
-    """Compiles the ONNX graph at `path`, which computes in `precision`, for `backend`, NAME[:DEVICE[:HINT]].
+def open_engine(backend: str, graph: Path | GraphContent, spec: GraphSpec, precision: str = "fp32") -> Engine:
+    """Compiles an ONNX graph, which computes in `precision`, for `backend`, NAME[:DEVICE[:HINT]].
+
+    graph: a bundle's graph_content, which has been checked, or the path of a file that the caller trusts.
 
     Raises BackendError where the backend is unknown, its library or its device absent, or the graph refused.
     """
     chosen, _ = pick_backend(backend, precision)
     if chosen in TENSORRT:
-        raise BackendError(f"{path}: backend {chosen} runs the engines of a bundle, not a single graph")
+        raise BackendError(
+            f"{path_of(graph)}: backend {chosen} runs the engines of a bundle, not a single graph"
+        )
     name, device, hint = split_backend(place(chosen, spec))
     try:
-        return _OPEN[name](path, spec, precision, device, hint)
+        return _OPEN[name](graph, spec, precision, device, hint)
     except ImportError as error:
         raise BackendError(
             f"backend {name} cannot be imported ({first_line(error)}); {INSTALL[name]}"
@@ -89,7 +95,7 @@ def open_engines(
 
         return open_tensorrt(chosen, bundle, list(graphs), stream)
     return {
-        name: open_engine(backend, bundle.graph_path(name), graph.spec, graph.precision)
+        name: open_engine(backend, bundle.graph_content(name), graph.spec, graph.precision)
         for name, graph in graphs.items()
     }
 

@@ -10,6 +10,7 @@ from typing import Any, Protocol, overload
 import numpy as np
 import numpy.typing as npt
 
+from ..bundle.reader import GraphContent
 from ..bundle.spec import GraphSpec, TensorSpec
 from ..errors import BackendError
 
@@ -88,6 +89,11 @@ def run_checked(
     outputs = infer(feeds)
     _check(f"{spec.name} output", spec.outputs, outputs, sizes, kinds)
     return outputs
+
+
+def path_of(graph: Path | GraphContent) -> Path:
+    """Returns the path of a graph, for messages."""
+    return graph.path if isinstance(graph, GraphContent) else graph
 
 
 def check_graph(

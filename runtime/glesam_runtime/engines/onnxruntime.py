@@ -11,9 +11,10 @@ from typing import Any
 import numpy as np
 import onnxruntime  # type: ignore[import-untyped]
 
+from ..bundle.reader import GraphContent
 from ..bundle.spec import GraphSpec, TensorSpec
 from ..errors import BackendError, first_line
-from .base import Array, Tensors, cannot_open, cannot_run, check_graph, closed_engine, run_checked
+from .base import Array, Tensors, cannot_open, cannot_run, check_graph, closed_engine, path_of, run_checked
 
 # ONNX Runtime names element types "tensor(float)"; these are numpy's names for them.
 _DTYPES = {"tensor(float)": "float32", "tensor(int32)": "int32"}
@@ -31,15 +32,16 @@ class OnnxRuntimeEngine:
 
     def __init__(
         self,
-        path: Path,
+        graph: Path | GraphContent,
         spec: GraphSpec,
         threads: int = 0,
         int8: bool = False,
         device: str = "",
         hint: str = "",
     ) -> None:
-        """Opens the graph at `path` on `device`: "cpu" (or ""), "cuda" or "tensorrt".
+        """Opens a graph on `device`: "cpu" (or ""), "cuda" or "tensorrt".
 
+        `graph`: a bundle's checked bytes, or a file that the caller trusts.
         `threads`: threads of the CPU, 0 for one per physical core. `int8`: the graph has layers to compute in
         int8; otherwise int8 weights are converted to float once, here. `hint`: must be empty.
         Raises BackendError where the device is absent, where ONNX Runtime refuses the graph or falls back to
@@ -47,8 +49,10 @@ class OnnxRuntimeEngine:
         """
         providers = _providers(device or "cpu", hint)
         self._spec = spec
-        self._session: onnxruntime.InferenceSession | None = _open(path, threads, int8, providers)
-        check_graph(path, spec, _tensors(self._session.get_inputs()), _tensors(self._session.get_outputs()))
+        self._session: onnxruntime.InferenceSession | None = _open(graph, threads, int8, providers)
+        check_graph(
+            path_of(graph), spec, _tensors(self._session.get_inputs()), _tensors(self._session.get_outputs())
+        )
 
     @property
     def spec(self) -> GraphSpec:
@@ -97,20 +101,29 @@ def _providers(device: str, hint: str) -> list[str]:
     return _PROVIDERS[device]
 
 
-def _open(path: Path, threads: int, int8: bool, providers: list[str]) -> onnxruntime.InferenceSession:
-    """Returns a session of the graph at `path` on the first of `providers`."""
+def _open(
+    graph: Path | GraphContent, threads: int, int8: bool, providers: list[str]
+) -> onnxruntime.InferenceSession:
+    """Returns a session of the graph on the first of `providers`."""
     if "CUDAExecutionProvider" in providers:
         _load_cuda()
+    options = _session_options(threads, int8)
+    if isinstance(graph, GraphContent) and graph.weights is not None:
+        # Read while the session is made, and not copied before.
+        names = [f"{graph.path.name}.data"]
+        options.add_external_initializers_from_files_in_memory(names, [graph.weights], [len(graph.weights)])
     try:
         session = onnxruntime.InferenceSession(
-            path,
-            _session_options(threads, int8),
+            graph.model if isinstance(graph, GraphContent) else graph,
+            options,
             providers=providers,
             disabled_optimizers=_disabled_fusions(int8, providers),
             enable_fallback=0,  # otherwise it prints a message and continues on the CPU
         )
     except Exception as error:  # ONNX Runtime's own exceptions share no public base
-        raise cannot_open(path, _LIBRARY, first_line(error), "onnxruntime") from error
+        raise cannot_open(path_of(graph), _LIBRARY, first_line(error), "onnxruntime") from error
+    if isinstance(graph, GraphContent):
+        graph.check()
     _check_providers(providers[0], session.get_providers())
     return session
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -11,9 +12,10 @@ import openvino  # type: ignore[import-untyped]
 from openvino import opset13 as opset
 from openvino.frontend import FrontEndManager  # type: ignore[import-untyped]
 
+from ..bundle.reader import GraphContent
 from ..bundle.spec import GraphSpec, TensorSpec
 from ..errors import BackendError
-from .base import Array, Tensors, cannot_open, cannot_run, check_graph, closed_engine, run_checked
+from .base import Array, Tensors, cannot_open, cannot_run, check_graph, closed_engine, path_of, run_checked
 from .host import sums_int8_exactly
 
 _HINTS = ("latency", "throughput")
@@ -25,9 +27,17 @@ _ARITHMETIC = {"fp16": ("FP16", "f16"), "bf16": ("BF16", "bf16")}
 class OpenVinoEngine:
     """One ONNX graph compiled for one device; the compiled graph is safe to share by threads."""
 
-    def __init__(self, path: Path, spec: GraphSpec, precision: str, device: str = "", hint: str = "") -> None:
-        """Open the graph at `path`, whose arithmetic is `precision`: "fp32", "fp16", "bf16" or "int8+...".
+    def __init__(
+        self,
+        graph: Path | GraphContent,
+        spec: GraphSpec,
+        precision: str,
+        device: str = "",
+        hint: str = "",
+    ) -> None:
+        """Opens a graph whose arithmetic is `precision`: "fp32", "fp16", "bf16" or "int8+...".
 
+        `graph`: a bundle's checked bytes, or a file that the caller trusts.
         `device`: "cpu" (or ""), "gpu", "gpu.1" or "npu". `hint`: "latency" (or ""), the shortest answer to
         one call, or "throughput", more answers a second to several threads.
         Raises BackendError where the device is absent or cannot compute in `precision`, or where OpenVINO
@@ -41,11 +51,13 @@ class OpenVinoEngine:
             **dynamic_quantization_off(core, device),
         }
         self._spec = spec
-        model = _read(path)
+        path, model = path_of(graph), _read(graph)
         check_graph(path, spec, _tensors(model.inputs), _tensors(model.outputs))
         if device == "CPU" and not sums_int8_exactly():
             _quantize_by_rounding(model, path)
         self._compiled: openvino.CompiledModel | None = _compile(path, core, model, device, options)
+        if isinstance(graph, GraphContent):
+            graph.check()
 
     @property
     def spec(self) -> GraphSpec:
@@ -73,14 +85,24 @@ class OpenVinoEngine:
         return {tensor.name: outputs[tensor.name] for tensor in self._spec.outputs}
 
 
-def _read(path: Path) -> openvino.Model:
+def _read(graph: Path | GraphContent) -> openvino.Model:
     try:
         # Not Core.read_model: given a file that is no ONNX it tries, and prints, every other format.
         frontend: Any = FrontEndManager().load_by_framework("onnx")
-        model: openvino.Model = frontend.convert(frontend.load(str(path)))
+        model: openvino.Model = frontend.convert(frontend.load(_source(graph)))
     except Exception as error:  # OpenVINO's own exceptions share no public base
-        raise cannot_open(path, _LIBRARY, _reason(error), "openvino") from error
+        raise cannot_open(path_of(graph), _LIBRARY, _reason(error), "openvino") from error
     return model
+
+
+def _source(graph: Path | GraphContent) -> str | io.BytesIO:
+    """Returns what OpenVINO reads: bytes, or a path where weights lie beside the graph, which it must find.
+
+    The caller checks afterwards that the weights are those that were hashed.
+    """
+    if isinstance(graph, GraphContent) and graph.weights is None:
+        return io.BytesIO(graph.model)
+    return str(path_of(graph))
 
 
 def _present(core: openvino.Core, device: str) -> str:

@@ -91,7 +91,7 @@ def _expect(cases: Sequence[Case], graph: str, engine: Engine, whose: str) -> No
 
 def _open(bundle: Bundle, name: str, backend: str) -> Engine:
     graph = bundle.manifest.graphs[name]
-    return open_engine(backend, bundle.graph_path(name), graph.spec, graph.precision)
+    return open_engine(backend, bundle.graph_content(name), graph.spec, graph.precision)
 
 
 def measure(bundle: Bundle, cases: Sequence[Case], backend: str = "auto") -> Parity:

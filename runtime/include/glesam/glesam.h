@@ -67,6 +67,8 @@ typedef struct glesam_model_info {
 
 /* Reads and verifies the bundle in folder `path` (UTF-8). Every file is hashed once. */
 GLESAM_API glesam_status glesam_bundle_open(const char* path, glesam_bundle** bundle);
+/* The same for a bundle that glesam-sign signed; public_key: a PEM file (UTF-8) with its maker's Ed25519 key. */
+GLESAM_API glesam_status glesam_bundle_open_signed(const char* path, const char* public_key, glesam_bundle** bundle);
 GLESAM_API glesam_status glesam_bundle_describe(const glesam_bundle* bundle, glesam_model_info* info);
 GLESAM_API void glesam_bundle_free(glesam_bundle* bundle);
 

@@ -194,6 +194,13 @@ class Bundle {
         return Bundle(bundle);
     }
 
+    /// The same for a bundle that glesam-sign signed; `public_key`: a PEM file with its maker's Ed25519 key.
+    static Bundle open(const std::string& path, const std::string& public_key) {
+        glesam_bundle* bundle = nullptr;
+        check(glesam_bundle_open_signed(path.c_str(), public_key.c_str(), &bundle));
+        return Bundle(bundle);
+    }
+
     ModelInfo info() const {
         ModelInfo info{};
         check(glesam_bundle_describe(handle_.get(), &info));

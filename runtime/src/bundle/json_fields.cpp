@@ -2,6 +2,8 @@
 
 #include <utility>
 
+#include "common/text.hpp"
+
 namespace glesam::core {
 
 namespace {
@@ -20,16 +22,16 @@ double checked_number(const std::string& where, const Json& value, bool positive
     return value.get<double>();
 }
 
-Dimension dimension(const std::string& where, const Json& value) {
-    if (value.is_string()) return value.get<std::string>();
-    if (value.is_number_integer()) return value.get<std::int64_t>();
-    throw refusal(where, "integers and names of dynamic dimensions", value);
-}
-
 /// Whether `value` is an integer that fits in 64 bits with a sign.
 bool is_integer(const Json& value) {
     if (value.is_number_unsigned()) return value.get<std::uint64_t>() <= std::uint64_t{INT64_MAX};
     return value.is_number_integer();
+}
+
+Dimension dimension(const std::string& where, const Json& value) {
+    if (value.is_string()) return value.get<std::string>();
+    if (is_integer(value)) return value.get<std::int64_t>();
+    throw refusal(where, "integers and names of dynamic dimensions", value);
 }
 
 }  // namespace
@@ -62,6 +64,12 @@ Fields Fields::fields(const std::string& name) const {
 }
 
 std::string Fields::text(const std::string& name) const { return get(name, &Json::is_string, "a string"); }
+
+std::string Fields::label(const std::string& name) const {
+    std::string value = text(name);
+    if (one_line(name + value) == name + value) return value;
+    throw refusal(where_ + name, "text without control characters", value);
+}
 
 bool Fields::boolean(const std::string& name) const { return get(name, &Json::is_boolean, "true or false"); }
 

@@ -35,6 +35,8 @@ class Fields {
 
     Fields fields(const std::string& name) const;
     std::string text(const std::string& name) const;
+    /// A text that is shown to people: without characters that a terminal acts on.
+    std::string label(const std::string& name) const;
     bool boolean(const std::string& name) const;
     std::int64_t integer(const std::string& name, std::int64_t least = 0) const;
     double number(const std::string& name, bool positive = false) const;

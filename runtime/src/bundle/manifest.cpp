@@ -10,7 +10,8 @@ namespace glesam::core {
 namespace {
 
 constexpr std::int64_t format_version = 1;
-// Python's integers are unbounded; here picture sizes are ints, and S * S * 3 floats must fit in memory.
+constexpr std::int64_t most_bytes = std::int64_t{16} << 30U;  // of all files
+// Picture sizes are ints, and S * S * 3 floats must fit in memory.
 constexpr std::int64_t largest_image_size = 32768;
 
 using Files = std::vector<std::pair<std::string, FileRecord>>;
@@ -45,6 +46,11 @@ Files file_records(const Fields& records) {
     for (const auto& item : records.values().items()) {
         files.emplace_back(item.key(), file_record(records.fields(item.key())));
     }
+    std::int64_t left = most_bytes;
+    for (const auto& [name, record] : files) {
+        if (record.size > left) throw refusal("files", "of at most " + std::to_string(most_bytes) + " bytes", "more");
+        left -= record.size;
+    }
     return files;
 }
 
@@ -65,10 +71,12 @@ Graph checked_graph(const Fields& graph, const Files& files, const GraphSpec& ex
     if (std::none_of(files.begin(), files.end(), listed)) {
         throw refusal(graph.where() + "file", "a path listed under files", file);
     }
-    graph.fields("fp32_islands");
+    const Fields islands = graph.fields("fp32_islands");
     check_tensors(graph, "inputs", expected.inputs);
     check_tensors(graph, "outputs", expected.outputs);
-    return {file, graph.text("precision"), expected};
+    Graph result{file, graph.label("precision"), expected};
+    for (const auto& island : islands.values().items()) islands.label(island.key());
+    return result;
 }
 
 std::map<std::string, Graph> checked_graphs(const Fields& graphs, const Files& files, std::int64_t image_size) {
@@ -94,15 +102,15 @@ Manifest checked_manifest(const Fields& root) {
     Manifest manifest;
     manifest.image_size = checked_image_size(root);
     manifest.files = file_records(root.fields("files"));
-    manifest.name = model.text("name");
-    manifest.sam_type = model.text("sam_type");
+    manifest.name = model.label("name");
+    manifest.sam_type = model.label("sam_type");
     manifest.multimask = model.boolean("multimask");
     manifest.pixel_mean = root.rgb("pixel_mean");
     manifest.pixel_std = root.rgb("pixel_std", true);
     manifest.mask_threshold = root.number("mask_threshold");
     manifest.gamma = root.number("gamma", true);
     manifest.timestep = root.integer("timestep");
-    manifest.precision = root.text("precision");
+    manifest.precision = root.label("precision");
     manifest.graphs = checked_graphs(root.fields("graphs"), manifest.files, manifest.image_size);
     root.fields("made_from");
     root.fields("parity");

@@ -7,8 +7,6 @@
 #include <new>
 #include <vector>
 
-#include "bundle/file.hpp"
-
 namespace glesam::core {
 
 namespace {
@@ -47,10 +45,9 @@ std::string sha256_of(std::string_view text) {
     return digest.hex();
 }
 
-std::string sha256_of_file(const std::filesystem::path& path) {
+std::string sha256_of_file(File& file) {
     Digest digest;
     std::vector<char> chunk(chunk_bytes);
-    File file(path);
     while (const std::size_t size = file.read(chunk.data(), chunk.size())) digest.update(chunk.data(), size);
     return digest.hex();
 }

@@ -85,6 +85,16 @@ glesam_status glesam_bundle_open(const char* path, glesam_bundle** bundle) {
     });
 }
 
+glesam_status glesam_bundle_open_signed(const char* path, const char* public_key, glesam_bundle** bundle) {
+    return guarded([&] {
+        require(path, "path");
+        require(public_key, "public_key");
+        require(bundle, "bundle");
+        if (*public_key == '\0') throw glesam::core::argument_error("public_key: expected a file, found \"\"");
+        *bundle = new glesam_bundle{glesam::core::open_bundle(path, public_key)};
+    });
+}
+
 glesam_status glesam_bundle_describe(const glesam_bundle* bundle, glesam_model_info* info) {
     return guarded([&] {
         require(bundle, "bundle");

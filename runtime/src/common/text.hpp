@@ -7,10 +7,11 @@
 
 namespace glesam::core {
 
-/// Python's repr of a string: 'a', "it's", 'tab\t'. UTF-8 beyond ASCII stays as it is.
+/// Python's repr of a string: 'a', "it's", 'tab\t'. UTF-8 beyond ASCII stays as it is,
+/// but for what a terminal acts on; other bytes are escaped.
 std::string repr(std::string_view text);
 
-/// `text` with its line breaks and other control characters escaped as repr() does.
+/// `text` with its line breaks, other control characters and bytes that are not UTF-8 escaped as repr() does.
 std::string one_line(std::string_view text);
 
 /// `value` as %g writes it: six significant digits.

@@ -22,14 +22,15 @@ std::vector<Backend> backends() {
         {"openvino",
          [](const Bundle& bundle, const std::string& name) {
              const Graph& graph = bundle.manifest.graphs.at(name);
-             return open_openvino(bundle.graph_path(name), graph.spec, graph.precision);
+             return open_openvino(bundle.graph_content(name), graph.spec, graph.precision);
          }},
 #endif
 #ifdef GLESAM_HAS_ONNXRUNTIME
         {"onnxruntime",
          [](const Bundle& bundle, const std::string& name) {
              const Graph& graph = bundle.manifest.graphs.at(name);
-             return open_onnxruntime(bundle.graph_path(name), graph.spec, onnxruntime_computes_int8(graph.precision));
+             return open_onnxruntime(bundle.graph_content(name), graph.spec,
+                                     onnxruntime_computes_int8(graph.precision));
          }},
 #endif
 #ifdef GLESAM_HAS_TENSORRT

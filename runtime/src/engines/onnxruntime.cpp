@@ -240,9 +240,20 @@ class OnnxRuntimeEngine : public Engine {
     GraphSpec spec_;
 };
 
+/// Gives ONNX Runtime the weights beside the graph, which it reads while the session is made.
+void give_weights(OrtSessionOptions* options, const GraphContent& graph) {
+    if (!graph.weights) return;
+    const std::string name = graph.path.filename().string() + ".data";
+    const char* names = name.c_str();
+    // ONNX Runtime only reads them, though its API takes them without const.
+    char* data = const_cast<char*>(graph.weights->content().data());
+    const std::size_t size = graph.weights->content().size();
+    checked(api().AddExternalInitializersFromFilesInMemory(options, &names, &data, &size, 1));
+}
+
 }  // namespace
 
-std::shared_ptr<const Engine> open_onnxruntime(const std::filesystem::path& path, const GraphSpec& spec, bool int8) {
+std::shared_ptr<const Engine> open_onnxruntime(const GraphContent& graph, const GraphSpec& spec, bool int8) {
     const OrtApi& ort = api();
     Owned<OrtEnv> env;
     Owned<OrtSession> session;
@@ -251,15 +262,18 @@ std::shared_ptr<const Engine> open_onnxruntime(const std::filesystem::path& path
     try {
         env = make_owned<OrtEnv>([&](auto** out) { return ort.CreateEnv(ORT_LOGGING_LEVEL_ERROR, "glesam", out); });
         const auto options = session_options(int8);
-        session = make_owned<OrtSession>(
-            [&](auto** out) { return ort.CreateSession(env.get(), path.c_str(), options.get(), out); });
+        give_weights(options.get(), graph);
+        session = make_owned<OrtSession>([&](auto** out) {
+            return ort.CreateSessionFromArray(env.get(), graph.model.data(), graph.model.size(), options.get(), out);
+        });
         inputs = tensors(session.get(), ort.SessionGetInputCount, ort.SessionGetInputName, ort.SessionGetInputTypeInfo);
         outputs =
             tensors(session.get(), ort.SessionGetOutputCount, ort.SessionGetOutputName, ort.SessionGetOutputTypeInfo);
     } catch (const std::runtime_error& error) {
-        throw cannot_open(path, library(), error.what(), package);
+        throw cannot_open(graph.path, library(), error.what(), package);
     }
-    check_graph(path, spec, inputs, outputs);
+    graph.check();
+    check_graph(graph.path, spec, inputs, outputs);
     return std::make_shared<OnnxRuntimeEngine>(std::move(env), std::move(session), spec);
 }
 

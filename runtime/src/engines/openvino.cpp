@@ -75,14 +75,18 @@ std::vector<TensorSpec> tensors(const Ports& ports) {
     return specs;
 }
 
-std::shared_ptr<ov::Model> read(const std::filesystem::path& path) {
+/// Reads the bytes, or the path where weights lie beside the graph, which OpenVINO must find: the caller checks
+/// afterwards that they are those that were hashed.
+std::shared_ptr<ov::Model> read(const GraphContent& graph) {
     try {
         // Not Core::read_model: with a file that is not ONNX it tries, and prints, every other format.
         ov::frontend::FrontEndManager manager;
         const auto frontend = manager.load_by_framework("onnx");
-        return frontend->convert(frontend->load(path.string()));
+        if (graph.weights) return frontend->convert(frontend->load(graph.path.string()));
+        std::istringstream stream(graph.model);
+        return frontend->convert(frontend->load(static_cast<std::istream*>(&stream)));
     } catch (const std::exception& error) {
-        throw cannot_open(path, library(), reason(error), "openvino");
+        throw cannot_open(graph.path, library(), reason(error), "openvino");
     }
 }
 
@@ -230,11 +234,13 @@ class OpenVinoEngine : public Engine {
 
 }  // namespace
 
-std::shared_ptr<const Engine> open_openvino(const std::filesystem::path& path, const GraphSpec& spec,
+std::shared_ptr<const Engine> open_openvino(const GraphContent& graph, const GraphSpec& spec,
                                             const std::string& precision) {
-    const std::shared_ptr<ov::Model> model = read(path);
-    check_graph(path, spec, tensors(model->inputs()), tensors(model->outputs()));
-    return std::make_shared<OpenVinoEngine>(compile(path, model, precision), spec);
+    const std::shared_ptr<ov::Model> model = read(graph);
+    check_graph(graph.path, spec, tensors(model->inputs()), tensors(model->outputs()));
+    auto compiled = compile(graph.path, model, precision);
+    graph.check();
+    return std::make_shared<OpenVinoEngine>(std::move(compiled), spec);
 }
 
 }  // namespace glesam::core

@@ -65,10 +65,15 @@ def opened_bundle(library: ctypes.CDLL, path: str | os.PathLike[str]) -> Iterato
         library.glesam_bundle_free(bundle)
 
 
-def open_bundle(path: Path) -> None:
+def open_bundle(path: Path, public_key: Path | None = None) -> None:
     """Opens and closes the bundle. Raises BundleError with the library's message."""
-    with opened_bundle(load_library(), path):
-        pass
+    library, bundle = load_library(), c_void_p()
+    if public_key is None:
+        check(library, library.glesam_bundle_open(os.fsencode(path), byref(bundle)))
+    else:
+        key = os.fsencode(public_key)
+        check(library, library.glesam_bundle_open_signed(os.fsencode(path), key, byref(bundle)))
+    library.glesam_bundle_free(bundle)
 
 
 def choose_backend(path: Path, backend: str = "auto") -> tuple[str, str]:

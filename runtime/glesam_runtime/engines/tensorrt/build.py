@@ -143,6 +143,7 @@ def _build(key: EngineKey, bundle: Bundle, options: BuildOptions, report: Report
     request = Request(
         backend=key.library,
         graph=str(bundle.graph_path(key.graph).absolute()),
+        sha256=key.graph_sha256,
         plan=str(engine_cache.part_path(key).absolute()),
         target=key.compute_capability if key.gpu == ANY_GPU else None,
         workspace_mib=options.workspace_mib,
@@ -150,6 +151,7 @@ def _build(key: EngineKey, bundle: Bundle, options: BuildOptions, report: Report
         shapes=options.profile.shapes(graph.spec),
     )
     done = run_child(request, f"{key.library} {key.version}", report, lock)
+    bundle.graph_path(key.graph)  # raises where the weights beside the graph have changed meanwhile
     layers = check_layers(graph, heavy_layers(done["table"]))
     sha256, size = engine_cache.measured(engine_cache.part_path(key))
     sizes = options.profile.sizes(graph.spec)

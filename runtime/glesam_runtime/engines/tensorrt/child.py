@@ -7,6 +7,7 @@ It prints one JSON object per line: {"progress": ...}, {"note": ...}; last {"don
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import resource
@@ -29,12 +30,14 @@ PROGRESS_SECONDS = 1.0
 class Request:
     """One engine to build. Paths are absolute.
 
+    sha256: the graph's, which is read once more, here.
     target: a compute capability, None for the GPU of this machine.
     shapes: least, usual and largest shape of each dynamic input.
     """
 
     backend: str
     graph: str
+    sha256: str
     plan: str
     target: int | None
     workspace_mib: int | None
@@ -70,7 +73,7 @@ def build(library: Library, request: Request) -> str:
     log = make_log(trt)
     builder = trt.Builder(log)
     network = builder.create_network(1 << int(trt.NetworkDefinitionCreationFlag.STRONGLY_TYPED))
-    parse(trt.OnnxParser(network, log), request.graph)
+    parse(trt.OnnxParser(network, log), request)
     config = configure(trt, builder, request)
     plan = builder.build_serialized_network(network, config)
     if plan is None:
@@ -101,9 +104,12 @@ def make_log(trt: Any) -> Any:  # noqa: ANN401
     return Log()
 
 
-def parse(parser: Any, path: str) -> None:  # noqa: ANN401
-    """Reads the graph and the files beside it. Raises Refused with the parser's messages."""
-    if not parser.parse_from_file(path):
+def parse(parser: Any, request: Request) -> None:  # noqa: ANN401
+    """Reads the graph, and from its path the files beside it. Raises Refused with the parser's messages."""
+    content = Path(request.graph).read_bytes()
+    if hashlib.sha256(content).hexdigest() != request.sha256:
+        raise Refused("it was replaced after its hash was checked; open the bundle again")
+    if not parser.parse(content, request.graph):
         errors = [_parser_error(parser.get_error(i)) for i in range(parser.num_errors)]
         raise Refused("; ".join(errors) or "the parser gave no reason")
 

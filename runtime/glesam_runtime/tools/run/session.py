@@ -20,12 +20,16 @@ Result = Segmented | SegmentedAll | Failed
 
 @dataclass(frozen=True)
 class Model:
-    """What to run: a bundle's folder (None: the one in this package), a backend, and how pictures go in."""
+    """What to run: a bundle's folder (None: the one in this package), a backend, and how pictures go in.
+
+    public_key: of whoever must have signed the bundle.
+    """
 
     bundle: Path | None = None
     backend: str = "auto"
     enhance: bool = True
     resize: str = "longest-side"
+    public_key: Path | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,7 +50,7 @@ def segmented(images: Sequence[Path], job: Job, model: Model) -> Iterator[Run]:
     before the model is loaded; then BundleError and BackendError as Predictor.from_bundle does.
     """
     check_paths(images, job)
-    bundle = Bundle.open(model.bundle)
+    bundle = Bundle.open(model.bundle, model.public_key)
     backend, reason = pick_for_bundle(model.backend, bundle)
     with Predictor.from_bundle(bundle, model.backend, model.enhance, model.resize) as predictor:
         yield Run(bundle, backend, reason, _results(predictor, images, job))
