@@ -9,11 +9,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import onnxruntime  # type: ignore[import-untyped]
 
 from ..bundle.spec import GraphSpec, TensorSpec
 from ..errors import BackendError, first_line
 from .base import Array, Tensors, cannot_open, cannot_run, check_graph, closed_engine, run_checked
+from .telemetry import telemetry_off
+
+with telemetry_off():
+    import onnxruntime  # type: ignore[import-untyped]
 
 # ONNX Runtime names element types "tensor(float)"; these are numpy's names for them.
 _DTYPES = {"tensor(float)": "float32", "tensor(int32)": "int32"}

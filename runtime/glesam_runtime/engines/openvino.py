@@ -7,14 +7,17 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import openvino  # type: ignore[import-untyped]
-from openvino import opset13 as opset
-from openvino.frontend import FrontEndManager  # type: ignore[import-untyped]
 
 from ..bundle.spec import GraphSpec, TensorSpec
 from ..errors import BackendError
 from .base import Array, Tensors, cannot_open, cannot_run, check_graph, closed_engine, run_checked
 from .host import sums_int8_exactly
+from .telemetry import telemetry_off
+
+with telemetry_off():
+    import openvino  # type: ignore[import-untyped]
+    from openvino import opset13 as opset
+    from openvino.frontend import FrontEndManager  # type: ignore[import-untyped]
 
 _HINTS = ("latency", "throughput")
 _LIBRARY = f"OpenVINO {openvino.__version__.split('-')[0]}"

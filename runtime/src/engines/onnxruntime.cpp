@@ -6,7 +6,10 @@
 #include <onnxruntime_c_api.h>
 
 #include <algorithm>
+#include <cstdlib>
+#include <mutex>
 #include <stdexcept>
+#include <string>
 #include <utility>
 
 #include "common/text.hpp"
@@ -82,6 +85,18 @@ Owned<OrtSessionOptions> session_options(bool int8) {
     // Else a CPU without VNNI saturates sums of int8 products; where it has VNNI this changes nothing.
     set("session.x64quantprecision", "1");
     return options;
+}
+
+/// Turns off the reports that ONNX Runtime's Linux builds since 1.29 send, unless GLESAM_TELEMETRY is "1".
+///
+/// It reads the variable once, when the first environment is made; DisableTelemetryEvents() is too late to keep it from
+/// writing a device id to the home folder.
+void turn_off_telemetry() {
+    static std::once_flag done;
+    std::call_once(done, [] {
+        const char* const wanted = std::getenv("GLESAM_TELEMETRY");
+        if (wanted == nullptr || std::string(wanted) != "1") setenv("ORT_DISABLE_TELEMETRY", "1", 1);
+    });
 }
 
 /// numpy's name of an element type where we use it, else ONNX Runtime's own: "tensor(float16)".
@@ -248,6 +263,7 @@ std::shared_ptr<const Engine> open_onnxruntime(const std::filesystem::path& path
     Owned<OrtSession> session;
     std::vector<TensorSpec> inputs;
     std::vector<TensorSpec> outputs;
+    turn_off_telemetry();
     try {
         env = make_owned<OrtEnv>([&](auto** out) { return ort.CreateEnv(ORT_LOGGING_LEVEL_ERROR, "glesam", out); });
         const auto options = session_options(int8);
