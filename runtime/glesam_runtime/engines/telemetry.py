@@ -1,7 +1,7 @@
 """Telemetry of the inference libraries, which is off unless GLESAM_TELEMETRY=1 is set.
 
-ONNX Runtime's Linux wheels since 1.29 and OpenVINO's Python package report usage to their makers when they are
-imported, and write a device id to the home folder. Each engine's file calls telemetry_off() before that import.
+ONNX Runtime's Linux wheels since 1.29 and OpenVINO's Python package report usage to their makers, and write
+a device id to the home folder. Each engine's file imports its library inside telemetry_off().
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ def telemetry_off() -> Iterator[None]:
     """Imports of onnxruntime and openvino in this block report nothing, neither then nor later.
 
     ONNX Runtime reads ORT_DISABLE_TELEMETRY once, when its first session is made; the variable stays set.
-    OpenVINO does without its reporting package where that cannot be imported; after the block it can be again.
+    OpenVINO does without its reporting package where that cannot be imported; afterwards it can be imported.
     """
     if is_wanted():
         yield
