@@ -41,8 +41,9 @@ product (float[4,64] x) => (float[4,4] y) {
 
 def hint(engine: object) -> str:
     assert isinstance(engine, OpenVinoEngine)
-    assert engine._compiled is not None
-    chosen: str = engine._compiled.get_property("INFERENCE_PRECISION_HINT").get_type_name()
+    with engine._compiled.used() as compiled:
+        assert compiled is not None
+        chosen: str = compiled.get_property("INFERENCE_PRECISION_HINT").get_type_name()
     return chosen
 
 

@@ -38,6 +38,7 @@ def run(
     min_mask_region_area: options.MinMaskRegionArea = None,
     bundle: options.BundleOption = None,
     backend: options.Backend = "auto",
+    threads: options.Threads = 0,
     no_enhance: options.NoEnhance = False,
     resize: options.Resize = "longest-side",
     out: options.Out = Path("out"),
@@ -65,7 +66,7 @@ def run(
         )
         prompts = [] if auto else options.prompts(box, point, background_point, mask_input)
         job = Job(prompts, out, mask_input, multimask, settings if auto else None)
-        _segment(images, job, Model(bundle, backend, not no_enhance, resize), as_json)
+        _segment(images, job, Model(bundle, backend, not no_enhance, resize, threads), as_json)
 
 
 def _segment(images: Sequence[Path], job: Job, model: Model, as_json: bool) -> None:

@@ -22,20 +22,21 @@ from .choice import (
     place,
     split_backend,
 )
+from .cpus import checked_threads
 from .tensorrt.cache import cached_engines
 
 
-def _onnxruntime(path: Path, spec: GraphSpec, precision: str, device: str, hint: str) -> Engine:
+def _onnxruntime(path: Path, spec: GraphSpec, precision: str, device: str, hint: str, threads: int) -> Engine:
     from .onnxruntime import OnnxRuntimeEngine
 
     int8 = computes_int8(f"onnxruntime:{device}", precision)
-    return OnnxRuntimeEngine(path, spec, int8=int8, device=device, hint=hint)
+    return OnnxRuntimeEngine(path, spec, threads, int8, device, hint)
 
 
-def _openvino(path: Path, spec: GraphSpec, precision: str, device: str, hint: str) -> Engine:
+def _openvino(path: Path, spec: GraphSpec, precision: str, device: str, hint: str, threads: int) -> Engine:
     from .openvino import OpenVinoEngine
 
-    return OpenVinoEngine(path, spec, precision, device, hint)
+    return OpenVinoEngine(path, spec, precision, device, hint, threads)
 
 
 _OPEN = {"onnxruntime": _onnxruntime, "openvino": _openvino}
@@ -56,9 +57,12 @@ def pick_for_bundle(backend: str, bundle: Bundle) -> tuple[str, str]:
     return pick_backend(backend, bundle.manifest.precision)
 
 
-def open_engine(backend: str, path: Path, spec: GraphSpec, precision: str = "fp32") -> Engine:
+def open_engine(
+    backend: str, path: Path, spec: GraphSpec, precision: str = "fp32", threads: int = 0
+) -> Engine:
     """Compiles the ONNX graph at `path`, which computes in `precision`, for `backend`, NAME[:DEVICE[:HINT]].
 
+    `threads`: threads of the CPU, 0 for one on each core that this process may use.
     Raises BackendError where the backend is unknown, its library or its device absent, or the graph refused.
     """
     chosen, _ = pick_backend(backend, precision)
@@ -66,7 +70,7 @@ def open_engine(backend: str, path: Path, spec: GraphSpec, precision: str = "fp3
         raise BackendError(f"{path}: backend {chosen} runs the engines of a bundle, not a single graph")
     name, device, hint = split_backend(place(chosen, spec))
     try:
-        return _OPEN[name](path, spec, precision, device, hint)
+        return _OPEN[name](path, spec, precision, device, hint, threads)
     except ImportError as error:
         raise BackendError(
             f"backend {name} cannot be imported ({first_line(error)}); {INSTALL[name]}"
@@ -74,14 +78,16 @@ def open_engine(backend: str, path: Path, spec: GraphSpec, precision: str = "fp3
 
 
 def open_engines(
-    backend: str, bundle: Bundle, enhance: bool = True, stream: int | None = None
+    backend: str, bundle: Bundle, enhance: bool = True, stream: int | None = None, threads: int = 0
 ) -> dict[str, Engine]:
     """Returns the compiled graphs of a bundle by name; without `enhance`, all but GLE.
 
     Without cached TensorRT engines "auto" chooses for each graph: of a bf16 bundle openvino runs the encoder,
     and onnxruntime the fp32 decoder. `stream`: the CUDA stream for a backend on a GPU to run on.
+    `threads`: threads of the CPU, 0 for one on each core that this process may use; a GPU ignores it.
     Raises BackendError as open_engine does.
     """
+    checked_threads(threads)
     graphs = {name: graph for name, graph in bundle.manifest.graphs.items() if enhance or name != "gle"}
     chosen, _ = pick_for_bundle(backend, bundle)
     if chosen in TENSORRT:
@@ -89,7 +95,7 @@ def open_engines(
 
         return open_tensorrt(chosen, bundle, list(graphs), stream)
     return {
-        name: open_engine(backend, bundle.graph_path(name), graph.spec, graph.precision)
+        name: open_engine(backend, bundle.graph_path(name), graph.spec, graph.precision, threads)
         for name, graph in graphs.items()
     }
 

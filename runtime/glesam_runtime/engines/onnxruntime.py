@@ -13,6 +13,7 @@ import numpy as np
 from ..bundle.spec import GraphSpec, TensorSpec
 from ..errors import BackendError, first_line
 from .base import Array, Tensors, cannot_open, cannot_run, check_graph, closed_engine, run_checked
+from .cpus import checked_threads, usable_cores
 from .telemetry import telemetry_off
 
 with telemetry_off():
@@ -43,8 +44,9 @@ class OnnxRuntimeEngine:
     ) -> None:
         """Opens the graph at `path` on `device`: "cpu" (or ""), "cuda" or "tensorrt".
 
-        `threads`: threads of the CPU, 0 for one per physical core. `int8`: the graph has layers to compute in
-        int8; otherwise int8 weights are converted to float once, here. `hint`: must be empty.
+        `threads`: threads of the CPU, 0 for one on each physical core that this process may use. `int8`: the
+        graph has layers to compute in int8; otherwise int8 weights are converted to float once, here.
+        `hint`: must be empty.
         Raises BackendError where the device is absent, where ONNX Runtime refuses the graph or falls back to
         another device, or where the graph's tensors are not those of `spec`.
         """
@@ -120,7 +122,8 @@ def _open(path: Path, threads: int, int8: bool, providers: list[str]) -> onnxrun
 
 def _session_options(threads: int, int8: bool) -> onnxruntime.SessionOptions:
     options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = threads
+    # Always a number: with 0 ONNX Runtime pins its threads to all cores, also those that taskset forbids.
+    options.intra_op_num_threads = checked_threads(threads) or usable_cores()
     # At full size a pattern makes the second run take one block of 6.6 GiB, instead of 3.6, and no faster.
     options.enable_mem_pattern = False
     options.log_severity_level = 3  # errors only: its warnings are for graph authors

@@ -20,12 +20,16 @@ Result = Segmented | SegmentedAll | Failed
 
 @dataclass(frozen=True)
 class Model:
-    """What to run: a bundle's folder (None: the one in this package), a backend, and how pictures go in."""
+    """What to run: a bundle's folder (None: the one in this package), a backend, and how pictures go in.
+
+    threads: threads of the CPU, 0 for one on each core that this process may use.
+    """
 
     bundle: Path | None = None
     backend: str = "auto"
     enhance: bool = True
     resize: str = "longest-side"
+    threads: int = 0
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,7 +52,9 @@ def segmented(images: Sequence[Path], job: Job, model: Model) -> Iterator[Run]:
     check_paths(images, job)
     bundle = Bundle.open(model.bundle)
     backend, reason = pick_for_bundle(model.backend, bundle)
-    with Predictor.from_bundle(bundle, model.backend, model.enhance, model.resize) as predictor:
+    with Predictor.from_bundle(
+        bundle, model.backend, model.enhance, model.resize, threads=model.threads
+    ) as predictor:
         yield Run(bundle, backend, reason, _results(predictor, images, job))
 
 
