@@ -428,6 +428,18 @@ def test_the_command_follows_no_link_and_leaves_a_users_own_tmp_file(
     ]
 
 
+def test_the_command_writes_the_same_mask_with_any_number_of_threads(tmp_path: Path) -> None:
+    masks = set()
+    for threads in ([], ["--threads", 1], ["--threads", 3]):
+        out = tmp_path / "mask.png"
+        done = glesam(
+            PHOTO, "--bundle", default_bundle_path(), "--box", 20, 5, 470, 510, "--out", out, *threads
+        )
+        assert done.returncode == 0, done.stderr
+        masks.add(out.read_bytes())
+    assert len(masks) == 1
+
+
 def test_the_command_reads_png_files_of_every_kind(tmp_path: Path, bundle_path: Path, image: Pixels) -> None:
     picture = Image.fromarray(image)
     for mode in ("RGB", "L", "P", "RGBA", "LA", "1"):
@@ -456,6 +468,9 @@ def test_the_command_reads_png_files_of_every_kind(tmp_path: Path, bundle_path: 
             "cannot write /nonexistent",
         ),
         ([PHOTO, PHOTO, "--bundle", "B"], "expected one picture"),
+        ([PHOTO, "--bundle", "B", "--threads", "0"], "--threads: expected a whole number from 1 to 1024"),
+        ([PHOTO, "--bundle", "B", "--threads", "2x"], "--threads: expected a whole number from 1 to 1024"),
+        ([PHOTO, "--bundle", "B", "--point", 1, 1, "--threads", "1025"], "found 1025"),
         ([PHOTO, "--bundle", "B", "--point", 1, 1, "--out", PHOTO], "is the picture; choose another file"),
         (["/nonexistent.png", "--bundle", "B", "--point", 1, 1], "/nonexistent.png: expected a picture"),
         ([__file__, "--bundle", "B", "--point", 1, 1], "cannot read the picture to its end"),
