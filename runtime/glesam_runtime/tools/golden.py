@@ -6,7 +6,7 @@ import io
 import math
 import zlib
 from pathlib import Path
-from typing import BinaryIO
+from typing import IO
 from zipfile import BadZipFile, ZipFile
 
 import numpy as np
@@ -76,7 +76,7 @@ def _array(archive: ZipFile, name: str, size: int) -> Array:
     return array
 
 
-def _check_header(file: BinaryIO, size: int) -> None:
+def _check_header(file: IO[bytes], size: int) -> None:
     """Raises ValueError where an array is larger than its file: numpy would reserve memory for it first."""
     major, _ = np.lib.format.read_magic(file)
     if major == 1:
