@@ -7,6 +7,7 @@ PIP_QUIET = --quiet --disable-pip-version-check
 DEMO = .venv-demo/bin
 DEV = .venv/bin
 DOCS = .venv-docs/bin
+FLOORS = .venv-floors/bin
 PHOTO = examples/photos/astronaut_lq3.jpg
 BOX = 20 5 470 510
 
@@ -17,7 +18,7 @@ FUZZ_SECONDS ?= 60
 FUZZ = tests/cpp/fuzz
 CPP_FILES = $(shell git ls-files '*.cpp' '*.hpp' '*.h' '*.c')
 
-.PHONY: demo test check style docs cpp cpp-deps cpp-sanitized cpp-tidy fuzz clean
+.PHONY: demo test check style docs floors cpp cpp-deps cpp-sanitized cpp-tidy fuzz clean
 
 ## Installs the runtime without torch and segments a degraded photograph.
 demo: $(DEMO)/glesam-run
@@ -60,6 +61,21 @@ $(DOCS)/.installed: pyproject.toml
 	$(DOCS)/pip install $(PIP_QUIET) -e '.[docs]'
 	touch $@
 
+## Installs the oldest versions that pyproject.toml allows, without torch, and runs the commands with them.
+floors:
+	$(PYTHON) -m venv .venv-floors
+	$(FLOORS)/pip install $(PIP_QUIET) uv
+	$(FLOORS)/uv pip compile --quiet --resolution lowest-direct --only-binary :all: --python $(FLOORS)/python \
+		--extra calib --extra openvino pyproject.toml -o .venv-floors/floors.txt
+	$(FLOORS)/uv pip install --quiet --python $(FLOORS)/python -r .venv-floors/floors.txt
+	$(FLOORS)/pip install $(PIP_QUIET) --no-deps .
+	for name in run verify info bench degrade calibrate quantize triton build; do $(FLOORS)/glesam-$$name --help >/dev/null || exit; done
+	for backend in onnxruntime openvino; do \
+		$(FLOORS)/glesam-verify --backend $$backend && \
+		$(FLOORS)/glesam-run $(PHOTO) --box $(BOX) --backend $$backend --out .venv-floors/out || exit; \
+	done
+	$(FLOORS)/glesam-degrade $(PHOTO) --out .venv-floors/out
+
 ## Installs the system packages of the C++ library, where one is missing (Debian and its kin, as root).
 cpp-deps:
 	dpkg -s $(CPP_PACKAGES) >/dev/null 2>&1 || { apt-get update && apt-get install -y --no-install-recommends $(CPP_PACKAGES); }
@@ -96,4 +112,4 @@ cpp-tidy: cpp
 	$(DEV)/run-clang-tidy.py -quiet -clang-tidy-binary $(CURDIR)/$(DEV)/clang-tidy -p build/release '/(runtime|examples)/'
 
 clean:
-	rm -rf .venv .venv-demo .venv-docs build dist out .mypy_cache .pytest_cache .ruff_cache
+	rm -rf .venv .venv-demo .venv-docs .venv-floors build dist out .mypy_cache .pytest_cache .ruff_cache

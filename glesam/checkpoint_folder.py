@@ -11,6 +11,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from glesam.config import GleSamConfig
+from glesam.file_limits import check_weights_file
 from glesam.tensor_output import refused_writes
 from glesam_runtime.errors import CheckpointError, InputError, first_line
 from glesam_runtime.output import replaced_file
@@ -60,6 +61,7 @@ def read_checkpoint(folder: Path) -> tuple[GleSamConfig, dict[str, Tensor]]:
     Raises:
         Exception: of safetensors, json or the operating system, each with its own.
     """
+    check_weights_file(folder / WEIGHTS_FILE)
     config = GleSamConfig.from_json((folder / CONFIG_FILE).read_text())
     return config, load_file(folder / WEIGHTS_FILE)
 

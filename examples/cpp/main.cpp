@@ -8,6 +8,7 @@
 #include <stdexcept>
 #include <system_error>
 
+#include "new_file.hpp"
 #include "options.hpp"
 #include "picture.hpp"
 
@@ -26,12 +27,14 @@ void check_not_the_picture(const CommandLine& line) {
 
 void segment(const CommandLine& line) {
     check_not_the_picture(line);
+    check_replaceable(line.out, line.bundle);
     const Picture picture = read_picture(line.image);
     auto predictor = glesam::Predictor::from_bundle(line.bundle, line.options);
     predictor.set_image({picture.pixels.data(), picture.width, picture.height});
     const glesam::Prediction prediction = predictor.predict(line.prompt, line.multimask);
     const int candidate = best_candidate(prediction);
     const std::uint8_t* mask = prediction.mask(0, candidate);
+    check_replaceable(line.out, line.bundle);  // the model took its time
     write_mask(line.out, mask, prediction.width, prediction.height);
 
     const auto area = std::count(mask, mask + std::ptrdiff_t{prediction.width} * prediction.height, 1);

@@ -16,6 +16,7 @@ const char* const usage =
     "  --background-point X Y      beside the object, may be repeated\n"
     "  --multimask                 three candidates; the one with the best score is written\n"
     "  --backend NAME              auto, openvino, onnxruntime or tensorrt\n"
+    "  --threads N                 threads of the CPU; default: one on each core that this process may use\n"
     "  --no-enhance                plain SAM, without GLE\n"
     "  --resize NAME               longest-side or squash-512\n"
     "  --out FILE                  where the mask goes (mask.png)\n";
@@ -38,6 +39,16 @@ class Words {
         std::vector<double> result;
         while (result.size() < count) result.push_back(number(option, value(option)));
         return result;
+    }
+
+    int count(const std::string& option) {
+        const std::string& text = value(option);
+        const bool digits =
+            !text.empty() && text.size() <= 4 && text.find_first_not_of("0123456789") == std::string::npos;
+        if (!digits || std::stoi(text) == 0) {
+            throw std::runtime_error(option + ": expected a whole number from 1 to 1024, found '" + text + "'");
+        }
+        return std::stoi(text);
     }
 
    private:
@@ -69,6 +80,8 @@ void read_option(const std::string& name, Words& words, CommandLine& line) {
         line.out = words.value(name);
     } else if (name == "--backend") {
         line.options.backend = words.value(name);
+    } else if (name == "--threads") {
+        line.options.threads = words.count(name);
     } else if (name == "--resize") {
         line.options.resize = words.value(name);
     } else if (name == "--box") {

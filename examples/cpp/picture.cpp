@@ -7,15 +7,11 @@
 #include <csetjmp>
 #include <cstdio>
 #include <cstring>
-#include <memory>
 #include <stdexcept>
 
-namespace {
+#include "new_file.hpp"
 
-struct Close {
-    void operator()(std::FILE* file) const { std::fclose(file); }
-};
-using File = std::unique_ptr<std::FILE, Close>;
+namespace {
 
 File opened(const std::string& path) {
     File file(std::fopen(path.c_str(), "rb"));
@@ -115,10 +111,7 @@ void write_mask(const std::string& path, const std::uint8_t* mask, int width, in
     image.width = static_cast<png_uint_32>(width);
     image.height = static_cast<png_uint_32>(height);
     image.format = PNG_FORMAT_GRAY;
-    const std::string temporary = path + ".tmp";
-    if (png_image_write_to_file(&image, temporary.c_str(), 0, grey.data(), 0, nullptr) == 0 ||
-        std::rename(temporary.c_str(), path.c_str()) != 0) {
-        std::remove(temporary.c_str());
-        throw std::runtime_error("cannot write " + path + "; choose another file with --out, or free some space");
-    }
+    NewFile file(path);
+    if (png_image_write_to_stdio(&image, file.stream(), 0, grey.data(), 0, nullptr) == 0) file.fail();
+    file.replace_target();
 }

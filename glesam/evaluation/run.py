@@ -50,7 +50,8 @@ class Outcome:
 def run_evaluation(plan: Plan, methods: Sequence[Method], notes: Sequence[str], log: Log) -> Outcome:
     """Evaluates `methods` and writes everything into `plan.out`; `notes` end the table.
 
-    Scores and table are on disk before the contact sheet is drawn.
+    Prompts, scores and table switch together, before the contact sheet is drawn: results of an earlier run
+    never lie beside files of this one.
 
     Raises:
         InputError: data, prompts or a joined run do not fit, or no picture could be evaluated.
@@ -60,17 +61,21 @@ def run_evaluation(plan: Plan, methods: Sequence[Method], notes: Sequence[str], 
     pictures = select_pictures(plan.selection, log)
     task = Task(methods, plan.levels, plan.kind, pictures.prompts.seed, pictures.real)
     joined = earlier_scores(plan.joined, pictures.prompts, plan.kind, places_of(pictures, task), methods)
-    files = write(plan.out, PROMPTS, pictures.prompts.to_json().encode())
+    prompts = {plan.out / PROMPTS: pictures.prompts.to_json().encode()}
+    if not (plan.out / RESULTS).exists():
+        write_files(prompts)  # kept where the evaluation is interrupted
     if plan.selection.prompts is not None and not plan.selection.prompts.exists():
         write_files({plan.selection.prompts: pictures.prompts.to_json().encode()})
     log.say(f"{title_of(pictures, plan.kind)}: {pictures.origin}")
     own = own_scores(plan, pictures, task, log)
     results = results_of(joined, own)
-    files |= write(plan.out, RESULTS, to_csv(results.scores, plan.kind).encode())
     table = report(results, title_of(pictures, plan.kind), [*notes, *log.skip_note()])
-    files |= write(plan.out, TABLE, table.encode())
-    files |= write(plan.out, SHEET, case_sheet(Results(tuple(own)), pictures, task))
-    return Outcome(results, files)
+    scores = to_csv(results.scores, plan.kind).encode()
+    contents = {**prompts, plan.out / RESULTS: scores, plan.out / TABLE: table.encode()}
+    write_files(contents, outdated=[plan.out / SHEET])
+    sheet = {plan.out / SHEET: case_sheet(Results(tuple(own)), pictures, task)}
+    write_files(sheet)
+    return Outcome(results, {path: len(content) for path, content in {**contents, **sheet}.items()})
 
 
 def refuse_overwriting(plan: Plan) -> None:
@@ -111,9 +116,3 @@ def title_of(pictures: Pictures, kind: PromptKind) -> str:
     prompts = pictures.prompts
     objects = sum(len(picture.objects) for picture in prompts.pictures)
     return f"{len(prompts.pictures)} pictures, {objects} objects, {kind} prompts, seed {prompts.seed}"
-
-
-def write(folder: Path, name: str, content: bytes) -> dict[Path, int]:
-    """Writes a file; returns its path and size."""
-    write_files({folder / name: content})
-    return {folder / name: len(content)}

@@ -11,6 +11,7 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from glesam.file_limits import check_weights_file
 from glesam_runtime.errors import CheckpointError
 
 SHOWN = 3
@@ -38,6 +39,7 @@ def read_tensors(path: str | Path) -> dict[str, Tensor]:
 def read_object(path: str | Path) -> Any:  # noqa: ANN401 - whatever was saved
     """Reads what a file holds, limited to what `torch.load(weights_only=True)` admits."""
     path = Path(path)
+    check_weights_file(path)
     try:
         if path.suffix == ".safetensors":
             return load_file(path)

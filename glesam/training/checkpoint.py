@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 
+from glesam.file_limits import check_weights_file
 from glesam.tensor_output import refused_writes
 from glesam_runtime.errors import CheckpointError
 from glesam_runtime.output import replaced_file
@@ -90,6 +91,7 @@ class Checkpoint:
         state = read_state(self.path)
         self.identity.check(self.path, state["identity"])
         self.check_tensors(state["module"])
+        self.check_optimizers(state["optimizers"])
         self.module.load_state_dict(state["module"], strict=False)
         for optimizer, saved in zip(self.optimizers, state["optimizers"], strict=True):
             optimizer.load_state_dict(saved)
@@ -110,6 +112,39 @@ class Checkpoint:
                     "choose another folder for this run"
                 )
 
+    def check_optimizers(self, saved: Sequence[Mapping[str, Any]]) -> None:
+        """Raises CheckpointError where states are of other parameters: torch would fail at the next step."""
+        fits = len(saved) == len(self.optimizers) and all(
+            _fits(optimizer, state) for optimizer, state in zip(self.optimizers, saved, strict=True)
+        )
+        if not fits:
+            raise CheckpointError(
+                f"{self.path}: its optimizers are not those of this run; choose another folder for this run, "
+                "or remove the file to train this stage anew"
+            )
+
+
+def _fits(optimizer: torch.optim.Optimizer, saved: Mapping[str, Any]) -> bool:
+    """Returns whether a saved state has this optimizer's groups, and tensors of its parameters' shapes."""
+    own = optimizer.state_dict()["param_groups"]
+    groups, states = saved.get("param_groups"), saved.get("state")
+    if not isinstance(groups, list) or not isinstance(states, Mapping) or len(groups) != len(own):
+        return False
+    for group, like in zip(groups, own, strict=True):
+        if not isinstance(group, Mapping) or group.keys() != like.keys() or group["params"] != like["params"]:
+            return False
+    parameters = [p for group in optimizer.param_groups for p in group["params"]]
+    return all(
+        index in range(len(parameters))
+        and isinstance(state, Mapping)
+        and all(
+            value.shape in (parameters[index].shape, ())
+            for value in state.values()
+            if isinstance(value, Tensor)
+        )
+        for index, state in states.items()
+    )
+
 
 def trained_state(module: nn.Module) -> dict[str, Tensor]:
     """All parameters that are trained, and all buffers (running statistics)."""
@@ -119,6 +154,7 @@ def trained_state(module: nn.Module) -> dict[str, Tensor]:
 
 def read_state(path: Path) -> dict[str, Any]:
     """Reads what `Checkpoint.save` wrote; nothing but tensors and plain values is unpickled."""
+    check_weights_file(path)
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
         version = state["format"]
@@ -131,7 +167,32 @@ def read_state(path: Path) -> dict[str, Any]:
         raise CheckpointError(
             f"{path} has format {version}, this glesam reads {FORMAT}; train this stage anew"
         )
+    if not _is_state(state):
+        raise CheckpointError(
+            f"{path} holds something else than a training checkpoint; choose another folder for this run, "
+            "or remove the file to train this stage anew"
+        )
     return dict(state)
+
+
+def _is_state(state: Mapping[str, Any]) -> bool:
+    """Returns whether a file holds what `Checkpoint.save` writes, by types."""
+    kinds = {
+        "step": int,
+        "module": dict,
+        "optimizers": list,
+        "scaler": dict,
+        "identity": dict,
+        "averaged": dict,
+    }
+    if not all(isinstance(state.get(name), kind) for name, kind in kinds.items()) or state["step"] < 0:
+        return False
+    named = [*state["module"].items(), *state["averaged"].items()]
+    return (
+        all(isinstance(name, str) and isinstance(value, Tensor) for name, value in named)
+        and all(isinstance(name, str) for name in state["identity"])
+        and all(isinstance(each, dict) for each in state["optimizers"])
+    )
 
 
 def fingerprint(module: nn.Module, config: str) -> str:

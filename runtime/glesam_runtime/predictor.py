@@ -86,16 +86,19 @@ class Predictor:
         enhance: bool = True,
         resize: str = "longest-side",
         stream: int | None = None,
+        threads: int = 0,
     ) -> Predictor:
         """Opens a bundle; without `path`, the one in this package. enhance=False: plain SAM, no GLE.
 
         backend: NAME[:DEVICE[:HINT]], such as "openvino:gpu"; "auto" chooses by machine and precision.
         resize: "longest-side", SAM's own, or "squash-512", the one of the authors' evaluation.
         stream: handle of a CUDA stream, for a backend on a GPU to queue its work on; see docs/nvidia.md.
+        threads: threads of the CPU for each call; 0: one on each core that this process may use (taskset,
+        cgroup). A GPU ignores it.
         Raises BundleError, BackendError, or ImageError for an unknown `resize`.
         """
         bundle = path if isinstance(path, Bundle) else Bundle.open(path)
-        graphs = open_engines(backend, bundle, enhance, stream)
+        graphs = open_engines(backend, bundle, enhance, stream, threads)
         engines = Engines(graphs["image_encoder"], graphs.get("gle"), graphs["mask_decoder"])
         return cls(bundle.manifest, engines, resize)
 

@@ -26,6 +26,7 @@ void null_pointers_are_refused() {
     CHECK(says(glesam_bundle_open("x", nullptr), refused, "bundle: expected a pointer"));
     CHECK(says(glesam_bundle_describe(nullptr, &info), refused, "bundle"));
     CHECK(says(glesam_bundle_choose_backend(nullptr, "auto", nullptr), refused, "bundle"));
+    CHECK(says(glesam_predictor_open_threads(nullptr, "auto", 1, "longest-side", 0, &predictor), refused, "bundle"));
     CHECK(says(glesam_predictor_open(nullptr, "auto", 1, "longest-side", &predictor), refused, "bundle"));
     CHECK(says(glesam_predictor_new_session(nullptr, &predictor), refused, "predictor"));
     CHECK(says(glesam_predictor_describe(nullptr, &info), refused, "predictor"));
@@ -176,6 +177,21 @@ void a_preprocessed_picture_gives_the_masks_of_the_picture() {
     CHECK(contains(set({preprocessed.input.data(), 64}, preprocessed.geometry), "with S = 512, found S = 64"));
     CHECK(contains(set({preprocessed.input.data(), 512}, {100, 200, 256, 513, 512, 0}), "geometry: expected one that"));
     CHECK(contains(set({preprocessed.input.data(), 512}, {100, 200, 32, 64, 64, 0}), "geometry: expected one that"));
+    // Products that overflow: of int, of 64 bits with the number of masks, of memory.
+    const int most = 2147483647;
+    for (const auto& [height, width] :
+         {std::pair{most, most}, {65536, 65536}, {1, most}, {most, 1}, {1 << 20, 1 << 12}}) {
+        const glesam::Geometry huge{height, width, 512, 512, 512, 1};
+        CHECK(contains(set({preprocessed.input.data(), 512}, huge), "geometry: expected one that"));
+        const auto postprocess = [&] { predictor.postprocess(huge, preprocessed.input.data(), 1); };
+        CHECK(contains(thrown_by<glesam::Error>(postprocess), "geometry: expected one that"));
+        const auto feeds = [&] { predictor.encode_prompts(huge, {box}); };
+        CHECK(contains(thrown_by<glesam::Error>(feeds), "geometry: expected one that"));
+        const auto geometry = [&] { predictor.geometry_of(height, width); };
+        CHECK(contains(thrown_by<glesam::Error>(geometry), "expected at most 1048576 pixels on a side and 2147483647"));
+    }
+    const auto many = [&] { predictor.postprocess(preprocessed.geometry, preprocessed.input.data(), SIZE_MAX / 2); };
+    CHECK(contains(thrown_by<std::length_error>(many), "more masks than fit into memory"));
     CHECK(std::equal(mask.begin(), mask.end(), predictor.predict(box).mask()));
 }
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -178,14 +179,15 @@ def test_a_full_disk_is_one_line_and_keeps_what_was_there(
     evaluated(data, out, *BOX)
     before = {path: path.read_bytes() for path in out.iterdir()}
 
-    class Full(type(tmp_path)):  # type: ignore[misc]
-        def write_bytes(self, _: object) -> int:
-            raise OSError(28, "No space left on device", str(self))
+    def full(descriptor: int, _: object) -> int:
+        raise OSError(28, "No space left on device")
 
-    def full(contents: dict[Path, bytes]) -> None:
-        output.write_files({Full(path): content for path, content in contents.items()})
+    def write_to_full_disk(contents: dict[Path, bytes], **options: Sequence[Path]) -> None:
+        with monkeypatch.context() as patched:
+            patched.setattr(os, "write", full)
+            output.write_files(contents, **options)
 
-    monkeypatch.setattr(run, "write_files", full)
+    monkeypatch.setattr(run, "write_files", write_to_full_disk)
     result = attempted(data, out, *BOX)
     assert result.exit_code == 2
     (line,) = [line for line in result.stderr.splitlines() if line.startswith("error")]

@@ -222,8 +222,9 @@ def test_the_throughput_hint_reaches_the_compiled_graph(bundle_path: Path) -> No
     for hint in ("", ":latency", ":throughput"):
         engine = open_engine(f"openvino:cpu{hint}", bundle_path / "gle.onnx", SPECS["gle"])
         assert isinstance(engine, OpenVinoEngine)
-        assert engine._compiled is not None
-        reasons[hint] = engine._compiled.get_property("PERFORMANCE_HINT")
+        with engine._compiled.used() as compiled:
+            assert compiled is not None
+            reasons[hint] = compiled.get_property("PERFORMANCE_HINT")
     assert reasons == {"": "LATENCY", ":latency": "LATENCY", ":throughput": "THROUGHPUT"}
 
 

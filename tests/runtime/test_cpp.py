@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+import os
+import stat
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -375,6 +377,68 @@ def test_the_command_writes_the_mask_that_python_computes(tmp_path: Path) -> Non
     assert [path.name for path in tmp_path.iterdir()] == ["mask.png"]
 
 
+def test_the_command_replaces_nothing_but_files(tmp_path: Path, bundle_path: Path, photo: Path) -> None:
+    (tmp_path / "d").mkdir()
+    os.mkfifo(tmp_path / "d/pipe")
+    if os.geteuid() == 0:
+        os.mknod(tmp_path / "d/null", 0o600 | stat.S_IFCHR, os.makedev(1, 3))
+    else:
+        (tmp_path / "d/null").symlink_to("/dev/null")
+    (tmp_path / "d/folder").mkdir()
+    for name in ("pipe", "null", "folder"):
+        out = tmp_path / "d" / name
+        done = glesam(photo, "--bundle", bundle_path, "--point", 64, 48, "--out", out)
+        assert done.returncode == 2
+        assert f"cannot write {out} (it is " in done.stderr
+        assert not out.is_file()
+    assert len(list((tmp_path / "d").iterdir())) == 3
+
+
+def test_the_command_replaces_no_file_of_its_bundle(own_bundle: Path, photo: Path) -> None:
+    before = {path: path.read_bytes() for path in own_bundle.rglob("*") if path.is_file()}
+    for out in before:
+        done = glesam(photo, "--bundle", own_bundle, "--point", 64, 48, "--out", out)
+        assert done.returncode == 2
+        assert "it is a file of the bundle" in done.stderr
+    assert {path: path.read_bytes() for path in own_bundle.rglob("*") if path.is_file()} == before
+
+
+def test_the_command_follows_no_link_and_leaves_a_users_own_tmp_file(
+    bundle_path: Path, photo: Path, tmp_path: Path
+) -> None:
+    folder = tmp_path / "d"
+    folder.mkdir()
+    (folder / "victim").write_text("precious")
+    (folder / "mask.png").symlink_to(folder / "victim")
+    (folder / "mask.png.tmp").write_text("mine")
+    (folder / f".mask.png.{'0' * 16}.tmp").write_text("left by a killed run")
+    (folder / f".mask.png.{'1' * 16}.tmp").symlink_to(folder / "victim")
+    done = glesam(photo, "--bundle", bundle_path, "--point", 64, 48, "--out", folder / "mask.png")
+    assert done.returncode == 0, done.stderr
+    assert (folder / "victim").read_text() == "precious"
+    assert (folder / "mask.png.tmp").read_text() == "mine"
+    assert not (folder / "mask.png").is_symlink()
+    assert (folder / "mask.png").stat().st_mode == (folder / "mask.png.tmp").stat().st_mode
+    assert sorted(path.name for path in folder.iterdir()) == [
+        f".mask.png.{'1' * 16}.tmp",
+        "mask.png",
+        "mask.png.tmp",
+        "victim",
+    ]
+
+
+def test_the_command_writes_the_same_mask_with_any_number_of_threads(tmp_path: Path) -> None:
+    masks = set()
+    for threads in ([], ["--threads", 1], ["--threads", 3]):
+        out = tmp_path / "mask.png"
+        done = glesam(
+            PHOTO, "--bundle", default_bundle_path(), "--box", 20, 5, 470, 510, "--out", out, *threads
+        )
+        assert done.returncode == 0, done.stderr
+        masks.add(out.read_bytes())
+    assert len(masks) == 1
+
+
 def test_the_command_reads_png_files_of_every_kind(tmp_path: Path, bundle_path: Path, image: Pixels) -> None:
     picture = Image.fromarray(image)
     for mode in ("RGB", "L", "P", "RGBA", "LA", "1"):
@@ -403,6 +467,9 @@ def test_the_command_reads_png_files_of_every_kind(tmp_path: Path, bundle_path: 
             "cannot write /nonexistent",
         ),
         ([PHOTO, PHOTO, "--bundle", "B"], "expected one picture"),
+        ([PHOTO, "--bundle", "B", "--threads", "0"], "--threads: expected a whole number from 1 to 1024"),
+        ([PHOTO, "--bundle", "B", "--threads", "2x"], "--threads: expected a whole number from 1 to 1024"),
+        ([PHOTO, "--bundle", "B", "--point", 1, 1, "--threads", "1025"], "found 1025"),
         ([PHOTO, "--bundle", "B", "--point", 1, 1, "--out", PHOTO], "is the picture; choose another file"),
         (["/nonexistent.png", "--bundle", "B", "--point", 1, 1], "/nonexistent.png: expected a picture"),
         ([__file__, "--bundle", "B", "--point", 1, 1], "cannot read the picture to its end"),

@@ -150,10 +150,10 @@ def test_a_full_disk_ends_the_command_and_leaves_nothing_half_written(
 ) -> None:
     sources = picture(tmp_path / "a.png"), picture(tmp_path / "b.png")
 
-    def full(self: Path, _: bytes) -> int:
-        raise OSError(28, "No space left on device", str(self))
+    def full(descriptor: int, _: bytes) -> int:
+        raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(Path, "write_bytes", full)
+    monkeypatch.setattr(os, "write", full)
     code, stdout, stderr = invoke(*sources, "--out", tmp_path / "out")
     (line,) = stderr.splitlines()
     assert (code, stdout) == (2, "")

@@ -93,8 +93,8 @@ def test_people_get_tables_that_fit_80_columns(
 def test_rounds_and_warm_up_are_those_of_the_plan(bundle_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     fakes: dict[str, SpyEngine] = {}
 
-    def counted(backend: str, bundle: Bundle, enhance: bool, stream: None) -> dict[str, Engine]:
-        engines = open_engines(backend, bundle, enhance, stream)
+    def counted(backend: str, bundle: Bundle, enhance: bool, stream: None, threads: int) -> dict[str, Engine]:
+        engines = open_engines(backend, bundle, enhance, stream, threads)
         fakes.update({name: SpyEngine(engine) for name, engine in engines.items()})
         return dict(fakes)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from glesam_runtime.engines import open_engines
 from glesam_runtime.engines.base import Array, Engine
 from glesam_runtime.engines.function import FunctionEngine
 from glesam_runtime.preprocess import Pixels, preprocess
+from glesam_runtime.tools import golden
 
 Vectors = dict[str, Array]
 BOXES = [[[10, 12], [50, 40]], [[4, 4], [30, 60]]]
@@ -113,7 +115,7 @@ def test_other_masks_are_exit_status_1_after_the_table(
 def test_a_graph_that_answers_nan_is_exit_status_1_whatever_the_limit(
     with_golden: Callable[[Vectors], Path], vectors: Vectors, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def broken(backend: str, bundle: Bundle) -> dict[str, Engine]:
+    def broken(backend: str, bundle: Bundle, threads: int) -> dict[str, Engine]:
         return {name: answering_nan(engine) for name, engine in open_engines(backend, bundle).items()}
 
     def answering_nan(engine: Engine) -> Engine:
@@ -201,6 +203,53 @@ def test_a_file_that_is_no_archive_of_arrays_is_one_line(
     written = manifest(bundle)
     write_manifest(bundle, written | {"files": written["files"] | {"golden/0.npz": record(path)}})
     assert "golden/0.npz: cannot be read" in refusal(run(bundle))
+
+
+def rewritten(bundle: Path, write: Callable[[zipfile.ZipFile], None]) -> Path:
+    """Replaces the golden file by an archive that `write` fills, and hashes it anew."""
+    path = bundle / "golden/0.npz"
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED, compresslevel=9) as archive:
+        write(archive)
+    content = manifest(bundle)
+    write_manifest(bundle, content | {"files": content["files"] | {"golden/0.npz": record(path)}})
+    return bundle
+
+
+def test_an_archive_that_unpacks_to_gigabytes_is_refused(
+    with_golden: Callable[[Vectors], Path], vectors: Vectors
+) -> None:
+    def bomb(archive: zipfile.ZipFile) -> None:
+        with archive.open("image.npy", "w", force_zip64=True) as file:
+            np.lib.format.write_array_header_1_0(
+                file, {"descr": "|u1", "fortran_order": False, "shape": (2**18, 2**10, 3)}
+            )
+            for _ in range(3 * 2**8):
+                file.write(bytes(2**20))
+
+    bundle = rewritten(with_golden(vectors), bomb)
+    assert (bundle / "golden/0.npz").stat().st_size < 2**20
+    assert "its arrays take more than 256 MiB" in refusal(run(bundle))
+
+
+@pytest.mark.parametrize("shape", [(10**6, 10**6, 3), (2**62, 2**62, 3), (-1, -1, 3), (5, 5, 3)])
+def test_an_array_that_is_larger_than_its_file_is_refused(
+    with_golden: Callable[[Vectors], Path], vectors: Vectors, shape: tuple[int, ...]
+) -> None:
+    def lie(archive: zipfile.ZipFile) -> None:
+        with archive.open("image.npy", "w") as file:
+            np.lib.format.write_array_header_1_0(
+                file, {"descr": "|u1", "fortran_order": False, "shape": shape}
+            )
+
+    expected = "golden/0.npz: cannot be read"
+    assert expected in refusal(run(rewritten(with_golden(vectors), lie)))
+
+
+def test_a_golden_file_that_is_too_large_is_not_read(
+    with_golden: Callable[[Vectors], Path], vectors: Vectors, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(golden, "MOST_BYTES", 1000)
+    assert "it is larger than" in refusal(run(with_golden(vectors)))
 
 
 def test_arrays_of_another_shape_are_refused(

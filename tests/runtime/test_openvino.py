@@ -41,8 +41,9 @@ product (float[4,64] x) => (float[4,4] y) {
 
 def hint(engine: object) -> str:
     assert isinstance(engine, OpenVinoEngine)
-    assert engine._compiled is not None
-    chosen: str = engine._compiled.get_property("INFERENCE_PRECISION_HINT").get_type_name()
+    with engine._compiled.used() as compiled:
+        assert compiled is not None
+        chosen: str = compiled.get_property("INFERENCE_PRECISION_HINT").get_type_name()
     return chosen
 
 
@@ -93,8 +94,9 @@ def test_no_precision_leaves_dynamic_quantization_to_openvino(tmp_path: Path, pr
     write_attention(tmp_path / "gle.onnx", FORMS[0])
     engine = open_engine("openvino", tmp_path / "gle.onnx", bundle_contract(64)["gle"], precision)
     assert isinstance(engine, OpenVinoEngine)
-    assert engine._compiled is not None
-    assert engine._compiled.get_property("DYNAMIC_QUANTIZATION_GROUP_SIZE") == 0
+    with engine._compiled.used() as compiled:
+        assert compiled is not None
+        assert compiled.get_property("DYNAMIC_QUANTIZATION_GROUP_SIZE") == 0
 
 
 def test_a_device_without_dynamic_quantization_gets_no_such_option() -> None:

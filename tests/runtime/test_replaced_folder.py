@@ -181,7 +181,7 @@ def test_a_kill_at_any_moment_leaves_one_complete_version(target: Path) -> None:
         writer = start_writer(code, target)
         assert writer.stdout is not None
         assert writer.stdout.readline() == "started\n"
-        time.sleep(moments.uniform(0, 0.05))
+        time.sleep(moments.uniform(0, 0.5))  # each version is flushed to the disk
         kill(writer)
         seen.add(version_of(target))
     assert len(seen) > 1

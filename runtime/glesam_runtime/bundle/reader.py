@@ -82,6 +82,8 @@ class Bundle:
         """Returns the bytes of a listed file. Raises BundleError where their hash is not the manifest's."""
         try:
             with opened(self.root, file) as descriptor:
+                if stamp_of(descriptor).size != self.manifest.files[file].size:
+                    raise self._replaced(file)
                 content = b"".join(chunks(descriptor))
         except OSError as error:
             raise self._replaced(file) from error

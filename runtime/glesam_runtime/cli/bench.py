@@ -22,7 +22,7 @@ from ..tools.console import model_line, show
 from ..tools.machine import this_machine
 from ..tools.progress import track
 from . import coordinates
-from .command import BackendName, BundleFolder, Version, command_app
+from .command import THREADS_HELP, BackendName, BundleFolder, Version, command_app
 from .errors import one_line_errors
 
 app = command_app()
@@ -48,6 +48,7 @@ def run(
     threads: Annotated[
         str, typer.Option(metavar="N,...", help="Numbers of threads, each with a session of its own.")
     ] = "1,2",
+    cpu_threads: Annotated[int, typer.Option(metavar="N", show_default=False, help=THREADS_HELP)] = 0,
     json_file: Annotated[
         Path | None,
         typer.Option(
@@ -61,7 +62,7 @@ def run(
     The first run, which loads and compiles, is reported separately. Use an idle machine.
     """
     with one_line_errors():
-        plan = Plan(warmup, rounds, _counts("--prompts", prompts), _counts("--threads", threads))
+        plan = Plan(warmup, rounds, _counts("--prompts", prompts), _counts("--threads", threads), cpu_threads)
         check_json_file(json_file, image)
         picture = synthetic_image() if image is None else read_image(image)
         rectangle = _one_box(coordinates.boxes(box), picture)

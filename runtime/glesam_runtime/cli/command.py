@@ -84,6 +84,7 @@ BundleFolder = Annotated[
     typer.Argument(metavar="BUNDLE", help="A folder. Default: the shipped model.", show_default=False),
 ]
 BackendName = Annotated[str, typer.Option(metavar="NAME[:DEVICE[:HINT]]", help=BACKEND_HELP)]
+THREADS_HELP = "Threads of the CPU. Default: one on each core that this process may use."
 PublicKey = Annotated[
     Path | None,
     typer.Option(

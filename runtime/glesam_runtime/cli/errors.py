@@ -13,9 +13,13 @@ from typing import NoReturn
 import typer
 
 from ..errors import GlesamError, NotFasterError, ParityError, printable
+from ..tools.bottom_line import end_lines
+from .interrupts import interruptible
 
 EXIT_STATUS = 2
 GATE_EXIT_STATUS = 1
+PIPE_EXIT_STATUS = 128 + 13
+"""A shell's status for a command whose reader went away (SIGPIPE)."""
 NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 """Error numbers of a write to stdout that is a file on a full disk."""
 
@@ -27,9 +31,10 @@ def one_line_errors(command: str = "", extra: str = "") -> Iterator[None]:
     `command` and `extra` name the command and the optional dependencies it needs: with them a missing package
     is reported with the `pip install` that adds it.
     """
-    with some_stdout():
+    with some_stdout(), interruptible():
         try:
-            yield
+            with _lines_ended():
+                yield
             sys.stdout.flush()
         except (ParityError, NotFasterError) as error:
             fail(str(error), error, GATE_EXIT_STATUS)
@@ -37,9 +42,9 @@ def one_line_errors(command: str = "", extra: str = "") -> Iterator[None]:
             fail(str(error), error)
         except typer.BadParameter as error:
             fail(error.message, error)
-        except BrokenPipeError as error:
-            give_up_stdout("the reader of this output went away before its end; read it all")
-            raise typer.Exit(EXIT_STATUS) from error
+        except BrokenPipeError as error:  # `| head` has what it wanted
+            give_up_stdout()
+            raise typer.Exit(PIPE_EXIT_STATUS) from error
         except ImportError as error:
             if not extra:
                 raise
@@ -47,8 +52,18 @@ def one_line_errors(command: str = "", extra: str = "") -> Iterator[None]:
         except OSError as error:
             if error.errno not in NO_ROOM or error.filename is not None:
                 fail(str(error), error)
-            give_up_stdout(f"cannot write to the output ({error.strerror}); free some space on its disk")
+            give_up_stdout()
+            complain(f"cannot write to the output ({error.strerror}); free some space on its disk")
             raise typer.Exit(EXIT_STATUS) from error
+
+
+@contextmanager
+def _lines_ended() -> Iterator[None]:
+    """Clears a line of progress that an error or Ctrl-C in the block would leave on the terminal."""
+    try:
+        yield
+    finally:
+        end_lines()
 
 
 def fail(message: str, cause: Exception, status: int = EXIT_STATUS) -> NoReturn:
@@ -67,11 +82,10 @@ def some_stdout() -> Iterator[None]:
         yield
 
 
-def give_up_stdout(message: str) -> None:
-    """Reports `message` and closes stdout: Python's flush at exit would fail with a traceback."""
+def give_up_stdout() -> None:
+    """Closes stdout: Python's flush at exit would fail with a traceback."""
     with suppress(io.UnsupportedOperation):  # a stdout without a descriptor
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    complain(message)
 
 
 def complain(message: str) -> None:

@@ -39,6 +39,7 @@ def run(
     bundle: options.BundleOption = None,
     public_key: options.PublicKeyOption = None,
     backend: options.Backend = "auto",
+    threads: options.Threads = 0,
     no_enhance: options.NoEnhance = False,
     resize: options.Resize = "longest-side",
     out: options.Out = Path("out"),
@@ -66,7 +67,8 @@ def run(
         )
         prompts = [] if auto else options.prompts(box, point, background_point, mask_input)
         job = Job(prompts, out, mask_input, multimask, settings if auto else None)
-        _segment(images, job, Model(bundle, backend, not no_enhance, resize, public_key), as_json)
+        model = Model(bundle, backend, not no_enhance, resize, public_key, threads)
+        _segment(images, job, model, as_json)
 
 
 def _segment(images: Sequence[Path], job: Job, model: Model, as_json: bool) -> None:

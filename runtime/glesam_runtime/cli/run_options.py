@@ -14,6 +14,7 @@ from ..preprocess import RESIZES
 from ..prompts import Prompt
 from ..tools.run.job import combine_prompts
 from . import coordinates
+from .command import THREADS_HELP
 
 _PROMPTS, _AUTOMATIC, _MODEL, _RESULTS = "Prompts", "Every object, without prompts", "Model", "Results"
 
@@ -127,6 +128,9 @@ PublicKeyOption = Annotated[
 ]
 Backend = Annotated[
     str, typer.Option(metavar="NAME[:DEVICE[:HINT]]", rich_help_panel=_MODEL, help=BACKEND_HELP)
+]
+Threads = Annotated[
+    int, typer.Option(metavar="N", rich_help_panel=_MODEL, show_default=False, help=THREADS_HELP)
 ]
 NoEnhance = Annotated[
     bool, typer.Option("--no-enhance", rich_help_panel=_MODEL, help="Run plain SAM, without GLE.")

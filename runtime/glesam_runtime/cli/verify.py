@@ -11,7 +11,7 @@ from ..engines import open_engines, pick_for_bundle
 from ..tools.console import model_line
 from ..tools.parity import check, table
 from ..tools.verify import CURE, required_iou, verify
-from .command import BackendName, BundleFolder, Command, PublicKey, Version, command_app
+from .command import THREADS_HELP, BackendName, BundleFolder, Command, PublicKey, Version, command_app
 from .errors import one_line_errors
 
 app = command_app()
@@ -31,6 +31,7 @@ def run(
         ),
     ] = None,
     public_key: PublicKey = None,
+    threads: Annotated[int, typer.Option(metavar="N", show_default=False, help=THREADS_HELP)] = 0,
     _version: Version = False,
 ) -> None:
     """Run a bundle's golden vectors on this machine and compare the results with PyTorch's.
@@ -42,7 +43,7 @@ def run(
         chosen, reason = pick_for_bundle(backend, opened)
         typer.echo(model_line(opened, f"{chosen} ({reason})"), err=True)
         least = required_iou(opened) if min_iou is None else min_iou
-        parity = verify(opened, open_engines(backend, opened))
+        parity = verify(opened, open_engines(backend, opened, threads=threads))
         typer.echo(table(parity))
         check(parity, least, CURE)
         typer.echo(f"golden parity holds here: mean mask IoU at least {least:g}, as asked")

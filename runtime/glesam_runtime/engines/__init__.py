@@ -22,22 +22,25 @@ from .choice import (
     place,
     split_backend,
 )
+from .cpus import checked_threads
 from .tensorrt.cache import cached_engines
 
 
 def _onnxruntime(
-    graph: Path | GraphContent, spec: GraphSpec, precision: str, device: str, hint: str
+    graph: Path | GraphContent, spec: GraphSpec, precision: str, device: str, hint: str, threads: int
 ) -> Engine:
     from .onnxruntime import OnnxRuntimeEngine
 
     int8 = computes_int8(f"onnxruntime:{device}", precision)
-    return OnnxRuntimeEngine(graph, spec, int8=int8, device=device, hint=hint)
+    return OnnxRuntimeEngine(graph, spec, threads, int8, device, hint)
 
 
-def _openvino(graph: Path | GraphContent, spec: GraphSpec, precision: str, device: str, hint: str) -> Engine:
+def _openvino(
+    graph: Path | GraphContent, spec: GraphSpec, precision: str, device: str, hint: str, threads: int
+) -> Engine:
     from .openvino import OpenVinoEngine
 
-    return OpenVinoEngine(graph, spec, precision, device, hint)
+    return OpenVinoEngine(graph, spec, precision, device, hint, threads)
 
 
 _OPEN = {"onnxruntime": _onnxruntime, "openvino": _openvino}
@@ -58,11 +61,13 @@ def pick_for_bundle(backend: str, bundle: Bundle) -> tuple[str, str]:
     return pick_backend(backend, bundle.manifest.precision)
 
 
-def open_engine(backend: str, graph: Path | GraphContent, spec: GraphSpec, precision: str = "fp32") -> Engine:
+def open_engine(
+    backend: str, graph: Path | GraphContent, spec: GraphSpec, precision: str = "fp32", threads: int = 0
+) -> Engine:
     """Compiles an ONNX graph, which computes in `precision`, for `backend`, NAME[:DEVICE[:HINT]].
 
-    graph: a bundle's graph_content, which has been checked, or the path of a file that the caller trusts.
-
+    `graph`: a bundle's graph_content, which has been checked, or the path of a file that the caller trusts.
+    `threads`: threads of the CPU, 0 for one on each core that this process may use.
     Raises BackendError where the backend is unknown, its library or its device absent, or the graph refused.
     """
     chosen, _ = pick_backend(backend, precision)
@@ -72,7 +77,7 @@ def open_engine(backend: str, graph: Path | GraphContent, spec: GraphSpec, preci
         )
     name, device, hint = split_backend(place(chosen, spec))
     try:
-        return _OPEN[name](graph, spec, precision, device, hint)
+        return _OPEN[name](graph, spec, precision, device, hint, threads)
     except ImportError as error:
         raise BackendError(
             f"backend {name} cannot be imported ({first_line(error)}); {INSTALL[name]}"
@@ -80,14 +85,16 @@ def open_engine(backend: str, graph: Path | GraphContent, spec: GraphSpec, preci
 
 
 def open_engines(
-    backend: str, bundle: Bundle, enhance: bool = True, stream: int | None = None
+    backend: str, bundle: Bundle, enhance: bool = True, stream: int | None = None, threads: int = 0
 ) -> dict[str, Engine]:
     """Returns the compiled graphs of a bundle by name; without `enhance`, all but GLE.
 
     Without cached TensorRT engines "auto" chooses for each graph: of a bf16 bundle openvino runs the encoder,
     and onnxruntime the fp32 decoder. `stream`: the CUDA stream for a backend on a GPU to run on.
+    `threads`: threads of the CPU, 0 for one on each core that this process may use; a GPU ignores it.
     Raises BackendError as open_engine does.
     """
+    checked_threads(threads)
     graphs = {name: graph for name, graph in bundle.manifest.graphs.items() if enhance or name != "gle"}
     chosen, _ = pick_for_bundle(backend, bundle)
     if chosen in TENSORRT:
@@ -95,7 +102,7 @@ def open_engines(
 
         return open_tensorrt(chosen, bundle, list(graphs), stream)
     return {
-        name: open_engine(backend, bundle.graph_content(name), graph.spec, graph.precision)
+        name: open_engine(backend, bundle.graph_content(name), graph.spec, graph.precision, threads)
         for name, graph in graphs.items()
     }
 

@@ -9,12 +9,16 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import onnxruntime  # type: ignore[import-untyped]
 
 from ..bundle.reader import GraphContent
 from ..bundle.spec import GraphSpec, TensorSpec
 from ..errors import BackendError, first_line
 from .base import Array, Tensors, cannot_open, cannot_run, check_graph, closed_engine, path_of, run_checked
+from .cpus import checked_threads, usable_cores
+from .telemetry import telemetry_off
+
+with telemetry_off():
+    import onnxruntime  # type: ignore[import-untyped]
 
 # ONNX Runtime names element types "tensor(float)"; these are numpy's names for them.
 _DTYPES = {"tensor(float)": "float32", "tensor(int32)": "int32"}
@@ -42,8 +46,9 @@ class OnnxRuntimeEngine:
         """Opens a graph on `device`: "cpu" (or ""), "cuda" or "tensorrt".
 
         `graph`: a bundle's checked bytes, or a file that the caller trusts.
-        `threads`: threads of the CPU, 0 for one per physical core. `int8`: the graph has layers to compute in
-        int8; otherwise int8 weights are converted to float once, here. `hint`: must be empty.
+        `threads`: threads of the CPU, 0 for one on each physical core that this process may use. `int8`: the
+        graph has layers to compute in int8; otherwise int8 weights are converted to float once, here.
+        `hint`: must be empty.
         Raises BackendError where the device is absent, where ONNX Runtime refuses the graph or falls back to
         another device, or where the graph's tensors are not those of `spec`.
         """
@@ -130,7 +135,8 @@ def _open(
 
 def _session_options(threads: int, int8: bool) -> onnxruntime.SessionOptions:
     options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = threads
+    # Always a number: with 0 ONNX Runtime pins its threads to all cores, also those that taskset forbids.
+    options.intra_op_num_threads = checked_threads(threads) or usable_cores()
     # At full size a pattern makes the second run take one block of 6.6 GiB, instead of 3.6, and no faster.
     options.enable_mem_pattern = False
     options.log_severity_level = 3  # errors only: its warnings are for graph authors

@@ -8,15 +8,20 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import openvino  # type: ignore[import-untyped]
-from openvino import opset13 as opset
-from openvino.frontend import FrontEndManager  # type: ignore[import-untyped]
 
 from ..bundle.reader import GraphContent
 from ..bundle.spec import GraphSpec, TensorSpec
 from ..errors import BackendError
 from .base import Array, Tensors, cannot_open, cannot_run, check_graph, closed_engine, path_of, run_checked
+from .calls import Shared
+from .cpus import checked_threads, is_limited, usable_cores
 from .host import sums_int8_exactly
+from .telemetry import telemetry_off
+
+with telemetry_off():
+    import openvino  # type: ignore[import-untyped]
+    from openvino import opset13 as opset
+    from openvino.frontend import FrontEndManager  # type: ignore[import-untyped]
 
 _HINTS = ("latency", "throughput")
 _LIBRARY = f"OpenVINO {openvino.__version__.split('-')[0]}"
@@ -34,12 +39,14 @@ class OpenVinoEngine:
         precision: str,
         device: str = "",
         hint: str = "",
+        threads: int = 0,
     ) -> None:
         """Opens a graph whose arithmetic is `precision`: "fp32", "fp16", "bf16" or "int8+...".
 
         `graph`: a bundle's checked bytes, or a file that the caller trusts.
         `device`: "cpu" (or ""), "gpu", "gpu.1" or "npu". `hint`: "latency" (or ""), the shortest answer to
-        one call, or "throughput", more answers a second to several threads.
+        one call, or "throughput", more answers a second to several threads. `threads`: threads of the CPU,
+        0 for OpenVINO's own number within the CPUs that this process may use.
         Raises BackendError where the device is absent or cannot compute in `precision`, or where OpenVINO
         refuses the graph or its tensors are not those of `spec`.
         """
@@ -49,15 +56,17 @@ class OpenVinoEngine:
             "PERFORMANCE_HINT": _checked_hint(hint or "latency"),
             "INFERENCE_PRECISION_HINT": arithmetic(precision, _capabilities(core, device), device),
             **dynamic_quantization_off(core, device),
+            **cpu_threads(device, threads),
         }
         self._spec = spec
         path, model = path_of(graph), _read(graph)
         check_graph(path, spec, _tensors(model.inputs), _tensors(model.outputs))
         if device == "CPU" and not sums_int8_exactly():
             _quantize_by_rounding(model, path)
-        self._compiled: openvino.CompiledModel | None = _compile(path, core, model, device, options)
+        compiled = _compile(path, core, model, device, options)
         if isinstance(graph, GraphContent):
             graph.check()
+        self._compiled = Shared[openvino.CompiledModel](compiled)
 
     @property
     def spec(self) -> GraphSpec:
@@ -70,19 +79,23 @@ class OpenVinoEngine:
         return self
 
     def close(self) -> None:
-        self._compiled = None
+        """Waits for running calls, then frees the compiled graph."""
+        self._compiled.close()
 
     def _infer(self, feeds: Tensors) -> dict[str, Array]:
-        compiled = self._compiled
-        if compiled is None:
-            raise closed_engine(self._spec)
-        try:
-            # A request of its own for each call, 0.01 ms: two threads may not share one.
-            outputs = compiled.create_infer_request().infer(dict(feeds), share_outputs=False)
-        except Exception as error:  # OpenVINO's own exceptions share no public base
-            raise cannot_run(self._spec, _LIBRARY, _reason(error)) from error
-        # Plain names: OpenVINO's own keys hold the compiled graph. The arrays are copies already.
-        return {tensor.name: outputs[tensor.name] for tensor in self._spec.outputs}
+        with self._compiled.used() as compiled:
+            if compiled is None:
+                raise closed_engine(self._spec)
+            try:
+                # A request of its own for each call, 0.01 ms: two threads may not share one.
+                request = compiled.create_infer_request()
+                outputs = request.infer(dict(feeds), share_outputs=False)
+                # Plain names: OpenVINO's own keys hold the compiled graph. The arrays are copies already.
+                return {tensor.name: outputs[tensor.name] for tensor in self._spec.outputs}
+            except Exception as error:  # OpenVINO's own exceptions share no public base
+                raise cannot_run(self._spec, _LIBRARY, _reason(error)) from error
+            finally:
+                request = outputs = compiled = None  # all that holds the graph, before close() may free it
 
 
 def _read(graph: Path | GraphContent) -> openvino.Model:
@@ -139,6 +152,15 @@ def dynamic_quantization_off(core: openvino.Core, device: str) -> dict[str, str]
     """
     name = "DYNAMIC_QUANTIZATION_GROUP_SIZE"
     return {name: "0"} if name in core.get_property(device, "SUPPORTED_PROPERTIES") else {}
+
+
+def cpu_threads(device: str, threads: int) -> dict[str, str]:
+    """The option for the number of threads; empty where OpenVINO's own is right, and for other devices.
+
+    It keeps to the process's affinity by itself, but knows nothing of a cgroup's quota.
+    """
+    threads = checked_threads(threads) or (usable_cores() if is_limited() else 0)
+    return {"INFERENCE_NUM_THREADS": str(threads)} if threads and device == "CPU" else {}
 
 
 def _compile(

@@ -25,12 +25,13 @@ Track = Callable[[Iterable[int], int, str], Iterable[int]]
 @dataclass(frozen=True)
 class Plan:
     """What to measure: `rounds` after `warmup` rounds that do not count, with these numbers of prompts in
-    one call and of threads at once."""
+    one call and of threads at once. `cpu_threads`: threads of the CPU in each call, 0 for the default."""
 
     warmup: int = 3
     rounds: int = 30
     prompts: tuple[int, ...] = (1, 16, 64)
     threads: tuple[int, ...] = (1, 2)
+    cpu_threads: int = 0
 
 
 @dataclass(frozen=True)
@@ -106,7 +107,7 @@ def bench(
     plan = plan or Plan()
     prompt = Prompt(box or middle(image))
     before, start = host_memory(), time.perf_counter()
-    with Predictor.from_bundle(bundle, backend) as predictor:
+    with Predictor.from_bundle(bundle, backend, threads=plan.cpu_threads) as predictor:
         first = _first_run(predictor, image, prompt, start)
         return Benchmark(
             first,

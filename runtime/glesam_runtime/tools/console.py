@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import io
+import os
+import sys
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
@@ -12,6 +15,9 @@ if TYPE_CHECKING:
     from rich.text import Text
 
     Drawn = Table | Text
+
+_NOT_CUT = 100_000
+"""Columns of a pipe or a file, more than any line has."""
 
 
 def model_line(bundle: Bundle, backend: str) -> str:
@@ -43,7 +49,10 @@ def grid(rows: Iterable[Sequence[str]]) -> Table:
 
     drawn = Table.grid(padding=(0, 2))
     for row in rows:
-        drawn.add_row(*map(Text, row))
+        # A folder without blanks is folded; by default it would end in "...".
+        drawn.add_row(*(Text(cell, overflow="fold") for cell in row))
+    for column in drawn.columns:
+        column.overflow = "fold"
     return drawn
 
 
@@ -55,7 +64,21 @@ def plain(text: str) -> Text:
 
 
 def show(tables: Iterable[Drawn], to_stderr: bool = False) -> None:
-    """Prints each of `tables`, followed by an empty line."""
+    """Prints each of `tables`, followed by an empty line; in a pipe or a file nothing is cut or wrapped.
+
+    $COLUMNS, where it is set, is the width of both.
+    """
+    stream = sys.stderr if to_stderr else sys.stdout
+    if stream.isatty():
+        _print(tables, None, to_stderr)
+        return
+    wide = io.StringIO()
+    _print(tables, wide, to_stderr)
+    stream.writelines(f"{line.rstrip()}\n" for line in wide.getvalue().splitlines())
+
+
+def _print(tables: Iterable[Drawn], file: io.StringIO | None, to_stderr: bool) -> None:
+    """Prints to `file`, as wide as the tables are, or to the terminal."""
     from rich.console import Console
 
     class RaisingConsole(Console):
@@ -63,7 +86,8 @@ def show(tables: Iterable[Drawn], to_stderr: bool = False) -> None:
             """Raises, where rich would end the process with status 1 and no message."""
             raise BrokenPipeError
 
-    console = RaisingConsole(stderr=to_stderr)
+    width = None if file is None or os.environ.get("COLUMNS") else _NOT_CUT
+    console = RaisingConsole(stderr=to_stderr, file=file, width=width)
     for each in tables:
         console.print(each)
         console.print()

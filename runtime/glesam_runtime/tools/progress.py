@@ -1,4 +1,4 @@
-"""Shows the progress of long work on stderr: a bar on a terminal, a few plain lines elsewhere."""
+"""Shows the progress of long work on stderr: one line on a terminal, a few plain lines elsewhere."""
 
 from __future__ import annotations
 
@@ -6,16 +6,17 @@ import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, TypeVar
+from typing import TypeVar
 
-if TYPE_CHECKING:
-    from rich.progress import Progress
+from .bottom_line import BottomLine
 
 Item = TypeVar("Item")
 LINES = 10
 """Largest number of plain lines."""
 QUIET_S = 5
 """Work that ends sooner prints no plain lines [s]."""
+REFRESH_S = 0.1
+"""Shortest time between two looks of the line on a terminal [s]."""
 
 
 def track(items: Iterable[Item], total: int, what: str) -> Iterator[Item]:
@@ -32,9 +33,32 @@ def counter(total: int, what: str) -> Iterator[Callable[[int], None]]:
     if not sys.stderr.isatty():
         yield _plain_lines(total, what)
         return
-    with _progress() as progress:
-        task = progress.add_task(what, total=total)
-        yield lambda count: progress.advance(task, count)
+    with BottomLine() as line:
+        yield _in_place(line, total, what)
+
+
+def _in_place(line: BottomLine, total: int, what: str) -> Callable[[int], None]:
+    """Returns counter's function for a terminal."""
+    start, shown, done = time.monotonic(), 0.0, 0
+
+    def advance(count: int) -> None:
+        nonlocal done, shown
+        done += count
+        now = time.monotonic()
+        if now - shown >= REFRESH_S or done >= total:
+            shown = now
+            left = (now - start) / done * (total - done) if done else None
+            line.show(f"{what}: {done} of {total}" + ("" if left is None else f", {_clock(left)} left"))
+
+    advance(0)
+    return advance
+
+
+def _clock(seconds: float) -> str:
+    """Returns a time as 0:07, 12:34 or 1:23:45."""
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
 
 
 def _plain_lines(total: int, what: str) -> Callable[[int], None]:
@@ -51,21 +75,12 @@ def _plain_lines(total: int, what: str) -> Callable[[int], None]:
     return advance
 
 
-def _progress() -> Progress:
-    from rich.console import Console
-    from rich.progress import Progress
-
-    # rich sends redirected stdout to its own console: that is stderr here, so only on a terminal.
-    return Progress(console=Console(stderr=True), transient=True, redirect_stdout=sys.stdout.isatty())
-
-
 @contextmanager
 def status(what: str) -> Iterator[Callable[[str], None]]:
     """Yields a function that shows how far `what` is: in place on a terminal, in plain lines elsewhere."""
     if not sys.stderr.isatty():
         yield lambda text: print(f"{what}: {text}", file=sys.stderr, flush=True)
         return
-    from rich.console import Console
-
-    with Console(stderr=True).status(what) as spinner:
-        yield lambda text: spinner.update(f"{what}: {text}")
+    with BottomLine() as line:
+        line.show(what)
+        yield lambda text: line.show(f"{what}: {text}")

@@ -2,33 +2,21 @@
 
 from __future__ import annotations
 
-import io
-import zlib
 from collections.abc import Mapping
-from zipfile import BadZipFile
 
 import numpy as np
 
 from ..bundle.manifest import Manifest
 from ..bundle.reader import Bundle
 from ..engines.base import Array, Engine, Tensors
-from ..errors import BundleError, first_line
+from ..errors import BundleError
 from ..preprocess import preprocess
 from ..prompts import PromptTensors
+from .golden import read_golden
 from .parity import MIN_IOU, GraphParity, MaskParity, Parity, compare, mask_iou
 
 GOLDEN = "golden/"
 """Start of the names of golden vectors in a bundle."""
-ARRAYS = {
-    "image": (np.uint8, 3),
-    "point_coords": (np.float32, 3),
-    "point_labels": (np.int32, 2),
-    "image_embeddings": (np.float32, 4),
-    "image_embeddings_enhanced": (np.float32, 4),
-    "low_res_masks": (np.float32, 4),
-    "iou_predictions": (np.float32, 2),
-}
-"""Type and rank of the arrays in every golden file (docs/bundle.md)."""
 CURE = "this backend computes something else here: try another --backend, or export with a higher precision"
 
 
@@ -48,7 +36,7 @@ def verify(bundle: Bundle, engines: Mapping[str, Engine]) -> Parity:
     graphs = {name: GraphParity() for name in engines}
     masks: dict[str, MaskParity] = {}
     for name in names:
-        golden = _read(bundle, name)
+        golden = read_golden(bundle, name)
         feeds = _feeds(golden, bundle.manifest)
         answers = {graph: engine(feeds[graph]) for graph, engine in engines.items()}
         for graph, outputs in answers.items():
@@ -66,32 +54,6 @@ def required_iou(bundle: Bundle) -> float:
     if precision not in MIN_IOU:
         raise BundleError(f"bundle {bundle.root}: precision {precision} has no known limit; give --min-iou")
     return MIN_IOU[precision]
-
-
-def _read(bundle: Bundle, name: str) -> Tensors:
-    """Returns the arrays of a golden file, whose hash Bundle.open has checked."""
-    try:
-        file = np.load(io.BytesIO(bundle.file_content(name)), allow_pickle=False)
-        if not isinstance(file, np.lib.npyio.NpzFile):
-            raise ValueError("one array instead of several")
-        golden = {key: file[key] for key in file.files}
-    except (OSError, EOFError, ValueError, NotImplementedError, zlib.error, BadZipFile) as error:
-        raise BundleError(f"{name}: cannot be read ({first_line(error)}); export the bundle again") from error
-    wrong = [key for key in ARRAYS if key not in golden or not _is_sound(key, golden[key])]
-    if wrong or golden["point_coords"].shape != (*golden["point_labels"].shape, 2):
-        raise BundleError(
-            f"{name}: {wrong[0] if wrong else 'point_coords'} is missing or not what docs/bundle.md says; "
-            "export the bundle again"
-        )
-    return golden
-
-
-def _is_sound(key: str, array: Array) -> bool:
-    """Returns whether an array has the type and rank of docs/bundle.md, is not empty, and has no NaN."""
-    kind, rank = ARRAYS[key]
-    if array.dtype != kind or array.ndim != rank or not array.size:
-        return False
-    return array.shape[2] == 3 if key == "image" else bool(np.isfinite(array.astype(np.float64)).all())
 
 
 def _feeds(golden: Tensors, manifest: Manifest) -> dict[str, dict[str, Array]]:

@@ -95,6 +95,13 @@ GLESAM_API glesam_status glesam_predictor_open(const glesam_bundle* bundle, cons
                                                const char* resize, glesam_predictor** predictor);
 
 /*
+ * The same with a number of threads of the CPU for each call, 1 to 1024; 0, as above: one on each core that this
+ * process may use (taskset, cgroup). A GPU ignores it.
+ */
+GLESAM_API glesam_status glesam_predictor_open_threads(const glesam_bundle* bundle, const char* backend, int enhance,
+                                                       const char* resize, int threads, glesam_predictor** predictor);
+
+/*
  * Opens another predictor on the same compiled graphs, with a picture of its own. Any thread may call this, also while
  * `predictor` works in another. The graphs live until the last session is freed.
  */

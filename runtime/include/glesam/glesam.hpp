@@ -230,6 +230,7 @@ struct Options {
     std::string backend = "auto";  ///< or one that the library was built with: "openvino", "onnxruntime", "tensorrt"
     bool enhance = true;           ///< false: plain SAM, without GLE
     std::string resize = "longest-side";  ///< SAM's own; or "squash-512", as in the authors' evaluation
+    int threads = 0;  ///< of the CPU for each call; 0: one on each core that this process may use (taskset, cgroup)
 };
 
 /// Segments one picture at a time. For several threads, give each its new_session().
@@ -237,8 +238,8 @@ class Predictor {
    public:
     static Predictor from_bundle(const Bundle& bundle, const Options& options = {}) {
         glesam_predictor* predictor = nullptr;
-        check(glesam_predictor_open(bundle.handle(), options.backend.c_str(), options.enhance ? 1 : 0,
-                                    options.resize.c_str(), &predictor));
+        check(glesam_predictor_open_threads(bundle.handle(), options.backend.c_str(), options.enhance ? 1 : 0,
+                                            options.resize.c_str(), options.threads, &predictor));
         return Predictor(predictor);
     }
 
@@ -352,8 +353,13 @@ class Predictor {
     }
 
     std::vector<std::uint8_t> postprocess(const Geometry& geometry, const float* low_res_masks, std::size_t count) {
-        std::vector<std::uint8_t> masks(count * static_cast<std::size_t>(geometry.original_height) *
-                                        static_cast<std::size_t>(geometry.original_width));
+        std::uint8_t unused = 0;
+        check(glesam_postprocess(handle_.get(), &geometry, low_res_masks, 0, &unused));  // checks the geometry
+        const std::size_t pixels =
+            static_cast<std::size_t>(geometry.original_height) * static_cast<std::size_t>(geometry.original_width);
+        std::vector<std::uint8_t> masks;
+        if (count > masks.max_size() / pixels) throw std::length_error("count: more masks than fit into memory");
+        masks.resize(count * pixels);
         check(glesam_postprocess(handle_.get(), &geometry, low_res_masks, count, masks.data()));
         return masks;
     }

@@ -120,6 +120,11 @@ void glesam_bundle_free(glesam_bundle* bundle) { delete bundle; }
 
 glesam_status glesam_predictor_open(const glesam_bundle* bundle, const char* backend, int enhance, const char* resize,
                                     glesam_predictor** predictor) {
+    return glesam_predictor_open_threads(bundle, backend, enhance, resize, 0, predictor);
+}
+
+glesam_status glesam_predictor_open_threads(const glesam_bundle* bundle, const char* backend, int enhance,
+                                            const char* resize, int threads, glesam_predictor** predictor) {
     return guarded([&] {
         require(bundle, "bundle");
         require(backend, "backend");
@@ -127,7 +132,7 @@ glesam_status glesam_predictor_open(const glesam_bundle* bundle, const char* bac
         require(predictor, "predictor");
         const Bundle& opened = bundle->bundle;
         const auto strategy = glesam::core::resize_from_name(resize);
-        auto engines = glesam::core::open_engines(backend, opened, enhance != 0);
+        auto engines = glesam::core::open_engines(backend, opened, enhance != 0, threads);
         auto model = std::make_shared<const Model>(Model{opened.manifest, opened.hash, std::move(engines), strategy});
         *predictor = wrapped(std::make_unique<Predictor>(std::move(model)));
     });

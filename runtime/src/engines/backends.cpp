@@ -3,13 +3,14 @@
 #include <algorithm>
 #include <vector>
 
+#include "engines/cpus.hpp"
 #include "engines/open.hpp"
 
 namespace glesam::core {
 
 namespace {
 
-using Open = std::shared_ptr<const Engine> (*)(const Bundle&, const std::string& graph_name);
+using Open = std::shared_ptr<const Engine> (*)(const Bundle&, const std::string& graph_name, int threads);
 
 struct Backend {
     std::string name;
@@ -20,21 +21,21 @@ std::vector<Backend> backends() {
     return {
 #ifdef GLESAM_HAS_OPENVINO
         {"openvino",
-         [](const Bundle& bundle, const std::string& name) {
+         [](const Bundle& bundle, const std::string& name, int threads) {
              const Graph& graph = bundle.manifest.graphs.at(name);
-             return open_openvino(bundle.graph_content(name), graph.spec, graph.precision);
+             return open_openvino(bundle.graph_content(name), graph.spec, graph.precision, threads);
          }},
 #endif
 #ifdef GLESAM_HAS_ONNXRUNTIME
         {"onnxruntime",
-         [](const Bundle& bundle, const std::string& name) {
+         [](const Bundle& bundle, const std::string& name, int threads) {
              const Graph& graph = bundle.manifest.graphs.at(name);
-             return open_onnxruntime(bundle.graph_content(name), graph.spec,
-                                     onnxruntime_computes_int8(graph.precision));
+             const bool int8 = onnxruntime_computes_int8(graph.precision);
+             return open_onnxruntime(bundle.graph_content(name), graph.spec, int8, threads);
          }},
 #endif
 #ifdef GLESAM_HAS_TENSORRT
-        {"tensorrt", open_tensorrt},
+        {"tensorrt", [](const Bundle& bundle, const std::string& name, int) { return open_tensorrt(bundle, name); }},
 #endif
     };
 }
@@ -56,7 +57,8 @@ Choice choose_backend(const std::string& backend, const Bundle& bundle) {
     return pick_backend(backend, bundle.manifest.precision, names_of(backends()));
 }
 
-Engines open_engines(const std::string& backend, const Bundle& bundle, bool enhance) {
+Engines open_engines(const std::string& backend, const Bundle& bundle, bool enhance, int threads) {
+    check_threads(threads);
     const std::vector<Backend> built = backends();
     const bool tensorrt = choose_backend(backend, bundle).backend == "tensorrt";
     const auto open = [&](const std::string& name) {
@@ -65,7 +67,7 @@ Engines open_engines(const std::string& backend, const Bundle& bundle, bool enha
         const std::string chosen = tensorrt ? "tensorrt" : pick_backend(backend, precision, names_of(built)).backend;
         const auto row =
             std::find_if(built.begin(), built.end(), [&](const auto& each) { return each.name == chosen; });
-        return row->open(bundle, name);
+        return row->open(bundle, name, threads);
     };
     return {open("image_encoder"), enhance ? open("gle") : nullptr, open("mask_decoder")};
 }

@@ -22,7 +22,8 @@ struct Engines {
 Choice choose_backend(const std::string& backend, const Bundle& bundle);
 
 /// Compiles the graphs of a bundle for `backend`; without `enhance`, all but GLE. Throws BackendError for a name that
-/// is unknown or not in this build, and where a graph is refused.
-Engines open_engines(const std::string& backend, const Bundle& bundle, bool enhance);
+/// is unknown or not in this build, and where a graph is refused. `threads`: of the CPU, 0 for one on each core that
+/// this process may use.
+Engines open_engines(const std::string& backend, const Bundle& bundle, bool enhance, int threads = 0);
 
 }  // namespace glesam::core

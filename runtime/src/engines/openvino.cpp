@@ -14,6 +14,7 @@
 #include <utility>
 
 #include "common/text.hpp"
+#include "engines/cpus.hpp"
 #include "engines/processor.hpp"
 
 namespace glesam::core {
@@ -152,7 +153,7 @@ ov::AnyMap dynamic_quantization_off(const ov::Core& core) {
 }
 
 ov::CompiledModel compile(const std::filesystem::path& path, const std::shared_ptr<ov::Model>& model,
-                          const std::string& precision) {
+                          const std::string& precision, int threads) {
     try {
         ov::Core core;
         const auto type = arithmetic(precision, core.get_property(device, ov::device::capabilities));
@@ -161,6 +162,9 @@ ov::CompiledModel compile(const std::filesystem::path& path, const std::shared_p
         ov::AnyMap options = dynamic_quantization_off(core);
         options.insert(ov::hint::performance_mode(ov::hint::PerformanceMode::LATENCY));
         options.insert(ov::hint::inference_precision(type));
+        // OpenVINO keeps to the process's affinity by itself, but knows nothing of a cgroup's quota.
+        if (threads == 0 && is_limited()) threads = usable_cores();
+        if (threads != 0) options.insert(ov::inference_num_threads(threads));
         return core.compile_model(model, device, options);
     } catch (const std::exception& error) {
         throw cannot_open(path, library(), reason(error), "openvino");
@@ -235,10 +239,10 @@ class OpenVinoEngine : public Engine {
 }  // namespace
 
 std::shared_ptr<const Engine> open_openvino(const GraphContent& graph, const GraphSpec& spec,
-                                            const std::string& precision) {
+                                            const std::string& precision, int threads) {
     const std::shared_ptr<ov::Model> model = read(graph);
     check_graph(graph.path, spec, tensors(model->inputs()), tensors(model->outputs()));
-    auto compiled = compile(graph.path, model, precision);
+    auto compiled = compile(graph.path, model, precision, threads);
     graph.check();
     return std::make_shared<OpenVinoEngine>(std::move(compiled), spec);
 }

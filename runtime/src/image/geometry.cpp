@@ -28,10 +28,29 @@ InputPoint to_input(const glesam_geometry& geometry, double x, double y) {
     return {static_cast<float>(x * scale_x), static_cast<float>(y * scale_y)};
 }
 
+namespace {
+
+bool fits(int height, int width) {
+    return height >= 1 && width >= 1 && height <= max_side_px && width <= max_side_px &&
+           std::int64_t{height} * width <= max_pixels;
+}
+
+}  // namespace
+
+void check_picture_size(int height, int width) {
+    if (fits(height, width)) return;
+    const std::string size = std::to_string(height) + " x " + std::to_string(width);
+    if (height < 1 || width < 1) {
+        throw image_error("picture: expected at least 1 x 1 pixels, found " + size + "; give its height and width");
+    }
+    throw image_error("picture: expected at most " + std::to_string(max_side_px) + " pixels on a side and " +
+                      std::to_string(max_pixels) + " in all, found " + size + "; make it smaller");
+}
+
 void check_geometry(const glesam_geometry& geometry, int image_size) {
-    const auto fits = [image_size](int resized) { return resized >= 1 && resized <= image_size; };
-    if (geometry.image_size == image_size && geometry.original_height >= 1 && geometry.original_width >= 1 &&
-        fits(geometry.resized_height) && fits(geometry.resized_width)) {
+    const auto inside = [image_size](int resized) { return resized >= 1 && resized <= image_size; };
+    if (geometry.image_size == image_size && fits(geometry.original_height, geometry.original_width) &&
+        inside(geometry.resized_height) && inside(geometry.resized_width)) {
         return;
     }
     throw argument_error(

@@ -1,6 +1,7 @@
 // The place of the original picture in the model's S x S input.
 #pragma once
 
+#include <cstdint>
 #include <string>
 
 #include "glesam/glesam.h"
@@ -23,6 +24,14 @@ struct InputPoint {
     float y;
 };
 InputPoint to_input(const glesam_geometry& geometry, double x, double y);
+
+/// Largest side and largest number of pixels of a picture: sizes in memory then fit into 64 bits with room for every
+/// factor, and indices of pixels into 32.
+constexpr int max_side_px = 1 << 20;
+constexpr std::int64_t max_pixels = 0x7FFFFFFF;
+
+/// Throws an ImageError for fewer than 1 x 1 pixels, and for more than the limits.
+void check_picture_size(int height, int width);
 
 /// Throws an ArgumentError for a geometry that geometry_of() cannot have made for S = `image_size`.
 void check_geometry(const glesam_geometry& geometry, int image_size);

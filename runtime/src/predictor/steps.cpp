@@ -1,7 +1,10 @@
 // The steps of set_image and predict, one by one.
+#include <algorithm>
+#include <cstdint>
 #include <string>
 
 #include "common/error.hpp"
+#include "image/geometry.hpp"
 #include "predictor/feeds.hpp"
 #include "predictor/predictor.hpp"
 
@@ -25,10 +28,7 @@ std::size_t Predictor::input_size() const { return 3 * squared(model_->manifest.
 std::size_t Predictor::embeddings_size() const { return 256 * squared(model_->manifest.image_size / 16); }
 
 glesam_geometry Predictor::geometry_of(int height, int width) const {
-    if (height < 1 || width < 1) {
-        throw image_error("picture: expected at least 1 x 1 pixels, found " + std::to_string(height) + " x " +
-                          std::to_string(width) + "; give its height and width");
-    }
+    check_picture_size(height, width);
     return core::geometry_of(height, width, static_cast<int>(model_->manifest.image_size), model_->resize);
 }
 
@@ -94,6 +94,10 @@ void Predictor::postprocess(const glesam_geometry& geometry, const float* low_re
     const std::size_t low_res = squared(geometry.image_size / 4);
     const std::size_t pixels =
         static_cast<std::size_t>(geometry.original_height) * static_cast<std::size_t>(geometry.original_width);
+    if (count > static_cast<std::size_t>(PTRDIFF_MAX) / std::max(pixels, low_res * sizeof(float))) {
+        throw argument_error("count: expected the number of masks in memory, found " + std::to_string(count) +
+                             "; give how many low_res_masks holds");
+    }
     for (std::size_t i = 0; i < count; ++i) resizer(low_res_masks + i * low_res, threshold, masks + i * pixels);
 }
 

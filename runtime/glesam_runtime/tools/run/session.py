@@ -23,6 +23,7 @@ class Model:
     """What to run: a bundle's folder (None: the one in this package), a backend, and how pictures go in.
 
     public_key: of whoever must have signed the bundle.
+    threads: threads of the CPU, 0 for one on each core that this process may use.
     """
 
     bundle: Path | None = None
@@ -30,6 +31,7 @@ class Model:
     enhance: bool = True
     resize: str = "longest-side"
     public_key: Path | None = None
+    threads: int = 0
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,7 +54,9 @@ def segmented(images: Sequence[Path], job: Job, model: Model) -> Iterator[Run]:
     check_paths(images, job)
     bundle = Bundle.open(model.bundle, model.public_key)
     backend, reason = pick_for_bundle(model.backend, bundle)
-    with Predictor.from_bundle(bundle, model.backend, model.enhance, model.resize) as predictor:
+    with Predictor.from_bundle(
+        bundle, model.backend, model.enhance, model.resize, threads=model.threads
+    ) as predictor:
         yield Run(bundle, backend, reason, _results(predictor, images, job))
 
 
