@@ -8,7 +8,7 @@ from __future__ import annotations
 import io
 
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageFile
 
 from ..errors import ImageError
 
@@ -21,6 +21,8 @@ _GAMMA_RANGE = (0.00016, 6250.0)
 """Values of gAMA that libpng takes; others are no gamma."""
 _SPACES = {b"GRAY": "L", b"RGB ": "RGB", b"CMYK": "CMYK", b"Lab ": "LAB"}
 """Modes of pixels by the colour space of a profile."""
+_KEY_SCALES = {"L;2": 85, "L;4": 17}
+"""Steps between the greys of a PNG of few bits, by Pillow's name for its pixels."""
 _PROBE_STEP = 51
 _BITS_PER_SAMPLE, _PHOTOMETRIC = 258, 262
 """Tags of a TIFF file."""
@@ -35,6 +37,13 @@ def shown(picture: Image.Image, ground: str) -> Image.Image:
     srgb.putalpha(alpha)
     behind = Image.new("RGBA", picture.size, ground)
     return Image.alpha_composite(behind, srgb).convert("RGB")
+
+
+def scale_key(picture: ImageFile.ImageFile) -> None:
+    """Scales the transparent grey of a PNG of 2 or 4 bits as Pillow scales its pixels; call before loading."""
+    key, raw_mode = picture.info.get("transparency"), picture.tile[0][3] if picture.tile else None
+    if isinstance(key, int) and isinstance(raw_mode, str) and raw_mode in _KEY_SCALES:
+        picture.info["transparency"] = key * _KEY_SCALES[raw_mode]
 
 
 def separated(picture: Image.Image) -> tuple[Image.Image, Image.Image | None]:
@@ -73,7 +82,7 @@ def _eight_bits(picture: Image.Image) -> Image.Image:
     values, white = numbers_of(picture), white_of(picture)
     wide = picture.format == "TIFF" and picture.mode == "I"
     if wide or values.min(initial=0) < 0 or values.max(initial=0) > white:
-        raise ImageError("32-bit pixels have no white level; save it with 8 or 16 bits")
+        raise ImageError("32-bit and signed pixels have no white level; save it with 8 or 16 bits")
     gamma = gamma_of(picture)
     if gamma is not None:
         return Image.fromarray(gamma_table(gamma, white)[values])

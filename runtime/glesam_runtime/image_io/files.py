@@ -13,6 +13,7 @@ from PIL import Image, UnidentifiedImageError
 
 from ..errors import ImageError, first_line
 from ..file_kinds import not_a_file, stand_in
+from .colours import scale_key
 from .orientation import upright
 
 MAX_PIXELS = 178_956_970
@@ -39,6 +40,7 @@ def decoded(path: Path, convert: Callable[[Image.Image], Image.Image]) -> Image.
             warnings.simplefilter("ignore")
             with Image.open(path, formats=_formats()) as picture:
                 _check_size(picture)
+                scale_key(picture)
                 picture.load()
                 return upright(convert(picture), picture.info.get("exif"))
     except ImageError as error:
