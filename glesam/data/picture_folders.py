@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from glesam.data.descriptions import DatasetDescription
 from glesam.data.label_maps import MIN_OBJECT_PX, objects
 from glesam.data.masks import Mask, MaskLayers
-from glesam.data.pictures import read_binary_mask, read_label_map
+from glesam.data.pictures import check_void, read_binary_mask, read_label_map
 from glesam.data.sample import Sample
 from glesam_runtime.errors import InputError
 from glesam_runtime.image_io import read_image
@@ -121,8 +121,15 @@ def picture_folder(description: DatasetDescription, pairs: Sequence[Pair]) -> Pi
     name, weight = description.name, description.weight
     if description.kind == "pairs":
         return PictureFolder(name, weight, pairs, read_binary_mask, whole_mask)
-    find = partial(objects, ignored_labels=description.ignored_labels)
-    return PictureFolder(name, weight, pairs, read_label_map, find)
+    ignored = description.ignored_labels
+    find = partial(objects, ignored_labels=ignored)
+    return PictureFolder(name, weight, pairs, partial(_checked_label_map, ignored), find)
+
+
+def _checked_label_map(ignored_labels: tuple[int, ...], path: Path) -> NDArray[Any]:
+    labels = read_label_map(path)
+    check_void(labels, ignored_labels, path)
+    return labels
 
 
 def whole_mask(mask: Mask) -> list[Mask]:

@@ -8,8 +8,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from glesam.data.masks import Mask
+from glesam_runtime.errors import InputError
 from glesam_runtime.image_io import read_mask, read_numbers
 from glesam_runtime.image_io.masks import HALF
+
+VOID = 255
+"""What data sets of classes write around objects and where nothing is known."""
 
 
 def read_label_map(path: Path) -> NDArray[np.int64]:
@@ -19,6 +23,21 @@ def read_label_map(path: Path) -> NDArray[np.int64]:
     """
     labels = read_numbers(path, "a label map")
     return labels.astype(np.int64)
+
+
+def check_void(labels: NDArray[np.int64], ignored_labels: tuple[int, ...], path: Path) -> None:
+    """Raises InputError where 255 seems to mark void: it stands apart from the other labels, and counts as one.
+
+    Data sets of classes draw it around objects; as a label it would be an object itself.
+    """
+    if VOID in ignored_labels or int(labels.max(initial=0)) != VOID:
+        return
+    others = [label for label in np.unique(labels).tolist() if label not in (0, VOID, *ignored_labels)]
+    if others and max(others) < VOID - 1:
+        raise InputError(
+            f"{path}: found {VOID} beside labels up to {max(others)}, where {VOID} usually marks void; "
+            f"add {VOID} to the set's ignored_labels, or renumber that label"
+        )
 
 
 def read_binary_mask(path: Path) -> Mask:

@@ -51,9 +51,9 @@ def test_only_the_prompts_with_a_mask_say_so() -> None:
 @pytest.mark.parametrize(
     "prompt",
     [
-        Prompt(box=(-1, 0, 10, 10)),
-        Prompt(box=(0, 0, 129, 10)),
-        Prompt(box=(0, 0, 10, 96.5)),
+        Prompt(box=(-1.5, 0, 10, 10)),
+        Prompt(box=(0, 0, 130, 10)),
+        Prompt(box=(0, 0, 10, 97.5)),
         Prompt(box=(10, 10, 5, 20)),
         Prompt(box=(10, 10, 10, 20)),
         Prompt(box=(0, 0, float("nan"), 10)),
@@ -61,12 +61,12 @@ def test_only_the_prompts_with_a_mask_say_so() -> None:
         Prompt(box=(0, 0, 1e39, 10)),
         Prompt(box=(0, 0, 10)),  # type: ignore[arg-type]
         Prompt(box="abcd"),  # type: ignore[arg-type]
-        Prompt(points=[(128, 0)]),
-        Prompt(points=[(0, -0.1)]),
+        Prompt(points=[(129.1, 0)]),
+        Prompt(points=[(0, -1.1)]),
         Prompt(points=[(float("nan"), 0)]),
         Prompt(points=[1, 2]),  # type: ignore[list-item]
         Prompt(points=[(1, 2, 3)]),  # type: ignore[list-item]
-        Prompt(background_points=[(0, 96)]),
+        Prompt(background_points=[(0, 98)]),
         Prompt(mask_input=np.zeros((15, 16), np.float32)),
         Prompt(mask_input=np.full((16, 16), np.nan, np.float32)),
         Prompt(),

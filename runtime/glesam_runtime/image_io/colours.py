@@ -121,11 +121,18 @@ def _in_srgb(colours: Image.Image, source: Image.Image) -> Image.Image:
 def gamma_of(picture: Image.Image) -> float | None:
     """Returns a PNG's gAMA where it differs from sRGB's and neither sRGB nor a profile overrides it."""
     gamma = picture.info.get("gamma")
-    if picture.format != "PNG" or gamma is None or {"srgb", "icc_profile"} & picture.info.keys():
+    if picture.format != "PNG" or gamma is None or "srgb" in picture.info or _profile_space(picture) != "":
         return None
     if not _GAMMA_RANGE[0] <= gamma <= _GAMMA_RANGE[1]:
         return None
     return None if abs(gamma / _SRGB_GAMMA - 1) <= _GAMMA_TOLERANCE else float(gamma)
+
+
+def _profile_space(picture: Image.Image) -> str:
+    """Returns the mode of pixels that the profile is for; "" without one, or where it is for others' pixels."""
+    space = _SPACES.get((picture.info.get("icc_profile") or b"")[16:20], "")
+    grey = picture.mode in ("1", "L", "LA", "La") or picture.mode.startswith("I")
+    return "" if (space == "L") != grey else space
 
 
 def gamma_table(gamma: float, white: int) -> np.ndarray[tuple[int, ...], np.dtype[np.uint8]]:

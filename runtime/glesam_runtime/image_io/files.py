@@ -73,7 +73,7 @@ def _check_size(picture: Image.Image) -> None:
 
 def _instead(path: Path) -> str:
     if os.path.getsize(path) == 0:
-        return "an empty file; copy it again"
+        return "an unknown format, for the file is empty; copy it again"
     return stand_in(path) or "an unknown format; give a JPEG, PNG or TIFF file"
 
 
