@@ -104,7 +104,7 @@ def jpeg_files() -> dict[str, bytes]:
         "jpeg large profile": jpeg_of(picture, icc_profile=adobe + bytes(150_000)),
         "jpeg grey profile": jpeg_of(smooth(1), icc_profile=profile(b"GRAY", 1.8)),
         "jpeg bytes behind its end": plain + b"trailing",
-        "jpeg odd bytes between markers": plain[:2] + b"\0\0\0" + plain[2:],
+        "jpeg odd bytes between markers": plain.replace(b"\xff\xdb", b"\0\0\xff\xdb", 1),
         "jpeg XMP of other letters": with_segment(
             plain, 0xE1, b"http://ns.adobe.com/xap/1.0/\0<x:xmpmeta>\xa8\xff</x:xmpmeta>"
         ),
