@@ -309,5 +309,11 @@ def official(
     """
     sam = {"vit_b": sam_vit_b, "vit_l": sam_vit_l, "vit_h": sam_vit_h}[sam_type]()
     unet = {"sd15": sd15, "sd21": sd21}[base]()
-    gle = GleConfig(unet, gamma, timestep, lora_rank=lora_rank, lora_alpha=float(lora_rank) if lora_alpha is None else lora_alpha)
+    gle = GleConfig(
+        unet,
+        gamma,
+        timestep,
+        lora_rank=lora_rank,
+        lora_alpha=float(lora_rank) if lora_alpha is None else lora_alpha,
+    )
     return GleSamConfig(name=f"{sam_type}-{base}", sam=sam, gle=gle)

@@ -110,8 +110,8 @@ def _names_by_id(entries: list[dict[str, Any]]) -> dict[int | str, str]:
         id_, name = id_of(entry["id"]), _name(entry)
         if id_ in names:
             raise InputError(
-                f"{names[id_]} and {name} have one id, {id_}, so each would get the other's objects; give every "
-                "picture an id of its own, as when files are merged"
+                f"{names[id_]} and {name} have one id, {id_}, so each would get the other's objects; "
+                "give every picture an id of its own, as when files are merged"
             )
         names[id_] = name
     return names
@@ -141,7 +141,7 @@ def _usable(
 def _parts(segmentation: Any) -> Segmentation:  # noqa: ANN401
     """Returns polygons and run lengths of any usual nesting; raises InputError for anything else.
 
-    A polygon is x0 y0 x1 y1 ..., or pairs [x, y]; a segmentation is a list of polygons or of codes, or one alone.
+    A polygon is x0 y0 x1 y1 ..., or pairs [x, y]; a segmentation is a list of polygons or of codes, or one.
     """
     if segmentation is None:
         return []

@@ -19,6 +19,7 @@ from glesam_runtime.errors import InputError
 from glesam_runtime.image_io import read_image
 from glesam_runtime.image_io.folders import IMAGES, MASK_ENDING, MASK_SUFFIX, MASKS, picture_files
 
+
 @dataclass(frozen=True)
 class Pair:
     """A picture and its mask; `name` is the picture's path within its folder, without the suffix."""

@@ -26,7 +26,7 @@ def read_label_map(path: Path) -> NDArray[np.int64]:
 
 
 def check_void(labels: NDArray[np.int64], ignored_labels: tuple[int, ...], path: Path) -> None:
-    """Raises InputError where 255 seems to mark void: it stands apart from the other labels, and counts as one.
+    """Raises InputError where 255 seems to mark void: it stands apart from the other labels, and is one.
 
     Data sets of classes draw it around objects; as a label it would be an object itself.
     """

@@ -6,8 +6,8 @@ The authors' file has the prefix `unet.` and two styles of names:
     unet.<every other module>.lora_A.weight / .lora_B.weight              304 tensors
 
 It holds no alpha: readers assume alpha = rank, as in the official sizes (`glesam.config.official`).
-A model with another alpha has alpha / rank multiplied into the B factors of its file. Other writers' files may
-state an alpha, which is followed (`glesam.official.lora_alpha`).
+A model with another alpha has alpha / rank multiplied into the B factors of its file. Other writers' files
+may state an alpha, which is followed (`glesam.official.lora_alpha`).
 """
 
 from __future__ import annotations
@@ -88,7 +88,7 @@ def _stated_scale(name: str, alphas: Mapping[str, float], rank: int) -> float:
 
 
 def read_lora(path: str | Path) -> dict[str, Tensor]:
-    """Reads a LoRA file's tensors as `<module>.lora_A.weight`, `<module>.lora_B.weight` and `<module>.alpha`."""
+    """Reads a LoRA file's tensors by plain names: `<module>.lora_A.weight`, `.lora_B.weight`, `.alpha`."""
     tensors: dict[str, Tensor] = {}
     for key, tensor in read_tensors(path).items():
         name = plain_name(key)

@@ -45,7 +45,7 @@ class Statement:
         return None if value is None else self._number(key, value)
 
     def alpha(self, module: str, rank: int) -> float | None:
-        """Returns alpha, of which alpha / rank is the strength: rank-stabilized LoRA divides by sqrt(rank)."""
+        """Returns alpha; alpha / rank is the strength, where rank-stabilized LoRA has alpha / sqrt(rank)."""
         alpha = self.of(module, "lora_alpha", "alpha_pattern")
         return alpha if alpha is None or not self.values.get("use_rslora") else alpha * math.sqrt(rank)
 
@@ -63,9 +63,11 @@ def alphas_of(path: Path, tensors: Mapping[str, Tensor]) -> dict[str, float]:
     """Returns alpha for every module of a file's `tensors`, which have their plain names.
 
     Raises:
-        CheckpointError: two sources disagree, a stated rank is not that of the tensors, or the file is DoRA's.
+        CheckpointError: two sources disagree, a stated rank is not that of the tensors, or it is DoRA's file.
     """
-    modules = {name.removesuffix(A_FACTOR): t.shape[0] for name, t in tensors.items() if name.endswith(A_FACTOR)}
+    modules = {
+        name.removesuffix(A_FACTOR): t.shape[0] for name, t in tensors.items() if name.endswith(A_FACTOR)
+    }
     statements = _statements(path)
     for statement in statements:
         _check(statement, modules)
@@ -98,7 +100,9 @@ def _alpha(
 ) -> float:
     stated = [(alpha, s.where) for s in statements if (alpha := s.alpha(module, rank)) is not None]
     if (tensor := tensors.get(module + ALPHA)) is not None:
-        own = Statement(f"{path}: {module}{ALPHA}", {"lora_alpha": tensor.item() if tensor.numel() == 1 else None})
+        own = Statement(
+            f"{path}: {module}{ALPHA}", {"lora_alpha": tensor.item() if tensor.numel() == 1 else None}
+        )
         stated.append((own._number("lora_alpha", own.values["lora_alpha"]), own.where))
     if not stated:
         return float(rank)
@@ -115,7 +119,9 @@ def _alpha(
 def _check(statement: Statement, modules: Mapping[str, int]) -> None:
     """Raises CheckpointError where the tensors are not of the stated rank, or of another method."""
     if statement.values.get("use_dora"):
-        raise CheckpointError(f"{statement.where}: use_dora is set; expected a LoRA without DoRA's magnitudes")
+        raise CheckpointError(
+            f"{statement.where}: use_dora is set; expected a LoRA without DoRA's magnitudes"
+        )
     for module, rank in modules.items():
         stated = statement.of(module, "r", "rank_pattern")
         if stated is not None and stated != rank:

@@ -56,7 +56,7 @@ def read_object(path: str | Path) -> Any:  # noqa: ANN401 - whatever was saved
 
 
 def unreadable(path: Path, error: Exception) -> str:
-    """Returns why a file cannot be read. torch's own advice, to unpickle whatever it holds, is not passed on."""
+    """Returns why a file cannot be read, without torch's advice to unpickle whatever it holds."""
     if found := stand_in(path):
         return f"found {found}"
     if isinstance(error, UnpicklingError):

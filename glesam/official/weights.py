@@ -16,8 +16,8 @@ def check_plain(tensors: Mapping[str, Tensor], source: str | Path) -> None:
     for name, tensor in tensors.items():
         if kind := _odd_kind(tensor):
             raise CheckpointError(
-                f"{source}: {name} is {kind}; expected dense tensors of numbers, as torch.save writes a model's "
-                "state dict"
+                f"{source}: {name} is {kind}; expected dense tensors of numbers, "
+                "as torch.save writes a model's state dict"
             )
 
 
@@ -33,7 +33,8 @@ def check_floats(tensors: Mapping[str, Tensor], expected: Mapping[str, Tensor], 
             )
         if not tensor.is_meta and not _is_finite(tensor):
             raise CheckpointError(
-                f"{source}: {name} holds NaN or infinite values; give a checkpoint from before training diverged"
+                f"{source}: {name} holds NaN or infinite values; "
+                "give a checkpoint from before training diverged"
             )
 
 

@@ -13,8 +13,10 @@ import torch
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 
+from glesam.official.weights import check_floats, check_plain
 from glesam.tensor_output import refused_writes
-from glesam_runtime.errors import CheckpointError
+from glesam_runtime.errors import CheckpointError, first_line
+from glesam_runtime.file_kinds import stand_in
 from glesam_runtime.output import replaced_file
 
 FORMAT = 4
@@ -90,6 +92,18 @@ class Checkpoint:
         state = read_state(self.path)
         self.identity.check(self.path, state["identity"])
         self.check_tensors(state["module"])
+        try:
+            for optimizer, saved in zip(self.optimizers, state["optimizers"], strict=True):
+                check_optimizer(optimizer, saved)
+            self._restore(state)
+            return int(state["step"])
+        except (ValueError, RuntimeError, KeyError, TypeError, AttributeError, IndexError) as error:
+            raise CheckpointError(
+                f"{self.path} does not hold the state of this run's optimizers ({first_line(error)}); "
+                "choose another folder for this run, or remove the file to train this stage anew"
+            ) from error
+
+    def _restore(self, state: Mapping[str, Any]) -> None:
         self.module.load_state_dict(state["module"], strict=False)
         for optimizer, saved in zip(self.optimizers, state["optimizers"], strict=True):
             optimizer.load_state_dict(saved)
@@ -97,10 +111,9 @@ class Checkpoint:
             self.scaler.load_state_dict(state["scaler"])
         if self.averaged:
             self.averaged.load_state_dict(state["averaged"], strict=False)
-        return int(state["step"])
 
     def check_tensors(self, saved: Mapping[str, Tensor]) -> None:
-        """Raises CheckpointError where names or shapes are not those of what is trained."""
+        """Raises CheckpointError where names, shapes or values are not those of what is trained."""
         own = trained_state(self.module)
         for name in sorted(own.keys() | saved.keys()):
             shapes = [list(tensors[name].shape) if name in tensors else None for tensors in (saved, own)]
@@ -109,6 +122,18 @@ class Checkpoint:
                     f"{self.path} is of another model: {name} is {shapes[0]} there, {shapes[1]} here; "
                     "choose another folder for this run"
                 )
+        check_plain(saved, self.path)
+        check_floats(saved, own, self.path)
+
+
+def check_optimizer(optimizer: torch.optim.Optimizer, saved: Mapping[str, Any]) -> None:
+    """Raises ValueError where a moment is not of its parameter's shape, which torch notices a step later."""
+    parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+    for index, moments in saved["state"].items():
+        for name, moment in moments.items():
+            if isinstance(moment, Tensor) and moment.ndim and moment.shape != parameters[index].shape:
+                shape = list(parameters[index].shape)
+                raise ValueError(f"{name} of parameter {index} is {list(moment.shape)}, expected {shape}")
 
 
 def trained_state(module: nn.Module) -> dict[str, Tensor]:
@@ -122,9 +147,13 @@ def read_state(path: Path) -> dict[str, Any]:
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
         version = state["format"]
+        if version == FORMAT and not _is_named(state["module"]):
+            raise TypeError("a module's tensors have names")
     except Exception as error:  # zip, pickle and the OS each raise their own
+        found = stand_in(path)
+        reason = f"found {found}" if found else type(error).__name__
         raise CheckpointError(
-            f"cannot read {path} as a training checkpoint ({type(error).__name__}); "
+            f"cannot read {path} as a training checkpoint ({reason}); "
             "choose another folder for this run, or remove the file to train this stage anew"
         ) from error
     if version != FORMAT:
@@ -132,6 +161,13 @@ def read_state(path: Path) -> dict[str, Any]:
             f"{path} has format {version}, this glesam reads {FORMAT}; train this stage anew"
         )
     return dict(state)
+
+
+def _is_named(tensors: object) -> bool:
+    """True for tensors by name."""
+    return isinstance(tensors, Mapping) and all(
+        isinstance(name, str) and isinstance(tensor, Tensor) for name, tensor in tensors.items()
+    )
 
 
 def fingerprint(module: nn.Module, config: str) -> str:

@@ -13,7 +13,7 @@ _PAGES = (b"<!doctype html", b"<html", b"<head", b"<?xml")
 
 
 def not_a_file(path: str | os.PathLike[str]) -> str | None:
-    """Returns what lies at `path` where it is no regular file: "nothing", "a folder", "a pipe" or "a device"."""
+    """Returns "nothing", "a folder", "a pipe" or "a device" where there is no regular file at `path`."""
     try:
         mode = os.stat(path).st_mode
     except (OSError, ValueError):  # ValueError: a NUL in the name

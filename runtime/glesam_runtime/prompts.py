@@ -179,7 +179,7 @@ def _checked_box(box: Box, original_size: Size) -> Doubles:
             f"0 <= Y0 < Y1 <= {height} in a picture of {_size(original_size)}; "
             "give the top left corner, then the bottom right"
         )
-    if 0 <= min(x0, y0) and max(x1, y1) <= 1 < max(width, height):
+    if min(x0, y0) >= 0 and max(x1, y1) <= 1 < max(width, height):
         raise PromptError(
             f"box {x0:g} {y0:g} {x1:g} {y1:g}: expected pixels in a picture of {_size(original_size)}, "
             "found numbers from 0 to 1, as of a normalised box; multiply X by the width and Y by the height"

@@ -27,7 +27,9 @@ from PIL import Image, ImageCms
 HEIGHT, WIDTH = 24, 32
 
 
-def noise(*shape: int, top: int = 255, dtype: type[np.unsignedinteger] = np.uint8) -> NDArray[np.unsignedinteger]:
+def noise(
+    *shape: int, top: int = 255, dtype: type[np.unsignedinteger] = np.uint8
+) -> NDArray[np.unsignedinteger]:
     return np.random.default_rng(7).integers(0, top + 1, shape).astype(dtype)
 
 
@@ -35,11 +37,17 @@ def smooth(channels: int = 3) -> Image.Image:
     rows, columns = np.mgrid[:HEIGHT, :WIDTH]
     planes = [rows * 9 + columns, columns * 7, 255 - rows * 5, rows * 3 + columns * 4][:channels]
     pixels = np.stack(planes, axis=-1).clip(0, 255).astype(np.uint8)
-    return Image.fromarray(pixels[..., 0] if channels == 1 else pixels, {1: "L", 3: "RGB", 4: "CMYK"}[channels])
+    return Image.fromarray(
+        pixels[..., 0] if channels == 1 else pixels, {1: "L", 3: "RGB", 4: "CMYK"}[channels]
+    )
 
 
 def png_files() -> dict[str, bytes]:
-    grey, rgb, wide = noise(HEIGHT, WIDTH), noise(HEIGHT, WIDTH * 3), partial(noise, top=65535, dtype=np.uint16)
+    grey, rgb, wide = (
+        noise(HEIGHT, WIDTH),
+        noise(HEIGHT, WIDTH * 3),
+        partial(noise, top=65535, dtype=np.uint16),
+    )
     colours = noise(16 * 3).tobytes()
     key = (b"tRNS", b"\0" + bytes([int(grey[3, 3])]))
     files = {

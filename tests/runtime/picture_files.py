@@ -77,7 +77,14 @@ def tiff(rows: bytes, size: tuple[int, int], bits: int, photometric: int, sample
     fields = [(256, width), (257, height), (258, bits), (259, 1), (262, photometric), (273, 8), (277, 1)]
     fields += [(278, height), (279, len(rows)), (339, sample_format)]
     entries = b"".join(struct.pack("<HHII", tag, LONG if tag == 279 else SHORT, 1, v) for tag, v in fields)
-    return b"II*\0" + struct.pack("<I", 8 + len(rows)) + rows + struct.pack("<H", len(fields)) + entries + bytes(4)
+    return (
+        b"II*\0"
+        + struct.pack("<I", 8 + len(rows))
+        + rows
+        + struct.pack("<H", len(fields))
+        + entries
+        + bytes(4)
+    )
 
 
 def profile(space: bytes, gamma: float) -> bytes:
@@ -111,7 +118,12 @@ def xyz(*values: float) -> bytes:
 def bomb(side: int = 30_000) -> bytes:
     """A PNG whose header promises side x side pixels and which holds none."""
     header = struct.pack(">IIBBBBB", side, side, 8, RGB, 0, 0, 0)
-    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(b"")) + chunk(b"IEND", b"")
+    return (
+        b"\x89PNG\r\n\x1a\n"
+        + chunk(b"IHDR", header)
+        + chunk(b"IDAT", zlib.compress(b""))
+        + chunk(b"IEND", b"")
+    )
 
 
 def jpeg_bomb(side: int = 30_000) -> bytes:

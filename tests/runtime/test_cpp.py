@@ -139,7 +139,10 @@ REFUSED_PROMPTS = [
     *([Prompt(box=box)] for box in [(0, 0, float("nan"), 10), (0, 0, float("inf"), 10), (0, 0, 1e39, 1e-7)]),
     *([Prompt(points=[point])] for point in [(129.1, 0), (0, -1.1), (float("nan"), 0), (1234567.8, 0)]),
     [Prompt(background_points=[(0, 98)])],
-    *([Prompt(box=box)] for box in [(0.1, 0.2, 0.5, 0.9), (0, 0, 1, 1), (-0.9, 5, -0.1, 9), (128, 5, 129, 9)]),
+    *(
+        [Prompt(box=box)]
+        for box in [(0.1, 0.2, 0.5, 0.9), (0, 0, 1, 1), (-0.9, 5, -0.1, 9), (128, 5, 129, 9)]
+    ),
     [Prompt(mask_input=np.eye(16, dtype=np.float32))],
     [Prompt(mask_input=np.eye(16, dtype=np.float32) * 255)],
     [Prompt(mask_input=np.zeros((15, 16), np.float32))],

@@ -40,7 +40,7 @@ def shown(picture: Image.Image, ground: str) -> Image.Image:
 
 
 def scale_key(picture: ImageFile.ImageFile) -> None:
-    """Scales the transparent grey of a PNG of 2 or 4 bits as Pillow scales its pixels; call before loading."""
+    """Scales the transparent grey of a PNG of 2 or 4 bits as Pillow scales pixels; call before loading."""
     key, raw_mode = picture.info.get("transparency"), picture.tile[0][3] if picture.tile else None
     if isinstance(key, int) and isinstance(raw_mode, str) and raw_mode in _KEY_SCALES:
         picture.info["transparency"] = key * _KEY_SCALES[raw_mode]
@@ -129,7 +129,7 @@ def gamma_of(picture: Image.Image) -> float | None:
 
 
 def _profile_space(picture: Image.Image) -> str:
-    """Returns the mode of pixels that the profile is for; "" without one, or where it is for others' pixels."""
+    """Returns the mode of pixels that the profile is for; "" without one for these pixels."""
     space = _SPACES.get((picture.info.get("icc_profile") or b"")[16:20], "")
     grey = picture.mode in ("1", "L", "LA", "La") or picture.mode.startswith("I")
     return "" if (space == "L") != grey else space

@@ -79,7 +79,7 @@ def _instead(path: Path) -> str:
 
 @cache
 def _formats() -> tuple[str, ...]:
-    """Returns the names of the formats that this Pillow reads; the plugins of others are not even imported."""
+    """Returns the names of the formats that this Pillow reads; plugins of others are not imported."""
     for plugin in _PLUGINS:
         try:
             import_module(f"PIL.{plugin}ImagePlugin")

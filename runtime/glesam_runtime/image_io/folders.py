@@ -39,7 +39,7 @@ class Found:
 def picture_files(folder: Path) -> list[Path]:
     """Returns every file below `folder` with a picture's suffix, sorted by path; hidden ones are skipped.
 
-    macOS leaves `._` files and `__MACOSX` folders in archives: their names are pictures', their bytes are not.
+    macOS leaves `._` files and `__MACOSX` folders in archives, which have pictures' names and no pictures.
     """
     return sorted(
         path

@@ -25,7 +25,9 @@ _FEW_LEVELS = 8
 _LEAST_AREA = 16
 """Least number of pixels inside an area of one grey that is a level of its own, not a soft edge."""
 _LEAST_SHARE = 0.005
-_CURE = "if it is a label map, describe its set with kind label_maps (and ignored_labels), or save one object "
+_CURE = (
+    "if it is a label map, describe its set with kind label_maps (and ignored_labels), or save one object "
+)
 _CURE += "as 255 on 0"
 
 
