@@ -78,6 +78,35 @@ def test_a_prompt_that_does_not_fit_is_refused_in_one_line(prompt: Prompt) -> No
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("box", "inside"),
+    [
+        ((-0.4, 20, 128.3, 80), (0, 20, 128, 80)),
+        ((-1, -1, 129, 97), (0, 0, 128, 96)),
+        ((3, 4, 5, 96.9), (3, 4, 5, 96)),
+    ],
+)
+def test_a_box_up_to_a_pixel_outside_is_clipped(box: tuple[float, ...], inside: tuple[float, ...]) -> None:
+    clipped = encode_prompts([Prompt(box=box)], GEOMETRY)  # type: ignore[arg-type]
+    expected = encode_prompts([Prompt(box=inside)], GEOMETRY)  # type: ignore[arg-type]
+    np.testing.assert_array_equal(clipped.point_coords, expected.point_coords)
+
+
+def test_a_point_up_to_a_pixel_outside_is_on_the_border_pixel() -> None:
+    outside, border = [(-0.5, 10), (128, 96.7), (127.5, -1)], [(0, 10), (127, 95), (127.5, 0)]
+    clipped = encode_prompts([Prompt(points=outside)], GEOMETRY)
+    expected = encode_prompts([Prompt(points=border)], GEOMETRY)
+    np.testing.assert_array_equal(clipped.point_coords, expected.point_coords)
+
+
+@pytest.mark.parametrize("box", [(0.1, 0.2, 0.5, 0.9), (0, 0, 1, 1), (0.25, 0, 0.75, 1)])
+def test_a_normalised_box_is_refused_as_one(box: tuple[float, float, float, float]) -> None:
+    with pytest.raises(
+        PromptError, match=r"found numbers from 0 to 1, as of a normalised box; multiply X by"
+    ):
+        encode_prompts([Prompt(box=box)], GEOMETRY)
+
+
 def test_a_refusal_names_the_limits_of_the_picture() -> None:
     with pytest.raises(PromptError, match=r"box 0 0 200 10: expected 0 <= X0 < X1 <= 128 and"):
         encode_prompts([Prompt(box=(0, 0, 200, 10))], GEOMETRY)
