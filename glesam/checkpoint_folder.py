@@ -14,7 +14,7 @@ from glesam.config import GleSamConfig
 from glesam.official.weights import check_floats, check_plain
 from glesam.tensor_output import refused_writes
 from glesam_runtime.errors import CheckpointError, InputError, first_line
-from glesam_runtime.file_kinds import stand_in
+from glesam_runtime.image_io.file_kinds import stand_in
 from glesam_runtime.output import replaced_file
 
 CONFIG_FILE = "config.json"

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from glesam_runtime.errors import InputError
-from glesam_runtime.file_kinds import stand_in
+from glesam_runtime.image_io.file_kinds import stand_in
 
 Segmentation = list[NDArray[np.float64] | dict[str, Any]]
 """Parts of one mask: polygons, each x0 y0 x1 y1 ... [px], and run-length codes {"size", "counts"}."""

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from glesam.official.weights import check_floats, check_plain
 from glesam_runtime.errors import CheckpointError
-from glesam_runtime.file_kinds import stand_in
+from glesam_runtime.image_io.file_kinds import stand_in
 
 SHOWN = 3
 """Number of names listed in an error message."""

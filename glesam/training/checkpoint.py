@@ -16,7 +16,7 @@ from torch.optim.swa_utils import AveragedModel
 from glesam.official.weights import check_floats, check_plain
 from glesam.tensor_output import refused_writes
 from glesam_runtime.errors import CheckpointError, first_line
-from glesam_runtime.file_kinds import stand_in
+from glesam_runtime.image_io.file_kinds import stand_in
 from glesam_runtime.output import replaced_file
 
 FORMAT = 4

@@ -9,8 +9,8 @@ from pathlib import Path
 from PIL import Image
 
 from ..errors import InputError
-from ..file_kinds import not_a_file
 from ..image_io import SUFFIXES, pictures_below, png_bytes, read_image
+from ..image_io.file_kinds import not_a_file
 from ..output import write_files
 from .lqseg import LEVEL_RATES, degrade_level
 

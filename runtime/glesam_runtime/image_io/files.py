@@ -12,8 +12,8 @@ from pathlib import Path
 from PIL import Image, UnidentifiedImageError
 
 from ..errors import ImageError, first_line
-from ..file_kinds import not_a_file, stand_in
 from .colours import scale_key
+from .file_kinds import not_a_file, stand_in
 from .orientation import upright
 
 MAX_PIXELS = 178_956_970
