@@ -12,7 +12,7 @@ PHOTO = examples/photos/astronaut_lq3.jpg
 BOX = 20 5 470 510
 
 # What the C++ library needs of the system, Clang for `make fuzz` alone; headers of JSON and OpenVINO come with pip.
-CPP_PACKAGES = g++ clang libclang-rt-dev libssl-dev libpng-dev libjpeg-dev
+CPP_PACKAGES = g++ clang libclang-rt-dev libssl-dev libpng-dev libjpeg-dev liblcms2-dev
 # A third of it for each fuzz target.
 FUZZ_SECONDS ?= 60
 FUZZ = tests/cpp/fuzz

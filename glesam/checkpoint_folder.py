@@ -12,8 +12,10 @@ from torch import Tensor
 
 from glesam.config import GleSamConfig
 from glesam.file_limits import check_weights_file
+from glesam.official.weights import check_floats, check_plain
 from glesam.tensor_output import refused_writes
 from glesam_runtime.errors import CheckpointError, InputError, first_line
+from glesam_runtime.image_io.file_kinds import stand_in
 from glesam_runtime.output import replaced_file
 
 CONFIG_FILE = "config.json"
@@ -61,15 +63,21 @@ def read_checkpoint(folder: Path) -> tuple[GleSamConfig, dict[str, Tensor]]:
     Raises:
         Exception: of safetensors, json or the operating system, each with its own.
     """
+    for path in checkpoint_files(folder).values():
+        if found := stand_in(path):
+            raise CheckpointError(f"{path.name} is {found}")
     check_weights_file(folder / WEIGHTS_FILE)
-    config = GleSamConfig.from_json((folder / CONFIG_FILE).read_text())
+    config = GleSamConfig.from_json((folder / CONFIG_FILE).read_text("utf-8"))
     return config, load_file(folder / WEIGHTS_FILE)
 
 
 def check_tensors(
     expected: Mapping[str, Tensor], tensors: Mapping[str, Tensor], source: str, name: str
 ) -> None:
-    """Raises CheckpointError where names or shapes differ; `name` is the configuration's."""
+    """Raises CheckpointError where names or shapes differ, or values are no finite floats.
+
+    `name` is the configuration's.
+    """
     missing, unknown = sorted(expected.keys() - tensors.keys()), sorted(tensors.keys() - expected.keys())
     misshapen = [k for k in expected.keys() & tensors.keys() if expected[k].shape != tensors[k].shape]
     for problem, names in (("missing", missing), ("unknown", unknown), ("misshapen", misshapen)):
@@ -78,6 +86,8 @@ def check_tensors(
                 f"{source}: {len(names)} {problem} tensors, first {names[0]!r}; expected the tensors "
                 f"of the {name!r} configuration beside it"
             )
+    check_plain(tensors, source)
+    check_floats(tensors, expected, source)
 
 
 def resolve_folder(folder_or_hub_id: str | Path) -> Path:

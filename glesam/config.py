@@ -149,12 +149,17 @@ class GleSamConfig:
             InputError: the text is not such a configuration; the message names what is wrong.
         """
         try:
-            return _config_from_dict(json.loads(text))
+            return _config_from_dict(json.loads(text, parse_constant=_refuse_constant))
         except (KeyError, TypeError, AttributeError, json.JSONDecodeError) as error:
             raise InputError(
                 f"not a GleSAM config.json: {type(error).__name__}: {error}; "
                 "expected the file that GleSam.save_pretrained writes"
             ) from error
+
+
+def _refuse_constant(name: str) -> None:
+    """Refuses NaN and Infinity, which Python's JSON knows: a model of such a number is found out late."""
+    raise InputError(f"config.json holds {name}; expected finite numbers")
 
 
 def _config_from_dict(data: Mapping[str, Any]) -> GleSamConfig:
@@ -287,16 +292,28 @@ def sd21() -> UNetConfig:
 
 
 def official(
-    sam_type: SamType, base: BaseName, gamma: float = 3.0, lora_rank: int = 8, timestep: int = 1
+    sam_type: SamType,
+    base: BaseName,
+    gamma: float = 3.0,
+    lora_rank: int = 8,
+    timestep: int = 1,
+    lora_alpha: float | None = None,
 ) -> GleSamConfig:
     """A model of the authors' parts: any of SAM's three sizes with either Stable Diffusion.
 
     Args:
         gamma: FDA's scale; no official file holds it. 3 in the released demo (SD 1.5, ViT-L), 5 in the paper.
-        lora_rank: the authors' is 8; alpha equals it, as their files presume.
+        lora_rank: the authors' is 8.
+        lora_alpha: by default the rank, as the authors' files presume.
         timestep: the T of GLE's one step; no official file holds it either.
     """
     sam = {"vit_b": sam_vit_b, "vit_l": sam_vit_l, "vit_h": sam_vit_h}[sam_type]()
     unet = {"sd15": sd15, "sd21": sd21}[base]()
-    gle = GleConfig(unet, gamma, timestep, lora_rank=lora_rank, lora_alpha=float(lora_rank))
+    gle = GleConfig(
+        unet,
+        gamma,
+        timestep,
+        lora_rank=lora_rank,
+        lora_alpha=float(lora_rank) if lora_alpha is None else lora_alpha,
+    )
     return GleSamConfig(name=f"{sam_type}-{base}", sam=sam, gle=gle)

@@ -8,7 +8,7 @@ const char* const usage =
     "Usage: glesam IMAGE --bundle DIR [OPTIONS]\n"
     "\n"
     "Segments what a box or points mark in a PNG or JPEG picture, and writes the mask as a PNG file.\n"
-    "Coordinates are pixels of the picture as it is stored; EXIF orientation is not applied.\n"
+    "Coordinates are pixels of the picture as a viewer shows it, upright by its EXIF.\n"
     "\n"
     "  --bundle DIR                a bundle folder that glesam-export wrote\n"
     "  --box X0 Y0 X1 Y1           around the object; at most one\n"

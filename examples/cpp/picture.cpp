@@ -1,106 +1,92 @@
 #include "picture.hpp"
 
-#include <jpeglib.h>
 #include <png.h>
 
+#include <algorithm>
 #include <array>
-#include <csetjmp>
+#include <cctype>
 #include <cstdio>
-#include <cstring>
+#include <filesystem>
 #include <stdexcept>
+#include <system_error>
 
+#include "colours.hpp"
+#include "decoded.hpp"
 #include "new_file.hpp"
 
 namespace {
 
+/// Largest number of pixels of a picture: Pillow's limit, and so Python's.
+constexpr std::int64_t max_pixels = 178956970;
+constexpr std::size_t sniffed_bytes = 512;
+
+[[noreturn]] void throw_instead(const std::string& path, const std::string& instead) {
+    throw std::runtime_error(path + ": expected a picture, found " + instead);
+}
+
+/// Throws std::runtime_error for what is no regular file: opening a pipe would wait for its other end.
+void check_is_a_file(const std::string& path) {
+    std::error_code failed;
+    const auto status = std::filesystem::status(path, failed);
+    if (std::filesystem::is_regular_file(status)) return;
+    if (std::filesystem::is_directory(status)) throw_instead(path, "a folder; check the path");
+    if (std::filesystem::is_fifo(status) || std::filesystem::is_socket(status)) {
+        throw_instead(path, "a pipe; save the picture to a file first");
+    }
+    if (std::filesystem::is_other(status)) throw_instead(path, "a device; save the picture to a file first");
+    throw_instead(path, "nothing readable; check the path");
+}
+
 File opened(const std::string& path) {
+    check_is_a_file(path);
     File file(std::fopen(path.c_str(), "rb"));
-    if (!file) throw std::runtime_error(path + ": expected a picture, found nothing readable; check the path");
+    if (!file) throw_instead(path, "nothing readable; check the path");
     return file;
 }
 
-bool is_png(std::FILE* file) {
-    std::array<unsigned char, 8> signature{};
-    const std::size_t size = std::fread(signature.data(), 1, signature.size(), file);
-    std::fseek(file, 0, SEEK_SET);
-    return size == signature.size() && png_sig_cmp(signature.data(), 0, signature.size()) == 0;
+std::string start_of(std::FILE* file) {
+    std::array<char, sniffed_bytes> start{};
+    const std::size_t size = std::fread(start.data(), 1, start.size(), file);
+    std::rewind(file);
+    return {start.data(), size};
 }
 
-std::runtime_error unreadable(const std::string& path, const std::string& reason) {
-    return std::runtime_error(path + ": cannot read the picture to its end (" + reason + "); give a PNG or JPEG file");
-}
+bool starts_with(const std::string& text, const std::string& start) { return text.rfind(start, 0) == 0; }
 
-Picture read_png(const std::string& path, std::FILE* file) {
-    png_image image{};
-    image.version = PNG_IMAGE_VERSION;
-    if (png_image_begin_read_from_stdio(&image, file) == 0) throw unreadable(path, image.message);
-    image.format = PNG_FORMAT_RGB;
-    Picture picture{static_cast<int>(image.width), static_cast<int>(image.height), {}};
-    picture.pixels.resize(PNG_IMAGE_SIZE(image));
-    const png_color white{255, 255, 255};
-    if (png_image_finish_read(&image, &white, picture.pixels.data(), 0, nullptr) == 0) {
-        throw unreadable(path, image.message);
+/// Throws std::runtime_error for what is downloaded in place of a file.
+void check_no_stand_in(const std::string& path, const std::string& start) {
+    if (start.empty()) throw_unreadable(path, "the file is empty");
+    if (starts_with(start, "version https://git-lfs.github.com/spec/")) {
+        throw_instead(path, "a Git LFS pointer in its place; run git lfs pull");
     }
-    return picture;
-}
-
-/// libjpeg leaves an error by a long jump: no object with a destructor may be created after the setjmp.
-struct JpegError {
-    jpeg_error_mgr base;
-    std::jmp_buf out;
-    std::array<char, JMSG_LENGTH_MAX> message;
-};
-
-void leave(j_common_ptr decoder) {
-    auto* error = reinterpret_cast<JpegError*>(decoder->err);
-    error->base.format_message(decoder, error->message.data());
-    std::longjmp(error->out, 1);
-}
-
-/// Fails on negative levels, too: those warn of damaged data, which libjpeg replaced. Nothing is printed.
-void count_warnings(j_common_ptr decoder, int level) {
-    if (level < 0) ++decoder->err->num_warnings;
-}
-
-bool decode(jpeg_decompress_struct& decoder, JpegError& error, std::FILE* file, Picture& picture) {
-    if (setjmp(error.out) != 0) return false;
-    jpeg_stdio_src(&decoder, file);
-    jpeg_read_header(&decoder, TRUE);
-    decoder.out_color_space = JCS_RGB;
-    jpeg_start_decompress(&decoder);
-    picture.width = static_cast<int>(decoder.output_width);
-    picture.height = static_cast<int>(decoder.output_height);
-    const std::size_t row_bytes = std::size_t{decoder.output_width} * 3;
-    picture.pixels.resize(row_bytes * decoder.output_height);
-    while (decoder.output_scanline < decoder.output_height) {
-        JSAMPROW row = picture.pixels.data() + row_bytes * decoder.output_scanline;
-        jpeg_read_scanlines(&decoder, &row, 1);
+    std::string text = start.substr(std::min(start.size(), start.find_first_not_of(" \t\r\n\xef\xbb\xbf")));
+    std::transform(text.begin(), text.end(), text.begin(), [](unsigned char letter) { return std::tolower(letter); });
+    if (starts_with(text, "<!doctype html") || starts_with(text, "<html") || starts_with(text, "<head")) {
+        throw_instead(path, "a web page in its place; download the file itself");
     }
-    jpeg_finish_decompress(&decoder);
-    return true;
-}
-
-Picture read_jpeg(const std::string& path, std::FILE* file) {
-    jpeg_decompress_struct decoder{};
-    JpegError error{};
-    decoder.err = jpeg_std_error(&error.base);
-    error.base.error_exit = leave;
-    error.base.emit_message = count_warnings;
-    jpeg_create_decompress(&decoder);
-    Picture picture;
-    const bool decoded = decode(decoder, error, file, picture);
-    const bool complete = error.base.num_warnings == 0;
-    jpeg_destroy_decompress(&decoder);
-    if (!decoded) throw unreadable(path, error.message.data());
-    if (!complete) throw unreadable(path, "damaged JPEG data");
-    return picture;
 }
 
 }  // namespace
 
+bool is_readable_size(std::int64_t width, std::int64_t height) { return width <= max_pixels / height; }
+
+void check_size(const std::string& path, std::int64_t width, std::int64_t height) {
+    if (is_readable_size(width, height)) return;
+    throw std::runtime_error(path + ": " + std::to_string(width) + " x " + std::to_string(height) +
+                             " pixels exceed the limit of " + std::to_string(max_pixels) +
+                             " pixels; make the picture smaller");
+}
+
+void throw_unreadable(const std::string& path, const std::string& reason) {
+    throw std::runtime_error(path + ": cannot read the picture to its end (" + reason + "); give a PNG or JPEG file");
+}
+
 Picture read_picture(const std::string& path) {
     const File file = opened(path);
-    return is_png(file.get()) ? read_png(path, file.get()) : read_jpeg(path, file.get());
+    const std::string start = start_of(file.get());
+    check_no_stand_in(path, start);
+    const bool is_png = starts_with(start, "\x89PNG\r\n\x1a\n");
+    return shown(is_png ? decode_png(path, file.get()) : decode_jpeg(path, file.get()));
 }
 
 void write_mask(const std::string& path, const std::uint8_t* mask, int width, int height) {

@@ -1,4 +1,4 @@
-// Reads pictures with libpng and libjpeg, and writes masks.
+// Reads pictures with libpng, libjpeg and Little CMS, and writes masks.
 #pragma once
 
 #include <cstdint>
@@ -12,8 +12,8 @@ struct Picture {
     std::vector<std::uint8_t> pixels;
 };
 
-/// Reads a PNG or JPEG file as it is stored: EXIF orientation is not applied. Transparent pixels are blended with
-/// white. Throws std::runtime_error.
+/// Reads a PNG or JPEG file as a viewer shows it: upright by its EXIF, in 8-bit sRGB by its gAMA or ICC profile,
+/// transparent pixels blended with white. Throws std::runtime_error.
 Picture read_picture(const std::string& path);
 
 /// Writes a mask of 0 and 1 as a black and white PNG, whole or not at all. Throws std::runtime_error.

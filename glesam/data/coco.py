@@ -1,46 +1,25 @@
-"""Annotation files of COCO and LVIS: instances as polygons or run lengths."""
+"""Data sets annotated by COCO or LVIS files: instances as polygons or run lengths become masks."""
 
 from __future__ import annotations
 
-import json
-from collections import Counter, defaultdict
-from collections.abc import Iterable, Sequence
+import sys
+from collections import Counter
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 from pycocotools import mask as run_lengths  # type: ignore[import-untyped]
 
+from glesam.data.annotations import AnnotatedImage, Segmentation, read_annotations
 from glesam.data.descriptions import DatasetDescription
 from glesam.data.label_maps import MIN_OBJECT_PX
 from glesam.data.masks import Mask, MaskLayers
 from glesam.data.sample import Sample
 from glesam_runtime.errors import InputError
 from glesam_runtime.image_io import read_image
-
-Segmentation = list[NDArray[np.float64]] | dict[str, Any]
-"""Polygons, each x0 y0 x1 y1 ... [px], or a run-length code {"size", "counts"}."""
-MIN_POLYGON = 6
-"""Fewest numbers of a polygon, a triangle's; pycocotools takes four for a box."""
-MAX_COORDINATE = 1e5
-"""Largest coordinate in px; far larger ones, and NaN, crash pycocotools or keep it busy."""
-
-
-@dataclass(frozen=True)
-class AnnotatedImage:
-    """One picture's entry: `path` within the set's folder, and its size in px."""
-
-    path: str
-    width: int
-    height: int
-    segmentations: tuple[Segmentation, ...]
-
-    @property
-    def name(self) -> str:
-        return PurePosixPath(self.path).stem
 
 
 @dataclass(frozen=True, eq=False)
@@ -75,19 +54,28 @@ class CocoInstances:
         return Sample(self.name, entry.name, image, MaskLayers.stacked(masks, shape).at_least(MIN_OBJECT_PX))
 
 
-def decode(segmentation: Segmentation, shape: tuple[int, int]) -> Mask:
-    """Decodes polygons or a run-length code, compressed or not, to a mask bool [H, W].
+def decode(segmentation: Segmentation | dict[str, Any], shape: tuple[int, int]) -> Mask:
+    """Decodes polygons and run-length codes, compressed or not, to one mask bool [H, W].
 
     Raises:
         InputError: the run lengths are not valid, or those of another picture size.
     """
-    height, width = shape
-    if not isinstance(segmentation, dict):
-        code = run_lengths.merge(run_lengths.frPyObjects(segmentation, height, width))
-        return mask_of_runs(expand_counts(code["counts"].decode()), shape)
-    if list(segmentation["size"]) != [height, width]:
-        raise InputError(f"a run-length code has size {segmentation['size']}, its picture {[height, width]}")
-    counts = segmentation["counts"]
+    parts = [segmentation] if isinstance(segmentation, dict) else segmentation
+    polygons = [part for part in parts if not isinstance(part, dict)]
+    mask = np.zeros(shape, bool)
+    if polygons:
+        code = run_lengths.merge(run_lengths.frPyObjects(polygons, *shape))
+        mask |= mask_of_runs(expand_counts(code["counts"].decode()), shape)
+    for part in parts:
+        if isinstance(part, dict):
+            mask |= _decode_runs(part, shape)
+    return mask
+
+
+def _decode_runs(code: dict[str, Any], shape: tuple[int, int]) -> Mask:
+    if list(code["size"]) != list(shape):
+        raise InputError(f"a run-length code has size {code['size']}, its picture {list(shape)}")
+    counts = code["counts"]
     return mask_of_runs(expand_counts(counts) if isinstance(counts, str) else counts, shape)
 
 
@@ -127,52 +115,15 @@ def expand_counts(counts: str) -> list[int]:
     return runs
 
 
-def read_annotations(path: Path) -> list[AnnotatedImage]:
-    """Reads the pictures of a COCO or LVIS file that have an instance; crowds are skipped.
-
-    Only what masks need is kept: half a gigabyte of JSON becomes a few arrays per picture.
-
-    Raises:
-        InputError: not such a file.
-        OSError: the file cannot be read.
-    """
-    try:
-        with path.open(encoding="utf-8") as file:
-            contents = json.load(file)
-        kept = defaultdict(list)
-        for annotation in contents["annotations"]:
-            if not annotation.get("iscrowd") and (segmentation := _kept(annotation["segmentation"])):
-                kept[annotation["image_id"]].append(segmentation)
-        return [_image(entry, kept[entry["id"]]) for entry in contents["images"] if kept[entry["id"]]]
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        problem = f"no {error}" if isinstance(error, KeyError) else " ".join(str(error).split())
-        raise InputError(
-            f"{path}: expected annotations of COCO or LVIS with images and segmentations: {problem}"
-        ) from error
+def to_stderr(line: str) -> None:
+    """Prints a line beside the results."""
+    print(line, file=sys.stderr)
 
 
-def _kept(segmentation: Any) -> Segmentation:  # noqa: ANN401
-    if isinstance(segmentation, dict):
-        size, counts = segmentation["size"], segmentation["counts"]
-        if not isinstance(counts, str) and any(type(count) is not int for count in counts):
-            raise InputError("expected run lengths as whole numbers, or compressed as a string")
-        return {"size": size, "counts": counts}
-    polygons = [np.asarray(polygon, np.float64) for polygon in segmentation if len(polygon) >= MIN_POLYGON]
-    if any(p.ndim != 1 or p.size % 2 or not (np.abs(p) <= MAX_COORDINATE).all() for p in polygons):
-        raise InputError("expected polygons as x0 y0 x1 y1 ... in px")
-    return polygons
-
-
-def _image(entry: dict[str, Any], segmentations: Iterable[Segmentation]) -> AnnotatedImage:
-    """A picture's entry; LVIS has addresses in place of file names, ".../train2017/000000391895.jpg"."""
-    name = entry.get("file_name") or "/".join(entry["coco_url"].split("/")[-2:])
-    if PurePosixPath(name).is_absolute() or ".." in PurePosixPath(name).parts:
-        raise InputError(f"{name} leaves the pictures' folder")
-    return AnnotatedImage(name, int(entry["width"]), int(entry["height"]), tuple(segmentations))
-
-
-def coco_instances(data: Path, description: DatasetDescription) -> CocoInstances:
-    """The whole data set of a description.
+def coco_instances(
+    data: Path, description: DatasetDescription, report: Callable[[str], None] = to_stderr
+) -> CocoInstances:
+    """The whole data set of a description; `report` takes a line about annotations that cannot be used.
 
     Raises:
         FileNotFoundError: the folder of the pictures or the annotations are missing.
@@ -182,7 +133,7 @@ def coco_instances(data: Path, description: DatasetDescription) -> CocoInstances
     if not folder.is_dir():
         raise FileNotFoundError(f"{folder}: no such folder; expected the pictures of {description.name}")
     path = data / description.annotations
-    images = sorted(read_annotations(path), key=lambda image: image.path)
+    images = sorted(read_annotations(path, report), key=lambda image: image.path)
     counted = Counter(image.name for image in images)
     if repeated := [name for name, count in counted.items() if count > 1]:
         raise InputError(

@@ -13,31 +13,24 @@ from numpy.typing import NDArray
 from glesam.data.descriptions import DatasetDescription
 from glesam.data.label_maps import MIN_OBJECT_PX, objects
 from glesam.data.masks import Mask, MaskLayers
-from glesam.data.pictures import read_binary_mask, read_label_map
+from glesam.data.pictures import check_void, read_binary_mask, read_label_map
 from glesam.data.sample import Sample
 from glesam_runtime.errors import InputError
-from glesam_runtime.image_io import SUFFIXES, read_image
-
-USUAL_FOLDERS = ("images", "masks")
-USUAL_SUFFIX = "_mask"
-LABEL_SUFFIX = ".png"
-"""Suffix of masks that lie beside pictures of the same stem."""
+from glesam_runtime.image_io import read_image
+from glesam_runtime.image_io.folders import IMAGES, MASK_ENDING, MASK_SUFFIX, MASKS, picture_files
 
 
 @dataclass(frozen=True)
 class Pair:
-    """A picture and its mask."""
+    """A picture and its mask; `name` is the picture's path within its folder, without the suffix."""
 
     image: Path
     mask: Path
-
-    @property
-    def name(self) -> str:
-        return self.image.stem
+    name: str
 
 
 def find_pairs(folder: Path, description: DatasetDescription) -> list[Pair]:
-    """Pairs every picture of a folder with its mask of the same stem, sorted by path.
+    """Pairs every picture below a folder with its mask of the same path and stem, sorted by path.
 
     Without folders in the description, `images` and `masks` within the data set's folder are used where both
     exist. Where pictures and masks lie together, a mask is `stem.png` beside a picture of another suffix, or
@@ -48,10 +41,10 @@ def find_pairs(folder: Path, description: DatasetDescription) -> list[Pair]:
         InputError: two pictures of a folder have the same stem.
     """
     images, masks = _folders(folder, description)
-    pictures, candidates = _pictures_of(images), _pictures_of(masks)
+    pictures, candidates = picture_files(images), picture_files(masks)
     suffix = description.mask_suffix
-    if images == masks and not suffix and any(path.stem.endswith(USUAL_SUFFIX) for path in candidates):
-        suffix = USUAL_SUFFIX
+    if images == masks and not suffix and any(path.stem.endswith(MASK_ENDING) for path in candidates):
+        suffix = MASK_ENDING
     if images == masks:
         pictures = [path for path in pictures if not _is_mask(path, suffix)]
         candidates = [path for path in candidates if _is_mask(path, suffix)]
@@ -59,20 +52,20 @@ def find_pairs(folder: Path, description: DatasetDescription) -> list[Pair]:
         raise FileNotFoundError(
             f"no pictures in {images}; expected images with a mask each, as in 1.jpg 1.png"
         )
-    _refuse_equal_stems(pictures)
-    by_stem = {path.stem: path for path in candidates}
-    for picture in pictures:
-        if picture.stem + suffix not in by_stem:
+    named = _by_name(pictures, images)
+    by_name = _by_name(candidates, masks)
+    for name, picture in named.items():
+        if name + suffix not in by_name:
             raise FileNotFoundError(
-                f"{picture}: it has no mask; expected {masks / (picture.stem + suffix)}{LABEL_SUFFIX}"
+                f"{picture}: it has no mask; expected {masks / (name + suffix)}{MASK_SUFFIX}"
             )
-    return [Pair(picture, by_stem[picture.stem + suffix]) for picture in pictures]
+    return [Pair(picture, by_name[name + suffix], name) for name, picture in named.items()]
 
 
 def _folders(folder: Path, description: DatasetDescription) -> tuple[Path, Path]:
     images, masks = folder / description.images, folder / description.masks
     if not description.images and not description.masks:
-        usual = tuple(folder / name for name in USUAL_FOLDERS)
+        usual = (folder / IMAGES, folder / MASKS)
         images, masks = usual if all(path.is_dir() for path in usual) else (folder, folder)
     for path in (images, masks):
         if not path.is_dir():
@@ -80,20 +73,19 @@ def _folders(folder: Path, description: DatasetDescription) -> tuple[Path, Path]
     return images, masks
 
 
-def _pictures_of(folder: Path) -> list[Path]:
-    return sorted(path for path in folder.iterdir() if path.suffix.lower() in SUFFIXES)
-
-
 def _is_mask(path: Path, suffix: str) -> bool:
-    return path.stem.endswith(suffix) if suffix else path.suffix.lower() == LABEL_SUFFIX
+    return path.stem.endswith(suffix) if suffix else path.suffix.lower() == MASK_SUFFIX
 
 
-def _refuse_equal_stems(pictures: Sequence[Path]) -> None:
-    seen: dict[str, Path] = {}
-    for path in pictures:
-        if other := seen.get(path.stem):
+def _by_name(files: Sequence[Path], folder: Path) -> dict[str, Path]:
+    """Files by their path within `folder` without the suffix; raises InputError where two have one name."""
+    named: dict[str, Path] = {}
+    for path in files:
+        name = path.relative_to(folder).with_suffix("").as_posix()
+        if other := named.get(name):
             raise InputError(f"{path} and {other.name} share one stem; give every picture a name of its own")
-        seen[path.stem] = path
+        named[name] = path
+    return named
 
 
 @dataclass(frozen=True, eq=False)
@@ -130,8 +122,15 @@ def picture_folder(description: DatasetDescription, pairs: Sequence[Pair]) -> Pi
     name, weight = description.name, description.weight
     if description.kind == "pairs":
         return PictureFolder(name, weight, pairs, read_binary_mask, whole_mask)
-    find = partial(objects, ignored_labels=description.ignored_labels)
-    return PictureFolder(name, weight, pairs, read_label_map, find)
+    ignored = description.ignored_labels
+    find = partial(objects, ignored_labels=ignored)
+    return PictureFolder(name, weight, pairs, partial(_checked_label_map, ignored), find)
+
+
+def _checked_label_map(ignored_labels: tuple[int, ...], path: Path) -> NDArray[Any]:
+    labels = read_label_map(path)
+    check_void(labels, ignored_labels, path)
+    return labels
 
 
 def whole_mask(mask: Mask) -> list[Mask]:

@@ -9,7 +9,11 @@ from numpy.typing import NDArray
 
 from glesam.data.masks import Mask
 from glesam_runtime.errors import InputError
-from glesam_runtime.image_io import SIXTEEN_BITS, read_numbers
+from glesam_runtime.image_io import read_mask, read_numbers
+from glesam_runtime.image_io.masks import HALF
+
+VOID = 255
+"""What data sets of classes write around objects and where nothing is known."""
 
 
 def read_label_map(path: Path) -> NDArray[np.int64]:
@@ -21,20 +25,27 @@ def read_label_map(path: Path) -> NDArray[np.int64]:
     return labels.astype(np.int64)
 
 
-def read_binary_mask(path: Path) -> Mask:
-    """Reads a mask as bool [H, W]; white is the object: 255 (or 65535, or 1) on 0.
+def check_void(labels: NDArray[np.int64], ignored_labels: tuple[int, ...], path: Path) -> None:
+    """Raises InputError where 255 seems to mark void: it stands apart from the other labels, and is one.
 
-    Greys, as in a JPEG or at a smoothed edge, are white from half of full scale on.
-
-    Raises ImageError as `read_label_map` does, and InputError for what looks like a label map.
+    Data sets of classes draw it around objects; as a label it would be an object itself.
     """
-    values = read_numbers(path, "a black and white mask")
-    highest = int(values.max())
-    full_scale = SIXTEEN_BITS if values.dtype == np.uint16 else 255
-    if 1 < highest < full_scale // 2:
+    if VOID in ignored_labels or int(labels.max(initial=0)) != VOID:
+        return
+    others = [label for label in np.unique(labels).tolist() if label not in (0, VOID, *ignored_labels)]
+    if others and max(others) < VOID - 1:
         raise InputError(
-            f"{path}: expected a black and white mask, found numbers up to {highest}; "
-            f"if it is a label map, describe its set with kind label_maps"
+            f"{path}: found {VOID} beside labels up to {max(others)}, where {VOID} usually marks void; "
+            f"add {VOID} to the set's ignored_labels, or renumber that label"
         )
-    mask: Mask = values > (0 if highest <= 1 else full_scale // 2)
+
+
+def read_binary_mask(path: Path) -> Mask:
+    """Reads a mask as bool [H, W], as a viewer shows it; white is the object.
+
+    Greys, as in a JPEG or at a smoothed edge, are white from half of full scale on; 1 on 0 is white, too.
+
+    Raises ImageError as `read_label_map` does, and for what looks like a label map.
+    """
+    mask: Mask = read_mask(path) >= HALF
     return mask

@@ -13,6 +13,7 @@ from glesam.config import BaseName, GleSamConfig, official, sd15, sd21
 from glesam.model import GleSam
 from glesam.official.decoder import load_decoder
 from glesam.official.lora import load_lora, lora_kind, read_lora
+from glesam.official.lora_alpha import alphas_of, common_alpha, config_beside
 from glesam.official.sam import load_sam, sam_type_of
 from glesam.official.text_embedding import load_text_embedding
 from glesam.official.unet import load_unet, read_unet_config, unet_folder, weights_file
@@ -70,7 +71,7 @@ class OfficialFiles:
         sam, unet = self._required()
         folder, text = unet_folder(unet), self._text_embedding(unet)
         files = [("sam_checkpoint", sam), ("unet", folder / "config.json"), ("unet", weights_file(folder))]
-        files += [("lora", self.lora)] if self.lora is not None else []
+        files += [("lora", path) for path in self._lora_files()]
         files += [("decoder", self.decoder)] if self.decoder is not None else []
         if text.is_dir():
             parts = [(part, text / part) for part in TEXT_PARTS]
@@ -78,6 +79,13 @@ class OfficialFiles:
         else:
             files.append(("text_embedding", text))
         return {f"{option}/{path.name}": path for option, path in files}
+
+    def _lora_files(self) -> list[Path]:
+        """The LoRA and, where PEFT wrote it, the file that states its alpha."""
+        if self.lora is None:
+            return []
+        config = config_beside(self.lora)
+        return [self.lora] if config is None else [self.lora, config]
 
     def _required(self) -> tuple[Path, Path]:
         """SAM's file and the U-Net, once these and the LoRA are known to be complete."""
@@ -153,7 +161,7 @@ def config_of(
     lora_rank: int = LORA_RANK,
     timestep: int = 1,
 ) -> GleSamConfig:
-    """Reads the sizes from the files: SAM's type, the base, and the rank where there is a LoRA.
+    """Reads the sizes from the files: SAM's type, the base, and rank and alpha where there is a LoRA.
 
     Args:
         gamma: FDA's scale, which no file holds (`glesam.config.official`).
@@ -163,8 +171,13 @@ def config_of(
     Raises:
         CheckpointError: a file is unreadable, or of a size that is neither SAM's nor Stable Diffusion's.
     """
-    rank = lora_rank if lora is None else lora_kind(read_lora(lora), lora).rank
-    return official(sam_type_of(sam_checkpoint), base_of(unet), gamma, rank, timestep)
+    sam_type, base = sam_type_of(sam_checkpoint), base_of(unet)
+    if lora is None:
+        return official(sam_type, base, gamma, lora_rank, timestep)
+    tensors = read_lora(lora)
+    rank = lora_kind(tensors, lora).rank
+    alpha = common_alpha(alphas_of(Path(lora), tensors), rank)
+    return official(sam_type, base, gamma, rank, timestep, alpha)
 
 
 def base_of(unet: str | Path) -> BaseName:

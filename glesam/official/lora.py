@@ -6,7 +6,8 @@ The authors' file has the prefix `unet.` and two styles of names:
     unet.<every other module>.lora_A.weight / .lora_B.weight              304 tensors
 
 It holds no alpha: readers assume alpha = rank, as in the official sizes (`glesam.config.official`).
-A model with another alpha has alpha / rank multiplied into the B factors of its file.
+A model with another alpha has alpha / rank multiplied into the B factors of its file. Other writers' files
+may state an alpha, which is followed (`glesam.official.lora_alpha`).
 """
 
 from __future__ import annotations
@@ -20,11 +21,13 @@ import torch
 from torch import Tensor
 
 from glesam.model import GleSam
+from glesam.official.lora_alpha import alphas_of, factors_of
 from glesam.official.tensor_files import check_fit, read_tensors
 from glesam.tensor_output import write_tensors
 from glesam_runtime.errors import CheckpointError
 
 ADAPTER = ".default."
+B_FACTOR = ".lora_B.weight"
 ATTENTION = re.compile(r"\.attn[12]\.to_(q|k|v|out\.0)\.lora_[AB]\.")
 PREFIXES = ("base_model.model.", "unet.")
 """Prefixes by PEFT and by diffusers; a file has either, both or none."""
@@ -72,14 +75,20 @@ def load_lora(model: GleSam, path: str | Path) -> None:
             f"{path} is a LoRA of {kind}, but the model has {expected}; "
             "choose the U-Net and the lora_rank that the file was trained with"
         )
-    check_fit(path, loaded, own)
+    factors, alphas = factors_of(loaded), alphas_of(Path(path), loaded)
+    check_fit(path, factors, own)
     with torch.no_grad():
         for name, parameter in own.items():
-            parameter.copy_(loaded[name] / scale_of(name, model))
+            parameter.copy_(factors[name] / (scale_of(name, model) / _stated_scale(name, alphas, kind.rank)))
+
+
+def _stated_scale(name: str, alphas: Mapping[str, float], rank: int) -> float:
+    """Factor that the file's alpha puts on a B factor: its product with A counts alpha / rank times."""
+    return alphas[name.removesuffix(B_FACTOR)] / rank if name.endswith(B_FACTOR) else 1.0
 
 
 def read_lora(path: str | Path) -> dict[str, Tensor]:
-    """Reads a LoRA file's tensors as `<module>.lora_A.weight` and `<module>.lora_B.weight`."""
+    """Reads a LoRA file's tensors by plain names: `<module>.lora_A.weight`, `.lora_B.weight`, `.alpha`."""
     tensors: dict[str, Tensor] = {}
     for key, tensor in read_tensors(path).items():
         name = plain_name(key)

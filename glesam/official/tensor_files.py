@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
 from zipfile import is_zipfile
 
@@ -12,7 +13,9 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from glesam.file_limits import check_weights_file
+from glesam.official.weights import check_floats, check_plain
 from glesam_runtime.errors import CheckpointError
+from glesam_runtime.image_io.file_kinds import stand_in
 
 SHOWN = 3
 """Number of names listed in an error message."""
@@ -33,6 +36,7 @@ def read_tensors(path: str | Path) -> dict[str, Tensor]:
             f"{path} holds {_described(tensors)}; "
             "expected a state dict, names to tensors, and nothing around it"
         )
+    check_plain(tensors, path)
     return dict(tensors)
 
 
@@ -47,15 +51,27 @@ def read_object(path: str | Path) -> Any:  # noqa: ANN401 - whatever was saved
             zipped = is_zipfile(file)  # files older than torch 1.6 are not, and cannot be mapped
         return torch.load(path, map_location="cpu", weights_only=True, mmap=zipped)
     except Exception as error:  # safetensors, zip, pickle and the OS each raise their own
-        reason = str(error).strip().partition("\n")[0]
         raise CheckpointError(
-            f"cannot read tensors from {path} ({type(error).__name__}: {reason}); "
+            f"cannot read tensors from {path} ({unreadable(path, error)}); "
             "expected tensors alone, in a .safetensors file or as torch.save writes a state dict"
         ) from error
 
 
+def unreadable(path: Path, error: Exception) -> str:
+    """Returns why a file cannot be read, without torch's advice to unpickle whatever it holds."""
+    if found := stand_in(path):
+        return f"found {found}"
+    if isinstance(error, UnpicklingError):
+        return "it holds more than tensors, which may be code, or is damaged"
+    reason = str(error).strip().partition("\n")[0]
+    return f"{type(error).__name__}: {reason}" if "weights_only" not in reason else type(error).__name__
+
+
 def check_fit(source: str | Path, found: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> None:
-    """Raises CheckpointError where names or shapes differ: nothing may be missing or left over."""
+    """Raises CheckpointError where names or shapes differ, or values are no finite floats.
+
+    Nothing may be missing or left over.
+    """
     shapes = [name for name in found if name in expected and found[name].shape != expected[name].shape]
     problems = [
         _listed("missing", sorted(expected.keys() - found.keys())),
@@ -64,6 +80,7 @@ def check_fit(source: str | Path, found: Mapping[str, Tensor], expected: Mapping
     ]
     if any(problems):
         raise CheckpointError(f"{source} does not fit this model: {', '.join(filter(None, problems))}")
+    check_floats(found, expected, source)
 
 
 def put(module: nn.Module, tensors: Mapping[str, Tensor]) -> None:

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from glesam.model import GleSam
 from glesam.official.tensor_files import read_object
+from glesam.official.weights import check_plain
 from glesam_runtime.errors import CheckpointError
 
 
@@ -32,6 +33,7 @@ def load_text_embedding(model: GleSam, path: str | Path) -> None:
             f"{path} holds a text embedding {list(embedding.shape)}, the model's base needs "
             f"{list(own.shape)}; encode the empty prompt with the base model's own text encoder"
         )
+    check_plain({"the encoded prompt": embedding}, path)
     if not embedding.isfinite().all():
         raise CheckpointError(f"{path} holds values that are not finite; encode the empty prompt again")
     target = torch.device("cpu") if own.is_meta else own.device

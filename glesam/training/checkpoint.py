@@ -14,8 +14,10 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 
 from glesam.file_limits import check_weights_file
+from glesam.official.weights import check_floats, check_plain
 from glesam.tensor_output import refused_writes
-from glesam_runtime.errors import CheckpointError
+from glesam_runtime.errors import CheckpointError, first_line
+from glesam_runtime.image_io.file_kinds import stand_in
 from glesam_runtime.output import replaced_file
 
 FORMAT = 4
@@ -92,6 +94,16 @@ class Checkpoint:
         self.identity.check(self.path, state["identity"])
         self.check_tensors(state["module"])
         self.check_optimizers(state["optimizers"])
+        try:
+            self._restore(state)
+        except (ValueError, RuntimeError, KeyError, TypeError, AttributeError, IndexError) as error:
+            raise CheckpointError(
+                f"{self.path} does not hold the state of this run ({first_line(error)}); "
+                "choose another folder for this run, or remove the file to train this stage anew"
+            ) from error
+        return int(state["step"])
+
+    def _restore(self, state: Mapping[str, Any]) -> None:
         self.module.load_state_dict(state["module"], strict=False)
         for optimizer, saved in zip(self.optimizers, state["optimizers"], strict=True):
             optimizer.load_state_dict(saved)
@@ -99,10 +111,9 @@ class Checkpoint:
             self.scaler.load_state_dict(state["scaler"])
         if self.averaged:
             self.averaged.load_state_dict(state["averaged"], strict=False)
-        return int(state["step"])
 
     def check_tensors(self, saved: Mapping[str, Tensor]) -> None:
-        """Raises CheckpointError where names or shapes are not those of what is trained."""
+        """Raises CheckpointError where names, shapes or values are not those of what is trained."""
         own = trained_state(self.module)
         for name in sorted(own.keys() | saved.keys()):
             shapes = [list(tensors[name].shape) if name in tensors else None for tensors in (saved, own)]
@@ -111,6 +122,8 @@ class Checkpoint:
                     f"{self.path} is of another model: {name} is {shapes[0]} there, {shapes[1]} here; "
                     "choose another folder for this run"
                 )
+        check_plain(saved, self.path)
+        check_floats(saved, own, self.path)
 
     def check_optimizers(self, saved: Sequence[Mapping[str, Any]]) -> None:
         """Raises CheckpointError where states are of other parameters: torch would fail at the next step."""
@@ -159,8 +172,10 @@ def read_state(path: Path) -> dict[str, Any]:
         state = torch.load(path, map_location="cpu", weights_only=True)
         version = state["format"]
     except Exception as error:  # zip, pickle and the OS each raise their own
+        found = stand_in(path)
+        reason = f"found {found}" if found else type(error).__name__
         raise CheckpointError(
-            f"cannot read {path} as a training checkpoint ({type(error).__name__}); "
+            f"cannot read {path} as a training checkpoint ({reason}); "
             "choose another folder for this run, or remove the file to train this stage anew"
         ) from error
     if version != FORMAT:

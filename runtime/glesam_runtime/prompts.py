@@ -18,6 +18,10 @@ PADDING, BACKGROUND, FOREGROUND, BOX_TOP_LEFT, BOX_BOTTOM_RIGHT = -1, 0, 1, 2, 3
 
 # A drawn mask is either inside or outside. SAM's own logits saturate around this value.
 _CONFIDENT_LOGIT = 10.0
+_CLIPPED_PX = 1.0
+"""How far outside the picture a box or a point is still clipped to it: detectors round to there."""
+_WHITES = (1, 255)
+"""Largest numbers of an array that is a mask and no logits."""
 
 Box = tuple[float, float, float, float]
 Points = Sequence[tuple[float, float]]
@@ -147,31 +151,40 @@ def _coords_and_labels(prompt: Prompt, geometry: Geometry) -> tuple[Floats, list
 
 
 def _checked_points(kind: str, points: Points, original_size: Size) -> Doubles:
-    """Returns points [K,2] inside the picture: 0 <= x < width and 0 <= y < height."""
+    """Returns points [K,2] inside the picture; those up to _CLIPPED_PX outside move to its border pixels."""
     coords = points_array(kind, points)
     height, width = original_size
     for x, y in coords.tolist():
         # Written so that NaN, which compares false with everything, is refused too.
-        if not (0 <= x < width and 0 <= y < height):
+        if not (-_CLIPPED_PX <= x <= width + _CLIPPED_PX and -_CLIPPED_PX <= y <= height + _CLIPPED_PX):
             raise PromptError(
                 f"{kind} {x:g} {y:g}: expected 0 <= X < {width} and 0 <= Y < {height} in a "
                 f"picture of {_size(original_size)}; give pixels as a viewer shows them"
             )
-    return coords
+    inside = (coords >= 0) & (coords < [width, height])
+    border: Doubles = np.where(inside, coords, np.clip(coords, 0, [width - 1, height - 1]))
+    return border
 
 
 def _checked_box(box: Box, original_size: Size) -> Doubles:
-    """Returns the box's corners [2,2]. Its edges may lie on the picture's."""
+    """Returns the box's corners [2,2], clipped to the picture where they lie up to _CLIPPED_PX outside."""
     corners = box_array(box)
     height, width = original_size
     x0, y0, x1, y1 = corners.tolist()
-    if not (0 <= x0 < x1 <= width and 0 <= y0 < y1 <= height):
+    clipped = np.clip(corners, 0, [width, height, width, height])
+    cx0, cy0, cx1, cy1 = clipped.tolist()
+    if not (np.abs(corners - clipped).max() <= _CLIPPED_PX and cx0 < cx1 and cy0 < cy1):
         raise PromptError(
             f"box {x0:g} {y0:g} {x1:g} {y1:g}: expected 0 <= X0 < X1 <= {width} and "
             f"0 <= Y0 < Y1 <= {height} in a picture of {_size(original_size)}; "
             "give the top left corner, then the bottom right"
         )
-    return corners.reshape(2, 2)
+    if min(x0, y0) >= 0 and max(x1, y1) <= 1 < max(width, height):
+        raise PromptError(
+            f"box {x0:g} {y0:g} {x1:g} {y1:g}: expected pixels in a picture of {_size(original_size)}, "
+            "found numbers from 0 to 1, as of a normalised box; multiply X by the width and Y by the height"
+        )
+    return clipped.reshape(2, 2)
 
 
 def points_array(kind: str, points: Points) -> Doubles:
@@ -213,12 +226,13 @@ def _write_masks(prompts: Sequence[Prompt], tensors: PromptTensors) -> None:
 
 
 def checked_logits(mask_input: Floats, side: int) -> Doubles:
-    """Returns logits [side,side]. Raises PromptError for a mask, another shape, NaN and infinity."""
-    if getattr(mask_input, "dtype", None) == np.bool_:
-        raise PromptError(
-            f"mask_input: expected finite float32 logits [{side}, {side}], found a bool mask; "
-            "logits_from_mask(mask, predictor.geometry) makes them"
-        )
+    """Returns logits [side,side]. Raises PromptError for a mask, another shape, NaN and infinity.
+
+    Numbers that can only be a mask, 0 to 1 or to 255, would be logits of an object all over the picture.
+    """
+    dtype = getattr(mask_input, "dtype", None)
+    if dtype == np.bool_:
+        raise _mask_as_logits(side, "a bool mask")
     logits = _numbers("mask_input", mask_input, f"float32 logits [{side}, {side}]")
     if logits.shape != (side, side) or not np.isfinite(logits).all():
         content = list(logits.shape) if logits.shape != (side, side) else "NaN or infinite values"
@@ -226,7 +240,18 @@ def checked_logits(mask_input: Floats, side: int) -> Doubles:
             f"mask_input: expected finite float32 logits [{side}, {side}], found {content}; "
             "give one of a prediction's low_res_masks"
         )
+    if logits.min() >= 0 and logits.max() in _WHITES:
+        raise _mask_as_logits(side, f"a mask of 0 to {logits.max():g}")
+    if getattr(dtype, "kind", "f") == "u":
+        raise _mask_as_logits(side, f"a mask of {dtype}")
     return logits
+
+
+def _mask_as_logits(side: int, found: str) -> PromptError:
+    return PromptError(
+        f"mask_input: expected finite float32 logits [{side}, {side}], found {found}; "
+        "logits_from_mask(mask, predictor.geometry) makes them"
+    )
 
 
 def _size(size: Size) -> str:

@@ -199,3 +199,35 @@ def test_an_installation_without_the_shipped_model_says_so(
     monkeypatch.setattr(checkpoint_folder, "files", lambda _: tmp_path)
     with pytest.raises(CheckpointError, match="no shipped model"):
         shipped_checkpoint()
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_weights_that_are_not_finite_are_refused(folder: Path, value: float) -> None:
+    tensors = load_file(folder / "model.safetensors")
+    name = next(name for name, tensor in tensors.items() if tensor.is_floating_point())
+    tensors[name].view(-1)[0] = value
+    save_file(tensors, folder / "model.safetensors")
+    assert f"{name} holds NaN or infinite values" in refusal(folder)
+
+
+def test_weights_of_another_kind_are_refused(folder: Path) -> None:
+    tensors = load_file(folder / "model.safetensors")
+    name = next(name for name, tensor in tensors.items() if tensor.is_floating_point())
+    save_file(tensors | {name: tensors[name].to(torch.int8)}, folder / "model.safetensors")
+    assert f"{name} holds int8, expected floats" in refusal(folder)
+
+
+@pytest.mark.parametrize("name", ["config.json", "model.safetensors"])
+def test_a_git_lfs_pointer_is_called_one(folder: Path, name: str) -> None:
+    (folder / name).write_text("version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 1\n")
+    assert f"{name} is a Git LFS pointer in its place; run git lfs pull" in refusal(folder)
+
+
+@pytest.mark.parametrize("constant", ["NaN", "Infinity", "-Infinity"])
+def test_a_number_that_is_none_is_refused_in_the_configuration(folder: Path, constant: str) -> None:
+    text = (folder / "config.json").read_text()
+    config = json.loads(text)
+    changed = text.replace(f'"gamma": {config["gle"]["gamma"]}', f'"gamma": {constant}')
+    assert changed != text
+    (folder / "config.json").write_text(changed)
+    assert f"config.json holds {constant}; expected finite numbers" in refusal(folder)

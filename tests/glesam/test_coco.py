@@ -242,3 +242,91 @@ def test_a_picture_of_another_size_or_a_missing_one_is_named(tmp_path: Path) -> 
     path.unlink()
     with pytest.raises(ImageError, match=r"a\.jpg: expected a picture, found nothing"):
         dataset[0]
+
+
+# --- annotations that cannot be used, and other writers' habits
+
+
+def test_an_id_used_twice_is_refused_with_both_files(tmp_path: Path) -> None:
+    contents = annotations([RECTANGLE])
+    for id_ in (7, "7", 7.0):
+        contents["images"][1:] = [{"id": id_, "file_name": "street.jpg", "width": WIDTH, "height": HEIGHT}]
+        with pytest.raises(
+            ValueError, match=r"instances\.json: .*a\.jpg and street\.jpg have one id, 7, .*own"
+        ):
+            load(tmp_path, contents)
+
+
+@pytest.mark.parametrize(
+    ("image_id", "annotation_id"), [("7", 7), (7, "7"), ("7", "7"), (7, 7.0), ("x7", "x7")]
+)
+def test_ids_may_be_text(tmp_path: Path, image_id: object, annotation_id: object) -> None:
+    contents = annotations([RECTANGLE])
+    contents["images"][0]["id"], contents["annotations"][0]["image_id"] = image_id, annotation_id
+    (sample,) = load(tmp_path, contents)
+    np.testing.assert_array_equal(sample.masks[0], rectangle())
+
+
+@pytest.mark.parametrize("id_", [None, True, 7.5, [7], {}])
+def test_what_is_no_id_is_refused(tmp_path: Path, id_: object) -> None:
+    contents = annotations([RECTANGLE])
+    contents["annotations"][0]["image_id"] = id_
+    with pytest.raises(ValueError, match=r"instances\.json: expected annotations "):
+        load(tmp_path, contents)
+
+
+PAIRS = [RECTANGLE[i : i + 2] for i in range(0, len(RECTANGLE), 2)]
+SIZE = [HEIGHT, WIDTH]
+LEFT, RIGHT = rectangle().copy(), rectangle().copy()
+LEFT[:, 25:], RIGHT[:, :25] = False, False
+NESTINGS: dict[str, object] = {
+    "polygons of pairs": [PAIRS],
+    "one polygon of pairs": PAIRS,
+    "one polygon": RECTANGLE,
+    "a list of one code": [{"size": SIZE, "counts": compressed(rectangle())}],
+    "a list of two codes": [
+        {"size": SIZE, "counts": run_lengths(LEFT)},
+        {"size": SIZE, "counts": compressed(RIGHT)},
+    ],
+    "a polygon and a code": [[10, 5, 25, 5, 25, 35, 10, 35], {"size": SIZE, "counts": compressed(RIGHT)}],
+}
+
+
+@pytest.mark.parametrize("nesting", NESTINGS)
+def test_other_nestings_are_read(tmp_path: Path, nesting: str) -> None:
+    (sample,) = load(tmp_path, annotations(NESTINGS[nesting]))
+    np.testing.assert_array_equal(sample.masks[0], rectangle())
+
+
+@pytest.mark.parametrize("segmentation", ["text", 5, [{"x": 1, "y": 2}] * 3, [[[1, 2, 3]] * 3]])
+def test_unknown_nestings_are_refused(tmp_path: Path, segmentation: object) -> None:
+    with pytest.raises(ValueError, match=r"instances\.json: expected annotations .*segmentations: "):
+        load(tmp_path, annotations(segmentation))
+
+
+def test_annotations_that_cannot_be_used_are_counted_and_named_in_one_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    contents = annotations([RECTANGLE], [], [[3, 3, 9, 9]], None, [RECTANGLE, [1, 2]])
+    contents["annotations"].append({"id": 99, "image_id": 12345, "segmentation": [RECTANGLE]})
+    (sample,) = load(tmp_path, contents)
+    assert len(sample.masks) == 2
+    said = capsys.readouterr().err
+    assert said.count("\n") == 1
+    assert "instances.json: left out annotations: 2 without a segmentation (first " in said
+    assert "2 with a polygon of fewer than 3 points (first " in said
+    assert "1 of a picture that is not listed (first id 99)" in said
+
+
+def test_a_file_whose_annotations_can_all_be_used_says_nothing(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    load(tmp_path, annotations([RECTANGLE]))
+    assert capsys.readouterr().err == ""
+
+
+def test_a_pointer_in_place_of_annotations_is_named(tmp_path: Path) -> None:
+    (tmp_path / "set/images").mkdir(parents=True)
+    (tmp_path / "instances.json").write_text("version https://git-lfs.github.com/spec/v1\noid sha256:0\n")
+    with pytest.raises(ValueError, match="found a Git LFS pointer in its place; run git lfs pull"):
+        coco_instances(tmp_path, DESCRIPTION)

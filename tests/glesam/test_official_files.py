@@ -410,3 +410,73 @@ def test_an_interrupted_save_leaves_the_old_file(tmp_path: Path, monkeypatch: py
         save_decoder(model_with(2), path)
     assert [actual.name for actual in tmp_path.iterdir()] == [path.name]
     assert path.read_bytes() == before
+
+
+# --- what weights hold
+
+
+def decoder_with(model: GleSam, path: Path, change: Callable[[Tensor], Tensor]) -> Path:
+    """The model's decoder with one weight changed, and that weight's name where all may see it."""
+    state = {name: tensor.clone() for name, tensor in model.mask_decoder.state_dict().items()}
+    state["mask_tokens.weight"] = change(state["mask_tokens.weight"])
+    torch.save(state, path)
+    return path
+
+
+def with_first(value: float) -> Callable[[Tensor], Tensor]:
+    def change(tensor: Tensor) -> Tensor:
+        tensor.view(-1)[0] = value
+        return tensor
+
+    return change
+
+
+ODD_WEIGHTS: dict[str, tuple[Callable[[Tensor], Tensor], str]] = {
+    "NaN": (with_first(float("nan")), "holds NaN or infinite values"),
+    "infinite": (with_first(float("inf")), "holds NaN or infinite values"),
+    "too large for float32": (lambda t: t.double() * 1e300, "holds NaN or infinite values"),
+    "integers": (lambda t: t.to(torch.int8), "holds int8, expected floats"),
+    "truths": (lambda t: t > 0, "holds bool, expected floats"),
+    "complex": (lambda t: t.to(torch.complex64), "is complex"),
+    "sparse": (lambda t: t.to_sparse(), "is sparse"),
+    "meta": (lambda t: t.to("meta"), "is a tensor without values"),
+}
+
+
+@pytest.mark.parametrize("kind", ODD_WEIGHTS)
+@pytest.mark.filterwarnings("ignore:.*[Ss]parse")
+def test_weights_that_are_no_finite_floats_are_refused(target: GleSam, tmp_path: Path, kind: str) -> None:
+    change, named = ODD_WEIGHTS[kind]
+    path = decoder_with(target, tmp_path / "ft-decoder.pth", change)
+    message = refusal(load_decoder, target, path)
+    assert f"{path}: mask_tokens.weight {named}" in message
+
+
+def test_half_precision_is_no_reason_to_refuse(target: GleSam, tmp_path: Path) -> None:
+    path = decoder_with(target, tmp_path / "ft-decoder.pth", lambda t: t.to(torch.bfloat16))
+    load_decoder(target, path)
+
+
+@pytest.mark.parametrize("name", ["ft-decoder.pth", "ft-decoder.safetensors"])
+@pytest.mark.parametrize(
+    ("content", "named"),
+    [
+        (
+            "version https://git-lfs.github.com/spec/v1\noid sha256:0\n",
+            "found a Git LFS pointer in its place",
+        ),
+        ("<!DOCTYPE html><html>", "found a web page in its place; download the file itself"),
+    ],
+)
+def test_what_was_downloaded_instead_is_named(
+    target: GleSam, tmp_path: Path, name: str, content: str, named: str
+) -> None:
+    (tmp_path / name).write_text(content)
+    assert named in refusal(load_decoder, target, tmp_path / name)
+
+
+def test_torchs_advice_to_unpickle_anything_reaches_no_user(target: GleSam, tmp_path: Path) -> None:
+    torch.save({"weights": Trap(tmp_path / "sprung")}, tmp_path / "model.pth")
+    message = refusal(load_decoder, target, tmp_path / "model.pth")
+    assert "weights_only" not in message
+    assert "it holds more than tensors, which may be code" in message

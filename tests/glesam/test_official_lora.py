@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from glesam.config import BaseName, official, tiny
 from glesam.model import GleSam
 from glesam.official.build import start_adapters
 from glesam.official.lora import load_lora, lora_kind, lora_parameters, read_lora, save_lora
+from glesam.official.lora_alpha import alphas_of, common_alpha
 from glesam.training.adapters import STUDENT, adapter_parameters, add_student
 from glesam_runtime.errors import CheckpointError
 
@@ -209,3 +211,91 @@ def test_a_second_adapter_set_is_neither_saved_nor_loaded(file: Path, tmp_path: 
     assert all(map(torch.equal, student, adapter_parameters(model.gle, STUDENT)))
     save_lora(model, tmp_path / "again.safetensors")
     assert (tmp_path / "again.safetensors").read_bytes() == file.read_bytes()
+
+
+# --- alpha and rank that a file states
+
+
+def strength(path: Path, alpha: float) -> float:
+    """Median share of what the file says, alpha / rank times B A, that is applied."""
+    target = model_with(2)
+    load_lora(target, path)
+    tensors, rank = read_lora(path), target.config.gle.lora_rank
+    product = tensors[f"{TO_K}.lora_B.weight"] @ tensors[f"{TO_K}.lora_A.weight"]
+    applied = target.gle.unet.get_submodule(TO_K).get_delta_weight("default").detach()
+    return float((applied / (alpha / rank * product)).median())
+
+
+def stated(file: Path, kind: str, alpha: float, rank: int = 4, **extra: object) -> Path:
+    """The file once more, with alpha where writers of this kind put it."""
+    tensors, values = load_file(file), {"r": rank, "lora_alpha": alpha, **extra}
+    if kind == "diffusers":
+        header = {
+            "lora_adapter_metadata": json.dumps({f"unet.{key}": value for key, value in values.items()})
+        }
+        save_file(tensors, file, metadata=header)
+    elif kind == "PEFT":
+        (file.parent / "adapter_config.json").write_text(json.dumps({"peft_type": "LORA", **values}))
+        return file.rename(file.with_name("adapter_model.safetensors"))
+    elif kind == "header":
+        save_file(tensors, file, metadata={"ss_network_alpha": str(alpha)})
+    else:
+        modules = {name.rsplit(".lora", 1)[0] for name in tensors}
+        save_file(tensors | {f"{module}.alpha": torch.tensor(alpha) for module in modules}, file)
+    return file
+
+
+@pytest.mark.parametrize("kind", ["diffusers", "PEFT", "header", "tensors"])
+@pytest.mark.parametrize("alpha", [2.0, 4.0, 16.0])
+def test_a_stated_alpha_is_followed(file: Path, kind: str, alpha: float) -> None:
+    assert strength(stated(file, kind, alpha), alpha) == pytest.approx(1.0)
+
+
+def test_a_file_that_states_nothing_has_its_rank_for_alpha(file: Path) -> None:
+    assert strength(file, 4.0) == pytest.approx(1.0)
+
+
+def test_rank_stabilized_lora_divides_by_the_root_of_the_rank(file: Path) -> None:
+    assert strength(stated(file, "diffusers", 3.0, use_rslora=True), 6.0) == pytest.approx(1.0)
+
+
+@pytest.mark.parametrize("pattern", [TO_K, "attn2.to_k", r"attn\d\.to_k"])
+def test_an_alpha_of_one_module_is_its_own(file: Path, pattern: str) -> None:
+    stated(file, "diffusers", 4.0, alpha_pattern={pattern: 12.0})
+    assert strength(file, 12.0) == pytest.approx(1.0)
+    alphas = alphas_of(file, read_lora(file))
+    assert alphas[CONV] == 4.0
+    assert alphas[TO_K] == 12.0
+
+
+@pytest.mark.parametrize(
+    ("values", "named"),
+    [
+        ({"rank": 8}, "the rank of .* is 8 there, but 4 in the tensors"),
+        ({"rank_pattern": {TO_K: 2}}, "is 2 there, but 4 in the tensors"),
+        ({"alpha": 0.0}, "lora_alpha is 0.0; expected a number above 0"),
+        ({"alpha": float("nan")}, "expected a number above 0"),
+        ({"alpha": "much"}, "lora_alpha is 'much'"),
+        ({"use_dora": True}, "use_dora is set"),
+        ({"alpha_pattern": [1]}, "alpha_pattern is .1.; expected numbers by module"),
+    ],
+)
+@pytest.mark.parametrize("kind", ["diffusers", "PEFT"])
+def test_a_statement_that_cannot_hold_is_refused(
+    file: Path, kind: str, values: dict[str, object], named: str
+) -> None:
+    path = stated(file, kind, **{"alpha": 4.0, **values})  # type: ignore[arg-type]
+    assert re.search(named, refusal(path))
+
+
+def test_two_statements_that_disagree_are_refused(file: Path) -> None:
+    path = stated(stated(file, "diffusers", 8.0), "PEFT", 4.0)
+    message = refusal(path)
+    assert re.search(r"alpha of .* is 8 in .*lora_adapter_metadata, but 4 in .*adapter_config\.json", message)
+
+
+def test_the_files_alpha_becomes_the_models(tmp_path: Path, file: Path) -> None:
+    assert common_alpha(alphas_of(file, read_lora(file)), 4) == 4.0
+    stated(file, "diffusers", 16.0)
+    assert common_alpha(alphas_of(file, read_lora(file)), 4) == 16.0
+    assert official("vit_b", "sd15", lora_rank=4, lora_alpha=16.0).gle.lora_alpha == 16.0

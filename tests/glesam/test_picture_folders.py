@@ -69,6 +69,15 @@ def pairs(root: Path, description: DatasetDescription = PAIRS) -> list[tuple[str
             DatasetDescription("set", "pairs", images="photo", masks="truth", mask_suffix="_gt"),
         ),
         (
+            ["images/day1/a.jpg", "masks/day1/a.png", "images/day2/a.jpg", "masks/day2/a.png"],
+            [
+                ("images/day1/a.jpg", "masks/day1/a.png"),
+                ("images/day2/a.jpg", "masks/day2/a.png"),
+            ],
+            PAIRS,
+        ),
+        (["a.jpg", "a.png", "._a.jpg", "._a.png", "._b.jpg"], [("a.jpg", "a.png")], PAIRS),
+        (
             ["a.png", "a_gt.png"],
             [("a.png", "a_gt.png")],
             DatasetDescription("set", "pairs", mask_suffix="_gt"),
@@ -79,7 +88,7 @@ def test_pictures_find_their_masks(
     tmp_path: Path, files: list[str], expected: list[tuple[str, str]], description: DatasetDescription
 ) -> None:
     for file in [*files, "notes.txt"]:
-        (tmp_path / file).parent.mkdir(exist_ok=True)
+        (tmp_path / file).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / file).touch()
     assert pairs(tmp_path, description) == expected
 
@@ -100,7 +109,7 @@ def test_a_picture_without_a_mask_of_its_own_is_named(
     tmp_path: Path, files: list[str], error: type[Exception], message: str
 ) -> None:
     for file in files:
-        (tmp_path / file).parent.mkdir(exist_ok=True)
+        (tmp_path / file).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / file).touch()
     with pytest.raises(error, match=message):
         find_pairs(tmp_path, PAIRS)
@@ -191,6 +200,23 @@ def test_what_is_no_label_map_is_refused(tmp_path: Path, kind: str) -> None:
     ) as caught:
         read_label_map(path)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("others", [[1], [1, 15], [33]])
+def test_a_void_border_that_is_not_ignored_is_refused(tmp_path: Path, others: list[int]) -> None:
+    save_picture(tmp_path / "a.jpg")
+    labels = np.zeros((HEIGHT, WIDTH), np.uint8)
+    for i, label in enumerate(others):
+        labels[:, 10 * i : 10 * i + 10] = label
+    labels[:, 40:] = 255
+    save(tmp_path / "a.png", labels)
+    with pytest.raises(
+        ValueError, match=r"a\.png: found 255 beside labels up to .*; add 255 to .* ignored_labels"
+    ):
+        folder_of(tmp_path, LABEL_MAPS)[0]
+    ignoring = DatasetDescription("set", "label_maps", ignored_labels=(0, 255))
+    (sample,) = folder_of(tmp_path, ignoring)
+    assert len(sample.masks) == len(others)
 
 
 # --- black and white masks

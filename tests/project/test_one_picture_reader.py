@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import struct
 from collections.abc import Callable
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 
 from glesam.data.datasets import load_datasets
 from glesam.evaluation.prompts import PromptedPicture
@@ -69,8 +71,29 @@ def cmyk(folder: Path) -> tuple[Path, Pixels]:
     return folder / "cmyk.tif", np.full((HEIGHT, WIDTH, 3), (0, 255, 255), np.uint8)
 
 
+def linear(folder: Path) -> tuple[Path, Pixels]:
+    """A picture whose numbers are linear light, by its gAMA."""
+    chunks = PngInfo()
+    chunks.add(b"gAMA", (100_000).to_bytes(4, "big"))
+    Image.fromarray(colours()).save(folder / "linear.png", pnginfo=chunks)
+    light = colours() / 255
+    encoded = np.where(light <= 0.0031308, 12.92 * light, 1.055 * light ** (1 / 2.4) - 0.055)
+    return folder / "linear.png", np.floor(255 * encoded + 0.5).astype(np.uint8)
+
+
+def odd_exif(folder: Path) -> tuple[Path, Pixels]:
+    """A turned picture of which another field of its EXIF has a wrong type."""
+    fields = [(0x0112, 3, b"\6\0\0\0"), (0x011A, 2, b"300\0")]
+    entries = b"".join(
+        struct.pack("<HHI", tag, kind, 1 + 3 * (kind == 2)) + value for tag, kind, value in fields
+    )
+    block = b"Exif\0\0II*\0" + struct.pack("<IH", 8, len(fields)) + entries + bytes(4)
+    Image.fromarray(colours()).save(folder / "odd.png", exif=block)
+    return folder / "odd.png", np.rot90(colours(), -1)
+
+
 Make = Callable[[Path], tuple[Path, Pixels]]
-KINDS: list[Make] = [half_transparent, palette, sixteen_bits, turned, cmyk]
+KINDS: list[Make] = [half_transparent, palette, sixteen_bits, turned, cmyk, linear, odd_exif]
 
 
 @pytest.mark.parametrize("make", KINDS, ids=lambda make: make.__name__)

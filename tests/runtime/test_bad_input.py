@@ -66,7 +66,7 @@ def test_a_truncated_picture(refused: Refusal, image: np.ndarray, tmp_path: Path
     "box",
     [
         (-5, 0, 10, 10),
-        (0, 0, 129, 96),
+        (0, 0, 130, 96),
         (100, 80, 20, 10),
         (20, 20, 20, 60),
         ("nan", 0, 10, 10),

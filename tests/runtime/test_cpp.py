@@ -119,6 +119,7 @@ PROMPTS = [
     [Prompt(box=(20, 10, 60, 50))],
     [Prompt(points=[(20.3, 10.7)], background_points=[(40, 80), (2, 2)])],
     [Prompt((0, 0, 128, 96), [(64, 48)])],
+    [Prompt((-1, -0.4, 128.3, 97), [(-0.5, 96), (128, -1), (127.5, 95.5)], [(129, 97)])],
     [Prompt(box=(0, 0, 9, 9)), Prompt(points=[(1, 1), (2, 2), (3, 3)])],
     [Prompt(mask_input=np.full((16, 16), 3, np.float32)), Prompt(points=[(5, 5)])],
 ]
@@ -135,10 +136,16 @@ def test_prompts_are_encoded_to_the_bit(native: NativeSteps, prompts: list[Promp
 
 
 REFUSED_PROMPTS = [
-    *([Prompt(box=box)] for box in [(-1, 0, 10, 10), (0, 0, 129, 10), (0, 0, 10, 96.5), (10, 10, 5, 20)]),
+    *([Prompt(box=box)] for box in [(-1.5, 0, 10, 10), (0, 0, 130, 10), (0, 0, 10, 97.5), (10, 10, 5, 20)]),
     *([Prompt(box=box)] for box in [(0, 0, float("nan"), 10), (0, 0, float("inf"), 10), (0, 0, 1e39, 1e-7)]),
-    *([Prompt(points=[point])] for point in [(128, 0), (0, -0.1), (float("nan"), 0), (1234567.8, 0)]),
-    [Prompt(background_points=[(0, 96)])],
+    *([Prompt(points=[point])] for point in [(129.1, 0), (0, -1.1), (float("nan"), 0), (1234567.8, 0)]),
+    [Prompt(background_points=[(0, 98)])],
+    *(
+        [Prompt(box=box)]
+        for box in [(0.1, 0.2, 0.5, 0.9), (0, 0, 1, 1), (-0.9, 5, -0.1, 9), (128, 5, 129, 9)]
+    ),
+    [Prompt(mask_input=np.eye(16, dtype=np.float32))],
+    [Prompt(mask_input=np.eye(16, dtype=np.float32) * 255)],
     [Prompt(mask_input=np.zeros((15, 16), np.float32))],
     [Prompt(mask_input=np.full((16, 16), np.nan, np.float32))],
     [Prompt()],

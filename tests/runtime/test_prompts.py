@@ -51,9 +51,9 @@ def test_only_the_prompts_with_a_mask_say_so() -> None:
 @pytest.mark.parametrize(
     "prompt",
     [
-        Prompt(box=(-1, 0, 10, 10)),
-        Prompt(box=(0, 0, 129, 10)),
-        Prompt(box=(0, 0, 10, 96.5)),
+        Prompt(box=(-1.5, 0, 10, 10)),
+        Prompt(box=(0, 0, 130, 10)),
+        Prompt(box=(0, 0, 10, 97.5)),
         Prompt(box=(10, 10, 5, 20)),
         Prompt(box=(10, 10, 10, 20)),
         Prompt(box=(0, 0, float("nan"), 10)),
@@ -61,12 +61,12 @@ def test_only_the_prompts_with_a_mask_say_so() -> None:
         Prompt(box=(0, 0, 1e39, 10)),
         Prompt(box=(0, 0, 10)),  # type: ignore[arg-type]
         Prompt(box="abcd"),  # type: ignore[arg-type]
-        Prompt(points=[(128, 0)]),
-        Prompt(points=[(0, -0.1)]),
+        Prompt(points=[(129.1, 0)]),
+        Prompt(points=[(0, -1.1)]),
         Prompt(points=[(float("nan"), 0)]),
         Prompt(points=[1, 2]),  # type: ignore[list-item]
         Prompt(points=[(1, 2, 3)]),  # type: ignore[list-item]
-        Prompt(background_points=[(0, 96)]),
+        Prompt(background_points=[(0, 98)]),
         Prompt(mask_input=np.zeros((15, 16), np.float32)),
         Prompt(mask_input=np.full((16, 16), np.nan, np.float32)),
         Prompt(),
@@ -76,6 +76,35 @@ def test_a_prompt_that_does_not_fit_is_refused_in_one_line(prompt: Prompt) -> No
     with pytest.raises(PromptError) as caught:
         encode_prompts([prompt], GEOMETRY)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("box", "inside"),
+    [
+        ((-0.4, 20, 128.3, 80), (0, 20, 128, 80)),
+        ((-1, -1, 129, 97), (0, 0, 128, 96)),
+        ((3, 4, 5, 96.9), (3, 4, 5, 96)),
+    ],
+)
+def test_a_box_up_to_a_pixel_outside_is_clipped(box: tuple[float, ...], inside: tuple[float, ...]) -> None:
+    clipped = encode_prompts([Prompt(box=box)], GEOMETRY)  # type: ignore[arg-type]
+    expected = encode_prompts([Prompt(box=inside)], GEOMETRY)  # type: ignore[arg-type]
+    np.testing.assert_array_equal(clipped.point_coords, expected.point_coords)
+
+
+def test_a_point_up_to_a_pixel_outside_is_on_the_border_pixel() -> None:
+    outside, border = [(-0.5, 10), (128, 96.7), (127.5, -1)], [(0, 10), (127, 95), (127.5, 0)]
+    clipped = encode_prompts([Prompt(points=outside)], GEOMETRY)
+    expected = encode_prompts([Prompt(points=border)], GEOMETRY)
+    np.testing.assert_array_equal(clipped.point_coords, expected.point_coords)
+
+
+@pytest.mark.parametrize("box", [(0.1, 0.2, 0.5, 0.9), (0, 0, 1, 1), (0.25, 0, 0.75, 1)])
+def test_a_normalised_box_is_refused_as_one(box: tuple[float, float, float, float]) -> None:
+    with pytest.raises(
+        PromptError, match=r"found numbers from 0 to 1, as of a normalised box; multiply X by"
+    ):
+        encode_prompts([Prompt(box=box)], GEOMETRY)
 
 
 def test_a_refusal_names_the_limits_of_the_picture() -> None:

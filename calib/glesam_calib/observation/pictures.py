@@ -41,7 +41,7 @@ class CalibrationPictures:
         self, folder: Path, levels: Sequence[int], samples: int, report: Callable[[str], None]
     ) -> None:
         """Raises ImageError where there is no such folder, CalibrationError where it has too few pictures."""
-        paths = picture_paths(folder)
+        paths = picture_paths(folder, report)
         wanted = min(samples, len(paths))
         spread = [paths[i * len(paths) // wanted] for i in range(wanted)]
         turns = [(path, i + turn) for turn in range(len(levels)) for i, path in enumerate(spread)]
@@ -55,7 +55,7 @@ class CalibrationPictures:
     def plan(self) -> list[str]:
         """The samples by name, content and level: a table may only be resumed with the same ones."""
         contents = {path: _content(path) for path, _ in self._plan}
-        return [f"{path.name} ({contents[path]}) at LQ-{level}" for path, level in self._plan]
+        return [f"{self._name(path)} ({contents[path]}) at LQ-{level}" for path, level in self._plan]
 
     def __len__(self) -> int:
         return len(self._plan)
@@ -81,11 +81,14 @@ class CalibrationPictures:
                 path = self._instead[path]
                 continue
             try:
-                return path.name, read_image(path)
+                return self._name(path), read_image(path)
             except ImageError as error:
                 self._report(f"skipped {error}")
                 self._instead[path] = next(self._spare, None)
         return None
+
+    def _name(self, path: Path) -> str:
+        return path.relative_to(self._folder).as_posix()
 
     def _check(self, count: int) -> None:
         if count < LEAST:

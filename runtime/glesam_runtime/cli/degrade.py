@@ -32,7 +32,7 @@ def degrade(
         from ..tools.progress import track
 
         check_level(level, seed)
-        jobs = plan_jobs(images, out)
+        jobs = plan_jobs(images, out, typer.echo)
         written = 0
         for job in track(jobs, len(jobs), "pictures degraded"):
             try:

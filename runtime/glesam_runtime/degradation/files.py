@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
 from PIL import Image
 
 from ..errors import InputError
-from ..image_io import SUFFIXES, png_bytes, read_image
+from ..image_io import SUFFIXES, pictures_below, png_bytes, read_image
+from ..image_io.file_kinds import not_a_file
 from ..output import write_files
 from .lqseg import LEVEL_RATES, degrade_level
 
@@ -23,8 +24,12 @@ class Job:
     name: str
 
 
-def plan_jobs(paths: Iterable[Path], out: Path) -> list[Job]:
+def plan_jobs(
+    paths: Iterable[Path], out: Path, report: Callable[[str], None] = lambda line: None
+) -> list[Job]:
     """Plans a job for every picture among `paths` and below the folders among them, in order.
+
+    Masks beside pictures are left out, and `report` takes a line about them.
 
     The name of a picture is its file's name, or its path below the folder that was searched. It keeps that
     path below `out`, with the suffix .png. Files in `out` are no input, even where `out` lies in one of the
@@ -36,7 +41,7 @@ def plan_jobs(paths: Iterable[Path], out: Path) -> list[Job]:
     """
     jobs = []
     for path in paths:
-        pictures = [(file, name) for file, name in _pictures(path) if not _within(file, out, path)]
+        pictures = [(file, name) for file, name in _pictures(path, report) if not _within(file, out, path)]
         if not pictures:
             raise FileNotFoundError(f"{path}: no pictures in it; expected {', '.join(SUFFIXES)}")
         jobs += [Job(source, (out / name).with_suffix(".png"), name.as_posix()) for source, name in pictures]
@@ -63,15 +68,16 @@ def check_level(level: int, seed: int) -> None:
         raise InputError(f"seed {seed}: expected 0 or more")
 
 
-def _pictures(path: Path) -> Iterator[tuple[Path, Path]]:
-    """Yields each picture with its name."""
+def _pictures(path: Path, report: Callable[[str], None]) -> list[tuple[Path, Path]]:
+    """Returns each picture with its name."""
     if path.is_dir():
-        files = sorted(file for file in path.rglob("*") if file.suffix.lower() in SUFFIXES)
-        yield from ((file, file.relative_to(path)) for file in files if file.is_file())
-    elif path.exists():
-        yield path, Path(path.name)
-    else:
+        found = pictures_below(path)
+        if line := found.left_out(path):
+            report(line)
+        return [(file, file.relative_to(path)) for file in found.pictures]
+    if not_a_file(path) == "nothing":
         raise FileNotFoundError(f"{path}: no such file or folder; expected a picture or a folder of them")
+    return [(path, Path(path.name))]
 
 
 def _within(file: Path, out: Path, folder: Path) -> bool:

@@ -18,11 +18,16 @@ std::string size_text(const glesam_geometry& geometry) {
 
 Error no_prompt() { return prompt_error("no prompt: give a box, a point or a mask"); }
 
-/// Throws PromptError unless 0 <= x < width and 0 <= y < height. Written so that NaN is refused, too.
+/// How far outside the picture a box or a point is still clipped to it: detectors round to there.
+constexpr double clipped_px = 1;
+
+bool near_range(double value, int size) { return -clipped_px <= value && value <= size + clipped_px; }
+
+/// Throws PromptError for a point more than a pixel outside. Written so that NaN is refused, too.
 void check_points(const char* kind, const glesam_point* points, std::size_t count, const glesam_geometry& geometry) {
     for (std::size_t i = 0; i < count; ++i) {
         const auto [x, y] = points[i];
-        if (0 <= x && x < geometry.original_width && 0 <= y && y < geometry.original_height) continue;
+        if (near_range(x, geometry.original_width) && near_range(y, geometry.original_height)) continue;
         throw prompt_error(std::string(kind) + " " + general(x) + " " + general(y) + ": expected 0 <= X < " +
                            std::to_string(geometry.original_width) + " and 0 <= Y < " +
                            std::to_string(geometry.original_height) + " in a picture of " + size_text(geometry) +
@@ -30,22 +35,52 @@ void check_points(const char* kind, const glesam_point* points, std::size_t coun
     }
 }
 
-/// Throws PromptError where a box is empty or leaves the picture; its edges may lie on the picture's.
+/// A checked coordinate of a point: outside the picture it becomes that of the border pixel.
+double clipped_point(double value, int size) {
+    return 0 <= value && value < size ? value : std::clamp(value, 0.0, static_cast<double>(size - 1));
+}
+
+/// A checked coordinate of a box, whose edges may lie on the picture's.
+double clipped_edge(double value, int size) { return std::clamp(value, 0.0, static_cast<double>(size)); }
+
+std::string box_text(const glesam_box& box) {
+    return "box " + general(box.x0) + " " + general(box.y0) + " " + general(box.x1) + " " + general(box.y1);
+}
+
+/// Throws PromptError where a box is empty or more than a pixel outside the picture, or normalised to 0..1.
 void check_box(const glesam_box& box, const glesam_geometry& geometry) {
     const auto [x0, y0, x1, y1] = box;
     const int width = geometry.original_width;
     const int height = geometry.original_height;
-    if (0 <= x0 && x0 < x1 && x1 <= width && 0 <= y0 && y0 < y1 && y1 <= height) return;
-    throw prompt_error("box " + general(x0) + " " + general(y0) + " " + general(x1) + " " + general(y1) +
-                       ": expected 0 <= X0 < X1 <= " + std::to_string(width) +
-                       " and 0 <= Y0 < Y1 <= " + std::to_string(height) + " in a picture of " + size_text(geometry) +
-                       "; give the top left corner, then the bottom right");
+    const bool is_near =
+        near_range(x0, width) && near_range(x1, width) && near_range(y0, height) && near_range(y1, height);
+    if (!is_near || !(clipped_edge(x0, width) < clipped_edge(x1, width)) ||
+        !(clipped_edge(y0, height) < clipped_edge(y1, height))) {
+        throw prompt_error(box_text(box) + ": expected 0 <= X0 < X1 <= " + std::to_string(width) +
+                           " and 0 <= Y0 < Y1 <= " + std::to_string(height) + " in a picture of " +
+                           size_text(geometry) + "; give the top left corner, then the bottom right");
+    }
+    if (0 <= std::min(x0, y0) && std::max(x1, y1) <= 1 && 1 < std::max(width, height)) {
+        throw prompt_error(box_text(box) + ": expected pixels in a picture of " + size_text(geometry) +
+                           ", found numbers from 0 to 1, as of a normalised box; multiply X by the width and Y by the "
+                           "height");
+    }
 }
 
 Error unfit_logits(int side, const std::string& actual) {
     const std::string size = std::to_string(side);
     return prompt_error("mask_input: expected finite float32 logits [" + size + ", " + size + "], found " + actual +
                         "; give one of a prediction's low_res_masks");
+}
+
+/// Throws PromptError for numbers that can only be a mask: logits of an object all over the picture.
+void check_no_mask(const float* logits, int side) {
+    const auto [lowest, highest] = std::minmax_element(logits, logits + std::ptrdiff_t{side} * side);
+    if (*lowest < 0 || (*highest != 1 && *highest != 255)) return;
+    const std::string size = std::to_string(side);
+    throw prompt_error("mask_input: expected finite float32 logits [" + size + ", " + size +
+                       "], found a mask of 0 to " + general(*highest) +
+                       "; logits_from_mask(mask, predictor.geometry) makes them");
 }
 
 void check_logits(const glesam_prompt& prompt, int side) {
@@ -57,6 +92,7 @@ void check_logits(const glesam_prompt& prompt, int side) {
     if (!std::all_of(prompt.mask_input, prompt.mask_input + std::ptrdiff_t{side} * side, is_finite)) {
         throw unfit_logits(side, "NaN or infinite values");
     }
+    check_no_mask(prompt.mask_input, side);
 }
 
 void check_prompt(const glesam_prompt& prompt, const glesam_geometry& geometry) {
@@ -75,17 +111,32 @@ std::size_t points_of(const glesam_prompt& prompt) {
 }
 
 /// Writes one prompt's points, one after the other.
-struct PointWriter {
-    const glesam_geometry& geometry;
-    float* coords;
-    std::int32_t* labels;
+class PointWriter {
+   public:
+    PointWriter(const glesam_geometry& geometry, float* coords, std::int32_t* labels)
+        : geometry_(geometry), coords_(coords), labels_(labels) {}
 
-    void operator()(double x, double y, PointLabel label) {
-        const InputPoint point = to_input(geometry, x, y);
-        *coords++ = point.x;
-        *coords++ = point.y;
-        *labels++ = label;
+    /// A point of the prompt, clipped to the picture.
+    void point(const glesam_point& at, PointLabel label) {
+        write(clipped_point(at.x, geometry_.original_width), clipped_point(at.y, geometry_.original_height), label);
     }
+
+    /// A corner of the box, clipped to the picture.
+    void corner(double x, double y, PointLabel label) {
+        write(clipped_edge(x, geometry_.original_width), clipped_edge(y, geometry_.original_height), label);
+    }
+
+   private:
+    void write(double x, double y, PointLabel label) {
+        const InputPoint point = to_input(geometry_, x, y);
+        *coords_++ = point.x;
+        *coords_++ = point.y;
+        *labels_++ = label;
+    }
+
+    const glesam_geometry& geometry_;
+    float* coords_;
+    std::int32_t* labels_;
 };
 
 }  // namespace
@@ -113,14 +164,14 @@ glesam_prompt_feeds PromptEncoder::operator()(const glesam_prompt* prompts, std:
 
 /// Writes SAM's order: points, then the box's corners; the padding is already there.
 void PromptEncoder::write_points(const glesam_prompt& prompt, const glesam_geometry& geometry, std::size_t row) {
-    PointWriter write{geometry, &coords_[row * num_points_ * 2], &labels_[row * num_points_]};
-    for (std::size_t i = 0; i < prompt.num_points; ++i) write(prompt.points[i].x, prompt.points[i].y, foreground);
+    PointWriter writer(geometry, &coords_[row * num_points_ * 2], &labels_[row * num_points_]);
+    for (std::size_t i = 0; i < prompt.num_points; ++i) writer.point(prompt.points[i], foreground);
     for (std::size_t i = 0; i < prompt.num_background_points; ++i) {
-        write(prompt.background_points[i].x, prompt.background_points[i].y, background);
+        writer.point(prompt.background_points[i], background);
     }
     if (prompt.box == nullptr) return;
-    write(prompt.box->x0, prompt.box->y0, box_top_left);
-    write(prompt.box->x1, prompt.box->y1, box_bottom_right);
+    writer.corner(prompt.box->x0, prompt.box->y0, box_top_left);
+    writer.corner(prompt.box->x1, prompt.box->y1, box_bottom_right);
 }
 
 void PromptEncoder::write_mask(const glesam_prompt& prompt, const glesam_geometry& geometry, std::size_t row) {

@@ -1,0 +1,118 @@
+#include <cstddef>
+#include <cstdio>
+// jpeglib.h needs both above.
+#include <jerror.h>
+#include <jpeglib.h>
+
+#include <array>
+#include <csetjmp>
+#include <cstdlib>
+
+#include "decoded.hpp"
+
+namespace {
+
+constexpr int exif_marker = JPEG_APP0 + 1;
+constexpr int profile_marker = JPEG_APP0 + 2;
+constexpr unsigned whole_marker = 0xFFFF;
+
+/// libjpeg leaves an error by a long jump: no object with a destructor may be created after the setjmp.
+struct JpegError {
+    jpeg_error_mgr base;
+    std::jmp_buf out;
+    std::array<char, JMSG_LENGTH_MAX> message;
+    bool is_cut;
+    bool is_too_large;
+};
+
+void leave(j_common_ptr decoder) {
+    auto* error = reinterpret_cast<JpegError*>(decoder->err);
+    error->base.format_message(decoder, error->message.data());
+    std::longjmp(error->out, 1);
+}
+
+/// Notes where the file ends too early. What else libjpeg warns of and repairs, every viewer shows. Prints nothing.
+void note_cut(j_common_ptr decoder, int level) {
+    if (level < 0 && decoder->err->msg_code == JWRN_JPEG_EOF) reinterpret_cast<JpegError*>(decoder->err)->is_cut = true;
+}
+
+void choose_space(jpeg_decompress_struct& decoder, Decoded& decoded) {
+    switch (decoder.jpeg_color_space) {
+        case JCS_GRAYSCALE:
+            decoder.out_color_space = JCS_GRAYSCALE;
+            decoded.space = Space::grey;
+            break;
+        case JCS_CMYK:
+        case JCS_YCCK:
+            decoder.out_color_space = JCS_CMYK;
+            decoded.space = Space::cmyk;
+            break;
+        default: decoder.out_color_space = JCS_RGB; decoded.space = Space::rgb;
+    }
+}
+
+/// The EXIF block, which may go on in further markers.
+std::string exif_of(const jpeg_decompress_struct& decoder) {
+    static const std::string prefix("Exif\0\0", 6);
+    std::string exif;
+    for (auto* marker = decoder.marker_list; marker != nullptr; marker = marker->next) {
+        const std::string data(reinterpret_cast<const char*>(marker->data), marker->data_length);
+        if (marker->marker == exif_marker && data.rfind(prefix, 0) == 0) exif += data.substr(prefix.size());
+    }
+    return exif;
+}
+
+std::string profile_of(jpeg_decompress_struct& decoder) {
+    JOCTET* profile = nullptr;
+    unsigned size = 0;
+    if (jpeg_read_icc_profile(&decoder, &profile, &size) == FALSE) return {};
+    std::string bytes(reinterpret_cast<const char*>(profile), size);
+    std::free(profile);
+    return bytes;
+}
+
+bool decode(jpeg_decompress_struct& decoder, JpegError& error, std::FILE* file, Decoded& decoded) {
+    if (setjmp(error.out) != 0) return false;
+    jpeg_stdio_src(&decoder, file);
+    jpeg_save_markers(&decoder, exif_marker, whole_marker);
+    jpeg_save_markers(&decoder, profile_marker, whole_marker);
+    jpeg_read_header(&decoder, TRUE);
+    decoded.width = static_cast<int>(decoder.image_width);
+    decoded.height = static_cast<int>(decoder.image_height);
+    error.is_too_large = !is_readable_size(decoded.width, decoded.height);
+    if (error.is_too_large) return false;
+    decoded.exif = exif_of(decoder);
+    decoded.profile = profile_of(decoder);
+    choose_space(decoder, decoded);
+    jpeg_start_decompress(&decoder);
+    const std::size_t row_bytes = std::size_t{decoder.output_width} * static_cast<std::size_t>(decoded.space);
+    decoded.colours.resize(row_bytes * decoder.output_height);
+    while (decoder.output_scanline < decoder.output_height) {
+        JSAMPROW row = decoded.colours.data() + row_bytes * decoder.output_scanline;
+        jpeg_read_scanlines(&decoder, &row, 1);
+    }
+    jpeg_finish_decompress(&decoder);
+    return true;
+}
+
+}  // namespace
+
+Decoded decode_jpeg(const std::string& path, std::FILE* file) {
+    jpeg_decompress_struct decoder{};
+    JpegError error{};
+    decoder.err = jpeg_std_error(&error.base);
+    error.base.error_exit = leave;
+    error.base.emit_message = note_cut;
+    jpeg_create_decompress(&decoder);
+    Decoded decoded;
+    const bool is_whole = decode(decoder, error, file, decoded);
+    jpeg_destroy_decompress(&decoder);
+    if (error.is_too_large) check_size(path, decoded.width, decoded.height);
+    if (!is_whole) throw_unreadable(path, error.message.data());
+    if (error.is_cut) throw_unreadable(path, "it ends too early");
+    // Files of four inks store them inverted, as Adobe's programs do.
+    if (decoded.space == Space::cmyk) {
+        for (auto& ink : decoded.colours) ink = static_cast<std::uint8_t>(255 - ink);
+    }
+    return decoded;
+}

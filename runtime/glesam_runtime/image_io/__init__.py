@@ -1,0 +1,25 @@
+"""The one reader of pictures and masks, for running, calibrating, degrading, training and evaluating.
+
+files          opens a picture: formats, limits, orientation; every failure is an ImageError
+colours        8-bit sRGB from depths, palettes, transparency, gAMA and ICC profiles
+masks          black and white masks, and the numbers of label maps
+file_kinds     pipes, Git LFS pointers and web pages in place of a file
+folders        the pictures below a folder, without the masks beside them
+"""
+
+from .files import MAX_PIXELS, check_exists
+from .folders import SUFFIXES, Found, pictures_below
+from .masks import read_mask, read_numbers
+from .pictures import png_bytes, read_image
+
+__all__ = [
+    "MAX_PIXELS",
+    "SUFFIXES",
+    "Found",
+    "check_exists",
+    "pictures_below",
+    "png_bytes",
+    "read_image",
+    "read_mask",
+    "read_numbers",
+]

@@ -1,0 +1,88 @@
+"""Opens pictures: the formats of photographs, limits on the header, one error for every failure."""
+
+from __future__ import annotations
+
+import os
+import warnings
+from collections.abc import Callable
+from functools import cache
+from importlib import import_module
+from pathlib import Path
+
+from PIL import Image, UnidentifiedImageError
+
+from ..errors import ImageError, first_line
+from .colours import scale_key
+from .file_kinds import not_a_file, stand_in
+from .orientation import upright
+
+MAX_PIXELS = 178_956_970
+"""Largest number of pixels of a picture, in both languages: Pillow's own limit."""
+_PLUGINS = {
+    "Jpeg": "JPEG",  # and MPO, whose first frame is a JPEG
+    "Png": "PNG",
+    "WebP": "WEBP",
+    "Tiff": "TIFF",
+    "Bmp": "BMP",
+    "Gif": "GIF",
+    "Ppm": "PPM",
+    "Avif": "AVIF",
+}
+"""The formats that a photograph comes in, by Pillow's plugin; none of these starts a program."""
+
+
+def decoded(path: Path, convert: Callable[[Image.Image], Image.Image]) -> Image.Image:
+    """Returns the picture at `path` through `convert`, upright; every failure becomes an ImageError."""
+    check_exists(path)
+    try:
+        with warnings.catch_warnings():
+            # PIL warns about a bomb at 89 megapixels, which cameras reach; it refuses at 179.
+            warnings.simplefilter("ignore")
+            with Image.open(path, formats=_formats()) as picture:
+                _check_size(picture)
+                scale_key(picture)
+                picture.load()
+                return upright(convert(picture), picture.info.get("exif"))
+    except ImageError as error:
+        raise ImageError(f"{path}: {error}") from error
+    except Image.DecompressionBombError as error:
+        raise ImageError(f"{path}: {first_line(error)}; make the picture smaller") from error
+    except UnidentifiedImageError as error:
+        raise ImageError(f"{path}: expected a picture, found {_instead(path)}") from error
+    except Exception as error:  # broken bytes make PIL's decoders raise nearly anything
+        raise ImageError(
+            f"{path}: cannot read the picture to its end ({first_line(error)}); copy it again"
+        ) from error
+
+
+def check_exists(path: Path) -> None:
+    """Raises ImageError where there is no file at `path`."""
+    if instead := not_a_file(path):
+        cure = "check the path" if instead in ("nothing", "a folder") else "save the picture to a file first"
+        raise ImageError(f"{path}: expected a picture, found {instead}; {cure}")
+
+
+def _check_size(picture: Image.Image) -> None:
+    """Raises ImageError for more pixels than MAX_PIXELS, before any is decoded."""
+    width, height = picture.size
+    if width * height > MAX_PIXELS:
+        raise ImageError(
+            f"{width} x {height} pixels exceed the limit of {MAX_PIXELS} pixels; make the picture smaller"
+        )
+
+
+def _instead(path: Path) -> str:
+    if os.path.getsize(path) == 0:
+        return "an unknown format, for the file is empty; copy it again"
+    return stand_in(path) or "an unknown format; give a JPEG, PNG or TIFF file"
+
+
+@cache
+def _formats() -> tuple[str, ...]:
+    """Returns the names of the formats that this Pillow reads; plugins of others are not imported."""
+    for plugin in _PLUGINS:
+        try:
+            import_module(f"PIL.{plugin}ImagePlugin")
+        except ImportError:  # a Pillow older than the plugin, or built without its library
+            continue
+    return tuple(name for name in _PLUGINS.values() if name in Image.OPEN)

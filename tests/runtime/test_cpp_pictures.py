@@ -1,0 +1,96 @@
+"""The C++ command reads the pixels that Python reads, to the bit, and refuses the same files."""
+
+from __future__ import annotations
+
+import os
+import resource
+import subprocess
+from pathlib import Path
+
+import numpy as np
+import pytest
+from every_picture import jpeg_files, png_files
+from native import LIBRARY
+from picture_files import bomb, jpeg_bomb, write
+
+from glesam_runtime import ImageError, read_image
+from glesam_runtime.preprocess import Pixels
+
+TOOL = LIBRARY.parents[1] / "tests/cpp/picture_tool"
+pytestmark = pytest.mark.skipif(not LIBRARY.exists(), reason=f"{LIBRARY} is not built: make cpp")
+FILES = {**png_files(), **jpeg_files()}
+MEMORY = 1 << 29
+"""Address space [bytes] in which a refusal from the header succeeds, and 900 megapixels do not."""
+
+
+def read(path: Path) -> Pixels | str:
+    """What the C++ command reads from `path`, or its refusal."""
+    done = subprocess.run(
+        [TOOL, path], capture_output=True, timeout=10, preexec_fn=limited_memory, check=True
+    )
+    head, _, pixels = done.stdout.partition(b"\n")
+    if head.startswith(b"error: "):
+        return head.removeprefix(b"error: ").decode()
+    width, height = map(int, head.split())
+    return np.frombuffer(pixels, np.uint8).reshape(height, width, 3)
+
+
+def limited_memory() -> None:
+    resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_a_picture_has_pythons_bits(tmp_path: Path, name: str) -> None:
+    path = write(tmp_path / "picture", FILES[name])
+    np.testing.assert_array_equal(read(path), read_image(path))
+
+
+@pytest.mark.parametrize("name", ["grey", "rgb alpha", "jpeg", "jpeg progressive"])
+@pytest.mark.parametrize("kept", [0.02, 0.3, 0.6, 0.9])
+def test_a_cut_picture_is_refused_in_both_languages(tmp_path: Path, name: str, kept: float) -> None:
+    path = write(tmp_path / "cut", FILES[name][: int(len(FILES[name]) * kept)])
+    assert str(read(path)).startswith(f"{path}: cannot read the picture to its end")
+    with pytest.raises(ImageError, match=r"cannot read the picture to its end|an unknown format"):
+        read_image(path)
+
+
+@pytest.mark.parametrize("content", [bomb(), jpeg_bomb()])
+def test_too_many_pixels_are_refused_from_the_header(tmp_path: Path, content: bytes) -> None:
+    path = write(tmp_path / "bomb", content)
+    assert read(path) == (
+        f"{path}: 30000 x 30000 pixels exceed the limit of 178956970 pixels; make the picture smaller"
+    )
+    with pytest.raises(ImageError, match=r"limit of 178956970 pixels.*make the picture smaller"):
+        read_image(path)
+
+
+STAND_INS = {
+    "pointer": (
+        b"version https://git-lfs.github.com/spec/v1\noid sha256:00\n",
+        "a Git LFS pointer in its place",
+    ),
+    "page": (b"<!DOCTYPE html>\n<html><body>404", "a web page in its place"),
+}
+
+
+@pytest.mark.parametrize("kind", STAND_INS)
+def test_what_was_downloaded_instead_is_named(tmp_path: Path, kind: str) -> None:
+    content, name = STAND_INS[kind]
+    path = write(tmp_path / "photo.jpg", content)
+    expected = f"{path}: expected a picture, found {name}"
+    assert str(read(path)).startswith(expected)
+    with pytest.raises(ImageError) as caught:
+        read_image(path)
+    assert str(caught.value) == read(path)
+
+
+def test_pipes_devices_and_folders_are_named_at_once(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    for path, what in (
+        (tmp_path / "pipe", "a pipe"),
+        (Path("/dev/zero"), "a device"),
+        (tmp_path, "a folder"),
+    ):
+        with pytest.raises(ImageError, match=f"expected a picture, found {what}; ") as caught:
+            read_image(path)
+        assert read(path) == str(caught.value)
