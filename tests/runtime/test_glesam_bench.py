@@ -125,7 +125,7 @@ def test_what_cannot_be_measured_is_refused_in_one_line(bundle_path: Path, tmp_p
     assert "unknown" in refusal(run(bundle_path, "--backend", "abacus"))
     assert "expected a folder with bundle.json" in refusal(run(tmp_path / "none"))
     assert "expected a picture, found nothing" in refusal(run(bundle_path, "--image", tmp_path / "none.jpg"))
-    assert "expected 0 <= X0 < X1 <= 640" in refusal(run(bundle_path, "--box", 0, 0, 641, 9))
+    assert "expected 0 <= X0 < X1 <= 640" in refusal(run(bundle_path, "--box", 0, 0, 642, 9))
     assert "expected one --box, found 2" in refusal(run(bundle_path, *("--box", 0, 0, 9, 9) * 2))
     assert "expected a file, found a folder" in refusal(run(bundle_path, "--json", tmp_path))
     photo = tmp_path / "photo.png"
