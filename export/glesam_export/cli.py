@@ -61,7 +61,7 @@ def export(
     refinements: Refinements = None,
     _version: Version = False,
 ) -> None:
-    """Export a checkpoint to a bundle and prove that it computes what PyTorch computes.
+    """Export a checkpoint to a bundle, and check that its masks agree with PyTorch's.
 
     Merges LoRA, folds every constant, writes three ONNX graphs, and compares them with the untouched PyTorch
     model on photographs, clean and degraded. The bundle replaces an older one only when all of that has

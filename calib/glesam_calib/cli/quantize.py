@@ -42,7 +42,7 @@ def quantize(
     speed_gate: options.SpeedGate = True,
     _version: Version = False,
 ) -> None:
-    """Quantize a float bundle to int8 and prove that its masks hold and that it is faster.
+    """Quantize a float bundle to int8, and check that its masks hold and that it is faster.
 
     Encoder and GLE become int8 by explicit Q/DQ. Where the masks do not hold, the worst layers stay in float.
     Needs no torch. Exit status: 1 when a gate fails, 2 for any other error; nothing is written then.
