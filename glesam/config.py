@@ -19,8 +19,9 @@ EMBEDDING_STRIDE = 16
 """Pixels of the input image per position of the embedding, along each axis."""
 NUM_MASKS = 4
 """Masks per prompt: SAM's single mask, then its three multimask outputs."""
-FORMAT_VERSION = 2
-"""Version of `config.json`. Format 1 had no section for the decoder (`_decoder_of_format_1`)."""
+FORMAT_VERSION = 3
+"""Version of `config.json`. Format 1 had no section for the decoder (`_decoder_of_format_1`), format 2 no
+`channel_expansion`."""
 
 
 @dataclass(frozen=True)
@@ -36,17 +37,20 @@ class VitEncoderConfig:
 
 
 @dataclass(frozen=True)
-class ConvEncoderConfig:
-    """Our convolutional image encoder (`glesam.nano.encoder.ConvEncoder`), strides 4, 8, 16, 32."""
+class LiteEncoderConfig:
+    """nano's image encoder (`glesam.nano.encoder.NanoEncoder`): EfficientNet-Lite and a neck.
 
-    widths: tuple[int, int, int, int]
-    bottlenecks: tuple[int, int, int, int]
-    depths: tuple[int, int, int, int]
-    attention_blocks: int
-    kind: Literal["conv"] = "conv"
+    `attention_blocks` see all positions at stride 32, `mixers` work at stride 16 through `mixer_channels`.
+    """
+
+    variant: Literal["lite0", "lite1", "lite2"] = "lite0"
+    attention_blocks: int = 2
+    mixers: int = 3
+    mixer_channels: int = 96
+    kind: Literal["efficientnet_lite"] = "efficientnet_lite"
 
 
-EncoderConfig = VitEncoderConfig | ConvEncoderConfig
+EncoderConfig = VitEncoderConfig | LiteEncoderConfig
 
 
 @dataclass(frozen=True)
@@ -58,17 +62,27 @@ class TwoWayDecoderConfig:
 
 
 @dataclass(frozen=True)
-class GuidedDecoderConfig:
-    """nano's mask decoder (`glesam.nano.decoder.GuidedDecoder`), which does little for each prompt.
+class PromptMapDecoderConfig:
+    """nano's mask decoder (`glesam.nano.decoder.NanoDecoder`), which does little for each prompt.
 
-    `mlp_dim` is the width of its token layers' MLPs.
+    Channels of a prompt's own features at strides 16 (`coarse`) and 8 (`middle`), with a block at stride 16
+    for each of `dilations` and `middle_blocks` at stride 8; channels of the features that all prompts share
+    at strides 8 (`keys`) and 4 (`fine`, `edges`), and `shared_layers` at stride 8.
     """
 
-    mlp_dim: int
-    kind: Literal["guided"] = "guided"
+    coarse: int = 64
+    middle: int = 32
+    keys: int = 48
+    fine: int = 32
+    edges: int = 8
+    heads: int = 4
+    dilations: tuple[int, ...] = (1, 2, 4)
+    middle_blocks: int = 2
+    shared_layers: int = 3
+    kind: Literal["prompt_maps"] = "prompt_maps"
 
 
-DecoderConfig = TwoWayDecoderConfig | GuidedDecoderConfig
+DecoderConfig = TwoWayDecoderConfig | PromptMapDecoderConfig
 
 
 @dataclass(frozen=True)
@@ -115,7 +129,9 @@ class GleConfig:
     """Generative latent space enhancement: one denoising step of `unet`.
 
     `gamma` is FDA's feature scale and `timestep` the T of equation (4); neither is stored in an
-    official checkpoint. The schedule is Stable Diffusion's (1.5 and 2.1 alike).
+    official checkpoint. The schedule is Stable Diffusion's (1.5 and 2.1 alike). `lora_rank` 0: no adapters.
+    `channel_expansion`: whether CRE widened a U-Net of 4 latent channels; without it the first and the last
+    convolution have weights of their own for all 256 channels.
     """
 
     unet: UNetConfig
@@ -124,6 +140,7 @@ class GleConfig:
     lora_rank: int = 8
     lora_alpha: float = 8.0
     text_tokens: int = 77
+    channel_expansion: bool = True
     beta_start: float = 0.00085
     beta_end: float = 0.012
     num_train_timesteps: int = 1000
@@ -164,9 +181,9 @@ def _refuse_constant(name: str) -> None:
 
 def _config_from_dict(data: Mapping[str, Any]) -> GleSamConfig:
     version = data["format_version"]
-    if version not in (1, FORMAT_VERSION):
+    if version not in range(1, FORMAT_VERSION + 1):
         raise InputError(
-            f"config.json has format_version {version}, this glesam reads 1 and {FORMAT_VERSION}; "
+            f"config.json has format_version {version}, this glesam reads 1 to {FORMAT_VERSION}; "
             "upgrade glesam or convert the checkpoint"
         )
     sam, gle = dict(data["sam"]), dict(data["gle"])
@@ -176,27 +193,26 @@ def _config_from_dict(data: Mapping[str, Any]) -> GleSamConfig:
         name=data["name"],
         sam=SamConfig(
             encoder=ENCODERS[encoder["kind"]](**_tuples(encoder)),
-            decoder=DECODERS[decoder["kind"]](**decoder),
+            decoder=DECODERS[decoder["kind"]](**_tuples(decoder)),
             **_tuples(sam),
         ),
         gle=GleConfig(unet=UNetConfig(**_tuples(unet)), **gle),
     )
 
 
-ENCODERS: Mapping[str, type[VitEncoderConfig] | type[ConvEncoderConfig]] = {
+ENCODERS: Mapping[str, type[VitEncoderConfig] | type[LiteEncoderConfig]] = {
     "vit": VitEncoderConfig,
-    "conv": ConvEncoderConfig,
+    "efficientnet_lite": LiteEncoderConfig,
 }
-DECODERS: Mapping[str, type[TwoWayDecoderConfig] | type[GuidedDecoderConfig]] = {
+DECODERS: Mapping[str, type[TwoWayDecoderConfig] | type[PromptMapDecoderConfig]] = {
     "two_way": TwoWayDecoderConfig,
-    "guided": GuidedDecoderConfig,
+    "prompt_maps": PromptMapDecoderConfig,
 }
 
 
 def _decoder_of_format_1(sam: dict[str, Any]) -> dict[str, Any]:
-    """Takes the decoder's two keys out of `sam`: `guided` chose the network, `decoder_mlp_dim` its width."""
-    kind = "guided" if sam.pop("guided", False) else "two_way"
-    return {"kind": kind, "mlp_dim": sam.pop("decoder_mlp_dim", TwoWayDecoderConfig().mlp_dim)}
+    """Takes the keys of the decoder out of `sam`: `decoder_mlp_dim` was its width."""
+    return {"kind": "two_way", "mlp_dim": sam.pop("decoder_mlp_dim", TwoWayDecoderConfig().mlp_dim)}
 
 
 def _tuples(data: Mapping[str, Any]) -> dict[str, Any]:
@@ -229,24 +245,30 @@ def tiny(unet_style: Literal["sd15", "sd21"] = "sd15") -> GleSamConfig:
 
 
 def nano() -> GleSamConfig:
-    """The shipped model: a convolutional encoder at 512 px and a two-level U-Net, CPU-sized."""
+    """The shipped model: EfficientNet-Lite0 at 512 px and a two-level U-Net, CPU-sized.
+
+    Attention stands in the U-Net's middle alone, and `channel_expansion` is off: there is no Stable Diffusion
+    of this size whose 4 channels would have to be kept.
+    """
     unet = UNetConfig(
-        block_out_channels=(96, 96),
-        down_block_types=("DownBlock2D", "CrossAttnDownBlock2D"),
-        up_block_types=("CrossAttnUpBlock2D", "UpBlock2D"),
+        block_out_channels=(128, 160),
+        down_block_types=("DownBlock2D", "DownBlock2D"),
+        up_block_types=("UpBlock2D", "UpBlock2D"),
         layers_per_block=1,
-        attention_head_dim=(3, 3),
+        attention_head_dim=(4, 5),
         cross_attention_dim=32,
         use_linear_projection=True,
     )
-    encoder = ConvEncoderConfig(
-        widths=(64, 128, 256, 320), bottlenecks=(32, 64, 96, 128), depths=(2, 3, 5, 3), attention_blocks=2
+    sam = SamConfig(
+        "nano",
+        image_size=512,
+        encoder=LiteEncoderConfig(),
+        decoder=PromptMapDecoderConfig(),
+        pixel_mean=(127.0, 127.0, 127.0),
+        pixel_std=(128.0, 128.0, 128.0),
     )
-    return GleSamConfig(
-        name="nano",
-        sam=SamConfig("nano", 512, encoder, GuidedDecoderConfig(512)),
-        gle=GleConfig(unet, gamma=2.0, timestep=50, lora_rank=40, lora_alpha=40.0, text_tokens=8),
-    )
+    gle = GleConfig(unet, gamma=2.0, timestep=100, lora_alpha=8.0, text_tokens=8, channel_expansion=False)
+    return GleSamConfig("nano", sam, gle)
 
 
 SamType = Literal["vit_b", "vit_l", "vit_h"]

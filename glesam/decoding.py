@@ -2,52 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable
 from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
 
-from glesam.config import EMBEDDING_STRIDE
 from glesam_runtime.prompts import PADDING
 
 MaskPredictor = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
 """mask_input, has_mask_input -> low_res_masks, iou_predictions; shapes as in `decode`."""
 
 
-@dataclass(frozen=True)
-class EmbeddedPrompts:
-    """N prompts without their mask inputs.
-
-    `point_coords` [N, P, 2] and `point_labels` [N, P] are the arguments of `embed_points`, `sparse`
-    [N, P, 256] is what it returned for them.
-    """
-
-    prompt_encoder: nn.Module
-    point_coords: Tensor
-    point_labels: Tensor
-    sparse: Tensor
-
-
 class Decoder(Protocol):
     """What every mask decoder offers, whatever network it is."""
 
-    def prepare(self, image_embeddings: Tensor, image_pe: Tensor, prompts: EmbeddedPrompts) -> MaskPredictor:
+    def prepare(
+        self, prompt_encoder: nn.Module, image_embeddings: Tensor, point_coords: Tensor, point_labels: Tensor
+    ) -> MaskPredictor:
         """Computes what depends neither on mask inputs nor on refinements.
 
         Args:
+            prompt_encoder: the one that this decoder was built with.
             image_embeddings: [B, 256, S/16, S/16].
-            image_pe: SAM's dense positional encoding, [1, 256, S/16, S/16].
-            prompts: N, a multiple of B, image by image.
+            point_coords, point_labels: N prompts as in `decode`, N a multiple of B, image by image.
 
         Returns:
             The function from mask inputs to masks; it may be called several times.
         """
-        ...
-
-    def image_attentions(self) -> Sequence[Any]:
-        """The attentions between prompt tokens and image tokens, modules with `q_proj` and `k_proj`."""
         ...
 
 
@@ -71,12 +53,7 @@ def decode(
     `refinements`: how often mask 0 is predicted again with itself as mask input. Masks 1 to 3 stay those of
     the first prediction: mask 0 has decided between the meanings that they keep apart.
     """
-    encoder: Any = prompt_encoder
-    height, width = image_embeddings.shape[-2:]
-    image_pe = encoder.pe_layer((height, width)).unsqueeze(0)
-    sparse = embed_points(encoder, point_coords, point_labels, height * EMBEDDING_STRIDE)
-    prompts = EmbeddedPrompts(encoder, point_coords, point_labels, sparse)
-    predict = mask_decoder.prepare(image_embeddings, image_pe, prompts)
+    predict = mask_decoder.prepare(prompt_encoder, image_embeddings, point_coords, point_labels)
     masks, ious = predict(mask_input, has_mask_input)
     for _ in range(refinements):
         refined, refined_ious = predict(masks[:, :1], torch.ones_like(has_mask_input))

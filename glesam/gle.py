@@ -41,11 +41,11 @@ LORA_TARGETS = (
 """Suffixes of the modules that the authors adapt; norms and the time embedding are not among them."""
 
 
-def build_base_unet(config: UNetConfig) -> UNet2DConditionModel:
-    """A Stable Diffusion U-Net before CRE: float [B, 4, h, w] in and out."""
+def build_base_unet(config: UNetConfig, channels: int = LATENT_CHANNELS) -> UNet2DConditionModel:
+    """A U-Net without adapters, float [B, channels, h, w] in and out; 4 channels are Stable Diffusion's."""
     return UNet2DConditionModel(
-        in_channels=LATENT_CHANNELS,
-        out_channels=LATENT_CHANNELS,
+        in_channels=channels,
+        out_channels=channels,
         block_out_channels=config.block_out_channels,
         down_block_types=config.down_block_types,
         up_block_types=config.up_block_types,
@@ -79,10 +79,15 @@ def expand_channels(unet: UNet2DConditionModel) -> None:
 
 
 def build_gle_unet(config: GleConfig) -> UNet2DConditionModel:
-    """GLE's U-Net: CRE (`expand_channels`), then a LoRA adapter on every module of `LORA_TARGETS`."""
-    unet = build_base_unet(config.unet)
-    expand_channels(unet)
-    unet.add_adapter(lora_config(config))
+    """GLE's U-Net: CRE (`expand_channels`), then a LoRA adapter on every module of `LORA_TARGETS`.
+
+    Each only where the configuration says so; without CRE the U-Net has 256 channels of its own.
+    """
+    unet = build_base_unet(config.unet, LATENT_CHANNELS if config.channel_expansion else EMBEDDING_CHANNELS)
+    if config.channel_expansion:
+        expand_channels(unet)
+    if config.lora_rank:
+        unet.add_adapter(lora_config(config))
     return unet
 
 

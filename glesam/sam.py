@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from functools import partial
-from itertools import chain
 from typing import Any
 
 import torch
@@ -13,14 +12,15 @@ from glesam.config import (
     EMBEDDING_CHANNELS,
     EMBEDDING_STRIDE,
     NUM_MASKS,
-    ConvEncoderConfig,
     EncoderConfig,
-    GuidedDecoderConfig,
+    LiteEncoderConfig,
+    PromptMapDecoderConfig,
     SamConfig,
 )
-from glesam.decoding import EmbeddedPrompts, MaskPredictor, embed_masks, per_prompt
-from glesam.nano.decoder import GuidedDecoder
-from glesam.nano.encoder import ConvEncoder
+from glesam.decoding import MaskPredictor, embed_masks, embed_points, per_prompt
+from glesam.nano.decoder import NanoDecoder
+from glesam.nano.encoder import NanoEncoder
+from glesam.nano.prompt_maps import PromptMaps
 from glesam.sam_modules import ImageEncoderViT, MaskDecoder, PromptEncoder, TwoWayTransformer
 
 DEAD_BELOW = 1e-3
@@ -29,8 +29,8 @@ DEAD_BELOW = 1e-3
 
 def build_image_encoder(config: EncoderConfig, image_size: int) -> nn.Module:
     """Image float32 [B, 3, S, S], normalized -> image embeddings [B, 256, S/16, S/16]."""
-    if isinstance(config, ConvEncoderConfig):
-        return ConvEncoder(config)
+    if isinstance(config, LiteEncoderConfig):
+        return NanoEncoder(config)
     encoder: nn.Module = ImageEncoderViT(
         img_size=image_size,
         patch_size=EMBEDDING_STRIDE,
@@ -49,6 +49,8 @@ def build_image_encoder(config: EncoderConfig, image_size: int) -> nn.Module:
 
 
 def build_prompt_encoder(config: SamConfig) -> Any:  # noqa: ANN401 - segment-anything is untyped
+    if isinstance(config.decoder, PromptMapDecoderConfig):
+        return PromptMaps()
     side = config.image_size // EMBEDDING_STRIDE
     return PromptEncoder(
         embed_dim=EMBEDDING_CHANNELS,
@@ -58,10 +60,10 @@ def build_prompt_encoder(config: SamConfig) -> Any:  # noqa: ANN401 - segment-an
     )
 
 
-def build_mask_decoder(config: SamConfig) -> TwoWayDecoder | GuidedDecoder:
+def build_mask_decoder(config: SamConfig) -> TwoWayDecoder | NanoDecoder:
     """The network that `config.decoder` describes, a `glesam.decoding.Decoder`."""
-    if isinstance(config.decoder, GuidedDecoderConfig):
-        return GuidedDecoder(config.decoder.mlp_dim)
+    if isinstance(config.decoder, PromptMapDecoderConfig):
+        return NanoDecoder(config.decoder)
     return TwoWayDecoder(config.decoder.mlp_dim)
 
 
@@ -79,13 +81,19 @@ class TwoWayDecoder(MaskDecoder):  # type: ignore[misc]  # segment-anything is u
             iou_head_hidden_dim=256,
         )
 
-    def prepare(self, image_embeddings: Tensor, image_pe: Tensor, prompts: EmbeddedPrompts) -> MaskPredictor:
+    def prepare(
+        self, prompt_encoder: nn.Module, image_embeddings: Tensor, point_coords: Tensor, point_labels: Tensor
+    ) -> MaskPredictor:
         """See `glesam.decoding.Decoder`; here every image token depends on the mask input."""
+        encoder: Any = prompt_encoder
+        height, width = image_embeddings.shape[-2:]
+        image_pe = encoder.pe_layer((height, width)).unsqueeze(0)
+        sparse = embed_points(encoder, point_coords, point_labels, height * EMBEDDING_STRIDE)
 
         def predict(mask_input: Tensor, has_mask_input: Tensor) -> tuple[Tensor, Tensor]:
-            dense = embed_masks(prompts.prompt_encoder, mask_input, has_mask_input)
+            dense = embed_masks(encoder, mask_input, has_mask_input)
             source = per_prompt(image_embeddings, dense.shape[0]) + dense
-            return self.predict_all(source, image_pe, prompts.sparse)
+            return self.predict_all(source, image_pe, sparse)
 
         return predict
 
@@ -110,14 +118,6 @@ class TwoWayDecoder(MaskDecoder):  # type: ignore[misc]  # segment-anything is u
         )
         masks = (weights @ upscaled.flatten(2)).unflatten(2, upscaled.shape[-2:])
         return masks, self.iou_prediction_head(tokens[:, 0])
-
-    def image_attentions(self) -> list[Any]:
-        """See `glesam.decoding.Decoder`: two in every layer, and the last one."""
-        both_ways = [
-            (layer.cross_attn_token_to_image, layer.cross_attn_image_to_token)
-            for layer in self.transformer.layers
-        ]
-        return [self.transformer.final_attn_token_to_image, *chain.from_iterable(both_ways)]
 
 
 def dead_mask_heads(mask_decoder: nn.Module) -> tuple[int, ...]:
