@@ -24,11 +24,14 @@ def _option(metavar: str, text: str, least: int | None = None) -> Any:  # noqa: 
 @app.command(cls=Command)
 def train(
     data: Annotated[Path, _option("DIR", "Pictures with masks, or a folder of such data sets.")],
+    what: Annotated[
+        str | None, typer.Argument(metavar="[nano]", help="nano: the small model, from scratch.")
+    ] = None,
     sets: Annotated[
         Path | None, _option("FILE", "JSON that describes the data sets. Default: sets.json in DIR.")
     ] = None,
     stage: Annotated[
-        int | None, _option("1|2", "1: GLE's LoRA; 2: the mask decoder. Default: nano from scratch.")
+        int | None, _option("1|2", "1: GLE's LoRA; 2: the mask decoder.")
     ] = None,
     model: Annotated[
         str | None,
@@ -63,8 +66,7 @@ def train(
 
         use_threads(threads)
         settings = read_stage_config(config, stage) if config or stage else None
-        if settings is None and model is not None:
-            raise InputError("a model to train was given, but not how; add --stage 1 or --stage 2")
+        check_request(what, settings is not None, model)
         accelerator = make_accelerator(settings.mixed_precision if settings else PRECISION)
         session = Session(data, sets, run, out or run / "model", accelerator)
         session.check_folders(model)
@@ -74,6 +76,19 @@ def train(
             session.stage(open_model(model), settings, resume=resume)
         accelerator.print(f"wrote {session.out}; next: glesam-export {session.out} --precision fp16")
         accelerator.end_training()
+
+
+def check_request(what: str | None, has_stage: bool, model: str | None) -> None:
+    """Raises InputError where it is not clear what to train."""
+    if what not in (None, "nano"):
+        raise InputError(f"{what!r}: expected nano, the one model that is trained from scratch")
+    if what is None and not has_stage:
+        found = " a model to train was given, but not how;" if model else ""
+        raise InputError(
+            f"nothing to train:{found} expected nano (glesam-train nano --data DIR), or --stage 1 or 2 with --model"
+        )
+    if what and (has_stage or model):
+        raise InputError("nano is trained from scratch, by its own recipe; leave out --stage, --config and --model")
 
 
 def open_model(model: str | None) -> GleSam:

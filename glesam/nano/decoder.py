@@ -160,8 +160,20 @@ class CoarseBlock(nn.Module):
         nn.init.zeros_(self.last.weight)
 
     def forward(self, x: Tensor) -> Tensor:
-        inner = self.first(self.around(x)) + self.context(x).unsqueeze(-1).unsqueeze(-1)
+        inner = self.first(self._dilated(x)) + self.context(x).unsqueeze(-1).unsqueeze(-1)
         return x + self.last(inner.relu())
+
+    def _dilated(self, x: Tensor) -> Tensor:
+        """In fp32 while training: torch 2.13 computes bf16 gradients of dilated depthwise weights wrongly.
+
+        Seen on CPUs: of 64 channels of 32 x 32 positions, garbage or NaN; fp32 is right, and faster.
+        """
+        if not self.training:
+            filtered: Tensor = self.around(x)
+            return filtered
+        with torch.autocast(x.device.type, enabled=False):
+            filtered = self.around(x.float())
+        return filtered
 
 
 class MiddleBlock(nn.Module):

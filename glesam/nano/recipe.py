@@ -1,105 +1,83 @@
 """The recipe of `nano`: every stage in order, each resumed from its checkpoint.
 
-Training from scratch has batch norm, and its decoder's masks are few: it runs on one process.
+1. "sam": image encoder, from ImageNet weights, and mask decoder learn on clean pictures.
 """
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 from accelerate import Accelerator
-from torch import Tensor, nn
+from torch import nn
 
-from glesam.data.batches import BatchPlan, SamplePool, batches
+from glesam.data.batches import BatchPlan, SamplePool
 from glesam.model import GleSam
-from glesam.nano.adapter_start import start_adapters
-from glesam.nano.sam_stage import EdgeHead, attend_by_place, sam_losses
+from glesam.nano.batches import RegionPlan, prompt_batches
+from glesam.nano.encoder import NanoEncoder
+from glesam.nano.imagenet import imagenet_weights
+from glesam.nano.losses import clean_losses
 from glesam.training.checkpoint import Identity
-from glesam.training.encoded_views import VIEWS, EncodedViews, Mixture
-from glesam.training.loop import LoopConfig, Losses, train
-from glesam.training.mask_loss import NANO_LOSS
+from glesam.training.loop import LoopConfig, Losses, Player, train_players
 from glesam.training.stage_config import Precision
-from glesam.training.stage_losses import encoded_losses, gle_losses, select_decoder, select_lora
-from glesam.training.view_encoder import ViewEncoder
 from glesam.training.watch import Lines, Watcher
 
 HARMLESS = frozenset({"save_every", "report_every"})
 """Settings that change no weight."""
-PASTE_SHARE = 0.3
+PASTE_SHARE = 0.2
 """Fraction of pictures into which objects of others are pasted."""
-START_BATCHES = 16
-"""Batches from which GLE's adapters take their start."""
-TASK_WEIGHT = 1.0
-"""Weight of the mask decoder's losses beside the squared error, while GLE is trained."""
-CRE = ("unet.conv_in.", "unet.conv_out.")
-"""The convolutions that channel replication and expansion widened."""
+PRECISION: Precision = "bf16"
 
 
 @dataclass(frozen=True)
-class Stage:
-    """One stage: its loop, the side of its pictures [px], pictures per batch, and their zoom."""
+class SamStage:
+    """Stage "sam": its loop, and how its views are drawn.
+
+    Most steps are on crops of `crop_px`, a quarter as dear as whole pictures; every `whole_every`th step, and
+    all from step `whole_from` on, is on whole pictures. The backbone's stem, its blocks before `first_block`
+    and its depthwise filters stay ImageNet's; the rest of it learns at `backbone_rate` times the rate.
+    """
 
     loop: LoopConfig
-    image_size: int
-    batch_size: int
-    scale: tuple[float, float] = (0.75, 1.5)
-    clean_share: float = 0.2
+    crop_px: int = 256
+    crop_batch: int = 8
+    crop_scale: tuple[float, float] = (1.0, 2.5)
+    whole_px: int = 512
+    whole_batch: int = 4
+    whole_scale: tuple[float, float] = (0.75, 1.5)
+    whole_every: int = 4
+    whole_from: int = 10_000
+    objects: int = 8
+    regions: RegionPlan = RegionPlan()  # noqa: RUF009 - frozen
+    first_block: int = 3
+    backbone_rate: float = 0.2
 
-    def plan(self, *, with_degraded: bool) -> BatchPlan:
+    def plan(self, step: int) -> BatchPlan:
+        """How the views of a step are drawn."""
+        whole = step >= self.whole_from or step % self.whole_every == 0
         return BatchPlan(
-            self.batch_size,
-            self.image_size,
+            self.whole_batch if whole else self.crop_batch,
+            self.whole_px if whole else self.crop_px,
             self.loop.seed,
-            scale=self.scale,
-            with_degraded=with_degraded,
-            clean_share=self.clean_share,
+            objects_per_image=self.objects,
+            scale=self.whole_scale if whole else self.crop_scale,
             paste_share=PASTE_SHARE,
         )
-
-
-@dataclass(frozen=True)
-class DecoderStage(Stage):
-    """A stage on views that are encoded once; `feedback` as in `MaskLoss`."""
-
-    views: int = 9000
-    mixture: Mixture = Mixture(raw_share=0.2, mixed_share=0.2)  # noqa: RUF009 - frozen
-    feedback: float = 0.15
 
 
 @dataclass(frozen=True)
 class Recipe:
     """All stages, in the order they run."""
 
-    sam_small: Stage
-    sam: Stage
-    base: Stage
-    gle: Stage
-    decoder: DecoderStage
+    sam: SamStage
 
 
-CROP_PX, CROP_SCALE = 256, (1.0, 2.5)
-"""Crops with the detail that whole pictures have at 256 to 640 px."""
-NANO = Recipe(
-    sam_small=Stage(LoopConfig(7000, lr=7e-4, clip=1.0, average=0.999, seed=1), CROP_PX, 8, CROP_SCALE),
-    sam=Stage(LoopConfig(1700, lr=5e-4, clip=1.0, average=0.999, seed=2), 512, 4),
-    base=Stage(LoopConfig(1800, lr=8e-4, warmup=50, clip=1.0, average=0.99, seed=3), CROP_PX, 8, CROP_SCALE),
-    gle=Stage(LoopConfig(300, lr=7e-4, warmup=50, clip=1.0, average=0.99, seed=4), CROP_PX, 8, CROP_SCALE),
-    decoder=DecoderStage(
-        LoopConfig(3600, lr=8e-4, clip=1.0, average=0.998, seed=5), 512, 8, clean_share=0.35
-    ),
-)
-"""Encoder and GLE: about two hours on two cores with bf16, by the seconds per step measured while the shipped
-ones trained, beside another decoder. The decoder: an hour and a half on two cores in fp32, .23 s a view and
-.9 s a step (bf16, which the command computes in, was not timed). How the shipped model came about:
-glesam/models/nano/README.md."""
-PRECISION: Precision = "bf16"
-"""On a CPU with AVX-512 BF16 a step of the first stage took .25 s, not .4 s, before there was a guide."""
+NANO = Recipe(sam=SamStage(LoopConfig(12_000, lr=1e-3, clip=1.0, average=0.998, seed=1)))
 
 
 @dataclass(frozen=True)
@@ -115,84 +93,49 @@ class Run:
         name: str,
         module: nn.Module,
         batches: Callable[[range], Iterator[Any]],
-        losses: Callable[[Any], Losses],
-        stage: Stage,
-        model: GleSam,
+        player: Player[Any],
+        loop: LoopConfig,
+        settings: dict[str, Any],
     ) -> None:
-        """One stage of `model`; a checkpoint of other settings or another model is refused."""
+        """One stage; a checkpoint of other settings or of another model is refused."""
+        identity = Identity({**asdict(loop), **settings}, HARMLESS)
         checkpoint = self.folder / f"{name}.pt"
-        values = {"model": digest(model), **asdict(stage.loop), **asdict(stage)}
-        del values["loop"]
-        identity = Identity(values, HARMLESS)
-        train(module, batches, losses, stage.loop, checkpoint, self.watch, self.accelerator, identity)
-
-
-def digest(model: GleSam) -> str:
-    """Hash of the configuration; the weights come from the first stage's seed."""
-    return hashlib.sha256(model.config.to_json().encode()).hexdigest()[:16]
+        train_players(module, batches, [player], loop, checkpoint, self.watch, self.accelerator, identity)
 
 
 def train_model(model: GleSam, pool: SamplePool, run: Run, recipe: Recipe) -> None:
-    """Trains `model` from scratch; checkpoints and the state of every stage lie in the run's folder."""
-    train_sam(model, pool, run, recipe)
-    model.eval()
-    train_gle(model, pool, run, recipe)
-    train_decoder(model, pool, run, recipe.decoder)
+    """Trains `model`; checkpoints and the state of every stage lie in the run's folder."""
+    train_sam(model, pool, run, recipe.sam)
     model.eval()
 
 
-def train_sam(model: GleSam, pool: SamplePool, run: Run, recipe: Recipe) -> None:
-    """All of SAM on crops, then on whole pictures."""
-    edge_head = EdgeHead().to(next(model.parameters()).device)
-    parts = nn.ModuleDict(
-        {
-            "image_encoder": model.image_encoder,
-            "prompt_encoder": model.prompt_encoder,
-            "mask_decoder": model.mask_decoder,
-            "edge_head": edge_head,
-        }
-    ).train()
-    attend_by_place(model)
-    for name, stage in (("sam-small", recipe.sam_small), ("sam", recipe.sam)):
-        source = batches(pool, stage.plan(with_degraded=False))
-        run.train(name, parts, source, partial(sam_losses, model, edge_head), stage, model)
+def train_sam(model: GleSam, pool: SamplePool, run: Run, stage: SamStage) -> None:
+    """Image encoder and mask decoder, on crops and whole pictures."""
+    encoder = model.image_encoder
+    assert isinstance(encoder, NanoEncoder)
+    encoder.backbone.load_imagenet(imagenet_weights())
+    model.requires_grad_(True)
+    parts = nn.ModuleDict({"image_encoder": encoder, "mask_decoder": model.mask_decoder}).train()
+    slow = encoder.backbone.trained_from(stage.first_block)
+    backbone = set(encoder.backbone.parameters())
+    fast = [parameter for parameter in parts.parameters() if parameter not in backbone]
+    player = Player(fast, partial(clean_losses, model), slow=slow, slow_rate=stage.backbone_rate)
+    source = prompt_batches(pool, stage.plan, stage.regions)
+    run.train("sam", parts, source, player, stage.loop, settings_of(model, stage))
 
 
-def select_base(model: GleSam) -> None:
-    """Freezes all but the U-Net's own weights and the LoRA of its first and last convolution.
-
-    There is no Stable Diffusion at nano's size, so stage "base" trains the U-Net before LoRA adapts it. CRE's
-    convolutions stay as they were drawn: nothing worth training passes through their four channels, and
-    the base reads and corrects the embedding through their LoRA.
-    """
-    model.requires_grad_(False)
-    for name, parameter in model.gle.named_parameters():
-        parameter.requires_grad_(("lora_" in name) == name.startswith(CRE))
+def settings_of(model: GleSam, stage: Any) -> dict[str, Any]:  # noqa: ANN401 - any stage's dataclass
+    """What distinguishes one run of a stage from another, besides its loop."""
+    values = asdict(stage)
+    del values["loop"]
+    return {"model": digest(model), **values}
 
 
-def train_gle(model: GleSam, pool: SamplePool, run: Run, recipe: Recipe) -> None:
-    """The base U-Net, then LoRA on top of it."""
-    context = model.gle.get_buffer("text_embedding")
-    context.copy_(random_like(context, recipe.base.loop.seed))
-    source = batches(pool, recipe.base.plan(with_degraded=True))
-    start_adapters(model, source(range(START_BATCHES)), recipe.base.loop.seed)
-    losses = partial(gle_losses, model, task=TASK_WEIGHT)
-    for name, select, stage in (("base", select_base, recipe.base), ("gle", select_lora, recipe.gle)):
-        select(model)
-        source = batches(pool, stage.plan(with_degraded=True))
-        run.train(name, model.gle, source, losses, stage, model)
+def digest(model: GleSam) -> str:
+    """Hash of the configuration of SAM's part; its weights come from the first stage's seed."""
+    return hashlib.sha256(repr(model.config.sam).encode()).hexdigest()[:16]
 
 
-def train_decoder(model: GleSam, pool: SamplePool, run: Run, stage: DecoderStage) -> None:
-    """Every parameter of the mask decoder; the prompt encoder stays as SAM left it."""
-    select_decoder(model, train_iou_head=True)
-    views = EncodedViews(run.folder / VIEWS, stage.views, stage.plan(with_degraded=True), stage.mixture)
-    encoder = ViewEncoder(model, pool, run.accelerator or Accelerator(), run.watch)
-    losses = partial(encoded_losses, model, loss=replace(NANO_LOSS, feedback=stage.feedback))
-    model.mask_decoder.train()  # its batch norms still learn; what is before them is encoded already
-    run.train("decoder", model.mask_decoder, encoder.batches(views), losses, stage, model)
-
-
-def random_like(tensor: Tensor, seed: int) -> Tensor:
+def random_like(tensor: torch.Tensor, seed: int) -> torch.Tensor:
     """Normal draws of a seed, the same on every device."""
     return torch.randn(tensor.shape, generator=torch.Generator().manual_seed(seed))

@@ -67,13 +67,16 @@ class LoopConfig:
 class Player(Generic[BatchT]):
     """Parameters and the losses that train them, in every `every`-th step from the first on.
 
-    Each has an optimizer of its own. `prefix` comes before the names of its losses in reports.
+    Each has an optimizer of its own. `prefix` comes before the names of its losses in reports. `slow` are
+    further parameters, whose learning rate is `slow_rate` times that of the others.
     """
 
     parameters: Sequence[nn.Parameter]
     losses: Callable[[BatchT], Losses]
     every: int = 1
     prefix: str = ""
+    slow: Sequence[nn.Parameter] = ()
+    slow_rate: float = 1.0
 
 
 def learning_rate(config: LoopConfig, step: int) -> float:
@@ -127,7 +130,7 @@ def train_players(
 ) -> None:
     """Trains as `train` does, with several players in turn on the same batches, each a part of `module`."""
     accelerator = accelerator or Accelerator()
-    optimizers = [accelerator.prepare_optimizer(build_optimizer(p.parameters, config)) for p in players]
+    optimizers = [accelerator.prepare_optimizer(build_optimizer(player, config)) for player in players]
     averaged = averaged_weights(module, config.average) if config.average else None
     file = Checkpoint(checkpoint, module, optimizers, accelerator.scaler, identity, averaged)
     start = file.load()
@@ -153,10 +156,13 @@ def train_players(
     accelerator.wait_for_everyone()
 
 
-def build_optimizer(parameters: Sequence[nn.Parameter], config: LoopConfig) -> torch.optim.Optimizer:
-    """The optimizer of some parameters. Adam adds weight decay to the gradient (coupled), AdamW does not."""
+def build_optimizer(player: Player[BatchT], config: LoopConfig) -> torch.optim.Optimizer:
+    """The optimizer of a player. Adam adds weight decay to the gradient (coupled), AdamW does not."""
     kind = torch.optim.AdamW if config.optimizer == "adamw" else torch.optim.Adam
-    return kind(parameters, lr=config.lr, weight_decay=config.weight_decay, fused=True)
+    groups = [{"params": player.parameters, "rate": 1.0}]
+    if player.slow:
+        groups.append({"params": player.slow, "rate": player.slow_rate})
+    return kind(groups, lr=config.lr, weight_decay=config.weight_decay, fused=True)
 
 
 def update(
@@ -169,7 +175,7 @@ def update(
 ) -> Losses:
     """Takes one step of one player; returns its losses, means over the parts."""
     for group in optimizer.param_groups:
-        group["lr"] = learning_rate(config, step)
+        group["lr"] = group["rate"] * learning_rate(config, step)
     optimizer.zero_grad()
     sums: Losses = {}
     for part in parts:
@@ -181,8 +187,14 @@ def update(
             name = f"{player.prefix}{key}"
             sums[name] = sums.get(name, 0) + value.detach().float() / len(parts)
     accelerator.unscale_gradients(optimizer)
-    average_gradients(player.parameters, accelerator)
-    torch.nn.utils.clip_grad_norm_(player.parameters, config.clip)
+    trained = [*player.parameters, *player.slow]
+    average_gradients(trained, accelerator)
+    norm = torch.nn.utils.clip_grad_norm_(trained, config.clip)
+    if accelerator.scaler is None and not torch.isfinite(norm):  # fp16's scaler leaves such a step out
+        raise InputError(
+            f"step {step}: a gradient is not finite, and the weights would be lost with it; lower the learning "
+            "rate, or use another mixed_precision (the last checkpoint is of an earlier step)"
+        )
     optimizer.step()
     return sums
 

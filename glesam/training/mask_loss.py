@@ -80,13 +80,21 @@ def aligned(low_res: Tensor, masks: Tensor, size: int | None) -> tuple[Tensor, T
 
 
 def mask_losses(
-    logits: Tensor, iou_predictions: Tensor, target: Tensor, loss: MaskLoss = NANO_LOSS
+    logits: Tensor,
+    iou_predictions: Tensor,
+    target: Tensor,
+    loss: MaskLoss = NANO_LOSS,
+    single_weights: Tensor | None = None,
 ) -> Losses:
-    """Losses of N prompts; all tensors are [N, 4, ...], `target` in [0, 1] is one mask four times."""
+    """Losses of N prompts; all tensors are [N, 4, ...], `target` in [0, 1] is one mask four times.
+
+    `single_weights` [N] weigh mask 0 of each prompt; None: all alike.
+    """
     pixel = focal_loss if loss.pixel == "focal" else cross_entropy_loss
     weights = loss.far + (1 - loss.far) * near(target[:, :1]) if loss.far < 1 else None
     per_mask = pixel(logits, target, weights) + dice_loss(logits, target)
-    single, multi = per_mask[:, 0].mean(), per_mask[:, 1:].min(dim=1).values.mean()
+    single, multi = per_mask[:, 0], per_mask[:, 1:].min(dim=1).values.mean()
+    single = single.mean() if single_weights is None else (single_weights * single).sum() / single_weights.sum()
     true_iou = mask_iou(logits.detach(), (target > 0.5).to(target.dtype))
     iou_error = mse_loss(iou_predictions.to(true_iou.dtype), true_iou)
     return {

@@ -106,7 +106,7 @@ class Session:
         torch.manual_seed(0)
         model = GleSam(nano()).to(self.accelerator.device)
         model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # 1.2x faster here
-        pictures = partial(self.preview, model, NANO.decoder.plan(with_degraded=True))
+        pictures = partial(self.preview, model, NANO.sam.plan(0))
         with self.alone():
             with self.watching(pictures, SCRATCH_PICTURES_EVERY) as watch:
                 train_model(model, pool, Run(self.run, watch, self.accelerator), NANO)

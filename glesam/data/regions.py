@@ -1,0 +1,121 @@
+"""Masks that need no labels: regions of one colour or texture in a photograph, found by mean shift.
+
+Labelled polygons teach what an object is, but they are coarse, and people also mark a sleeve, a roof or a road,
+which few data sets label. These regions teach to follow edges, and that an object has parts.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from glesam.data.augmentation import Image
+from glesam.data.masks import Mask
+
+SIDE = 160
+"""Longest side at which regions are found, px."""
+SHARE = (0.01, 0.6)
+"""Least and largest share of the picture."""
+TRIES = 12
+JOINED = 0.4
+"""Share of the regions that a neighbour joins, again and again: parts of several colours."""
+WITHIN = 0.35
+"""Share of the regions that begin in a labelled object and end at its edge: its parts."""
+FILLED = 0.25
+"""Least share of its box that a region fills: more than a web of leftovers does."""
+
+
+@dataclass(frozen=True, eq=False)
+class Region:
+    """A mask bool [H, W], and whether it is a part of a labelled object."""
+
+    mask: Mask
+    is_part: bool
+
+
+def random_regions(
+    image: Image, objects: NDArray[np.uint8], count: int, rng: np.random.Generator
+) -> list[Region]:
+    """At most `count` different regions of a picture.
+
+    Args:
+        image: uint8 [H, W, 3].
+        objects: uint8 [H, W], 0 where no object is labelled (`MaskLayers.painted`).
+    """
+    height, width = image.shape[:2]
+    factor = min(1.0, SIDE / max(height, width))
+    small = cv2.resize(image, None, fx=factor, fy=factor, interpolation=cv2.INTER_AREA)
+    side = small.shape[1], small.shape[0]
+    labels = cv2.resize(objects, side, interpolation=cv2.INTER_NEAREST)
+    radii = float(rng.uniform(4, 10)), float(rng.uniform(10, 45))  # px, grey levels
+    filtered = cv2.pyrMeanShiftFiltering(small, *radii, maxLevel=1)
+    step = float(rng.uniform(1.5, 5))
+    found: list[Region] = []
+    taken = np.zeros(labels.shape, bool)
+    for _ in range(TRIES):
+        if len(found) == count:
+            break
+        within = labels == rng.choice(labels[labels > 0]) if labels.any() and rng.random() < WITHIN else None
+        y, x = _random_place(labels.shape, within, rng)
+        if taken[y, x]:
+            continue
+        region = _flooded(filtered, (x, y), step)
+        while rng.random() < JOINED and region.any():
+            region = _with_neighbour(filtered, region, step, rng)
+        if within is not None:
+            region &= within
+        taken |= region
+        if SHARE[0] <= region.mean() <= SHARE[1] and _is_compact(region):
+            mask = _enlarged(region, (height, width), factor)
+            found.append(Region(mask, within is not None))
+    return [region for region in found if region.mask.any()]
+
+
+def _random_place(shape: tuple[int, ...], within: Mask | None, rng: np.random.Generator) -> tuple[int, int]:
+    """(y, x): anywhere, or where `within` is set."""
+    if within is None:
+        return int(rng.integers(shape[0])), int(rng.integers(shape[1]))
+    y, x = divmod(int(rng.choice(np.flatnonzero(within))), shape[1])
+    return y, x
+
+
+def _flooded(image: Image, seed: tuple[int, int], step: float) -> Mask:
+    """What small steps of colour join to `seed` (x, y), without specks and small holes."""
+    mask = np.zeros((image.shape[0] + 2, image.shape[1] + 2), np.uint8)
+    flags = 4 | cv2.FLOODFILL_MASK_ONLY | (1 << 8)
+    cv2.floodFill(image, mask, seed, 0, (step,) * 3, (step,) * 3, flags)
+    square = np.ones((3, 3), np.uint8)
+    region = cv2.morphologyEx(mask[1:-1, 1:-1], cv2.MORPH_CLOSE, square)
+    opened: Mask = cv2.morphologyEx(region, cv2.MORPH_OPEN, square) > 0
+    return opened
+
+
+def _with_neighbour(image: Image, region: Mask, step: float, rng: np.random.Generator) -> Mask:
+    """The region and one that begins a little beyond its edge."""
+    ring = cv2.dilate(region.astype(np.uint8), np.ones((7, 7), np.uint8)).astype(bool) & ~region
+    places = np.argwhere(ring)
+    if not len(places):
+        return region
+    y, x = places[int(rng.integers(len(places)))]
+    joined = (region | _flooded(image, (int(x), int(y)), step)).astype(np.uint8)
+    closed: Mask = cv2.morphologyEx(joined, cv2.MORPH_CLOSE, np.ones((5, 5), np.uint8)) > 0
+    return closed
+
+
+def _is_compact(region: Mask) -> bool:
+    rows, columns = np.flatnonzero(region.any(1)), np.flatnonzero(region.any(0))
+    if not len(rows):
+        return False
+    box = (rows[-1] - rows[0] + 1) * (columns[-1] - columns[0] + 1)
+    return bool(region.sum() > FILLED * box)
+
+
+def _enlarged(region: Mask, shape: tuple[int, int], factor: float) -> Mask:
+    """The region at the picture's size [H, W], its steps smoothed."""
+    size = shape[1], shape[0]
+    soft = cv2.resize(region.astype(np.float32), size, interpolation=cv2.INTER_LINEAR)
+    smooth: Mask = cv2.GaussianBlur(soft, (0, 0), 0.5 / factor) > 0.5
+    return smooth
