@@ -267,7 +267,9 @@ def nano() -> GleSamConfig:
         pixel_mean=(127.0, 127.0, 127.0),
         pixel_std=(128.0, 128.0, 128.0),
     )
-    gle = GleConfig(unet, gamma=2.0, timestep=100, lora_alpha=8.0, text_tokens=8, channel_expansion=False)
+    gle = GleConfig(
+        unet, gamma=2.0, timestep=100, lora_rank=0, lora_alpha=8.0, text_tokens=8, channel_expansion=False
+    )
     return GleSamConfig("nano", sam, gle)
 
 

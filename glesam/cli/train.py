@@ -30,9 +30,7 @@ def train(
     sets: Annotated[
         Path | None, _option("FILE", "JSON that describes the data sets. Default: sets.json in DIR.")
     ] = None,
-    stage: Annotated[
-        int | None, _option("1|2", "1: GLE's LoRA; 2: the mask decoder.")
-    ] = None,
+    stage: Annotated[int | None, _option("1|2", "1: GLE's LoRA; 2: the mask decoder.")] = None,
     model: Annotated[
         str | None,
         _option("CHECKPOINT", "The model to train: a folder, from glesam-convert or --out, or a hub id."),
@@ -88,7 +86,9 @@ def check_request(what: str | None, has_stage: bool, model: str | None) -> None:
             f"nothing to train:{found} expected nano (glesam-train nano --data DIR), or --stage 1 or 2 with --model"
         )
     if what and (has_stage or model):
-        raise InputError("nano is trained from scratch, by its own recipe; leave out --stage, --config and --model")
+        raise InputError(
+            "nano is trained from scratch, by its own recipe; leave out --stage, --config and --model"
+        )
 
 
 def open_model(model: str | None) -> GleSam:

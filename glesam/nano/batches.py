@@ -16,6 +16,7 @@ from glesam.data.masks import Mask
 from glesam.data.prompts import PointPrompt
 from glesam.data.regions import random_regions
 from glesam.nano.prompts import MASK_STRIDE, OF_OBJECTS, OF_REGIONS, draw_prompt
+from glesam_runtime.prompts import BOX_TOP_LEFT
 
 PADDING_COLOUR = (127, 127, 127)
 """Becomes zero once normalized."""
@@ -59,22 +60,24 @@ class RegionPlan:
     count: int = 4
 
 
+def object_target(mask: Mask, rng: np.random.Generator) -> Target:
+    """A labelled object with a prompt."""
+    return Target(mask, draw_prompt(mask, rng, OF_OBJECTS))
+
+
+def region_target(mask: Mask, is_part: bool, rng: np.random.Generator) -> Target:
+    """A region with a prompt; `is_part`: it lies in a labelled object."""
+    prompt = draw_prompt(mask, rng, OF_REGIONS)
+    is_box = prompt.labels[0] == BOX_TOP_LEFT
+    return Target(mask, prompt, PART_WEIGHT if is_part and not is_box else 1.0)
+
+
 def draw_targets(view: View, count: int, regions: RegionPlan, rng: np.random.Generator) -> list[Target]:
     """`count` targets of a view: regions, and its labelled objects."""
     wanted = max(regions.count, count - len(view.masks)) if rng.random() < regions.share else 0
-    targets = region_targets(view, min(wanted, count - 1), rng)
-    objects = draw_masks(view.masks, count - len(targets), rng)
-    return targets + [Target(mask, draw_prompt(mask, rng, OF_OBJECTS)) for mask in objects]
-
-
-def region_targets(view: View, count: int, rng: np.random.Generator) -> list[Target]:
-    """At most `count` regions with a prompt each."""
-    targets = []
-    for region in random_regions(view.image, view.masks.painted(), count, rng):
-        prompt = draw_prompt(region.mask, rng, OF_REGIONS)
-        is_point = prompt.labels[0] < 2
-        targets.append(Target(region.mask, prompt, PART_WEIGHT if region.is_part and is_point else 1.0))
-    return targets
+    found = random_regions(view.image, view.masks.painted(), min(wanted, count - 1), rng)
+    targets = [region_target(region.mask, region.is_part, rng) for region in found]
+    return targets + [object_target(mask, rng) for mask in draw_masks(view.masks, count - len(found), rng)]
 
 
 def make_prompt_batch(pool: SamplePool, plan: BatchPlan, regions: RegionPlan, step: int) -> PromptBatch:

@@ -24,6 +24,7 @@ class ChannelNorm(LayerNorm2d):  # type: ignore[misc]  # segment-anything is unt
         last = layer_norm(x.permute(0, 2, 3, 1), self.weight.shape, self.weight, self.bias, self.eps)
         return last.permute(0, 3, 1, 2)
 
+
 class GlobalAttention(nn.Module):
     """A pre-norm transformer block over all cells (Vaswani et al., 2017), [B, C, h, w] in and out."""
 

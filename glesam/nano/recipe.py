@@ -1,30 +1,45 @@
 """The recipe of `nano`: every stage in order, each resumed from its checkpoint.
 
-1. "sam": image encoder, from ImageNet weights, and mask decoder learn on clean pictures.
+1. "sam": image encoder, from ImageNet weights, and mask decoder learn on clean pictures. The encoder is frozen
+   from there on, as SAM's is, and its embeddings are standardized (`glesam.nano.standardize`).
+2. "views": pictures are encoded once, clean and degraded; all further stages learn from these.
+3. "prior": GLE's U-Net learns how clean embeddings look, by denoising them at many levels. It takes the place
+   of Stable Diffusion, of which there is none of this size.
+4. "restore": GLE learns to make clean embeddings of degraded ones.
+5. "joint": GLE and decoder learn together, from masks and the squared error.
 """
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 from accelerate import Accelerator
+from peft.tuners.lora import LoraLayer
 from torch import nn
 
-from glesam.data.batches import BatchPlan, SamplePool
+from glesam.data.batches import BatchPlan, SamplePool, prefetch
+from glesam.gle import Gle
 from glesam.model import GleSam
 from glesam.nano.batches import RegionPlan, prompt_batches
 from glesam.nano.encoder import NanoEncoder
+from glesam.nano.gle_losses import joint_losses, prior_losses, restoring_losses
 from glesam.nano.imagenet import imagenet_weights
 from glesam.nano.losses import clean_losses
-from glesam.training.checkpoint import Identity
-from glesam.training.loop import LoopConfig, Losses, Player, train_players
+from glesam.nano.pairs import PairedViews, Pairs, pair_batches
+from glesam.nano.standardize import channel_statistics, standardize
+from glesam.official.tensor_files import read_tensors
+from glesam.tensor_output import write_tensors
+from glesam.training.checkpoint import Identity, fingerprint
+from glesam.training.encoded_views import VIEWS
+from glesam.training.loop import LoopConfig, Player, train_players
 from glesam.training.stage_config import Precision
+from glesam.training.view_encoder import ViewEncoder
 from glesam.training.watch import Lines, Watcher
 
 HARMLESS = frozenset({"save_every", "report_every"})
@@ -32,6 +47,8 @@ HARMLESS = frozenset({"save_every", "report_every"})
 PASTE_SHARE = 0.2
 """Fraction of pictures into which objects of others are pasted."""
 PRECISION: Precision = "bf16"
+CRE = ("unet.conv_in.", "unet.conv_out.")
+"""The convolutions that channel replication and expansion widens."""
 
 
 @dataclass(frozen=True)
@@ -71,13 +88,58 @@ class SamStage:
 
 
 @dataclass(frozen=True)
+class GleStage:
+    """A stage on pairs of embeddings, `batch` windows of `side` positions; `clean_share` as in `mixed`."""
+
+    loop: LoopConfig
+    batch: int = 8
+    side: int = 16
+    clean_share: float = 0.15
+
+
+@dataclass(frozen=True)
+class JointStage:
+    """Stage "joint", on whole views with `prompts` prompts each; GLE learns at `gle_rate` times the rate."""
+
+    loop: LoopConfig
+    batch: int = 8
+    prompts: int = 8
+    clean_share: float = 0.35
+    gle_rate: float = 1.0
+
+
+@dataclass(frozen=True)
 class Recipe:
-    """All stages, in the order they run."""
+    """All stages, in the order they run; `views` pairs of embeddings are drawn with `views_seed`."""
 
     sam: SamStage
+    prior: GleStage
+    restore: GleStage
+    joint: JointStage
+    views: int = 6_000
+    views_seed: int = 7
+    statistics: int = 200
+
+    def views_plan(self) -> BatchPlan:
+        """How the views are drawn whose embeddings are stored."""
+        return BatchPlan(
+            1,
+            self.sam.whole_px,
+            self.views_seed,
+            scale=self.sam.whole_scale,
+            with_degraded=True,
+            clean_share=0.0,
+            paste_share=PASTE_SHARE,
+        )
 
 
-NANO = Recipe(sam=SamStage(LoopConfig(12_000, lr=1e-3, clip=1.0, average=0.998, seed=1)))
+NANO = Recipe(
+    sam=SamStage(LoopConfig(12_000, lr=1e-3, clip=1.0, average=0.998, seed=1)),
+    prior=GleStage(LoopConfig(1_000, lr=1e-3, warmup=50, clip=1.0, average=0.99, seed=2)),
+    restore=GleStage(LoopConfig(2_000, lr=1e-3, warmup=50, clip=1.0, average=0.99, seed=3)),
+    joint=JointStage(LoopConfig(2_000, lr=5e-4, warmup=50, clip=1.0, average=0.995, seed=4)),
+)
+"""How the shipped model came about: glesam/models/nano/README.md."""
 
 
 @dataclass(frozen=True)
@@ -105,7 +167,13 @@ class Run:
 
 def train_model(model: GleSam, pool: SamplePool, run: Run, recipe: Recipe) -> None:
     """Trains `model`; checkpoints and the state of every stage lie in the run's folder."""
+    start_gle(model, recipe.prior.loop.seed)
     train_sam(model, pool, run, recipe.sam)
+    model.eval().requires_grad_(False)
+    standardize_embeddings(model, pool, run, recipe)
+    views = encode_views(model, pool, run, recipe)
+    train_gle(model, views, run, recipe)
+    train_joint(model, views, run, recipe.joint)
     model.eval()
 
 
@@ -121,21 +189,126 @@ def train_sam(model: GleSam, pool: SamplePool, run: Run, stage: SamStage) -> Non
     fast = [parameter for parameter in parts.parameters() if parameter not in backbone]
     player = Player(fast, partial(clean_losses, model), slow=slow, slow_rate=stage.backbone_rate)
     source = prompt_batches(pool, stage.plan, stage.regions)
-    run.train("sam", parts, source, player, stage.loop, settings_of(model, stage))
+    run.train("sam", parts, source, player, stage.loop, sam_settings(model, stage))
+
+
+def standardize_embeddings(model: GleSam, pool: SamplePool, run: Run, recipe: Recipe) -> None:
+    """Standardizes the model's embeddings, by statistics that are computed once and kept in the run's folder."""
+    path = run.folder / f"statistics-{fingerprint(model.image_encoder, repr(recipe.statistics))}.safetensors"
+    if not path.exists():
+        plan = replace(recipe.views_plan(), with_degraded=False, objects_per_image=1)
+        regions = RegionPlan(share=0.0)
+        with torch.no_grad():
+            batches = prompt_batches(pool, lambda _: plan, regions)(range(recipe.statistics))
+            clean = [model.encode(model.normalize(batch.image)) for batch in batches]
+        mean, deviation = channel_statistics(clean)
+        write_tensors({"mean": mean, "deviation": deviation}, path)
+    tensors = read_tensors(path)
+    standardize(model, tensors["mean"], tensors["deviation"])
+
+
+def encode_views(model: GleSam, pool: SamplePool, run: Run, recipe: Recipe) -> PairedViews:
+    """Encodes the views that are missing in the run's folder."""
+    views = PairedViews(run.folder / VIEWS, recipe.views, recipe.views_plan())
+    ViewEncoder(model, pool, run.accelerator or Accelerator(), run.watch).encode(views)
+    return views
+
+
+def start_gle(model: GleSam, seed: int) -> None:
+    """GLE begins as the skip of its one step: the U-Net predicts no noise.
+
+    Its first convolution keeps the variance of what it reads, and the text context is noise that never
+    changes.
+    """
+    gle = model.gle
+    context = gle.get_buffer("text_embedding")
+    context.copy_(torch.randn(context.shape, generator=torch.Generator().manual_seed(seed)))
+    first, last = (unwrapped(conv) for conv in (gle.unet.conv_in, gle.unet.conv_out))
+    nn.init.kaiming_normal_(first.weight, nonlinearity="linear")
+    nn.init.zeros_(last.weight)
+    nn.init.zeros_(last.bias)
+
+
+def unwrapped(conv: Any) -> nn.Conv2d:  # noqa: ANN401 - PEFT's layer, or the convolution
+    """The convolution itself, without its adapter."""
+    base: nn.Conv2d = conv.get_base_layer() if isinstance(conv, LoraLayer) else conv
+    return base
+
+
+def select_prior(gle: Gle) -> list[nn.Parameter]:
+    """What stage "prior" trains: the U-Net's own weights.
+
+    Where CRE widened its first and last convolution, these stay as they are, or their channels would not be
+    copies any more; their LoRA learns instead.
+    """
+    expanded = CRE if gle.config.channel_expansion else ()
+    return select(gle, lambda name: ("lora_" in name) == name.startswith(tuple(expanded)))
+
+
+def select_restoring(gle: Gle) -> list[nn.Parameter]:
+    """What later stages train: LoRA where the U-Net has one, else all of it."""
+    return select(gle, lambda name: not gle.config.lora_rank or "lora_" in name)
+
+
+def select(module: nn.Module, is_trained: Callable[[str], bool]) -> list[nn.Parameter]:
+    """Freezes all other parameters, and returns those that are trained."""
+    for name, parameter in module.named_parameters():
+        parameter.requires_grad_(is_trained(name))
+    return [parameter for parameter in module.parameters() if parameter.requires_grad]
+
+
+def train_gle(model: GleSam, views: PairedViews, run: Run, recipe: Recipe) -> None:
+    """Stages "prior" and "restore": GLE alone, on windows of embeddings."""
+    gle = model.gle
+    player = Player(select_prior(gle), partial(prior_losses, gle, side=recipe.prior.side))
+    run.train(
+        "prior",
+        gle,
+        pairs_of(views, recipe.prior),
+        player,
+        recipe.prior.loop,
+        settings_of(model, recipe.prior),
+    )
+    stage = recipe.restore
+    losses = partial(restoring_losses, gle, side=stage.side, clean_share=stage.clean_share)
+    player = Player(select_restoring(gle), losses)
+    run.train("restore", gle, pairs_of(views, stage), player, stage.loop, settings_of(model, stage))
+
+
+def pairs_of(views: PairedViews, stage: GleStage) -> Callable[[range], Iterator[Pairs]]:
+    """A function from steps to their pairs, with the next ones read ahead."""
+    return lambda steps: prefetch(lambda step: views.pairs(stage.batch, stage.loop.seed, step), steps)
+
+
+def train_joint(
+    model: GleSam, views: PairedViews, run: Run, stage: JointStage, *, enhance: bool = True
+) -> None:
+    """Stage "joint"; `enhance=False` trains the decoder alone, without GLE: the baseline to compare with."""
+    decoder = model.mask_decoder.requires_grad_(True).train()
+    parts = nn.ModuleDict({"mask_decoder": decoder})
+    restorers = select_restoring(model.gle) if enhance else select(model.gle, lambda _: False)
+    if enhance:
+        parts["gle"] = model.gle
+    player = Player(
+        list(decoder.parameters()),
+        partial(joint_losses, model, clean_share=stage.clean_share, enhance=enhance),
+        slow=restorers,
+        slow_rate=stage.gle_rate,
+    )
+    source = pair_batches(views, stage.batch, stage.prompts, stage.loop.seed)
+    name = "joint" if enhance else "baseline"
+    run.train(name, parts, source, player, stage.loop, settings_of(model, stage))
 
 
 def settings_of(model: GleSam, stage: Any) -> dict[str, Any]:  # noqa: ANN401 - any stage's dataclass
-    """What distinguishes one run of a stage from another, besides its loop."""
+    """What distinguishes one run of a stage from another, besides its loop: settings, and what is frozen."""
     values = asdict(stage)
     del values["loop"]
-    return {"model": digest(model), **values}
+    return {"model": fingerprint(model, repr(model.config)), **values}
 
 
-def digest(model: GleSam) -> str:
-    """Hash of the configuration of SAM's part; its weights come from the first stage's seed."""
-    return hashlib.sha256(repr(model.config.sam).encode()).hexdigest()[:16]
-
-
-def random_like(tensor: torch.Tensor, seed: int) -> torch.Tensor:
-    """Normal draws of a seed, the same on every device."""
-    return torch.randn(tensor.shape, generator=torch.Generator().manual_seed(seed))
+def sam_settings(model: GleSam, stage: SamStage) -> dict[str, Any]:
+    """As `settings_of`, for the first stage, whose start is the package's weights and a seed."""
+    values = asdict(stage)
+    del values["loop"]
+    return {"model": hashlib.sha256(repr(model.config.sam).encode()).hexdigest()[:16], **values}

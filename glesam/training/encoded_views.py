@@ -13,7 +13,7 @@ import shutil
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar, Protocol
 
 import numpy as np
 import torch
@@ -35,7 +35,8 @@ VIEW_ROW = 2**31
 """A row that no batch has, so that views and batches are drawn with different random numbers."""
 OF_BATCHES = ("size", "objects_per_image", "prompts", "points")
 """Fields of a plan that concern batches only, and not the views they are drawn from."""
-RAW, ENHANCED = "raw", "enhanced"
+RAW, ENHANCED, CLEAN = "raw", "enhanced", "clean"
+"""Embeddings of the degraded picture without and with GLE, and of the clean picture."""
 
 
 @dataclass(frozen=True)
@@ -76,14 +77,25 @@ class Mixture:
         return view[ENHANCED].float()
 
 
+class Kinds(Protocol):
+    """What says which embeddings of a view are needed: a `Mixture`, or `glesam.nano.pairs.CleanAndDegraded`."""
+
+    def kinds(self) -> tuple[str, ...]:
+        """Kinds of embeddings that a view's file has to hold."""
+        ...
+
+
 @dataclass(frozen=True)
-class EncodedViews:
-    """`count` views in a folder, drawn as `plan` says."""
+class StoredViews:
+    """`count` views in a folder, drawn as `plan` says, with the embeddings that `mixture` needs."""
 
     folder: Path
     count: int
     plan: BatchPlan
-    mixture: Mixture
+    mixture: Kinds
+
+    masks: ClassVar = ("layers", "places")
+    """Names of the tensors that hold a view's masks."""
 
     def path(self, index: int) -> Path:
         return self.folder / f"{index:06}.safetensors"
@@ -137,7 +149,7 @@ class EncodedViews:
         try:
             with safe_open(self.path(index), "pt") as file:
                 kinds = self.mixture.kinds()
-                return set(file.keys()) == {*kinds, "layers", "places"} and all(
+                return set(file.keys()) == {*kinds, *self.masks} and all(
                     file.get_slice(kind).get_shape() == embedding for kind in kinds
                 )
         except (OSError, SafetensorError):
@@ -153,8 +165,19 @@ class EncodedViews:
         for kind, tensor in halves.items():
             if not tensor.isfinite().all():
                 raise InputError(f"view {index}: its {kind} embedding exceeds what float16 holds")
-        layers, places = torch.from_numpy(view.masks.layers), torch.tensor(view.masks.places)
-        write_tensors({**halves, "layers": layers.contiguous(), "places": places}, self.path(index))
+        write_tensors({**halves, **self.mask_tensors(view)}, self.path(index))
+
+    def mask_tensors(self, view: View) -> dict[str, Tensor]:
+        """The tensors that hold a view's masks, by `masks`."""
+        layers = torch.from_numpy(view.masks.layers).contiguous()
+        return {"layers": layers, "places": torch.tensor(view.masks.places)}
+
+
+@dataclass(frozen=True)
+class EncodedViews(StoredViews):
+    """Views that a decoder trains on: a batch takes some of them, with random objects and prompts."""
+
+    mixture: Mixture
 
     def batch(self, step: int, rows: range | None = None) -> EncodedBatch:
         """The batch of a step, or some of its rows; row i depends on the seed, `step` and i alone.
@@ -177,8 +200,12 @@ class EncodedViews:
         """One view's embedding and some of its objects."""
         view = read_tensors(self.path(int(rng.integers(self.count))))
         embedding = self.mixture.draw(view, rng)
-        masks = MaskLayers(view["layers"].numpy(), tuple((i, label) for i, label in view["places"].tolist()))
-        return embedding, draw_objects(masks, self.plan, rng)
+        return embedding, draw_objects(masks_of(view), self.plan, rng)
+
+
+def masks_of(view: Mapping[str, Tensor]) -> MaskLayers:
+    """The masks in a view's file."""
+    return MaskLayers(view["layers"].numpy(), tuple((i, label) for i, label in view["places"].tolist()))
 
 
 def read_identity(path: Path) -> dict[str, Any]:

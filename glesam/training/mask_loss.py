@@ -94,7 +94,9 @@ def mask_losses(
     weights = loss.far + (1 - loss.far) * near(target[:, :1]) if loss.far < 1 else None
     per_mask = pixel(logits, target, weights) + dice_loss(logits, target)
     single, multi = per_mask[:, 0], per_mask[:, 1:].min(dim=1).values.mean()
-    single = single.mean() if single_weights is None else (single_weights * single).sum() / single_weights.sum()
+    single = (
+        single.mean() if single_weights is None else (single_weights * single).sum() / single_weights.sum()
+    )
     true_iou = mask_iou(logits.detach(), (target > 0.5).to(target.dtype))
     iou_error = mse_loss(iou_predictions.to(true_iou.dtype), true_iou)
     return {

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 
@@ -11,10 +11,19 @@ import torch
 from accelerate import Accelerator
 from torch import Tensor, nn
 
-from glesam.data.batches import PIXEL_MEAN, SamplePool, pad_to, prefetch, to_tensor
+from glesam.data.augmentation import Image
+from glesam.data.batches import SamplePool, pad_to, prefetch, to_tensor
 from glesam.model import GleSam
 from glesam.training.checkpoint import fingerprint
-from glesam.training.encoded_views import ENHANCED, RAW, VIEWS, EncodedBatch, EncodedViews
+from glesam.training.encoded_views import (
+    CLEAN,
+    ENHANCED,
+    RAW,
+    VIEWS,
+    EncodedBatch,
+    EncodedViews,
+    StoredViews,
+)
 from glesam.training.parallel import on_the_main_process
 from glesam.training.watch import Moment, Watcher
 
@@ -53,7 +62,7 @@ class ViewEncoder:
 
         return source
 
-    def encode(self, views: EncodedViews) -> None:
+    def encode(self, views: StoredViews) -> None:
         """Encodes this process's part of the views."""
         on_the_main_process(self.accelerator, lambda: self.claim(views))
         own = range(self.accelerator.process_index, views.count, self.accelerator.num_processes)
@@ -61,15 +70,18 @@ class ViewEncoder:
         first, begun = len(own) - len(missing), time.monotonic()
         with closing(prefetch(lambda index: views.draw(self.pool, index), missing, self.workers)) as drawn:
             for done, (index, (view, degraded)) in enumerate(zip(missing, drawn, strict=True), start=1):
-                image = to_tensor([pad_to(views.plan.image_size, degraded, PIXEL_MEAN)])
-                views.write(index, view, self.embeddings(image, views.mixture.kinds()))
+                pictures = {CLEAN: view.image, RAW: degraded}
+                padded = {kind: self.padded(picture, views) for kind, picture in pictures.items()}
+                views.write(index, view, self.embeddings(padded, views.mixture.kinds()))
                 self.report(first + done, len(own), first, (time.monotonic() - begun) / done)
         self.accelerator.wait_for_everyone()
 
-    def claim(self, views: EncodedViews) -> None:
+    def claim(self, views: StoredViews) -> None:
         """Raises CheckpointError where the folder is another run's, ValueError where the disk has no room."""
-        embedder = nn.ModuleList([self.model.image_encoder, self.model.gle])
-        model = fingerprint(embedder, self.model.config.to_json())
+        parts: list[nn.Module] = [self.model.image_encoder]
+        if ENHANCED in views.mixture.kinds():
+            parts.append(self.model.gle)
+        model = fingerprint(nn.ModuleList(parts), self.model.config.to_json())
         views.claim(model, self.pool.fingerprint(), str(self.accelerator.mixed_precision))
         views.check_room()
 
@@ -79,11 +91,27 @@ class ViewEncoder:
             means: dict[str, float] | None = {} if done == count or done % self.report_every == 0 else None
             self.watch(Moment(VIEWS, done, count, first, means, view_s, trains=False))
 
+    def padded(self, picture: Image, views: StoredViews) -> Tensor:
+        """A picture as the encoder gets it, [1, 3, S, S]; normalization makes zeros of its padding."""
+        colour = tuple(round(mean) for mean in self.model.config.sam.pixel_mean)
+        return to_tensor([pad_to(views.plan.image_size, picture, colour)]).to(self.accelerator.device)
+
     @torch.no_grad()
-    def embeddings(self, image: Tensor, kinds: Sequence[str]) -> dict[str, Tensor]:
-        """Embeddings [256, S/16, S/16] of one picture [1, 3, S, S], RGB in [0, 255], by their kind."""
+    def embeddings(self, pictures: Mapping[str, Tensor], kinds: Sequence[str]) -> dict[str, Tensor]:
+        """Embeddings [256, S/16, S/16] by their kind.
+
+        Args:
+            pictures: of a view, clean (`CLEAN`) and degraded (`RAW`), [1, 3, S, S], RGB in [0, 255].
+        """
+        found: dict[str, Tensor] = {}
         with self.accelerator.autocast():
-            embeddings = {RAW: self.model.encode(self.model.normalize(image.to(self.accelerator.device)))}
-            if ENHANCED in kinds:
-                embeddings[ENHANCED] = self.model.enhance(embeddings[RAW])
-        return {kind: embeddings[kind][0] for kind in kinds}
+            for kind in kinds:
+                if kind == ENHANCED:
+                    raw = found[RAW] if RAW in found else self.encoded(pictures[RAW])
+                    found[ENHANCED] = self.model.enhance(raw)
+                else:
+                    found[kind] = self.encoded(pictures[kind])
+        return {kind: embedding[0] for kind, embedding in found.items()}
+
+    def encoded(self, picture: Tensor) -> Tensor:
+        return self.model.encode(self.model.normalize(picture))

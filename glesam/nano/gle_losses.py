@@ -1,0 +1,63 @@
+"""What GLE learns: how clean embeddings look, restoring degraded ones, and restoring them for the decoder."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn.functional import mse_loss
+
+from glesam.gle import Gle, alphas_cumprod
+from glesam.model import GleSam
+from glesam.nano.losses import prompt_losses
+from glesam.nano.pairs import PairBatch, Pairs
+from glesam.training.loop import Losses
+
+NOISE_LEVELS = 600
+"""Stage "prior" draws its timestep below it: beyond, almost nothing of an embedding is left."""
+ERROR_WEIGHT = 0.5
+"""Weight of the squared error beside the mask losses."""
+
+
+def prior_losses(gle: Gle, pairs: Pairs, side: int) -> Losses:
+    """Squared error of the noise predicted in windows of clean embeddings, at random timesteps."""
+    z = gle.gamma * same_window(pairs, side).clean
+    noise, t = torch.randn_like(z), torch.randint(NOISE_LEVELS, (len(z),), device=z.device)
+    abar = alphas_cumprod(gle.config).to(z.device)[t].reshape(-1, 1, 1, 1)
+    context = gle.get_buffer("text_embedding").expand(len(z), -1, -1)
+    found = gle.unet(abar.sqrt() * z + (1 - abar).sqrt() * noise, t, context).sample
+    return {"loss": mse_loss(found.float(), noise)}
+
+
+def restoring_losses(gle: Gle, pairs: Pairs, side: int, clean_share: float) -> Losses:
+    """Squared error between restored and clean windows; `clean_share` of the inputs are clean already."""
+    window = same_window(pairs, side)
+    given = mixed(window, clean_share)
+    return {"loss": mse_loss(gle(given).float(), window.clean), "before": mse_loss(given, window.clean)}
+
+
+def joint_losses(model: GleSam, batch: PairBatch, clean_share: float, *, enhance: bool = True) -> Losses:
+    """GLE and decoder learn from masks and squared error.
+
+    `enhance=False` leaves GLE out: the baseline, on the same batches with the same chance.
+    """
+    given = mixed(batch, clean_share)
+    if not enhance:
+        return prompt_losses(model, given, batch)
+    restored = model.enhance(given)
+    losses = prompt_losses(model, restored, batch)
+    error = mse_loss(restored.float(), batch.clean)
+    return {**losses, "loss": losses["loss"] + ERROR_WEIGHT * error, "error": error}
+
+
+def mixed(pairs: Pairs, clean_share: float) -> Tensor:
+    """Degraded embeddings, but for a random share of clean ones, [B, 256, h, w]."""
+    clean = pairs.clean
+    is_clean = (torch.rand(len(clean), 1, 1, 1, device=clean.device) < clean_share).to(clean)
+    return is_clean * clean + (1 - is_clean) * pairs.degraded
+
+
+def same_window(pairs: Pairs, side: int) -> Pairs:
+    """The same random window of all, [B, 256, side, side] each."""
+    top, left = (int(torch.randint(pairs.clean.shape[axis] - side + 1, ())) for axis in (-2, -1))
+    window = (..., slice(top, top + side), slice(left, left + side))
+    return Pairs(pairs.clean[window], pairs.degraded[window])
