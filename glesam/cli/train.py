@@ -83,7 +83,8 @@ def check_request(what: str | None, has_stage: bool, model: str | None) -> None:
     if what is None and not has_stage:
         found = " a model to train was given, but not how;" if model else ""
         raise InputError(
-            f"nothing to train:{found} expected nano (glesam-train nano --data DIR), or --stage 1 or 2 with --model"
+            f"nothing to train:{found} expected nano (glesam-train nano --data DIR), "
+            "or --stage 1 or --stage 2 with --model"
         )
     if what and (has_stage or model):
         raise InputError(

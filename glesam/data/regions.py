@@ -1,7 +1,7 @@
 """Masks that need no labels: regions of one colour or texture in a photograph, found by mean shift.
 
-Labelled polygons teach what an object is, but they are coarse, and people also mark a sleeve, a roof or a road,
-which few data sets label. These regions teach to follow edges, and that an object has parts.
+Labelled polygons teach what an object is, but they are coarse, and people also mark a sleeve, a roof or a
+road, which few data sets label. These regions teach to follow edges, and that an object has parts.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ def random_regions(
     side = small.shape[1], small.shape[0]
     labels = cv2.resize(objects, side, interpolation=cv2.INTER_NEAREST)
     radii = float(rng.uniform(4, 10)), float(rng.uniform(10, 45))  # px, grey levels
-    filtered = cv2.pyrMeanShiftFiltering(small, *radii, maxLevel=1)
+    filtered = np.asarray(cv2.pyrMeanShiftFiltering(small, *radii, maxLevel=1), np.uint8)
     step = float(rng.uniform(1.5, 5))
     found: list[Region] = []
     taken = np.zeros(labels.shape, bool)

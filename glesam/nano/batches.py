@@ -106,5 +106,5 @@ def tensors_of(targets: list[Target], size: int) -> tuple[Tensor, Tensor, Tensor
 def prompt_batches(
     pool: SamplePool, plan_of: Callable[[int], BatchPlan], regions: RegionPlan
 ) -> Callable[[range], Iterator[PromptBatch]]:
-    """A function from steps to their batches, with the next one drawn ahead; `plan_of`: the plan of a step."""
+    """A function from steps to their batches, with the next drawn ahead; `plan_of`: the plan of a step."""
     return lambda steps: prefetch(lambda step: make_prompt_batch(pool, plan_of(step), regions, step), steps)

@@ -1,4 +1,4 @@
-"""The mask losses of every stage of nano: prompts are answered, and now and then corrected as a user would."""
+"""The mask losses of every stage of nano: prompts are answered, and some answers corrected, as users do."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Views whose clean and degraded pictures are encoded once: what GLE learns from, alone and with the decoder."""
+"""Views whose clean and degraded pictures are encoded once; GLE learns from them, then the decoder too."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ class PairedViews(StoredViews):
     """`count` views in a folder with their clean and degraded embeddings, objects and regions."""
 
     mixture: CleanAndDegraded = CleanAndDegraded()
-    masks: ClassVar = ("layers", "places", "origins")
+    masks: ClassVar[tuple[str, ...]] = ("layers", "places", "origins")
 
     def draw(self, pool: SamplePool, index: int) -> tuple[View, Image]:
         """A view with regions added to its masks, and its degraded picture."""

@@ -1,7 +1,7 @@
 """The recipe of `nano`: every stage in order, each resumed from its checkpoint.
 
-1. "sam": image encoder, from ImageNet weights, and mask decoder learn on clean pictures. The encoder is frozen
-   from there on, as SAM's is, and its embeddings are standardized (`glesam.nano.standardize`).
+1. "sam": image encoder, from ImageNet weights, and mask decoder learn on clean pictures. The encoder is
+   frozen from there on, as SAM's is, and its embeddings are standardized (`glesam.nano.standardize`).
 2. "views": pictures are encoded once, clean and degraded; all further stages learn from these.
 3. "prior": GLE's U-Net learns how clean embeddings look, by denoising them at many levels. It takes the place
    of Stable Diffusion, of which there is none of this size.
@@ -193,7 +193,7 @@ def train_sam(model: GleSam, pool: SamplePool, run: Run, stage: SamStage) -> Non
 
 
 def standardize_embeddings(model: GleSam, pool: SamplePool, run: Run, recipe: Recipe) -> None:
-    """Standardizes the model's embeddings, by statistics that are computed once and kept in the run's folder."""
+    """Standardizes the embeddings, by statistics that are computed once and kept in the run's folder."""
     path = run.folder / f"statistics-{fingerprint(model.image_encoder, repr(recipe.statistics))}.safetensors"
     if not path.exists():
         plan = replace(recipe.views_plan(), with_degraded=False, objects_per_image=1)
@@ -225,8 +225,8 @@ def start_gle(model: GleSam, seed: int) -> None:
     context.copy_(torch.randn(context.shape, generator=torch.Generator().manual_seed(seed)))
     first, last = (unwrapped(conv) for conv in (gle.unet.conv_in, gle.unet.conv_out))
     nn.init.kaiming_normal_(first.weight, nonlinearity="linear")
-    nn.init.zeros_(last.weight)
-    nn.init.zeros_(last.bias)
+    for parameter in last.parameters():
+        nn.init.zeros_(parameter)
 
 
 def unwrapped(conv: Any) -> nn.Conv2d:  # noqa: ANN401 - PEFT's layer, or the convolution

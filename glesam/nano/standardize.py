@@ -1,8 +1,8 @@
 """Embeddings of mean 0 and variance 1 in every channel, with exactly the same masks.
 
-Most of the energy of a trained encoder's embedding is a constant of each channel. The last norm of the encoder
-takes it out, and the 1 x 1 convolutions that read the embedding put it back: what lies between, GLE, then sees
-channels of one size, as its noise levels and gamma presume.
+Most of the energy of a trained encoder's embedding is a constant of each channel. The last norm of the
+encoder takes it out, and the 1 x 1 convolutions that read the embedding put it back: what lies between, GLE,
+then sees channels of one size, as its noise levels and gamma presume.
 """
 
 from __future__ import annotations

@@ -78,7 +78,7 @@ class Mixture:
 
 
 class Kinds(Protocol):
-    """What says which embeddings of a view are needed: a `Mixture`, or `glesam.nano.pairs.CleanAndDegraded`."""
+    """Says which embeddings of a view are needed: a `Mixture`, or `glesam.nano.pairs.CleanAndDegraded`."""
 
     def kinds(self) -> tuple[str, ...]:
         """Kinds of embeddings that a view's file has to hold."""
@@ -94,7 +94,7 @@ class StoredViews:
     plan: BatchPlan
     mixture: Kinds
 
-    masks: ClassVar = ("layers", "places")
+    masks: ClassVar[tuple[str, ...]] = ("layers", "places")
     """Names of the tensors that hold a view's masks."""
 
     def path(self, index: int) -> Path:

@@ -192,8 +192,8 @@ def update(
     norm = torch.nn.utils.clip_grad_norm_(trained, config.clip)
     if accelerator.scaler is None and not torch.isfinite(norm):  # fp16's scaler leaves such a step out
         raise InputError(
-            f"step {step}: a gradient is not finite, and the weights would be lost with it; lower the learning "
-            "rate, or use another mixed_precision (the last checkpoint is of an earlier step)"
+            f"step {step}: a gradient is not finite, and the weights would be lost with it; lower the "
+            "learning rate, or use another mixed_precision (the last checkpoint is of an earlier step)"
         )
     optimizer.step()
     return sums
