@@ -100,4 +100,8 @@ def embed_masks(prompt_encoder: nn.Module, mask_input: Tensor, has_mask_input: T
 
 def per_prompt(x: Tensor, prompts: int) -> Tensor:
     """[B, ...] -> [N, ...], prompts image by image; a single image broadcasts and stays as it is."""
-    return x if x.shape[0] == 1 else x.repeat_interleave(prompts // x.shape[0], dim=0)
+    if x.shape[0] == 1:
+        return x
+    repeated = x.repeat_interleave(prompts // x.shape[0], dim=0)
+    # repeat_interleave forgets channels_last, in which convolutions train faster
+    return repeated.contiguous(memory_format=torch.channels_last) if x.ndim == 4 else repeated
