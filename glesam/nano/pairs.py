@@ -97,8 +97,12 @@ class PairedViews(StoredViews):
         )
 
     def read(self, rng: np.random.Generator) -> dict[str, Tensor]:
-        """The file of a random view. Raises CheckpointError where it cannot be read."""
-        return read_tensors(self.path(int(rng.integers(self.count))))
+        """The file of a random view."""
+        return self.read_at(int(rng.integers(self.count)))
+
+    def read_at(self, index: int) -> dict[str, Tensor]:
+        """The file of one view. Raises CheckpointError where it cannot be read."""
+        return read_tensors(self.path(index))
 
 
 def draw_targets_of(view: dict[str, Tensor], count: int, rng: np.random.Generator) -> list[Target]:

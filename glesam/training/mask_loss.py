@@ -52,11 +52,11 @@ class Prompted(Protocol):
     def point_labels(self) -> Tensor: ...
 
 
-NANO_LOSS = MaskLoss(multimask=0.5, feedback=0.25, far=0.1)
+DEFAULT_LOSS = MaskLoss()
 
 
 def segmentation_losses(
-    model: GleSam, image_embeddings: Tensor, batch: Prompted, loss: MaskLoss = NANO_LOSS
+    model: GleSam, image_embeddings: Tensor, batch: Prompted, loss: MaskLoss = DEFAULT_LOSS
 ) -> Losses:
     """Losses of K prompts on each of B embeddings, [B, 256, S/16, S/16]."""
     prompt = image_embeddings, batch.point_coords, batch.point_labels
@@ -83,7 +83,7 @@ def mask_losses(
     logits: Tensor,
     iou_predictions: Tensor,
     target: Tensor,
-    loss: MaskLoss = NANO_LOSS,
+    loss: MaskLoss = DEFAULT_LOSS,
     single_weights: Tensor | None = None,
 ) -> Losses:
     """Losses of N prompts; all tensors are [N, 4, ...], `target` in [0, 1] is one mask four times.

@@ -1,8 +1,7 @@
 """What stages 1 and 2 train and minimize: GLE restores embeddings, the mask decoder reads restored ones.
 
 Stage 1 of the paper trains LoRA alone on a frozen U-Net: MSE(gamma z_hat, gamma z_H), z_H the embedding of
-the clean picture. nano adds the loss of the frozen mask decoder on z_hat (`task` above 0): of all z_hat that
-are equally near to z_H, it prefers those that keep masks.
+the clean picture.
 
 Stage 2 trains the mask decoder on enhanced embeddings of degraded pictures.
 """
@@ -17,7 +16,7 @@ from glesam.data.batches import Batch
 from glesam.model import GleSam
 from glesam.training.encoded_views import EncodedBatch
 from glesam.training.loop import Losses
-from glesam.training.mask_loss import NANO_LOSS, MaskLoss, segmentation_losses
+from glesam.training.mask_loss import DEFAULT_LOSS, MaskLoss, segmentation_losses
 
 IOU_HEAD = "iou"
 """Part of the names of the parameters that predict a mask's IoU."""
@@ -30,15 +29,10 @@ def select_lora(model: GleSam) -> None:
         parameter.requires_grad_("lora_" in name)
 
 
-def gle_losses(model: GleSam, batch: Batch, task: float = 0.0) -> Losses:
-    """The losses of stage 1; `task` weighs the mask decoder's losses on what was restored."""
+def gle_losses(model: GleSam, batch: Batch) -> Losses:
+    """The losses of stage 1."""
     damaged, clean = embeddings_of(model, batch)
-    restored = model.enhance(damaged)
-    losses = restoration_losses(restored, damaged, clean, model.gle.gamma)
-    if not task:
-        return losses
-    masks = segmentation_losses(model, restored, batch)
-    return {**losses, "loss": losses["loss"] + task * masks["loss"], "iou": masks["iou"]}
+    return restoration_losses(model.enhance(damaged), damaged, clean, model.gle.gamma)
 
 
 @torch.no_grad()
@@ -66,7 +60,7 @@ def select_decoder(model: GleSam, *, train_iou_head: bool) -> None:
 
 
 def decoder_losses(
-    model: GleSam, batch: Batch, loss: MaskLoss = NANO_LOSS, *, enhance: bool = True
+    model: GleSam, batch: Batch, loss: MaskLoss = DEFAULT_LOSS, *, enhance: bool = True
 ) -> Losses:
     """The losses of stage 2. Encoder and GLE are frozen; clean pictures pass through GLE too, as in use.
 
@@ -78,6 +72,6 @@ def decoder_losses(
     return segmentation_losses(model, enhanced.to(batch.image.dtype), batch, loss)
 
 
-def encoded_losses(model: GleSam, batch: EncodedBatch, loss: MaskLoss = NANO_LOSS) -> Losses:
+def encoded_losses(model: GleSam, batch: EncodedBatch, loss: MaskLoss = DEFAULT_LOSS) -> Losses:
     """The losses of stage 2 on embeddings that were computed before."""
     return segmentation_losses(model, batch.image_embeddings, batch, loss)

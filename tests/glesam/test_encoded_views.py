@@ -16,7 +16,7 @@ from safetensors.torch import load_file, save_file
 from tiny_training import trained_model
 from torch import Tensor
 
-from glesam.data.batches import PIXEL_MEAN, BatchPlan, SamplePool, pad_to, to_tensor
+from glesam.data.batches import BatchPlan, SamplePool, pad_to, to_tensor
 from glesam.data.masks import MaskLayers
 from glesam.model import GleSam
 from glesam.training.encoded_views import EncodedViews, Mixture
@@ -58,7 +58,7 @@ def expected(views: EncodedViews, pool: SamplePool, index: int) -> tuple[Tensor,
     """The raw and the enhanced embedding of a view, from the model."""
     model = frozen_model()
     _, degraded = views.draw(pool, index)
-    raw = model.encode(model.normalize(to_tensor([pad_to(64, degraded, PIXEL_MEAN)])))
+    raw = model.encode(model.normalize(to_tensor([pad_to(64, degraded, (127, 127, 127))])))
     return raw[0], model.enhance(raw)[0]
 
 
@@ -259,7 +259,7 @@ def test_views_of_another_model_or_of_other_data_are_refused(views: EncodedViews
     trained = trained_model()
     select_decoder(trained, train_iou_head=False)
     with torch.no_grad():
-        trained.mask_decoder.mask_tokens.weight.mul_(1.01)
+        trained.mask_decoder.kernels.weight.mul_(1.01)
     assert encode(replace(views, count=1), pool, trained) == [], "views do not depend on the decoder"
 
 

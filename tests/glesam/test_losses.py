@@ -9,7 +9,6 @@ import pytest
 import torch
 
 from glesam.losses import cross_entropy_loss, dice_loss, focal_loss, mask_iou
-from glesam.nano.sam_stage import coherence_loss, edge_loss, label_edges
 from glesam.training.mask_loss import MaskLoss, aligned, mask_losses, near
 
 TARGET = torch.tensor([[1.0, 1.0], [0.0, 0.0]])
@@ -133,35 +132,3 @@ def test_the_predicted_iou_is_trained_towards_the_true_one() -> None:
     right = mask_losses(logits, torch.tensor([[0.5, 1, 1, 1]]), target)["loss"]
     wrong = mask_losses(logits, torch.tensor([[1.0, 1, 1, 1]]), target)["loss"]
     assert float(wrong - right) == pytest.approx(0.25 / 4)
-
-
-def test_coherence_rewards_embeddings_that_agree_with_the_labels() -> None:
-    labels = torch.zeros(1, 64, 64, dtype=torch.uint8)
-    labels[:, :, 32:] = 7
-    codes = torch.randn(2, 256)
-    codes = codes / codes.norm(dim=1, keepdim=True) * 16
-    fitting = codes[(labels[:, 8::16, 8::16] > 0).long()].permute(0, 3, 1, 2)
-    crossed = fitting.transpose(2, 3)
-    assert float(coherence_loss(fitting, labels)) < 0.1
-    assert float(coherence_loss(crossed, labels)) > 1
-
-
-def test_edges_are_the_positions_on_either_side_of_where_labels_meet() -> None:
-    labels = torch.tensor([[[1, 1, 1, 1], [1, 1, 1, 1], [1, 1, 2, 2], [1, 1, 2, 0]]], dtype=torch.uint8)
-    expected = [[0, 0, 0, 0], [0, 0, 1, 1], [0, 1, 1, 1], [0, 1, 1, 1]]
-    assert label_edges(labels).int().tolist() == [expected]
-    assert not label_edges(torch.full((2, 3, 5), 7)).any()
-    column = torch.tensor([[[0], [0], [3], [3], [3]]])
-    for line in (column, column.mT):
-        assert label_edges(line).flatten().tolist() == [False, True, True, False, False]
-
-
-def test_the_edge_loss_rewards_edges_where_labels_meet_four_times_as_much_as_none() -> None:
-    labels = torch.zeros(1, 32, 32, dtype=torch.uint8)
-    labels[:, :, 16:] = 9
-    edges = torch.zeros(1, 8, 8)
-    edges[..., 3:5] = 1
-    right = 20 * (2 * edges - 1)
-    assert float(edge_loss(right, labels)) == pytest.approx(0, abs=1e-6)
-    assert float(edge_loss(torch.zeros(1, 8, 8), labels)) == pytest.approx(math.log(2) * (4 * 2 + 6) / 8)
-    assert float(edge_loss(right.mT, labels)) > 5

@@ -1,4 +1,4 @@
-"""A model with running statistics and a guided decoder, like nano's, and a recipe of two steps a stage."""
+"""A small model with nano's encoder and decoder, and a recipe of two steps a stage."""
 
 from __future__ import annotations
 
@@ -9,18 +9,21 @@ from dataclasses import replace
 import torch
 from accelerate.state import AcceleratorState
 
-from glesam.config import ConvEncoderConfig, GleSamConfig, GuidedDecoderConfig, tiny
+from glesam.config import GleSamConfig, LiteEncoderConfig, PromptMapDecoderConfig, tiny
 from glesam.model import GleSam
-from glesam.nano.recipe import DecoderStage, Recipe, Stage
+from glesam.nano.recipe import GleStage, JointStage, Recipe, SamStage
 from glesam.training.loop import LoopConfig
 
-ENCODER = ConvEncoderConfig((8, 16, 16, 16), (4, 4, 4, 4), (1, 1, 1, 1), attention_blocks=1)
+ENCODER = LiteEncoderConfig(attention_blocks=1, mixers=1, mixer_channels=16)
+DECODER = PromptMapDecoderConfig(coarse=16, middle=16, keys=16, fine=16, dilations=(1, 2), shared_layers=1)
 
 
 def small_config() -> GleSamConfig:
     """Its timestep is late: the first ones leave GLE too little to do for a test to see it learn."""
     config = tiny()
-    sam = replace(config.sam, encoder=ENCODER, decoder=GuidedDecoderConfig(64))
+    sam = replace(
+        config.sam, encoder=ENCODER, decoder=DECODER, pixel_mean=(127.0,) * 3, pixel_std=(128.0,) * 3
+    )
     return replace(config, sam=sam, gle=replace(config.gle, gamma=2.0, timestep=200))
 
 
@@ -33,13 +36,16 @@ def loop(seed: int, average: float = 0.0) -> LoopConfig:
     return LoopConfig(2, lr=1e-3, warmup=1, save_every=1, report_every=1, seed=seed, average=average)
 
 
-def stage(seed: int, average: float = 0.0) -> Stage:
-    return Stage(loop(seed, average), image_size=64, batch_size=2)
-
-
-DECODER = DecoderStage(loop(4), image_size=64, batch_size=2, views=3)
-RECIPE = Recipe(stage(0, 0.9), stage(1, 0.9), stage(2), stage(3), DECODER)
-STAGES = ("sam-small", "sam", "base", "gle", "decoder")
+# Windows of fewer positions reach a stride-2 convolution as one: torch 2.13 on CPUs then has NaN in bf16 gradients.
+RECIPE = Recipe(
+    SamStage(loop(0, 0.9), crop_px=32, crop_batch=2, whole_px=64, whole_batch=1, objects=3),
+    GleStage(loop(1, 0.9), batch=2, side=4),
+    GleStage(loop(2), batch=2, side=4),
+    JointStage(loop(3, 0.9), batch=2, prompts=2),
+    views=3,
+    statistics=2,
+)
+STAGES = ("sam", "prior", "restore", "joint")
 
 SETTINGS = {
     "batch_size": 2, "steps": 3, "warmup": 1, "lr": 1e-3, "save_every": 1, "report_every": 1,
