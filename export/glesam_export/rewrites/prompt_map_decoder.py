@@ -1,4 +1,4 @@
-"""nano's mask decoder for one image size."""
+"""nano's mask decoder: exported as it is written, for it is made of few and plain operators."""
 
 from __future__ import annotations
 
