@@ -134,9 +134,9 @@ class GleConfig:
     """Generative latent space enhancement: one denoising step of `unet`.
 
     `gamma` is FDA's feature scale and `timestep` the T of equation (4); neither is stored in an
-    official checkpoint. The schedule is Stable Diffusion's (1.5 and 2.1 alike). With `lora_rank` 0 there are no
-    adapters. `channel_expansion` says whether channel replication and expansion (CRE) widened a U-Net of 4
-    latent channels; without it, the first and the last convolution have weights of their own for 256 channels.
+    official checkpoint. The schedule is Stable Diffusion's (1.5 and 2.1 alike). With `lora_rank` 0 there are
+    no adapters. `channel_expansion` says whether channel replication and expansion (CRE) widened a U-Net of 4
+    latent channels; without it, the first and the last convolution have 256 channels with their own weights.
     """
 
     unet: UNetConfig
@@ -198,6 +198,11 @@ def _config_from_dict(data: Mapping[str, Any]) -> GleSamConfig:
     sam, gle = dict(data["sam"]), dict(data["gle"])
     encoder, unet = sam.pop("encoder"), gle.pop("unet")
     decoder = _decoder_of_format_1(sam) if version == 1 else sam.pop("decoder")
+    if retired := {encoder["kind"], decoder["kind"]} & RETIRED:
+        raise InputError(
+            f"config.json is of an earlier nano, with networks that are gone ({', '.join(sorted(retired))}); "
+            "take the nano of this release, or train it anew with glesam-train nano"
+        )
     return GleSamConfig(
         name=data["name"],
         sam=SamConfig(
@@ -219,9 +224,14 @@ DECODERS: Mapping[str, type[TwoWayDecoderConfig] | type[PromptMapDecoderConfig]]
 }
 
 
+RETIRED = {"conv", "guided"}
+"""Kinds of nano's networks before format 3."""
+
+
 def _decoder_of_format_1(sam: dict[str, Any]) -> dict[str, Any]:
-    """Takes the keys of the decoder out of `sam`: `decoder_mlp_dim` was its width."""
-    return {"kind": "two_way", "mlp_dim": sam.pop("decoder_mlp_dim", TwoWayDecoderConfig().mlp_dim)}
+    """Takes the decoder's two keys out of `sam`: `guided` chose the network, `decoder_mlp_dim` its width."""
+    kind = "guided" if sam.pop("guided", False) else "two_way"
+    return {"kind": kind, "mlp_dim": sam.pop("decoder_mlp_dim", TwoWayDecoderConfig().mlp_dim)}
 
 
 def _tuples(data: Mapping[str, Any]) -> dict[str, Any]:

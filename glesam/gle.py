@@ -81,8 +81,8 @@ def expand_channels(unet: UNet2DConditionModel) -> None:
 def build_gle_unet(config: GleConfig) -> UNet2DConditionModel:
     """GLE's U-Net: CRE (`expand_channels`), then a LoRA adapter on every module of `LORA_TARGETS`.
 
-    Each only where the configuration says so. Without CRE, the first and the last convolution have 256 channels
-    with weights of their own.
+    Each only where the configuration says so. Without CRE, the first and the last convolution have 256
+    channels with weights of their own.
     """
     unet = build_base_unet(config.unet, LATENT_CHANNELS if config.channel_expansion else EMBEDDING_CHANNELS)
     if config.channel_expansion:
