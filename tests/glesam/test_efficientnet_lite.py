@@ -1,4 +1,4 @@
-"""EfficientNet-Lite against an independent forward pass: convolutions, batch norms and TensorFlow's padding."""
+"""EfficientNet-Lite against an independent forward pass, with batch norms and TensorFlow's padding."""
 
 from __future__ import annotations
 
