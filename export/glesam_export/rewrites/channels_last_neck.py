@@ -24,12 +24,10 @@ class ChannelsLastEncoder(nn.Module):
         super().__init__()
         self.backbone = encoder.backbone
         c4, c8, *_ = self.backbone.channels
-        weight = encoder.detail.weight.detach()
-        stride4, stride8 = weight.split([16 * (c4 + 3), 4 * c8], dim=1)
+        weight, channels4 = encoder.detail.weight.detach(), 16 * (c4 + 3)
         # pixel_unshuffle's channels are (channel, row, column), as a kernel's elements are.
-        stride4 = stride4.reshape(len(weight), c4 + 3, 4, 4)
-        self.detail4 = constant(stride4)
-        self.detail8 = constant(stride8.reshape(len(weight), c8, 2, 2))
+        self.detail4 = constant(weight[:, :channels4].reshape(-1, c4 + 3, 4, 4))
+        self.detail8 = constant(weight[:, channels4:].reshape(-1, c8, 2, 2))
         self.bias = encoder.detail.bias
         self.lateral16, self.lateral32 = encoder.lateral16, encoder.lateral32
         self.attention = encoder.attention
@@ -82,4 +80,5 @@ class Product(nn.Module):
         self.weight, self.bias = constant(conv.weight.flatten(1).T), conv.bias
 
     def forward(self, x: Tensor) -> Tensor:
-        return x @ self.weight + self.bias
+        product: Tensor = x @ self.weight + self.bias
+        return product

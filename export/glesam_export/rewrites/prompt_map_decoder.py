@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from torch import Tensor, nn
 
 from glesam.decoding import decode
@@ -27,6 +29,6 @@ class PromptMapDecoderGraph(nn.Module):
         mask_input: Tensor,
         has_mask_input: Tensor,
     ) -> tuple[Tensor, Tensor]:
-        parts = self.prompt_encoder, self.mask_decoder
+        decoder: Any = self.mask_decoder
         prompts = point_coords, point_labels, mask_input, has_mask_input
-        return decode(*parts, image_embeddings, *prompts, self.refinements)
+        return decode(self.prompt_encoder, decoder, image_embeddings, *prompts, self.refinements)
