@@ -9,6 +9,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import onnx
+import onnx_ir as ir
 import onnxruntime  # noqa: TID251 - what it makes of a graph
 import pytest
 import torch
@@ -203,3 +204,16 @@ def test_the_number_of_boxes_is_one_dimension_throughout(narrow: GleSam, folder:
     feeds = decoder_feeds(narrow.encode(image), 5, points, False)
     masks, _ = narrow.decode(**{name: torch.from_numpy(value) for name, value in feeds.items()})
     assert compare(run(feeds)["low_res_masks"], masks.numpy()).relative < MAX_RELATIVE["fp32"]
+
+
+def test_the_first_layers_stay_in_fp32_in_bf16(folder: Path) -> None:
+    model = ir.load(folder / "image_encoder-fp32.onnx")
+    assert "early layers" in lower_precision(model, "bf16")
+    kinds = {node.name: node.outputs[0].dtype for node in model.graph if node.op_type in ("Conv", "Clip")}
+    early = {name for name, dtype in kinds.items() if dtype == ir.DataType.FLOAT}
+    backbone = "image_encoder.backbone"
+    convolutions = ("stem", "blocks.0.depthwise", "blocks.0.project", "blocks.1.depthwise")
+    assert {f"{backbone}.{name}/Conv" for name in (*convolutions, "blocks.1.expand", "blocks.1.project")} == {
+        name for name in early if name.endswith("/Conv")
+    }
+    assert len(early) == 6 + 4, "with their Clips"
