@@ -39,14 +39,14 @@ class SharedFeatures:
 
     Attributes:
         coarse: [B, c.coarse, h, w], stride 16.
-        middle: [B, c.middle, 2h, 2w], stride 8.
+        middle: [B, c.middle, 2h, 2w], stride 8; None where other weights hold it (`FeatureReader.middle`).
         keys: [B, c.keys, 2h, 2w], stride 8; what a prompt's kernel is compared with.
         fine: [B, c.fine, CHILDREN, 2h, 2w], stride 4.
         edges: [B, c.edges, CHILDREN, 2h, 2w], stride 4.
     """
 
     coarse: Tensor
-    middle: Tensor
+    middle: Tensor | None
     keys: Tensor
     fine: Tensor
     edges: Tensor
@@ -102,7 +102,9 @@ class NanoDecoder(nn.Module):
         x = self.coarse_blocks((per_prompt(shared.coarse, n) + self.coarse_prompt(maps)).relu())
         similarity = weighted(self._appearance(shared.keys, self.found(x).sigmoid()), shared.keys)
         own = self.middle_prompt(maps) + upsampled(self.to_middle(x)) + similarity
-        y = self.middle_blocks((per_prompt(shared.middle, n) + own).relu())
+        if shared.middle is not None:
+            own = own + per_prompt(shared.middle, n)
+        y = self.middle_blocks(own.relu())
         context = self.context(x).relu()
         logits, edge_weights = self.own(y).split([NUM_MASKS * CHILDREN, self.config.edges], dim=1)
         edges = (edge_weights.unsqueeze(2) * per_prompt(shared.edges, n)).sum(1)  # [N, CHILDREN, 2h, 2w]
@@ -131,7 +133,12 @@ class NanoDecoder(nn.Module):
 
 
 class FeatureReader(nn.Module):
-    """Image embeddings [B, 256, h, w] -> the features that all prompts share, at strides 16, 8 and 4."""
+    """Image embeddings [B, 256, h, w] -> the features that all prompts share, at strides 16, 8 and 4.
+
+    `middle` is a constant part of the kernel over the keys; the exporter adds it to that kernel's bias.
+    """
+
+    middle: nn.Module | None
 
     def __init__(self, c: PromptMapDecoderConfig) -> None:
         super().__init__()
@@ -150,7 +157,8 @@ class FeatureReader(nn.Module):
         fine = (pixel_shuffle(self.to_fine(embeddings), 2) + self.from_middle(keys.relu())).relu()
         fine = fine.unflatten(1, (-1, CHILDREN))
         edges = self.edges(fine.flatten(2).unsqueeze(-1)).reshape(fine.shape[0], -1, *fine.shape[2:])
-        return SharedFeatures(self.coarse(embeddings), self.middle(keys), keys, fine, edges)
+        middle = None if self.middle is None else self.middle(keys)
+        return SharedFeatures(self.coarse(embeddings), middle, keys, fine, edges)
 
 
 class PooledContext(nn.Module):

@@ -1,4 +1,12 @@
-"""nano's mask decoder: exported as it is written, for it is made of few and plain operators."""
+"""nano's mask decoder: exported as it is written, but for one layer that others take in.
+
+Every prompt's kernel K over the shared keys meets the same 1 x 1 convolution (M, m) of them:
+
+    K keys + (M keys + m) = (K + M) keys + m
+
+M goes into the bias of the layer that makes K, and m into the bias of the convolution of the drawn maps: one
+pass less over each prompt's features at stride 8.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +16,7 @@ from torch import Tensor, nn
 
 from glesam.decoding import decode
 from glesam_export.rewrites.native_layers import for_export
+from glesam_export.rewrites.static_gle import constant
 
 
 class PromptMapDecoderGraph(nn.Module):
@@ -19,6 +28,7 @@ class PromptMapDecoderGraph(nn.Module):
         """`side`: positions of the embedding per side, S / 16."""
         super().__init__()
         self.prompt_encoder, self.mask_decoder = prompt_encoder, for_export(mask_decoder)
+        fold_shared_kernel(self.mask_decoder)
         self.refinements = refinements
 
     def forward(
@@ -32,3 +42,12 @@ class PromptMapDecoderGraph(nn.Module):
         decoder: Any = self.mask_decoder
         prompts = point_coords, point_labels, mask_input, has_mask_input
         return decode(self.prompt_encoder, decoder, image_embeddings, *prompts, self.refinements)
+
+
+def fold_shared_kernel(mask_decoder: nn.Module) -> None:
+    """Folds `look.middle` of a `NanoDecoder`, in place; the tensors that it shares stay as they are."""
+    decoder: Any = mask_decoder
+    shared, kernel, prompt = decoder.look.middle, decoder.looks_so, decoder.middle_prompt
+    kernel.bias = constant(kernel.bias + shared.weight.flatten())
+    prompt.bias = constant(prompt.bias + shared.bias)
+    decoder.look.middle = None
