@@ -40,7 +40,7 @@ class VitEncoderConfig:
 class LiteEncoderConfig:
     """nano's image encoder (`glesam.nano.encoder.NanoEncoder`): EfficientNet-Lite and a neck.
 
-    `attention_blocks` see all positions at stride 32, `mixers` work at stride 16 through `mixer_channels`.
+    The neck has `attention_blocks` at stride 32, and `mixers` of `mixer_channels` channels at stride 16.
     """
 
     variant: Literal["lite0", "lite1", "lite2"] = "lite0"
@@ -63,11 +63,16 @@ class TwoWayDecoderConfig:
 
 @dataclass(frozen=True)
 class PromptMapDecoderConfig:
-    """nano's mask decoder (`glesam.nano.decoder.NanoDecoder`), which does little for each prompt.
+    """nano's mask decoder (`glesam.nano.decoder.NanoDecoder`), whose prompts share most of the work.
 
-    Channels of a prompt's own features at strides 16 (`coarse`) and 8 (`middle`), with a block at stride 16
-    for each of `dilations` and `middle_blocks` at stride 8; channels of the features that all prompts share
-    at strides 8 (`keys`) and 4 (`fine`, `edges`), and `shared_layers` at stride 8.
+    Attributes:
+        coarse, middle: channels of a prompt's own features at strides 16 and 8.
+        keys: channels of the shared features at stride 8.
+        fine, edges: channels of the shared features at stride 4.
+        heads: queries of each attention pooling.
+        dilations: one block at stride 16 for each.
+        middle_blocks: number of a prompt's blocks at stride 8.
+        shared_layers: number of shared 3 x 3 layers at stride 8.
     """
 
     coarse: int = 64
@@ -129,9 +134,9 @@ class GleConfig:
     """Generative latent space enhancement: one denoising step of `unet`.
 
     `gamma` is FDA's feature scale and `timestep` the T of equation (4); neither is stored in an
-    official checkpoint. The schedule is Stable Diffusion's (1.5 and 2.1 alike). `lora_rank` 0: no adapters.
-    `channel_expansion`: whether CRE widened a U-Net of 4 latent channels; without it the first and the last
-    convolution have weights of their own for all 256 channels.
+    official checkpoint. The schedule is Stable Diffusion's (1.5 and 2.1 alike). With `lora_rank` 0 there are
+    no adapters. `channel_expansion` says whether channel replication and expansion (CRE) widened a U-Net of 4
+    latent channels; without it, the first and the last convolution have 256 channels with their own weights.
     """
 
     unet: UNetConfig
@@ -144,6 +149,10 @@ class GleConfig:
     beta_start: float = 0.00085
     beta_end: float = 0.012
     num_train_timesteps: int = 1000
+
+    def __post_init__(self) -> None:
+        if type(self.lora_rank) is not int or self.lora_rank < 0:
+            raise InputError(f"lora_rank {self.lora_rank!r}: expected a whole number from 0")
 
 
 @dataclass(frozen=True)
@@ -189,6 +198,11 @@ def _config_from_dict(data: Mapping[str, Any]) -> GleSamConfig:
     sam, gle = dict(data["sam"]), dict(data["gle"])
     encoder, unet = sam.pop("encoder"), gle.pop("unet")
     decoder = _decoder_of_format_1(sam) if version == 1 else sam.pop("decoder")
+    if retired := {encoder["kind"], decoder["kind"]} & RETIRED:
+        raise InputError(
+            f"config.json is of an earlier nano, with networks that are gone ({', '.join(sorted(retired))}); "
+            "take the nano of this release, or train it anew with glesam-train nano"
+        )
     return GleSamConfig(
         name=data["name"],
         sam=SamConfig(
@@ -210,9 +224,14 @@ DECODERS: Mapping[str, type[TwoWayDecoderConfig] | type[PromptMapDecoderConfig]]
 }
 
 
+RETIRED = {"conv", "guided"}
+"""Kinds of nano's networks before format 3."""
+
+
 def _decoder_of_format_1(sam: dict[str, Any]) -> dict[str, Any]:
-    """Takes the keys of the decoder out of `sam`: `decoder_mlp_dim` was its width."""
-    return {"kind": "two_way", "mlp_dim": sam.pop("decoder_mlp_dim", TwoWayDecoderConfig().mlp_dim)}
+    """Takes the decoder's two keys out of `sam`: `guided` chose the network, `decoder_mlp_dim` its width."""
+    kind = "guided" if sam.pop("guided", False) else "two_way"
+    return {"kind": kind, "mlp_dim": sam.pop("decoder_mlp_dim", TwoWayDecoderConfig().mlp_dim)}
 
 
 def _tuples(data: Mapping[str, Any]) -> dict[str, Any]:

@@ -81,7 +81,8 @@ def expand_channels(unet: UNet2DConditionModel) -> None:
 def build_gle_unet(config: GleConfig) -> UNet2DConditionModel:
     """GLE's U-Net: CRE (`expand_channels`), then a LoRA adapter on every module of `LORA_TARGETS`.
 
-    Each only where the configuration says so; without CRE the U-Net has 256 channels of its own.
+    Each only where the configuration says so. Without CRE, the first and the last convolution have 256
+    channels with weights of their own.
     """
     unet = build_base_unet(config.unet, LATENT_CHANNELS if config.channel_expansion else EMBEDDING_CHANNELS)
     if config.channel_expansion:
@@ -97,13 +98,15 @@ def lora_config(config: GleConfig) -> LoraConfig:
 
 
 def load_base_weights(unet: UNet2DConditionModel, base: UNet2DConditionModel, assign: bool = False) -> None:
-    """Puts a base U-Net (4 channels, before CRE) under the adapters of a GLE U-Net, in place.
+    """Puts a base U-Net under the adapters of a GLE U-Net, where it has any, in place.
 
     Args:
+        base: a U-Net without adapters; one of 4 channels, before CRE, is widened in place.
         assign: whether the base's own tensors replace `unet`'s, which may be on the meta device; they are
             copied otherwise.
     """
-    expand_channels(base)
+    if base.conv_in.in_channels == LATENT_CHANNELS:
+        expand_channels(base)
     weights = OrderedDict(base.state_dict())
     names = [name for name in unet.state_dict() if "lora_" not in name]
     under = {name: weights[name.replace("base_layer.", "")] for name in names}

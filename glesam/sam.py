@@ -124,8 +124,10 @@ def dead_mask_heads(mask_decoder: nn.Module) -> tuple[int, ...]:
     """Which of the heads 1 to 3 predict nothing: one of their layers is about 0.
 
     The authors trained their decoders with a single mask output; without a gradient, the weight decay
-    that Adam couples to it has worn the other heads down.
+    that Adam couples to it has worn the other heads down. nano's decoder has no such heads.
     """
+    if isinstance(mask_decoder, NanoDecoder):
+        return ()
     decoder: Any = mask_decoder
     first, *others = [
         [float(layer.weight.detach().norm()) for layer in mlp.layers]

@@ -22,11 +22,11 @@ from glesam_runtime.errors import ConversionError
 OPSETS = (18, 19, 20)
 """Native LayerNormalization needs 17, the exporter starts at 18, TensorRT 10.3 ends at 20."""
 OPERATORS = {
-    "Add", "AveragePool", "Cast", "Concat", "Conv", "ConvTranspose", "Cos", "DepthToSpace", "Div", "Equal",
-    "Erf", "Exp", "Expand", "Gather", "Gemm", "InstanceNormalization", "LayerNormalization", "Log",
-    "MatMul", "Max", "Min", "Mul", "Neg", "Pad", "ReduceMax", "ReduceSum", "Relu", "Reshape", "Resize",
-    "Shape", "Sigmoid", "Sin", "Slice", "Softmax", "Split", "Squeeze", "Sub", "Transpose", "Unsqueeze",
-    "Where",
+    "Add", "AveragePool", "Cast", "Clip", "Concat", "Conv", "ConvTranspose", "Cos", "DepthToSpace", "Div",
+    "Equal", "Erf", "Exp", "Expand", "Gather", "Gemm", "InstanceNormalization", "LayerNormalization", "Log",
+    "MatMul", "Max", "Min", "Mul", "Neg", "Pad", "ReduceMax", "ReduceMean", "ReduceSum", "Relu", "Reshape",
+    "Resize", "Shape", "Sigmoid", "Sin", "Slice", "Softmax", "Split", "Squeeze", "Sub", "Transpose",
+    "Unsqueeze", "Where",
 }  # fmt: skip
 """The operators that a bundle's graphs may use: all are in onnx-tensorrt's operator matrix for 10.3."""
 SCOPES = "pkg.torch.onnx.name_scopes"

@@ -52,7 +52,12 @@ def base_name(context: int) -> str:
 
 
 def save_lora(model: GleSam, path: str | Path) -> None:
-    """Writes the adapters under the official names, float32; `path` is replaced whole."""
+    """Writes the adapters under the official names, float32; `path` is replaced whole.
+
+    Raises:
+        CheckpointError: the model has no adapters.
+        OSError: the file cannot be written.
+    """
     tensors = {
         official_name(name): (tensor.detach().float() * scale_of(name, model)).cpu().contiguous()
         for name, tensor in lora_parameters(model).items()
@@ -116,7 +121,16 @@ def lora_kind(tensors: Mapping[str, Tensor], source: str | Path) -> LoraKind:
 
 
 def lora_parameters(model: GleSam) -> dict[str, Tensor]:
-    """The model's adapter parameters under their plain names."""
+    """The model's adapter parameters under their plain names.
+
+    Raises:
+        CheckpointError: it has none.
+    """
+    if not model.config.gle.lora_rank:
+        raise CheckpointError(
+            f"{model.config.name} has no LoRA adapters (gle.lora_rank is 0 in its config.json); "
+            "choose a model that has, or save it whole with save_pretrained"
+        )
     named = model.gle.unet.named_parameters()
     return {plain_name(name): p for name, p in named if ".lora_" in name and ADAPTER in name}
 

@@ -40,8 +40,14 @@ def load_unet(model: GleSam, folder: str | Path) -> None:
         folder: the U-Net's folder, or the Stable Diffusion folder that holds it as `unet/`.
 
     Raises:
-        CheckpointError: the folder is unreadable, not the model's base, or a v-prediction U-Net.
+        CheckpointError: the folder is unreadable, not the model's base, or a v-prediction U-Net, or the model
+            has no CRE.
     """
+    if not model.config.gle.channel_expansion:
+        raise CheckpointError(
+            f"{folder}: {model.config.name} takes no Stable Diffusion U-Net, whose 4 channels need channel "
+            "expansion (CRE); expected a model with gle.channel_expansion in its config.json"
+        )
     folder = unet_folder(folder)
     check_base(folder, read_unet_config(folder), model.config.gle.unet)
     check_prediction(folder)
@@ -51,7 +57,7 @@ def load_unet(model: GleSam, folder: str | Path) -> None:
         base = build_base_unet(model.config.gle.unet)
     check_fit(path, tensors, base.state_dict())
     unet = model.gle.unet
-    weight = unet.get_submodule("conv_in.base_layer").weight
+    weight = next(p for name, p in unet.named_parameters() if "lora_" not in name)
     put(nn.Module.to(base, weight.dtype), tensors)  # diffusers' own `to` warns without need
     load_base_weights(unet, base, assign=weight.device.type in ("cpu", "meta"))
 

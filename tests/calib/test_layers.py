@@ -25,6 +25,14 @@ def test_what_enters_and_leaves_the_unet_and_its_shortcuts_stay_in_float() -> No
         assert not policy.takes(name)
 
 
+def test_the_first_layers_of_an_efficientnet_stay_in_float() -> None:
+    policy, backbone = Policy(), "image_encoder.backbone"
+    for name in ("stem", "blocks.0.depthwise", "blocks.0.project", "blocks.1.expand"):
+        assert not policy.takes(f"{backbone}.{name}/Conv")
+    for name in ("blocks.2.expand", "blocks.10.project", "blocks.11.depthwise"):
+        assert policy.takes(f"{backbone}.{name}/Conv")
+
+
 def test_patterns_include_and_exclude() -> None:
     assert taken(Policy(include=["*.conv_out/*"])) == list(NAMES)
     assert taken(Policy(exclude=["*/Conv"])) == list(NAMES[:4])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from functools import cache
 
 import pytest
@@ -12,6 +13,7 @@ from peft.tuners.lora import LoraLayer
 from tiny_model import STYLES, Style, random_model
 from torch import Tensor, nn
 
+from glesam.config import tiny
 from glesam.gle import LATENT_CHANNELS, Gle
 from glesam_export.folds import (
     FOLDS,
@@ -245,6 +247,25 @@ def test_all_folds_together_are_exact_at_the_models_own_size(gle: Gle, folded: S
     x = embeddings()[:1, :, :4, :4]
     with torch.no_grad():
         torch.testing.assert_close(folded(x), gle(x), rtol=1e-12, atol=1e-13)
+
+
+@pytest.mark.parametrize("channel_expansion", [True, False])
+@pytest.mark.parametrize("lora_rank", [0, RANK])
+def test_folds_that_a_model_does_not_need_are_left_out(channel_expansion: bool, lora_rank: int) -> None:
+    config = replace(tiny("sd21").gle, channel_expansion=channel_expansion, lora_rank=lora_rank)
+    torch.manual_seed(0)
+    gle = Gle(config).double().eval()
+    with torch.no_grad():
+        gle.get_buffer("text_embedding").normal_()
+        for name, parameter in gle.named_parameters():
+            if "lora_B" in name:
+                parameter.normal_(std=0.1)
+    folded, reports = fold_all(gle)
+    assert relative_error(folded, gle) <= 1e-12
+    left_out = {"merge_lora"} if not lora_rank else set()
+    left_out |= set() if channel_expansion else {"factor_conv_in", "factor_conv_out"}
+    assert [r.fold for r in reports[1:]] == [f.__name__ for f in FOLDS if f.__name__ not in left_out]
+    assert isinstance(folded.unet.conv_in, nn.Sequential) == channel_expansion
 
 
 def test_no_fold_changes_the_model_it_is_given(unfolded: StaticGle) -> None:

@@ -1,4 +1,4 @@
-"""The encoder that is exported computes what SAM's computes, in float64."""
+"""The encoder that is exported computes what SAM's computes, in float64 (nano's: test_nano_graphs.py)."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from glesam.config import VitEncoderConfig, nano, tiny
+from glesam.config import VitEncoderConfig, tiny
 from glesam.sam import build_image_encoder
 from glesam_export.rewrites.static_encoder import StaticBlock, static_encoder
 
@@ -65,9 +65,3 @@ def test_the_callers_encoder_is_not_changed_and_its_tensors_are_shared() -> None
     assert static.get_parameter("blocks.0.mlp.lin1.weight") is encoder.get_parameter(
         "blocks.0.mlp.lin1.weight"
     )
-
-
-def test_an_encoder_without_vit_blocks_stays_as_it_is() -> None:
-    encoder = build_image_encoder(nano().sam.encoder, 512)
-    static = static_encoder(encoder, side=32)
-    assert [type(m) for m in static.modules()] == [type(m) for m in encoder.modules()]

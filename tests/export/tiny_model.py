@@ -1,16 +1,21 @@
-"""A tiny model in which everything that a fold or a precision could get wrong is switched on."""
+"""Tiny models in which everything that a fold or a precision could get wrong is switched on."""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Literal
 
 import torch
 
-from glesam.config import tiny
+from glesam.config import GleSamConfig, LiteEncoderConfig, PromptMapDecoderConfig, nano, tiny
 from glesam.model import GleSam
 
 Style = Literal["sd15", "sd21"]
 STYLES: tuple[Style, ...] = ("sd15", "sd21")
+NARROW_ENCODER = LiteEncoderConfig(attention_blocks=1, mixers=2, mixer_channels=16)
+NARROW_DECODER = PromptMapDecoderConfig(
+    coarse=16, middle=8, keys=12, fine=8, edges=4, heads=2, dilations=(1, 2), middle_blocks=1, shared_layers=1
+)
 
 
 def random_model(style: Style, seed: int = 0) -> GleSam:
@@ -23,5 +28,24 @@ def random_model(style: Style, seed: int = 0) -> GleSam:
                 parameter.normal_(std=0.1)
             elif parameter.dim() == 1 or "rel_pos" in name:
                 parameter.add_(torch.randn_like(parameter), alpha=0.1)
+        model.gle.get_buffer("text_embedding").normal_()
+    return model.requires_grad_(False)
+
+
+def random_nano(seed: int = 0, lora_rank: int = 4) -> GleSam:
+    """A model of nano's networks at 64 px, narrow but for its backbone; no layer is left at its start."""
+    torch.manual_seed(seed)
+    sam = replace(nano().sam, image_size=64, encoder=NARROW_ENCODER, decoder=NARROW_DECODER)
+    gle = replace(tiny("sd21").gle, lora_rank=lora_rank, channel_expansion=False)
+    model = GleSam(GleSamConfig("narrow-nano", sam, gle)).eval()
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            if "lora_B" in name or not parameter.any():
+                parameter.normal_(std=0.1)
+            if parameter.dim() == 1:
+                parameter.add_(torch.randn_like(parameter), alpha=0.1)
+        for name, buffer in model.image_encoder.named_buffers():
+            if name.endswith("scale"):
+                buffer.uniform_(0.5, 1.5)
         model.gle.get_buffer("text_embedding").normal_()
     return model.requires_grad_(False)

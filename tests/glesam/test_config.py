@@ -12,7 +12,8 @@ import torch
 
 from glesam.config import (
     GleSamConfig,
-    GuidedDecoderConfig,
+    LiteEncoderConfig,
+    PromptMapDecoderConfig,
     SamConfig,
     SamType,
     TwoWayDecoderConfig,
@@ -20,7 +21,7 @@ from glesam.config import (
     official,
     tiny,
 )
-from glesam.model import CONFIG_FILE, shipped_checkpoint
+from glesam.nano.efficientnet_lite import PIXEL_MEAN, PIXEL_STD
 from glesam.sam import build_image_encoder, build_mask_decoder, build_prompt_encoder
 
 
@@ -37,11 +38,11 @@ def test_a_config_cannot_be_changed() -> None:
         tiny().sam.image_size = 32  # type: ignore[misc]
 
 
-@pytest.mark.parametrize("version", [0, 3, "1", "2", None])
+@pytest.mark.parametrize("version", [0, 4, "1", "2", None])
 def test_another_format_version_says_what_to_do(version: object) -> None:
     text = json.dumps(json.loads(tiny().to_json()) | {"format_version": version})
     with pytest.raises(
-        ValueError, match=f"format_version {version}, this glesam reads 1 and 2; upgrade glesam"
+        ValueError, match=f"format_version {version}, this glesam reads 1 to 3; upgrade glesam"
     ):
         GleSamConfig.from_json(text)
 
@@ -74,17 +75,10 @@ def test_a_missing_or_unknown_field_is_named(change: Callable[[dict[str, Any]], 
         GleSamConfig.from_json(json.dumps(content))
 
 
-def test_the_number_of_attention_blocks_is_never_guessed() -> None:
-    content = json.loads(nano().to_json())
-    del content["sam"]["encoder"]["attention_blocks"]
-    with pytest.raises(ValueError, match=r"not a GleSAM config\.json: .*attention_blocks"):
-        GleSamConfig.from_json(json.dumps(content))
-
-
 def test_the_decoder_is_sams_unless_the_config_says_otherwise() -> None:
     assert SamConfig("vit_b", 1024, tiny().sam.encoder).decoder == TwoWayDecoderConfig(2048)
     assert official("vit_b", "sd15").sam.decoder == TwoWayDecoderConfig(2048)
-    assert nano().sam.decoder == GuidedDecoderConfig(512)
+    assert nano().sam.decoder == PromptMapDecoderConfig()
 
 
 def format_1(config: GleSamConfig, **decoder: object) -> str:
@@ -95,11 +89,40 @@ def format_1(config: GleSamConfig, **decoder: object) -> str:
     return json.dumps({**content, "format_version": 1})
 
 
-def test_the_shipped_config_of_format_1_is_read_as_nano() -> None:
-    text = (shipped_checkpoint() / CONFIG_FILE).read_text()
-    assert json.loads(text)["format_version"] == 1
-    assert json.loads(text) == json.loads(format_1(nano(), guided=True, decoder_mlp_dim=512))
-    assert GleSamConfig.from_json(text) == nano()
+def test_a_config_of_format_2_has_channel_expansion() -> None:
+    content = json.loads(tiny().to_json())
+    del content["gle"]["channel_expansion"]
+    assert GleSamConfig.from_json(json.dumps({**content, "format_version": 2})) == tiny()
+
+
+@pytest.mark.parametrize(("part", "kind"), [("encoder", "conv"), ("decoder", "guided")])
+def test_an_earlier_nano_is_refused_with_the_cure(part: str, kind: str) -> None:
+    content = json.loads(nano().to_json())
+    content["sam"][part] = {"kind": kind}
+    with pytest.raises(
+        ValueError, match=rf"networks that are gone \({kind}\); take the nano of this release"
+    ):
+        GleSamConfig.from_json(json.dumps({**content, "format_version": 2}))
+
+
+def test_an_earlier_nano_of_format_1_is_refused_too() -> None:
+    with pytest.raises(ValueError, match=r"networks that are gone \(guided\)"):
+        GleSamConfig.from_json(format_1(tiny(), guided=True, decoder_mlp_dim=64))
+
+
+def test_nano_is_made_for_imagenets_pixels_and_has_no_channel_expansion() -> None:
+    assert nano().sam.encoder == LiteEncoderConfig("lite0")
+    assert set(nano().sam.pixel_mean) == {PIXEL_MEAN}
+    assert set(nano().sam.pixel_std) == {PIXEL_STD}
+    assert not nano().gle.channel_expansion
+
+
+@pytest.mark.parametrize("lora_rank", [-1, 1.5, "2", True, None])
+def test_lora_rank_is_a_whole_number_from_0(lora_rank: object) -> None:
+    content = json.loads(tiny().to_json())
+    content["gle"]["lora_rank"] = lora_rank
+    with pytest.raises(ValueError, match=r"lora_rank .*: expected a whole number from 0"):
+        GleSamConfig.from_json(json.dumps(content))
 
 
 @pytest.mark.parametrize("config", [tiny("sd15"), official("vit_l", "sd21")])
@@ -111,8 +134,6 @@ def test_a_sam_config_of_format_1_has_sams_decoder(config: GleSamConfig, guided:
 
 def test_a_config_of_format_1_without_a_width_has_sams_2048() -> None:
     assert GleSamConfig.from_json(format_1(official("vit_b", "sd15"))) == official("vit_b", "sd15")
-    with pytest.raises(ValueError, match=r"not a GleSAM config\.json: .*decoder"):
-        GleSamConfig.from_json(format_1(nano(), decoder={"mlp_dim": 512, "kind": "guided"}))
 
 
 @pytest.mark.parametrize("refinements", [-1, 1.5, "2", True, None])

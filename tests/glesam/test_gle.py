@@ -161,3 +161,27 @@ def test_every_picture_of_a_batch_meets_the_same_context() -> None:
     gle.get_buffer("text_embedding").normal_()
     z = random(3, 256, 4, 4)
     torch.testing.assert_close(gle(z)[2:], gle(z[2:]), rtol=1e-10, atol=1e-12)
+
+
+@torch.no_grad()
+def test_without_channel_expansion_every_channel_has_weights_of_its_own() -> None:
+    torch.manual_seed(0)
+    unet = build_gle_unet(replace(tiny().gle, channel_expansion=False, lora_rank=0))
+    assert unet.config.in_channels == unet.config.out_channels == 256
+    assert not torch.equal(unet.conv_in.weight[:, :4], unet.conv_in.weight[:, 4:8])
+    assert not torch.equal(unet.conv_out.weight[:4], unet.conv_out.weight[4:8])
+
+
+@pytest.mark.parametrize("channel_expansion", [True, False])
+def test_a_model_of_rank_0_has_no_adapters(channel_expansion: bool) -> None:
+    gle = Gle(replace(tiny().gle, lora_rank=0, channel_expansion=channel_expansion))
+    assert not any("lora_" in name or "base_layer" in name for name, _ in gle.named_parameters())
+
+
+@pytest.mark.parametrize("lora_rank", [0, 4])
+def test_a_base_of_256_channels_is_put_under_the_adapters_as_it_is(lora_rank: int) -> None:
+    base = build_base_unet(tiny().gle.unet, 256)
+    unet = build_gle_unet(replace(tiny().gle, lora_rank=lora_rank, channel_expansion=False))
+    load_base_weights(unet, base)
+    name = "conv_in.base_layer" if lora_rank else "conv_in"
+    assert torch.equal(unet.get_submodule(name).weight, base.conv_in.weight)

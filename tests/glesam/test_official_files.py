@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import pickle
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -480,3 +481,10 @@ def test_torchs_advice_to_unpickle_anything_reaches_no_user(target: GleSam, tmp_
     message = refusal(load_decoder, target, tmp_path / "model.pth")
     assert "weights_only" not in message
     assert "it holds more than tensors, which may be code" in message
+
+
+def test_a_model_without_channel_expansion_takes_no_stable_diffusion(tmp_path: Path) -> None:
+    config = tiny()
+    target = GleSam(replace(config, gle=replace(config.gle, channel_expansion=False)))
+    message = refusal(load_unet, target, tmp_path)
+    assert "tiny-sd15 takes no Stable Diffusion U-Net, whose 4 channels need channel expansion" in message

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -299,3 +300,12 @@ def test_the_files_alpha_becomes_the_models(tmp_path: Path, file: Path) -> None:
     stated(file, "diffusers", 16.0)
     assert common_alpha(alphas_of(file, read_lora(file)), 4) == 16.0
     assert official("vit_b", "sd15", lora_rank=4, lora_alpha=16.0).gle.lora_alpha == 16.0
+
+
+def test_a_model_without_adapters_neither_saves_nor_loads_any(tmp_path: Path, file: Path) -> None:
+    config = tiny()
+    model = GleSam(replace(config, gle=replace(config.gle, lora_rank=0)))
+    for refused in (save_lora, load_lora):
+        with pytest.raises(CheckpointError, match=r"tiny-sd15 has no LoRA adapters \(gle\.lora_rank is 0"):
+            refused(model, tmp_path / "none.safetensors" if refused is save_lora else file)
+    assert not (tmp_path / "none.safetensors").exists()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from glesam.config import GleConfig
 from glesam.gle import Gle
 from glesam_export.folds.channels import factor_conv_in, factor_conv_out
 from glesam_export.folds.lora import merge_lora
@@ -23,13 +24,21 @@ FOLDS: tuple[Callable[[StaticGle], StaticGle], ...] = (
     fold_text_context,
 )
 """In the order they apply: the factorings read LoRA's factors, the later ones plain weights."""
+CRE_FOLDS = (factor_conv_in, factor_conv_out)
+"""The folds that presume channel replication and expansion."""
+
+
+def folds_of(config: GleConfig) -> list[Callable[[StaticGle], StaticGle]]:
+    """Returns the folds that a GLE of this configuration can have, in the order they apply."""
+    folds = [fold for fold in FOLDS if config.channel_expansion or fold not in CRE_FOLDS]
+    return [fold for fold in folds if config.lora_rank or fold is not merge_lora]
 
 
 def fold_all(gle: Gle) -> tuple[StaticGle, list[FoldReport]]:
-    """Returns GLE with its constants in place and every fold applied, and a report of each step."""
+    """Returns GLE with its constants in place and every fold of `folds_of` applied, with a report of each."""
     folded = static_gle(gle)
     reports = [report_fold("static_gle", gle, folded)]
-    for fold in FOLDS:
+    for fold in folds_of(gle.config):
         before, folded = folded, fold(folded)
         reports.append(report_fold(fold.__name__, before, folded))
     return folded, reports
@@ -45,5 +54,6 @@ __all__ = [
     "fold_noise_scale",
     "fold_text_context",
     "fold_timestep",
+    "folds_of",
     "merge_lora",
 ]

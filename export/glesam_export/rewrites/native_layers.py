@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from itertools import pairwise
-
 from torch import Tensor, nn
-from torch.nn.functional import layer_norm
-from torch.nn.utils.fusion import fuse_conv_bn_eval
+from torch.nn.functional import conv2d, layer_norm, pad
 
+from glesam.nano.efficientnet_lite import FrozenNormConv
 from glesam.sam_modules import LayerNorm2d
-from glesam_export.rewrites.static_gle import shared_copy
+from glesam_export.rewrites.static_gle import constant, shared_copy
 
 
 class NativeLayerNorm2d(nn.Module):
@@ -31,20 +29,27 @@ class NativeLayerNorm2d(nn.Module):
         return last.permute(0, 3, 1, 2)
 
 
+class PlainConv(nn.Module):
+    """`FrozenNormConv` with the norm's scale in its weight; the exporter makes one Conv of it."""
+
+    def __init__(self, conv: FrozenNormConv) -> None:
+        super().__init__()
+        self.weight, self.bias = constant(conv.scaled_weight()), conv.bias
+        self.stride, self.groups = conv.stride, conv.groups
+        self.padding = (conv.before, conv.after, conv.before, conv.after)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[B, C, H, W] -> [B, C', H / stride, W / stride]."""
+        return conv2d(pad(x, self.padding), self.weight, self.bias, self.stride, groups=self.groups)
+
+
 def for_export(module: nn.Module) -> nn.Module:
-    """A copy, sharing its tensors, with native LayerNorm2d and with batch norms folded into convolutions."""
+    """A copy, sharing its tensors, with native LayerNorm2d and with frozen norms folded into convolutions."""
     copy = shared_copy(module)
     for parent in list(copy.modules()):
         for name, child in parent.named_children():
             if isinstance(child, LayerNorm2d):
                 setattr(parent, name, NativeLayerNorm2d(child))
-        if isinstance(parent, nn.Sequential):
-            _fold_batch_norms(parent)
+            elif isinstance(child, FrozenNormConv):
+                setattr(parent, name, PlainConv(child))
     return copy
-
-
-def _fold_batch_norms(layers: nn.Sequential) -> None:
-    """Folds in place. The exporter does it too, but not for a convolution that runs twice."""
-    for i, (conv, norm) in enumerate(pairwise(layers)):
-        if isinstance(conv, nn.Conv2d) and isinstance(norm, nn.BatchNorm2d):
-            layers[i], layers[i + 1] = fuse_conv_bn_eval(conv.eval(), norm.eval()), nn.Identity()

@@ -21,16 +21,20 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import pad
 
+from glesam.nano.encoder import NanoEncoder
 from glesam.sam_modules import ViTBlock, relative_positions
+from glesam_export.rewrites.channels_last_neck import ChannelsLastEncoder
 from glesam_export.rewrites.static_gle import constant, shared_copy
 
 
 def static_encoder(image_encoder: nn.Module, side: int) -> nn.Module:
-    """A copy, sharing its tensors, whose ViT blocks are `StaticBlock`s; other encoders stay as they are.
+    """A copy, sharing its tensors, in the form of the graph: SAM's with `StaticBlock`s, nano's channels last.
 
     Args:
         side: tokens per side of the image, S / 16.
     """
+    if isinstance(image_encoder, NanoEncoder):
+        return ChannelsLastEncoder(shared_copy(image_encoder))
     copy: Any = shared_copy(image_encoder)
     for parent in list(copy.modules()):
         for name, child in parent.named_children():

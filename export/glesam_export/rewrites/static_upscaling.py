@@ -15,8 +15,8 @@ from torch.nn.functional import layer_norm
 from glesam_export.rewrites.static_gle import constant
 
 
-class _Products(nn.Module):
-    """The two steps of `output_upscaling`, SAM's or nano's; the children of a position follow each other."""
+class ChannelsLastUpscaling(nn.Module):
+    """SAM's `output_upscaling` and the product with the mask tokens' weights."""
 
     def __init__(self, upscaling: Any) -> None:  # noqa: ANN401 - segment-anything is untyped
         super().__init__()
@@ -25,45 +25,25 @@ class _Products(nn.Module):
         self.first_weight, self.first_bias = _as_product(first)
         self.second_weight, self.second_bias = _as_product(second)
 
-    def first(self, tokens: Tensor) -> Tensor:
-        """[N, P, 256] -> [N, 4 P, 64]."""
+    def forward(self, tokens: Tensor, weights: Tensor, side: int) -> Tensor:
+        """Image tokens [N, side side, 256] and weights [N, M, 32] -> masks [N, M, 4 side, 4 side]."""
+        values = weights @ self._second(self._first(tokens)).transpose(1, 2)
+        # The axes: a token's row and column, then row and column within it, and within that.
+        ordered = values.reshape(-1, side, side, 2, 2, 2, 2).permute(0, 1, 3, 5, 2, 4, 6)
+        return ordered.reshape(*weights.shape[:2], 4 * side, 4 * side)
+
+    def _first(self, tokens: Tensor) -> Tensor:
+        """[N, P, 256] -> [N, 4 P, 64]; the children of a position follow each other."""
         children = (tokens @ self.first_weight + self.first_bias).reshape(tokens.shape[0], -1, self.channels)
         norm = self.norm
         normed = layer_norm(children, (self.channels,), norm.weight, norm.bias, norm.eps)
         activated: Tensor = self.first_activation(normed)
         return activated
 
-    def second(self, children: Tensor) -> Tensor:
+    def _second(self, children: Tensor) -> Tensor:
         """[N, P, 64] -> [N, 4 P, 32]."""
         activated: Tensor = self.second_activation(children @ self.second_weight + self.second_bias)
         return activated.reshape(children.shape[0], -1, self.out_channels)
-
-
-class ChannelsLastUpscaling(_Products):
-    """SAM's `output_upscaling` and the product with the mask tokens' weights."""
-
-    def forward(self, tokens: Tensor, weights: Tensor, side: int) -> Tensor:
-        """Image tokens [N, side side, 256] and weights [N, M, 32] -> masks [N, M, 4 side, 4 side]."""
-        values = weights @ self.second(self.first(tokens)).transpose(1, 2)
-        # The axes: a token's row and column, then row and column within it, and within that.
-        ordered = values.reshape(-1, side, side, 2, 2, 2, 2).permute(0, 1, 3, 5, 2, 4, 6)
-        return ordered.reshape(*weights.shape[:2], 4 * side, 4 * side)
-
-
-class ImageUpscaling(_Products):
-    """`output_upscaling` of nano's decoder, where many products with its features follow."""
-
-    def forward(self, image_embeddings: Tensor) -> Tensor:
-        """[B, 256, h, w] -> [B, 32, 16 h w], row by row: flat, as `GuidedDecoder.look` takes them."""
-        h, w = image_embeddings.shape[2:]
-        children = in_rows(self.first(image_embeddings.flatten(2).transpose(1, 2)), h, w)
-        return in_rows(self.second(children), 2 * h, 2 * w).transpose(1, 2)
-
-
-def in_rows(children: Tensor, height: int, width: int) -> Tensor:
-    """[N, height width 2 2, C], siblings in turn -> [N, 2 height 2 width, C], row by row."""
-    by_parent = children.reshape(-1, height, width, 2, 2, children.shape[2])
-    return by_parent.transpose(2, 3).reshape(children.shape)
 
 
 def _as_product(convolution: nn.ConvTranspose2d) -> tuple[nn.Parameter, nn.Parameter]:

@@ -13,9 +13,9 @@ from .protobuf import Damaged
 from .spec import GraphSpec, TensorSpec
 
 FLOAT_OPERATORS = {
-    "Add", "AveragePool", "Cast", "Concat", "Conv", "ConvTranspose", "Cos", "DepthToSpace", "Div",
+    "Add", "AveragePool", "Cast", "Clip", "Concat", "Conv", "ConvTranspose", "Cos", "DepthToSpace", "Div",
     "Equal", "Erf", "Exp", "Expand", "Gather", "Gemm", "InstanceNormalization",
-    "LayerNormalization", "Log", "MatMul", "Max", "Min", "Mul", "Neg", "Pad", "ReduceMax",
+    "LayerNormalization", "Log", "MatMul", "Max", "Min", "Mul", "Neg", "Pad", "ReduceMax", "ReduceMean",
     "ReduceSum", "Relu", "Reshape", "Resize", "Shape", "Sigmoid", "Sin", "Slice", "Softmax",
     "Split", "Squeeze", "Sub", "Transpose", "Unsqueeze", "Where",
 }  # fmt: skip
