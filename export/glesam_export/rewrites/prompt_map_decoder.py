@@ -47,7 +47,7 @@ class PromptMapDecoderGraph(nn.Module):
 def fold_shared_kernel(mask_decoder: nn.Module) -> None:
     """Folds `look.middle` of a `NanoDecoder`, in place; the tensors that it shares stay as they are."""
     decoder: Any = mask_decoder
-    shared, kernel, prompt = decoder.look.middle, decoder.looks_so, decoder.middle_prompt
+    shared, kernel, prompt = decoder.look.middle, decoder.appearance, decoder.middle_prompt
     kernel.bias = constant(kernel.bias + shared.weight.flatten())
     prompt.bias = constant(prompt.bias + shared.bias)
     decoder.look.middle = None
