@@ -150,6 +150,10 @@ class FeatureReader(nn.Module):
         self.from_middle = nn.Conv2d(c.keys, CHILDREN * c.fine, 1)
         self.edges = nn.Conv2d(c.fine, c.edges, 1)
 
+    def readers(self) -> tuple[nn.Conv2d, nn.Conv2d, nn.Conv2d]:
+        """The layers that read the embedding."""
+        return self.coarse, self.to_middle, self.to_fine
+
     def forward(self, embeddings: Tensor) -> SharedFeatures:
         keys = pixel_shuffle(self.to_middle(embeddings), 2)
         for layer in self.around:
