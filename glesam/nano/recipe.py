@@ -11,6 +11,7 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, replace
@@ -22,8 +23,9 @@ import torch
 from accelerate import Accelerator
 from peft.tuners.lora import LoraLayer
 from torch import nn
+from torch.nn.functional import mse_loss
 
-from glesam.data.batches import BatchPlan, SamplePool, prefetch
+from glesam.data.batches import Batch, BatchPlan, SamplePool, batches, prefetch
 from glesam.gle import Gle
 from glesam.model import GleSam
 from glesam.nano.batches import RegionPlan, prompt_batches
@@ -37,7 +39,7 @@ from glesam.official.tensor_files import read_tensors
 from glesam.tensor_output import write_tensors
 from glesam.training.checkpoint import Identity, fingerprint
 from glesam.training.encoded_views import VIEWS
-from glesam.training.loop import LoopConfig, Player, train_players
+from glesam.training.loop import LoopConfig, Losses, Player, train_players
 from glesam.training.stage_config import Precision
 from glesam.training.view_encoder import ViewEncoder
 from glesam.training.watch import Lines, Watcher
@@ -109,13 +111,44 @@ class JointStage:
 
 
 @dataclass(frozen=True)
+class RobustStage:
+    """Stage "robust": the encoder learns its own clean embeddings from degraded crops. GLE's rival."""
+
+    loop: LoopConfig
+    batch: int = 8
+    crop_px: int = 256
+    scale: tuple[float, float] = (1.0, 2.5)
+    clean_share: float = 0.2
+    backbone_rate: float = 0.2
+
+    def plan(self) -> BatchPlan:
+        """How its crops are drawn."""
+        return BatchPlan(
+            self.batch,
+            self.crop_px,
+            self.loop.seed,
+            objects_per_image=1,
+            scale=self.scale,
+            with_degraded=True,
+            clean_share=self.clean_share,
+            paste_share=PASTE_SHARE,
+        )
+
+
+@dataclass(frozen=True)
 class Recipe:
-    """All stages, in the order they run; `views` pairs of embeddings are drawn with `views_seed`."""
+    """All stages, in the order they run; `views` pairs of embeddings are drawn with `views_seed`.
+
+    `robust` is left out of nano (glesam/models/nano/README.md compares it with GLE). Without `enhance` the
+    decoder learns alone in stage "joint", on as many pictures: the baseline that GLE is measured against.
+    """
 
     sam: SamStage
     prior: GleStage
     restore: GleStage
     joint: JointStage
+    robust: RobustStage | None = None
+    enhance: bool = True
     views: int = 6_000
     views_seed: int = 7
     statistics: int = 200
@@ -171,9 +204,12 @@ def train_model(model: GleSam, pool: SamplePool, run: Run, recipe: Recipe) -> No
     train_sam(model, pool, run, recipe.sam)
     model.eval().requires_grad_(False)
     standardize_embeddings(model, pool, run, recipe)
+    if recipe.robust:
+        train_robust(model, pool, run, recipe.robust)
     views = encode_views(model, pool, run, recipe)
-    train_gle(model, views, run, recipe)
-    train_joint(model, views, run, recipe.joint)
+    if recipe.enhance:
+        train_gle(model, views, run, recipe)
+    train_joint(model, views, run, recipe.joint, enhance=recipe.enhance)
     model.eval()
 
 
@@ -199,12 +235,32 @@ def standardize_embeddings(model: GleSam, pool: SamplePool, run: Run, recipe: Re
         plan = replace(recipe.views_plan(), with_degraded=False, objects_per_image=1)
         regions = RegionPlan(share=0.0)
         with torch.no_grad():
-            batches = prompt_batches(pool, lambda _: plan, regions)(range(recipe.statistics))
-            clean = [model.encode(model.normalize(batch.image)) for batch in batches]
+            drawn = prompt_batches(pool, lambda _: plan, regions)(range(recipe.statistics))
+            clean = [model.encode(model.normalize(batch.image)) for batch in drawn]
         mean, deviation = channel_statistics(clean)
         write_tensors({"mean": mean, "deviation": deviation}, path)
     tensors = read_tensors(path)
     standardize(model, tensors["mean"], tensors["deviation"])
+
+
+def train_robust(model: GleSam, pool: SamplePool, run: Run, stage: RobustStage) -> None:
+    """All of the encoder but its depthwise filters; the decoder goes on reading the clean embeddings."""
+    encoder = model.image_encoder
+    assert isinstance(encoder, NanoEncoder)
+    teacher = copy.deepcopy(encoder).eval().requires_grad_(False)
+    encoder.requires_grad_(True).train()
+    slow = encoder.backbone.trained_from(0)
+    backbone = set(encoder.backbone.parameters())
+    fast = [parameter for parameter in encoder.parameters() if parameter not in backbone]
+
+    def losses(batch: Batch) -> Losses:
+        with torch.no_grad():
+            clean = teacher(model.normalize(batch.image)).float()
+        return {"loss": mse_loss(model.encode(model.normalize(batch.degraded)).float(), clean)}
+
+    player = Player(fast, losses, slow=slow, slow_rate=stage.backbone_rate)
+    run.train("robust", encoder, batches(pool, stage.plan()), player, stage.loop, settings_of(model, stage))
+    model.eval().requires_grad_(False)
 
 
 def encode_views(model: GleSam, pool: SamplePool, run: Run, recipe: Recipe) -> PairedViews:

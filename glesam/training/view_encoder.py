@@ -78,10 +78,11 @@ class ViewEncoder:
 
     def claim(self, views: StoredViews) -> None:
         """Raises CheckpointError where the folder is another run's, ValueError where the disk has no room."""
-        parts: list[nn.Module] = [self.model.image_encoder]
+        encoder, config = self.model.image_encoder, self.model.config
         if ENHANCED in views.mixture.kinds():
-            parts.append(self.model.gle)
-        model = fingerprint(nn.ModuleList(parts), self.model.config.to_json())
+            model = fingerprint(nn.ModuleList([encoder, self.model.gle]), config.to_json())
+        else:
+            model = fingerprint(encoder, repr(config.sam))
         views.claim(model, self.pool.fingerprint(), str(self.accelerator.mixed_precision))
         views.check_room()
 

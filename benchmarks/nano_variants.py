@@ -1,0 +1,96 @@
+"""What GLE adds to nano, and what each of its parts does: variants trained from a run of glesam-train nano.
+
+    python benchmarks/nano_variants.py DATA --run runs/nano [--only baseline] [--out out/variants]
+
+All variants share the run's encoder, and its encoded views where their encoder is the same, and have the
+recipe's steps on the same batches. The baseline is the decoder trained as long on as many degraded
+embeddings without GLE; "again" is another seed of the last stage. The rival is an encoder that has learnt
+its clean embeddings from degraded pictures, with and without GLE. The others change GLE alone: LoRA in place
+of full rank, CRE, no FDA. Each ends as OUT/NAME/model for glesam-eval, and an interrupted one resumes.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Annotated, Any
+
+import torch
+import typer
+
+from glesam.config import nano
+from glesam.data.batches import SamplePool
+from glesam.data.datasets import load_datasets
+from glesam.data.in_memory import in_memory
+from glesam.model import GleSam
+from glesam.nano.recipe import NANO, PRECISION, Recipe, RobustStage, Run, train_model
+from glesam.training.encoded_views import VIEWS
+from glesam.training.loop import LoopConfig
+from glesam.training.session import make_accelerator, use_threads
+
+ROBUST = RobustStage(LoopConfig(2_000, lr=5e-4, warmup=50, clip=1.0, average=0.995, seed=6))
+SEED_AGAIN = 14
+
+
+@dataclass(frozen=True)
+class Variant:
+    """Changes of GLE's configuration and of the recipe, and the stages that the run has trained already."""
+
+    gle: dict[str, Any] = field(default_factory=dict)
+    recipe: Recipe = NANO
+    shared: tuple[str, ...] = ("sam.pt", VIEWS)
+
+
+AGAIN = replace(NANO, joint=replace(NANO.joint, loop=replace(NANO.joint.loop, seed=SEED_AGAIN)))
+GLE_STAGES = ("sam.pt", VIEWS, "prior.pt", "restore.pt")
+VARIANTS = {
+    "baseline": Variant(recipe=replace(NANO, enhance=False)),
+    "baseline, again": Variant(recipe=replace(AGAIN, enhance=False)),
+    "GLE, again": Variant(recipe=AGAIN, shared=GLE_STAGES),
+    "rival": Variant(recipe=replace(NANO, robust=ROBUST, enhance=False), shared=("sam.pt",)),
+    "rival and GLE": Variant(recipe=replace(NANO, robust=ROBUST), shared=("sam.pt",)),
+    "rank 4": Variant({"lora_rank": 4, "lora_alpha": 4.0}),
+    "rank 8": Variant({"lora_rank": 8, "lora_alpha": 8.0}),
+    "rank 16": Variant({"lora_rank": 16, "lora_alpha": 16.0}),
+    "CRE, rank 8": Variant({"lora_rank": 8, "lora_alpha": 8.0, "channel_expansion": True}),
+    "no FDA": Variant({"gamma": 1.0}),
+}
+
+
+def main(
+    data: Annotated[Path, typer.Argument(metavar="DATA", help="What glesam-train nano --data took.")],
+    run: Annotated[Path, typer.Option(metavar="DIR", help="The folder of a finished run.")] = Path(
+        "runs/nano"
+    ),
+    only: Annotated[list[str] | None, typer.Option(metavar="NAME", help="Variants. Default: all.")] = None,
+    out: Annotated[Path, typer.Option(metavar="DIR", help="Folder of the variants.")] = Path("out/variants"),
+) -> None:
+    if unknown := set(only or ()) - VARIANTS.keys():
+        raise typer.BadParameter(f"{', '.join(unknown)}: expected any of {', '.join(VARIANTS)}")
+    use_threads(None)
+    accelerator = make_accelerator(PRECISION)
+    pool = SamplePool(in_memory(load_datasets(data)))
+    for name in only or VARIANTS:
+        variant, folder = VARIANTS[name], out / name
+        share(run, folder, variant.shared)
+        torch.manual_seed(0)
+        config = nano()
+        model = GleSam(replace(config, gle=replace(config.gle, **variant.gle)))
+        model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # as the command trains
+        train_model(model, pool, Run(folder, accelerator=accelerator), variant.recipe)
+        model.save_pretrained(folder / "model")
+        print(f"wrote {folder / 'model'}", flush=True)
+
+
+def share(run: Path, folder: Path, names: tuple[str, ...]) -> None:
+    """Links what the run has made already into a variant's folder."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for source in [*(run / name for name in names), *run.glob("statistics-*.safetensors")]:
+        target = folder / source.name
+        if not target.exists():
+            os.symlink(source.resolve(), target)
+
+
+if __name__ == "__main__":
+    typer.run(main)
