@@ -1,36 +1,49 @@
 """What GLE adds to nano, and what each of its parts does: variants trained from a run of glesam-train nano.
 
-    python benchmarks/nano_variants.py DATA --run runs/nano [--only baseline] [--out out/variants]
+    python benchmarks/nano_variants.py DATA TEST --run runs/nano [--only baseline] [--out out/variants]
 
 All variants share the run's encoder, and its encoded views where their encoder is the same, and have the
-recipe's steps on the same batches. The baseline is the decoder trained as long on as many degraded
-embeddings without GLE; "again" is another seed of the last stage. The rival is an encoder that has learnt
-its clean embeddings from degraded pictures, with and without GLE. The others change GLE alone: LoRA in place
-of full rank, CRE, no FDA. Each ends as OUT/NAME/model for glesam-eval, and an interrupted one resumes.
+recipe's steps on the same batches of DATA, which the run was trained on. TEST are the pictures that all of
+them are then measured on, by one glesam-eval with boxes, clean and at LQ-3. The baseline is the decoder
+trained as long on as many degraded embeddings without GLE; "again" is another seed of the last stage. The
+rival is an encoder that has learnt its clean embeddings from degraded pictures, with and without GLE. The
+others change GLE alone: LoRA in place of full rank, CRE, no FDA. Each ends as OUT/NAME/model for glesam-
+eval, and an interrupted one resumes.
 """
 
 from __future__ import annotations
 
+import csv
 import os
+import subprocess
+import sys
+from collections import defaultdict
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from statistics import mean
 from typing import Annotated, Any
 
 import torch
 import typer
+from harness.options import NoteOption, RecordOption
+from harness.record import Run
+from harness.table import Row
 
 from glesam.config import nano
 from glesam.data.batches import SamplePool
 from glesam.data.datasets import load_datasets
 from glesam.data.in_memory import in_memory
 from glesam.model import GleSam
-from glesam.nano.recipe import NANO, PRECISION, Recipe, RobustStage, Run, train_model
+from glesam.nano.recipe import NANO, PRECISION, Recipe, RobustStage, train_model
+from glesam.nano.recipe import Run as TrainingRun
 from glesam.training.encoded_views import VIEWS
 from glesam.training.loop import LoopConfig
 from glesam.training.session import make_accelerator, use_threads
 
 ROBUST = RobustStage(LoopConfig(2_000, lr=5e-4, warmup=50, clip=1.0, average=0.995, seed=6))
 SEED_AGAIN = 14
+LEVELS = "clean,3"
+COLUMN = {"clean": "clean", "3": "lq3"}
 
 
 @dataclass(frozen=True)
@@ -60,27 +73,61 @@ VARIANTS = {
 
 def main(
     data: Annotated[Path, typer.Argument(metavar="DATA", help="What glesam-train nano --data took.")],
+    test: Annotated[Path, typer.Argument(metavar="TEST", help="What glesam-eval --data takes.")],
     run: Annotated[Path, typer.Option(metavar="DIR", help="The folder of a finished run.")] = Path(
         "runs/nano"
     ),
     only: Annotated[list[str] | None, typer.Option(metavar="NAME", help="Variants. Default: all.")] = None,
+    prompts: Annotated[Path | None, typer.Option(metavar="FILE", help="Prompt file for glesam-eval.")] = None,
     out: Annotated[Path, typer.Option(metavar="DIR", help="Folder of the variants.")] = Path("out/variants"),
+    record: RecordOption = False,
+    note: NoteOption = "",
 ) -> None:
     if unknown := set(only or ()) - VARIANTS.keys():
         raise typer.BadParameter(f"{', '.join(unknown)}: expected any of {', '.join(VARIANTS)}")
+    began = Run.begin("nano_quality", "Variants of nano: GLE, its baseline, its rival and its parts")
     use_threads(None)
     accelerator = make_accelerator(PRECISION)
     pool = SamplePool(in_memory(load_datasets(data)))
+    sources = [f"nano={run / 'model'}:sam,glesam"]
     for name in only or VARIANTS:
-        variant, folder = VARIANTS[name], out / name
-        share(run, folder, variant.shared)
-        torch.manual_seed(0)
-        config = nano()
-        model = GleSam(replace(config, gle=replace(config.gle, **variant.gle)))
-        model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # as the command trains
-        train_model(model, pool, Run(folder, accelerator=accelerator), variant.recipe)
+        folder = out / name
+        share(run, folder, VARIANTS[name].shared)
+        model = train(VARIANTS[name], pool, TrainingRun(folder, accelerator=accelerator))
         model.save_pretrained(folder / "model")
-        print(f"wrote {folder / 'model'}", flush=True)
+        sources.append(f"{name}={folder / 'model'}:{'glesam' if VARIANTS[name].recipe.enhance else 'sam'}")
+    began.finish(evaluate(test, prompts, sources, out / "eval"), record, note)
+
+
+def train(variant: Variant, pool: SamplePool, run: TrainingRun) -> GleSam:
+    """Returns nano after the variant's recipe; stages that the run's folder holds are loaded."""
+    torch.manual_seed(0)
+    config = nano()
+    model = GleSam(replace(config, gle=replace(config.gle, **variant.gle)))
+    model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # as the command trains
+    train_model(model, pool, run, variant.recipe)
+    return model
+
+
+def evaluate(test: Path, prompts: Path | None, sources: list[str], out: Path) -> list[Row]:
+    """Runs glesam-eval; returns the mean IoU of each source, method and level over the pictures."""
+    program = str(Path(sys.executable).with_name("glesam-eval"))
+    fixed = [f"--prompts={prompts}"] if prompts else []
+    checkpoints = [f"--checkpoint={source}" for source in sources]
+    options = [f"--data={test}", f"--levels={LEVELS}", "--split=all", *fixed, *checkpoints, f"--out={out}"]
+    subprocess.run([program, *options], check=True)
+    ious: dict[tuple[str, str], dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
+    with (out / "results.csv").open(newline="") as file:
+        for score in csv.DictReader(file):
+            ious[score["source"], score["method"]][score["level"]].append(float(score["iou"]))
+    return [
+        {
+            "variant": source,
+            "method": method,
+            **{f"{COLUMN[level]}_iou": round(mean(each), 4) for level, each in levels.items()},
+        }
+        for (source, method), levels in ious.items()
+    ]
 
 
 def share(run: Path, folder: Path, names: tuple[str, ...]) -> None:

@@ -111,19 +111,34 @@ def test_a_benchmark_of_the_shipped_model_runs(
     assert len(list(tmp_path.rglob("*.json"))) == 1
 
 
-def test_an_ablation_is_read_from_the_csv_of_glesam_eval(
+def test_variants_are_read_from_the_csv_of_glesam_eval(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    ablation = benchmark("ablation")
+    variants = benchmark("nano_variants")
 
     def eval_of_two_pictures(command: list[str], check: bool) -> None:
         assert command[1:3] == ["--data=DATA", "--levels=clean,3"]
-        lines = [f"a,{name},box,{level},no GLE,sam,1,0,{iou},0,0,0" for name, level, iou in SCORES]
-        (tmp_path / "results.csv").write_text("\n".join([",".join(COLUMNS), *lines]))
+        lines = [f"a,{name},box,{level},baseline,sam,1,0,{iou},0,0,0" for name, level, iou in SCORES]
+        (tmp_path / "results.csv").write_text("\n".join([",".join(COLUMNS[:12]), *lines]))
 
-    monkeypatch.setattr(ablation.subprocess, "run", eval_of_two_pictures)
-    rows = ablation.evaluate(Path("DATA"), None, ["no GLE=nano:sam"], tmp_path)
-    assert rows == [{"variant": "no GLE", "clean_iou": 0.85, "lq3_iou": 0.7}]
+    monkeypatch.setattr(variants.subprocess, "run", eval_of_two_pictures)
+    rows = variants.evaluate(Path("DATA"), None, ["baseline=nano:sam"], tmp_path)
+    assert rows == [{"variant": "baseline", "method": "sam", "clean_iou": 0.85, "lq3_iou": 0.7}]
+
+
+def test_variants_of_nano_share_what_their_run_has_made(tmp_path: Path) -> None:
+    """A variant whose encoder differs shares no views, and none shares the last stage."""
+    variants = benchmark("nano_variants")
+    run, out = tmp_path / "run", tmp_path / "out"
+    (run / "views").mkdir(parents=True)
+    for name in ("sam.pt", "prior.pt", "restore.pt", "joint.pt", "statistics-0.safetensors"):
+        (run / name).write_text(name)
+    for name, variant in variants.VARIANTS.items():
+        variants.share(run, out / name, variant.shared)
+        shared = {path.name for path in (out / name).iterdir()}
+        assert {"sam.pt", "statistics-0.safetensors"} <= shared
+        assert "joint.pt" not in shared
+        assert ("views" in shared) == (variant.recipe.robust is None), name
 
 
 def test_an_export_has_its_parity_in_a_row() -> None:
