@@ -5,6 +5,7 @@
 #include <unordered_set>
 #include <vector>
 
+#include "bundle/graph_cost.hpp"
 #include "bundle/onnx_messages.hpp"
 #include "bundle/protobuf.hpp"
 #include "common/text.hpp"
@@ -135,11 +136,6 @@ const std::map<std::string, std::set<std::string>> text_attributes = {
     {"nearest_mode", {"floor", "ceil", "round_prefer_floor", "round_prefer_ceil"}},
 };
 
-/// A name for a message: whole, or its start where it is long.
-std::string quoted(const std::string& name) {
-    return name.size() <= 80 ? "'" + name + "'" : "'" + name.substr(0, 77) + "...'";
-}
-
 void check_domain(const std::string& domain) {
     if (!domain.empty() && domain != "ai.onnx") {
         throw Damaged("operators of ONNX's own domain", "domain " + quoted(domain));
@@ -231,7 +227,7 @@ void check_constants(const std::vector<Constant>& constants, const std::string& 
             check_external(constant, bytes, data_file, sizes);
             external_bytes += bytes;
         } else {
-            check_size(constant, bytes, static_cast<std::int64_t>(constant.raw_bytes));
+            check_size(constant, bytes, static_cast<std::int64_t>(constant.raw_data.size()));
         }
     }
     // Without this, many constants may be the same bytes: a small file would fill the memory.
@@ -363,6 +359,7 @@ void check_graph_file(std::string_view content, const GraphSpec& spec, const std
     }
     check_tensors("inputs", spec.inputs, model.inputs);
     check_tensors("outputs", spec.outputs, model.outputs);
+    check_cost(model, spec);
 }
 
 }  // namespace glesam::core

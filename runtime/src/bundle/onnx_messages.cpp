@@ -131,7 +131,7 @@ class Messages {
             throw Damaged("constants with raw_data or external_data", "a mixture");
         }
         return {name_of(message, 8), message.integer(2).value_or(0), message.integers(1),
-                location == 1,       raw_data.value_or("").size(),   std::move(external)};
+                location == 1,       raw_data.value_or(""),          std::move(external)};
     }
 
     Value value(std::string_view content) {
