@@ -9,6 +9,7 @@ import sys
 from importlib.util import find_spec
 from pathlib import Path
 
+import costly_graphs  # noqa: F401 - registers its generators
 import native
 import onnx
 import pytest
