@@ -94,6 +94,7 @@ preset-%: $(DEV)/.installed
 ## libFuzzer for FUZZ_SECONDS on the bundle reader, its walk over graphs, and preprocessing; what it finds lies in build/fuzz.
 fuzz: fuzz-bundle fuzz-graph fuzz-image
 fuzz-bundle: FUZZ_FLAGS = -dict=$(FUZZ)/json.dict
+fuzz-graph: FUZZ_FLAGS = -dict=$(FUZZ)/onnx.dict
 
 # In memory: every bundle that is tried is written, and a disk makes that 10 times slower.
 fuzz-%: fuzz-build

@@ -39,7 +39,7 @@ _DTYPES = {1: "float32", 3: "int8", 6: "int32", 7: "int64", 9: "bool", 10: "floa
 _SIZES = {1: 4, 3: 1, 6: 4, 7: 8, 9: 1, 10: 2, 16: 2}
 _SWITCH, _AXIS, _SIZE, _PAD = range(2), range(-MOST_AXES, MOST_AXES), range(1, 65_537), range(65_537)
 _INTEGER, _INTEGERS = 2, 7
-_INTEGER_ATTRIBUTES = {
+INTEGER_ATTRIBUTES = {
     "allowzero": (_INTEGER, _SWITCH),
     "antialias": (_INTEGER, _SWITCH),
     "axes": (_INTEGERS, _AXIS),
@@ -66,6 +66,7 @@ _INTEGER_ATTRIBUTES = {
     "transA": (_INTEGER, _SWITCH),
     "transB": (_INTEGER, _SWITCH),
 }
+"""Attributes of whole numbers: type and range of each."""
 _FLOAT_ATTRIBUTES = ("alpha", "beta", "cubic_coeff_a", "epsilon", "extrapolation_value")
 _TEXT_ATTRIBUTES = {
     "auto_pad": ("NOTSET",),
@@ -181,8 +182,8 @@ def _check_node(node: Node) -> None:
 
 def _is_allowed(attribute: Attribute) -> bool:
     name, numbers = attribute.name, attribute.integers
-    if name in _INTEGER_ATTRIBUTES:
-        kind, values = _INTEGER_ATTRIBUTES[name]
+    if name in INTEGER_ATTRIBUTES:
+        kind, values = INTEGER_ATTRIBUTES[name]
         fits = len(numbers) == 1 if kind == _INTEGER else len(numbers) <= 2 * MOST_AXES
         return attribute.type == kind and fits and all(number in values for number in numbers)
     if name in _TEXT_ATTRIBUTES:
