@@ -7,6 +7,7 @@
 #include <array>
 #include <csetjmp>
 #include <cstdlib>
+#include <stdexcept>
 
 #include "decoded.hpp"
 
@@ -23,11 +24,22 @@ struct JpegError {
     std::array<char, JMSG_LENGTH_MAX> message;
     bool is_cut;
     bool is_too_large;
+    bool has_more_scans;
 };
 
 void leave(j_common_ptr decoder) {
     auto* error = reinterpret_cast<JpegError*>(decoder->err);
     error->base.format_message(decoder, error->message.data());
+    std::longjmp(error->out, 1);
+}
+
+/// Most scans of a picture, as in Python: each goes over all pixels once more, and a few bytes suffice for one.
+constexpr int most_scans = 100;
+
+void count_scans(j_common_ptr decoder) {
+    if (reinterpret_cast<j_decompress_ptr>(decoder)->input_scan_number <= most_scans) return;
+    auto* error = reinterpret_cast<JpegError*>(decoder->err);
+    error->has_more_scans = true;
     std::longjmp(error->out, 1);
 }
 
@@ -104,10 +116,17 @@ Decoded decode_jpeg(const std::string& path, std::FILE* file) {
     error.base.error_exit = leave;
     error.base.emit_message = note_cut;
     jpeg_create_decompress(&decoder);
+    jpeg_progress_mgr progress{};
+    progress.progress_monitor = count_scans;
+    decoder.progress = &progress;
     Decoded decoded;
     const bool is_whole = decode(decoder, error, file, decoded);
     jpeg_destroy_decompress(&decoder);
     if (error.is_too_large) check_size(path, decoded.width, decoded.height);
+    if (error.has_more_scans) {
+        throw std::runtime_error(path + ": expected a JPEG of at most " + std::to_string(most_scans) +
+                                 " scans, found more; save the picture again");
+    }
     if (!is_whole) throw_unreadable(path, error.message.data());
     if (error.is_cut) throw_unreadable(path, "it ends too early");
     // Files of four inks store them inverted, as Adobe's programs do.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import warnings
 from collections.abc import Callable
@@ -14,6 +15,7 @@ from PIL import Image, UnidentifiedImageError
 from ..errors import ImageError, first_line
 from .colours import scale_key
 from .file_kinds import not_a_file, stand_in
+from .jpeg_scans import check_scans
 from .orientation import upright
 
 MAX_PIXELS = 178_956_970
@@ -29,6 +31,9 @@ _PLUGINS = {
     "Avif": "AVIF",
 }
 """The formats that a photograph comes in, by Pillow's plugin; none of these starts a program."""
+logging.getLogger("PIL").addHandler(
+    logging.NullHandler()
+)  # it logs what is wrong beside the one line of ours
 
 
 def decoded(path: Path, convert: Callable[[Image.Image], Image.Image]) -> Image.Image:
@@ -40,6 +45,7 @@ def decoded(path: Path, convert: Callable[[Image.Image], Image.Image]) -> Image.
             warnings.simplefilter("ignore")
             with Image.open(path, formats=_formats()) as picture:
                 _check_size(picture)
+                check_scans(path)
                 scale_key(picture)
                 picture.load()
                 return upright(convert(picture), picture.info.get("exif"))
