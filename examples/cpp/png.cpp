@@ -3,6 +3,7 @@
 #include <array>
 #include <csetjmp>
 #include <cstddef>
+#include <cstdio>
 #include <stdexcept>
 
 #include "colours.hpp"
@@ -92,8 +93,24 @@ bool decode(png_structp png, png_infop info, PngError& error, Decoded& decoded, 
     return true;
 }
 
+/// Most bytes behind the pixels: libpng unpacks what is too much of them, which takes a second for a megabyte.
+constexpr std::size_t most_rest = std::size_t{2} << 20U;
+
+struct Rest {
+    std::FILE* file;
+    std::size_t left;
+};
+
+void read_some(png_structp png, png_bytep bytes, std::size_t size) {
+    auto* rest = static_cast<Rest*>(png_get_io_ptr(png));
+    if (size > rest->left || std::fread(bytes, 1, size, rest->file) != size) png_error(png, "no more");
+    rest->left -= size;
+}
+
 /// Reads the chunks behind the pixels, of which EXIF may be one; damage there is no viewer's concern.
 void read_rest(png_structp png, png_infop info) {
+    Rest rest = {static_cast<std::FILE*>(png_get_io_ptr(png)), most_rest};
+    png_set_read_fn(png, &rest, read_some);
     if (setjmp(png_jmpbuf(png)) != 0) return;
     png_read_end(png, info);
 }

@@ -14,6 +14,8 @@ import pytest
 from answers import answers_of
 from hostile_pictures import READ, RED, REFUSED, saved
 
+from glesam_runtime.image_io.jpeg_scans import MOST_SCANS
+
 SECONDS = 2.0
 KINDS = ("pictures", "masks")
 TOOL = native.LIBRARY.parents[1] / "tests/cpp/picture_tool"
@@ -67,8 +69,8 @@ def test_the_cpp_command_refuses_it_or_reads_the_same(pictures: dict[str, Path],
     if head.startswith(b"error: "):
         assert head.decode().isprintable()
         assert len(head) < 1000
-    else:
-        assert name in READ
+        assert (name == "jpeg_of_thousands_of_scans") == (f"at most {MOST_SCANS} scans" in head.decode())
+    else:  # libpng leaves out what Pillow refuses, such as endless text
         colours = np.frombuffer(pixels, np.uint8).reshape(RED.height, RED.width, 3)
         assert np.abs(colours.astype(int) - (255, 0, 0)).max() < 3
 
@@ -85,6 +87,6 @@ def test_a_command_says_one_line_and_ends_with_status_2(pictures: dict[str, Path
         command = [sys.executable, "-c", code, str(pictures[name]), "--box", "1", "1", "9", "9"]
         done = subprocess.run(command, capture_output=True, text=True, timeout=60, env=dict(os.environ))
         assert done.returncode == 2
-        model, error = done.stderr.splitlines()
-        assert model.startswith("nano ")
+        *about_the_model, error = done.stderr.splitlines()
         assert error.startswith("error: ")
+        assert [line for line in about_the_model if not line.startswith("nano ")] == []
