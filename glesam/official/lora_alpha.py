@@ -20,6 +20,7 @@ from typing import Any
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
+from glesam.file_limits import check_is_file
 from glesam_runtime.errors import CheckpointError
 
 A_FACTOR, ALPHA = ".lora_A.weight", ".alpha"
@@ -141,6 +142,7 @@ def _statements(path: Path) -> list[Statement]:
     if "ss_network_alpha" in header:
         found.append(Statement(f"{path}: ss_network_alpha", {"lora_alpha": header["ss_network_alpha"]}))
     if config := config_beside(path):
+        check_is_file(config)
         try:
             found.append(Statement(str(config), _object(config.read_text("utf-8"), str(config))))
         except (OSError, UnicodeDecodeError) as error:
@@ -151,6 +153,7 @@ def _statements(path: Path) -> list[Statement]:
 def _header(path: Path) -> dict[str, str]:
     if path.suffix != ".safetensors":
         return {}
+    check_is_file(path)
     try:
         with safe_open(path, "pt") as file:
             return file.metadata() or {}
