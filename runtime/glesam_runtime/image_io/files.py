@@ -12,7 +12,7 @@ from pathlib import Path
 from PIL import Image, UnidentifiedImageError
 
 from ..errors import ImageError, first_line
-from .colours import scale_key
+from .colours import loaded
 from .file_kinds import not_a_file, stand_in
 from .orientation import upright
 
@@ -40,9 +40,7 @@ def decoded(path: Path, convert: Callable[[Image.Image], Image.Image]) -> Image.
             warnings.simplefilter("ignore")
             with Image.open(path, formats=_formats()) as picture:
                 _check_size(picture)
-                scale_key(picture)
-                picture.load()
-                return upright(convert(picture), picture.info.get("exif"))
+                return upright(convert(loaded(picture)), picture.info.get("exif"))
     except ImageError as error:
         raise ImageError(f"{path}: {error}") from error
     except Image.DecompressionBombError as error:
