@@ -20,7 +20,7 @@ constexpr std::int32_t most_gamma = 625000000;
 /// Pictures whose profile moves no colour of a grid by more keep their bits.
 constexpr int rounding_of_profiles = 1;
 constexpr int probe_step = 51;
-constexpr std::size_t header_bytes = 128;
+constexpr std::size_t space_offset = 16;
 
 std::uint8_t srgb_byte(double light) {
     const double encoded = light <= 0.0031308 ? 12.92 * light : 1.055 * std::pow(light, 1 / 2.4) - 0.055;
@@ -58,14 +58,9 @@ struct DeleteTransform {
 using Profile = std::unique_ptr<std::remove_pointer_t<cmsHPROFILE>, CloseProfile>;
 using Transform = std::unique_ptr<std::remove_pointer_t<cmsHTRANSFORM>, DeleteTransform>;
 
-bool is_for(const std::string& profile, Space space) {
-    const char* name = space == Space::grey ? "GRAY" : space == Space::rgb ? "RGB " : "CMYK";
-    return profile.size() >= header_bytes && profile.compare(16, 4, name) == 0;
-}
-
 /// A transform to sRGB; null where the profile is broken or is for other pixels.
 Transform transform_of(const std::string& profile, Space space) {
-    if (!is_for(profile, space)) return nullptr;
+    if (!is_profile_for(profile, space)) return nullptr;
     const Profile from(cmsOpenProfileFromMem(profile.data(), static_cast<cmsUInt32Number>(profile.size())));
     const Profile srgb(cmsCreate_sRGBProfile());
     if (!from || !srgb) return nullptr;
@@ -151,6 +146,11 @@ std::optional<double> significant_gamma(std::int32_t hundred_thousandths) {
     const double gamma = hundred_thousandths / 100000.0;
     if (std::abs(gamma / srgb_gamma - 1) <= gamma_tolerance) return std::nullopt;
     return gamma;
+}
+
+bool is_profile_for(const std::string& profile, Space space) {
+    const char* name = space == Space::grey ? "GRAY" : space == Space::rgb ? "RGB " : "CMYK";
+    return profile.size() > space_offset && profile.compare(space_offset, 4, name) == 0;
 }
 
 std::vector<std::uint8_t> byte_table(int white, std::optional<double> gamma) {
