@@ -133,7 +133,8 @@ Picture upright(Picture picture, int orientation) {
             if (orientation == 2 || orientation == 3 || orientation == 7 || orientation == 8)
                 column = width - 1 - column;
             if (orientation == 3 || orientation == 4 || orientation == 6 || orientation == 7) row = height - 1 - row;
-            std::memcpy(to, &picture.pixels[(std::size_t(row) * std::size_t(width) + std::size_t(column)) * 3], 3);
+            const std::ptrdiff_t from = std::ptrdiff_t{row} * width + column;
+            std::memcpy(to, picture.pixels.data() + 3 * from, 3);
         }
     }
     return turned;
@@ -163,7 +164,7 @@ std::vector<std::uint8_t> byte_table(int white, std::optional<double> gamma) {
     return table;
 }
 
-Picture shown(Decoded decoded) {
+Picture shown(const Decoded& decoded) {
     std::vector<std::uint8_t> rgb = in_srgb(decoded);
     lay_on_white(rgb, decoded.alpha);
     return upright({decoded.width, decoded.height, std::move(rgb)}, orientation_of(decoded.exif));

@@ -11,7 +11,7 @@
 #include "picture.hpp"
 
 /// 8-bit sRGB on white, turned as EXIF says.
-Picture shown(Decoded decoded);
+Picture shown(const Decoded& decoded);
 
 /// gAMA where it is not sRGB's: numbers are light to this power.
 std::optional<double> significant_gamma(std::int32_t hundred_thousandths);

@@ -47,7 +47,7 @@ File opened(const std::string& path) {
 std::string start_of(std::FILE* file) {
     std::array<char, sniffed_bytes> start{};
     const std::size_t size = std::fread(start.data(), 1, start.size(), file);
-    std::rewind(file);
+    std::fseek(file, 0, SEEK_SET);
     return {start.data(), size};
 }
 

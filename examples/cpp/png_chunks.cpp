@@ -143,6 +143,6 @@ class Walk {
 
 PngChunks read_png_chunks(const std::string& path, std::FILE* file) {
     PngChunks chunks = Walk(path, file).chunks();
-    std::rewind(file);
+    std::fseek(file, 0, SEEK_SET);
     return chunks;
 }
