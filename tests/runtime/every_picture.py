@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+import zlib
 from functools import partial
 from itertools import product
 
@@ -83,6 +84,12 @@ def png_files() -> dict[str, bytes]:
         "palette 8": png(noise(HEIGHT, WIDTH, top=15), PALETTE, 8, [(b"PLTE", colours)]),
         "palette alpha": png(
             noise(HEIGHT, WIDTH, top=15), PALETTE, 8, [(b"PLTE", colours), (b"tRNS", bytes([0, 90, 200]))]
+        ),
+        "long texts": png(
+            rgb,
+            RGB,
+            before=[(b"zTXt", b"Comment\0\0" + zlib.compress(bytes(3_000_000)))],
+            after=[(b"iTXt", b"XML:com.adobe.xmp\0\1\0\0\0" + zlib.compress(bytes(3_000_000)))],
         ),
         "exif behind the pixels": png(rgb, RGB, after=[(b"eXIf", exif(TURN))]),
         "exif before the pixels": png(rgb, RGB, before=[(b"eXIf", exif(TURN))]),

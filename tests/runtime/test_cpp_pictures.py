@@ -6,6 +6,7 @@ import io
 import os
 import resource
 import subprocess
+import zlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -13,7 +14,7 @@ import numpy as np
 import pytest
 from every_picture import COLOUR_KINDS, chunk_files, jpeg_files, png_files
 from native import LIBRARY
-from picture_files import bomb, jpeg_bomb, write
+from picture_files import RGB, bomb, chunk, jpeg_bomb, png, write
 
 from glesam_runtime import ImageError, read_image
 from glesam_runtime.preprocess import Pixels
@@ -82,6 +83,26 @@ def test_a_png_cut_anywhere_has_one_verdict(tmp_path: Path, name: str) -> None:
     content = FILES[name]
     cuts = {*range(0, len(content), 31), *range(len(content) - 70, len(content))}
     check_equal(tmp_path, {f"{name}[:{cut}]": content[:cut] for cut in sorted(cuts)})
+
+
+@pytest.mark.parametrize("interlaced", [False, True])
+@pytest.mark.parametrize("height", [23, 24])
+def test_rows_that_are_missing_are_noticed(tmp_path: Path, interlaced: bool, height: int) -> None:
+    """Pillow would show them black."""
+    whole = png(np.full((height, 96), 200, np.uint8), RGB, interlaced=interlaced)
+    assert not isinstance(read(write(tmp_path / "whole", whole)), str)
+    start = whole.index(b"IDAT")
+    rows = zlib.decompress(whole[start + 4 :])
+    files = {
+        f"{kept} bytes": whole[: start - 4] + chunk(b"IDAT", zlib.compress(rows[:kept])) + chunk(b"IEND", b"")
+        for kept in (0, 97, len(rows) // 2, len(rows) - 97, len(rows))
+    }
+    check_equal(tmp_path, files)
+    for number, content in enumerate(files.values()):
+        path = write(tmp_path / "picture", content)
+        if number < len(files) - 1:
+            with pytest.raises(ImageError, match="cannot read the picture to its end"):
+                read_image(path)
 
 
 @pytest.mark.parametrize("name", ["jpeg", "jpeg progressive", "jpeg Adobe RGB"])
