@@ -80,7 +80,7 @@ def _chunks(file: BinaryIO) -> Iterator[tuple[bytes, int, int]]:
 def _is_sound(file: BinaryIO, start: int, end: int) -> bool:
     file.seek(start + 4)
     content = file.read(end - start - 8)
-    return zlib.crc32(content) == struct.unpack(">I", file.read(4))[0]
+    return zlib.crc32(content) == int.from_bytes(file.read(4), "big")
 
 
 def _sizes(file: BinaryIO) -> tuple[int, int]:
