@@ -4,9 +4,11 @@
 #include <jerror.h>
 #include <jpeglib.h>
 
+#include <algorithm>
 #include <array>
 #include <csetjmp>
 #include <cstdlib>
+#include <numeric>
 #include <stdexcept>
 
 #include "decoded.hpp"
@@ -63,24 +65,34 @@ void choose_space(jpeg_decompress_struct& decoder, Decoded& decoded) {
     }
 }
 
-/// The EXIF block, which may go on in further markers.
-std::string exif_of(const jpeg_decompress_struct& decoder) {
-    static const std::string prefix("Exif\0\0", 6);
-    std::string exif;
-    for (auto* marker = decoder.marker_list; marker != nullptr; marker = marker->next) {
-        const std::string data(reinterpret_cast<const char*>(marker->data), marker->data_length);
-        if (marker->marker == exif_marker && data.rfind(prefix, 0) == 0) exif += data.substr(prefix.size());
+/// What follows `prefix` in the segments of one marker that start with it.
+std::vector<std::string> segments(const jpeg_decompress_struct& decoder, int marker, const std::string& prefix) {
+    std::vector<std::string> found;
+    for (auto* each = decoder.marker_list; each != nullptr; each = each->next) {
+        const std::string data(reinterpret_cast<const char*>(each->data), each->data_length);
+        if (each->marker == marker && data.rfind(prefix, 0) == 0) found.push_back(data.substr(prefix.size()));
     }
-    return exif;
+    return found;
 }
 
-std::string profile_of(jpeg_decompress_struct& decoder) {
-    JOCTET* profile = nullptr;
-    unsigned size = 0;
-    if (jpeg_read_icc_profile(&decoder, &profile, &size) == FALSE) return {};
-    std::string bytes(reinterpret_cast<const char*>(profile), size);
-    std::free(profile);
-    return bytes;
+/// The EXIF block, which may go on in further segments.
+std::string exif_of(const jpeg_decompress_struct& decoder) {
+    const std::vector<std::string> parts = segments(decoder, exif_marker, std::string("Exif\0\0", 6));
+    return std::accumulate(parts.begin(), parts.end(), std::string());
+}
+
+/// The profile, whose segments start with their number and how many there are; empty where some are missing.
+std::string profile_of(const jpeg_decompress_struct& decoder) {
+    std::vector<std::string> parts = segments(decoder, profile_marker, std::string("ICC_PROFILE\0", 12));
+    std::sort(parts.begin(), parts.end());
+    constexpr std::size_t numbers = 2;
+    const bool is_whole =
+        !parts.empty() && parts[0].size() >= numbers && static_cast<unsigned char>(parts[0][1]) == parts.size();
+    std::string profile;
+    for (const std::string& part : parts) {
+        if (is_whole && part.size() > numbers) profile += part.substr(numbers);
+    }
+    return profile;
 }
 
 bool decode(jpeg_decompress_struct& decoder, JpegError& error, std::FILE* file, Decoded& decoded) {
