@@ -36,8 +36,8 @@ def check_void(labels: NDArray[np.int64], ignored_labels: tuple[int, ...], path:
         return
     others = [label for label in counted if label != void]
     raise InputError(
-        f"{path}: found {void} beside labels up to {max(others, default=0)}, where {void} usually marks void; "
-        f"add {void} to the set's ignored_labels, or renumber that label"
+        f"{path}: found {void} beside labels up to {max(others, default=0)}, "
+        f"where {void} usually marks void; add {void} to the set's ignored_labels, or renumber that label"
     )
 
 

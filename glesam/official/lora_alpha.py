@@ -48,7 +48,7 @@ class Statement:
         for pattern, value in (self.values.get(pattern_key) or {}).items():
             if not PATTERN.fullmatch(pattern) or len(re.findall(r"\.[*+]", pattern)) > MOST_WILDCARDS:
                 raise CheckpointError(
-                    f"{self.where}: {pattern_key} has the key {pattern[:100]!r}; expected the name of a module"
+                    f"{self.where}: {pattern_key} has the key {pattern[:100]!r}; expected a module's name"
                 )
             if re.match(rf"(.*\.)?({pattern})$", module):
                 return self._number(pattern_key, value)

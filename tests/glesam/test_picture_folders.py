@@ -77,6 +77,7 @@ def pairs(root: Path, description: DatasetDescription = PAIRS) -> list[tuple[str
             PAIRS,
         ),
         (["a.jpg", "a.png", "._a.jpg", "._a.png", "._b.jpg"], [("a.jpg", "a.png")], PAIRS),
+        (["a.jpg", "a.tif", "b.webp", "b.png"], [("a.jpg", "a.tif"), ("b.webp", "b.png")], PAIRS),
         (
             ["a.png", "a_gt.png"],
             [("a.png", "a_gt.png")],
