@@ -18,7 +18,7 @@ FUZZ_SECONDS ?= 60
 FUZZ = tests/cpp/fuzz
 CPP_FILES = $(shell git ls-files '*.cpp' '*.hpp' '*.h' '*.c')
 
-.PHONY: demo test check style docs floors cpp cpp-deps cpp-sanitized cpp-tidy fuzz clean
+.PHONY: demo test check style docs floors audit cpp cpp-deps cpp-sanitized cpp-tidy fuzz clean
 
 ## Installs the runtime without torch and segments a degraded photograph.
 demo: $(DEMO)/glesam-run
@@ -75,6 +75,11 @@ floors:
 		$(FLOORS)/glesam-run $(PHOTO) --box $(BOX) --backend $$backend --out .venv-floors/out || exit; \
 	done
 	$(FLOORS)/glesam-degrade $(PHOTO) --out .venv-floors/out
+
+## Asks for advisories about those versions. tests/project keeps a list for indexes that serve none.
+audit: floors
+	$(FLOORS)/pip install $(PIP_QUIET) pip-audit
+	$(FLOORS)/pip-audit --strict --disable-pip --no-deps -r .venv-floors/floors.txt
 
 ## Installs the system packages of the C++ library, where one is missing (Debian and its kin, as root).
 cpp-deps:

@@ -11,7 +11,7 @@ import typer
 
 from glesam.evaluation.score import LEVELS, METHODS
 from glesam_runtime.cli.command import Command, Version, command_app
-from glesam_runtime.cli.errors import one_line_errors
+from glesam_runtime.cli.errors import one_line_errors, say
 from glesam_runtime.errors import InputError
 
 if TYPE_CHECKING:  # numpy and OpenCV, which --help can do without
@@ -111,7 +111,7 @@ def evaluate(
         opened, origins = open_methods(names, sources, kind, backend)
         outcome = run_evaluation(plan, opened, origins, Log(note))
         show_results(outcome.results)
-        typer.echo(closing_line(outcome.files))
+        say(closing_line(outcome.files))
 
 
 def names_of(option: str, text: str, known: Sequence[str]) -> tuple[str, ...]:
@@ -132,7 +132,7 @@ def one_of(option: str, text: str, known: Sequence[Name]) -> Name:
 
 def note(line: str) -> None:
     """Prints a message of the run on stderr: stdout is for the tables and the last line."""
-    typer.echo(line, err=True)
+    say(line, err=True)
 
 
 def show_results(results: Results) -> None:
@@ -145,9 +145,9 @@ def show_results(results: Results) -> None:
         show(table(each.title, ("", *each.columns), each.lines) for each in tables)
     else:
         for each in tables:
-            typer.echo(each.markdown())
+            say(*each.markdown().split("\n"))
     for line in footnotes(results):
-        typer.echo(line)
+        say(line)
 
 
 def closing_line(files: Mapping[Path, int]) -> str:

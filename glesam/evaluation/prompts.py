@@ -136,7 +136,7 @@ def check_fit(picture: PromptedPicture, sample: Sample) -> None:
 
 def _draw_object(sample: Sample, index: int, seed: int) -> PromptedObject:
     """Draws points that depend on the seed and the object's name only, not on what was drawn before."""
-    key = f"{seed}/{sample.dataset}/{sample.name}/{index}".encode()
+    key = f"{seed}/{sample.dataset}/{sample.name}/{index}".encode("utf-8", "surrogatepass")
     rng = np.random.default_rng(int.from_bytes(hashlib.sha256(key).digest()[:8], "little"))
     mask = sample.masks[index]
     rows, columns = np.nonzero(mask)

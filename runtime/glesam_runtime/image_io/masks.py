@@ -68,7 +68,7 @@ def _mask(picture: Image.Image) -> Pixels:
     highest = int(values.max())
     if highest <= 1:
         return (values * 255).astype(np.uint8)
-    if values.min() < 0 or highest > full_scale or highest < full_scale // 2:
+    if values.min() < 0 or highest > full_scale or 2 * highest <= full_scale:
         raise ImageError(f"expected a black and white mask, found numbers up to {highest}; {_CURE}")
     if (level := _third_level(values, full_scale, lossy)) is not None:
         raise ImageError(f"expected a black and white mask, found areas of {level} and {highest}; {_CURE}")
