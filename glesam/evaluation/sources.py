@@ -131,7 +131,7 @@ def open_methods(
     Sources without methods of their own run those of `names`; without sources the shipped bundle does.
 
     Raises:
-        InputError: a baseline is to run on points prompts, a source has nothing to run, or two rows
+        InputError: a baseline is to run without boxes, a source has nothing to run, or two rows
             would have the same name; CheckpointError, a ValueError, where a checkpoint cannot be read.
         GlesamError: a bundle or its backend cannot be opened.
     """

@@ -135,6 +135,42 @@ def test_points_give_other_masks_than_boxes(data: Path, both: Path, tmp_path: Pa
     assert values(rows, "iou", source="onnx", method="sam") != boxes
 
 
+def test_the_innermost_point_is_one_prompt_for_each_object(data: Path, both: Path, tmp_path: Path) -> None:
+    """The shipped nano's masks from it are its own: neither those of boxes nor those of three points."""
+    kept = json.loads((both / "prompts.json").read_text())
+    first = kept["pictures"][0]["objects"]
+    assert [one["innermost"] for one in first] == [
+        [19, 49],
+        [19, 17],
+    ]  # 10 and 12 px from an edge, the first of these
+    options = "--bundle", f"onnx={SHIPPED_BUNDLE}", "--levels", "clean", "--methods", "sam"
+    for kind in ("innermost", "points"):
+        evaluated(data, tmp_path / kind, *options, "--prompts", both / "prompts.json", "--prompt", kind)
+    innermost, points = (rows_of(tmp_path / kind) for kind in ("innermost", "points"))
+    assert {row["prompt"] for row in innermost} == {"innermost"}
+    assert values(innermost, "iou") != values(points, "iou")
+    assert "objects, innermost prompts, seed 0\n" in (tmp_path / "innermost/table.md").read_text()
+
+
+def test_a_run_with_a_prompt_file_of_format_1_goes_on_and_joins(
+    data: Path, both: Path, tmp_path: Path
+) -> None:
+    old = json.loads((both / "prompts.json").read_text())
+    old["format_version"] = 1
+    for one in (one for picture in old["pictures"] for one in picture["objects"]):
+        del one["innermost"]
+    earlier = tmp_path / "earlier"
+    evaluated(data, earlier, "--prompts", both / "prompts.json", "--methods", "box", "--levels", "clean")
+    for file in (earlier / "prompts.json", tmp_path / "old.json"):
+        file.write_text(json.dumps(old))
+    before = (tmp_path / "old.json").read_bytes()
+    options = "--levels", "clean", "--methods", "grabcut", "--join", earlier
+    evaluated(data, tmp_path / "out", "--prompts", tmp_path / "old.json", *options)
+    assert list(dict.fromkeys(row["method"] for row in rows_of(tmp_path / "out"))) == ["box", "grabcut"]
+    assert (tmp_path / "old.json").read_bytes() == before
+    assert (tmp_path / "out/prompts.json").read_bytes() == (both / "prompts.json").read_bytes()
+
+
 def test_real_low_quality_photographs_have_a_column_apart(data: Path, tmp_path: Path) -> None:
     sea = write_data(tmp_path / "sea", pictures=2)
     (sea / "squares").rename(sea / "murky")
