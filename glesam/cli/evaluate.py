@@ -37,7 +37,14 @@ Real = Annotated[
     _option(DATA, "DIR", "Photographs of low quality by themselves: all, as they are, in their own column."),
 ]
 Levels = Annotated[str, _option(DATA, "LIST", f"Degradation levels, any of {', '.join(LEVELS)}.")]
-Prompt = Annotated[str, _option(PROMPTS, "KIND", "box: the object's own box; points: three points on it.")]
+Prompt = Annotated[
+    str,
+    _option(
+        PROMPTS,
+        "KIND",
+        "box: the object's own box; points: three points on it; innermost: its pixel farthest from its edge.",
+    ),
+]
 MaxObjects = Annotated[int, _option(PROMPTS, "N", "Objects per picture, the largest first.", 1)]
 Prompts = Annotated[
     Path | None,
@@ -97,7 +104,9 @@ def evaluate(
     """
     with one_line_errors("glesam-eval", "train"):
         names = names_of("--methods", methods, METHODS)
-        kind: Literal["box", "points"] = one_of("--prompt", prompt, ("box", "points"))
+        kind: Literal["box", "points", "innermost"] = one_of(
+            "--prompt", prompt, ("box", "points", "innermost")
+        )
         chosen_levels = names_of("--levels", levels, LEVELS)
         chosen_split: Literal["dev", "train", "all"] = one_of("--split", split, ("dev", "train", "all"))
         from glesam.evaluation.log import Log
