@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-# PBKDF2 of OpenSSL computes for an hour without the GIL, as an engine may, and no signal ends it. The loop is for a
-# signal that arrives before it starts: Python would end in order there.
+# PBKDF2 of OpenSSL computes for an hour without the GIL, as an engine may, and no signal ends it. The loop is
+# for a signal that arrives before it starts: Python would end in order there.
 STUCK = """
 import hashlib, sys
 from glesam_runtime.cli import interrupts

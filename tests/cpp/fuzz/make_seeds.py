@@ -54,7 +54,7 @@ def write_graphs() -> None:
 
 
 def write_attacks(gle: onnx.ModelProto) -> None:
-    """Graphs that cost too much, each with another operator at its end; those of thousands of nodes are left out."""
+    """Graphs that cost too much, each with another operator at its end; long ones are left out."""
     sys.path.append(str(Path(__file__).parents[2] / "attacks"))
     import costly_graphs
     from hostile_graphs import GRAPHS
