@@ -59,7 +59,7 @@ class Shared(Generic[Resource]):
 
 
 def _wait_for_ended(threads: set[int]) -> None:
-    """Waits until those threads that Python has ended are gone: join() returns before the system ends them."""
+    """Waits until threads that Python has ended are gone: join() returns before the system ends them."""
     deadline = time.monotonic() + _LONGEST_END_S
     while time.monotonic() < deadline:
         living = {thread.native_id for thread in threading.enumerate()}
