@@ -18,7 +18,7 @@ FUZZ_SECONDS ?= 60
 FUZZ = tests/cpp/fuzz
 CPP_FILES = $(shell git ls-files '*.cpp' '*.hpp' '*.h' '*.c')
 
-.PHONY: demo test check style docs floors cpp cpp-deps cpp-sanitized cpp-tidy fuzz clean
+.PHONY: demo test check style docs floors audit cpp cpp-deps cpp-sanitized cpp-tidy fuzz clean
 
 ## Installs the runtime without torch and segments a degraded photograph.
 demo: $(DEMO)/glesam-run
@@ -76,6 +76,11 @@ floors:
 	done
 	$(FLOORS)/glesam-degrade $(PHOTO) --out .venv-floors/out
 
+## Asks for advisories about those versions. tests/project keeps a list for indexes that serve none.
+audit: floors
+	$(FLOORS)/pip install $(PIP_QUIET) pip-audit
+	$(FLOORS)/pip-audit --strict --disable-pip --no-deps -r .venv-floors/floors.txt
+
 ## Installs the system packages of the C++ library, where one is missing (Debian and its kin, as root).
 cpp-deps:
 	dpkg -s $(CPP_PACKAGES) >/dev/null 2>&1 || { apt-get update && apt-get install -y --no-install-recommends $(CPP_PACKAGES); }
@@ -94,6 +99,7 @@ preset-%: $(DEV)/.installed
 ## libFuzzer for FUZZ_SECONDS on the bundle reader, its walk over graphs, and preprocessing; what it finds lies in build/fuzz.
 fuzz: fuzz-bundle fuzz-graph fuzz-image
 fuzz-bundle: FUZZ_FLAGS = -dict=$(FUZZ)/json.dict
+fuzz-graph: FUZZ_FLAGS = -dict=$(FUZZ)/onnx.dict
 
 # In memory: every bundle that is tried is written, and a disk makes that 10 times slower.
 fuzz-%: fuzz-build

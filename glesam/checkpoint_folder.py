@@ -11,7 +11,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from glesam.config import GleSamConfig
-from glesam.file_limits import check_weights_file
+from glesam.file_limits import check_is_file, check_weights_file
 from glesam.official.weights import check_floats, check_plain
 from glesam.tensor_output import refused_writes
 from glesam_runtime.errors import CheckpointError, InputError, first_line
@@ -64,6 +64,7 @@ def read_checkpoint(folder: Path) -> tuple[GleSamConfig, dict[str, Tensor]]:
         Exception: of safetensors, json or the operating system, each with its own.
     """
     for path in checkpoint_files(folder).values():
+        check_is_file(path)
         if found := stand_in(path):
             raise CheckpointError(f"{path.name} is {found}")
     check_weights_file(folder / WEIGHTS_FILE)

@@ -20,7 +20,7 @@ constexpr std::int32_t most_gamma = 625000000;
 /// Pictures whose profile moves no colour of a grid by more keep their bits.
 constexpr int rounding_of_profiles = 1;
 constexpr int probe_step = 51;
-constexpr std::size_t header_bytes = 128;
+constexpr std::size_t space_offset = 16;
 
 std::uint8_t srgb_byte(double light) {
     const double encoded = light <= 0.0031308 ? 12.92 * light : 1.055 * std::pow(light, 1 / 2.4) - 0.055;
@@ -58,14 +58,9 @@ struct DeleteTransform {
 using Profile = std::unique_ptr<std::remove_pointer_t<cmsHPROFILE>, CloseProfile>;
 using Transform = std::unique_ptr<std::remove_pointer_t<cmsHTRANSFORM>, DeleteTransform>;
 
-bool is_for(const std::string& profile, Space space) {
-    const char* name = space == Space::grey ? "GRAY" : space == Space::rgb ? "RGB " : "CMYK";
-    return profile.size() >= header_bytes && profile.compare(16, 4, name) == 0;
-}
-
 /// A transform to sRGB; null where the profile is broken or is for other pixels.
 Transform transform_of(const std::string& profile, Space space) {
-    if (!is_for(profile, space)) return nullptr;
+    if (!is_profile_for(profile, space)) return nullptr;
     const Profile from(cmsOpenProfileFromMem(profile.data(), static_cast<cmsUInt32Number>(profile.size())));
     const Profile srgb(cmsCreate_sRGBProfile());
     if (!from || !srgb) return nullptr;
@@ -138,7 +133,8 @@ Picture upright(Picture picture, int orientation) {
             if (orientation == 2 || orientation == 3 || orientation == 7 || orientation == 8)
                 column = width - 1 - column;
             if (orientation == 3 || orientation == 4 || orientation == 6 || orientation == 7) row = height - 1 - row;
-            std::memcpy(to, &picture.pixels[(std::size_t(row) * std::size_t(width) + std::size_t(column)) * 3], 3);
+            const std::ptrdiff_t from = std::ptrdiff_t{row} * width + column;
+            std::memcpy(to, picture.pixels.data() + 3 * from, 3);
         }
     }
     return turned;
@@ -153,6 +149,11 @@ std::optional<double> significant_gamma(std::int32_t hundred_thousandths) {
     return gamma;
 }
 
+bool is_profile_for(const std::string& profile, Space space) {
+    const char* name = space == Space::grey ? "GRAY" : space == Space::rgb ? "RGB " : "CMYK";
+    return profile.size() > space_offset && profile.compare(space_offset, 4, name) == 0;
+}
+
 std::vector<std::uint8_t> byte_table(int white, std::optional<double> gamma) {
     std::vector<std::uint8_t> table(static_cast<std::size_t>(white) + 1);
     for (int i = 0; i <= white; ++i) {
@@ -163,7 +164,7 @@ std::vector<std::uint8_t> byte_table(int white, std::optional<double> gamma) {
     return table;
 }
 
-Picture shown(Decoded decoded) {
+Picture shown(const Decoded& decoded) {
     std::vector<std::uint8_t> rgb = in_srgb(decoded);
     lay_on_white(rgb, decoded.alpha);
     return upright({decoded.width, decoded.height, std::move(rgb)}, orientation_of(decoded.exif));

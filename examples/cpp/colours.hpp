@@ -11,10 +11,13 @@
 #include "picture.hpp"
 
 /// 8-bit sRGB on white, turned as EXIF says.
-Picture shown(Decoded decoded);
+Picture shown(const Decoded& decoded);
 
 /// gAMA where it is not sRGB's: numbers are light to this power.
 std::optional<double> significant_gamma(std::int32_t hundred_thousandths);
+
+/// Whether an ICC profile is for pixels of `space`.
+bool is_profile_for(const std::string& profile, Space space);
 
 /// The 8-bit value of every number up to `white`, which is scaled, or converted to sRGB where there is a gamma.
 std::vector<std::uint8_t> byte_table(int white, std::optional<double> gamma);

@@ -4,9 +4,12 @@
 #include <jerror.h>
 #include <jpeglib.h>
 
+#include <algorithm>
 #include <array>
 #include <csetjmp>
 #include <cstdlib>
+#include <numeric>
+#include <stdexcept>
 
 #include "decoded.hpp"
 
@@ -23,11 +26,22 @@ struct JpegError {
     std::array<char, JMSG_LENGTH_MAX> message;
     bool is_cut;
     bool is_too_large;
+    bool has_more_scans;
 };
 
 void leave(j_common_ptr decoder) {
     auto* error = reinterpret_cast<JpegError*>(decoder->err);
     error->base.format_message(decoder, error->message.data());
+    std::longjmp(error->out, 1);
+}
+
+/// Most scans of a picture, as in Python: each goes over all pixels once more, and a few bytes suffice for one.
+constexpr int most_scans = 100;
+
+void count_scans(j_common_ptr decoder) {
+    if (reinterpret_cast<j_decompress_ptr>(decoder)->input_scan_number <= most_scans) return;
+    auto* error = reinterpret_cast<JpegError*>(decoder->err);
+    error->has_more_scans = true;
     std::longjmp(error->out, 1);
 }
 
@@ -51,24 +65,34 @@ void choose_space(jpeg_decompress_struct& decoder, Decoded& decoded) {
     }
 }
 
-/// The EXIF block, which may go on in further markers.
-std::string exif_of(const jpeg_decompress_struct& decoder) {
-    static const std::string prefix("Exif\0\0", 6);
-    std::string exif;
-    for (auto* marker = decoder.marker_list; marker != nullptr; marker = marker->next) {
-        const std::string data(reinterpret_cast<const char*>(marker->data), marker->data_length);
-        if (marker->marker == exif_marker && data.rfind(prefix, 0) == 0) exif += data.substr(prefix.size());
+/// What follows `prefix` in the segments of one marker that start with it.
+std::vector<std::string> segments(const jpeg_decompress_struct& decoder, int marker, const std::string& prefix) {
+    std::vector<std::string> found;
+    for (auto* each = decoder.marker_list; each != nullptr; each = each->next) {
+        const std::string data(reinterpret_cast<const char*>(each->data), each->data_length);
+        if (each->marker == marker && data.rfind(prefix, 0) == 0) found.push_back(data.substr(prefix.size()));
     }
-    return exif;
+    return found;
 }
 
-std::string profile_of(jpeg_decompress_struct& decoder) {
-    JOCTET* profile = nullptr;
-    unsigned size = 0;
-    if (jpeg_read_icc_profile(&decoder, &profile, &size) == FALSE) return {};
-    std::string bytes(reinterpret_cast<const char*>(profile), size);
-    std::free(profile);
-    return bytes;
+/// The EXIF block, which may go on in further segments.
+std::string exif_of(const jpeg_decompress_struct& decoder) {
+    const std::vector<std::string> parts = segments(decoder, exif_marker, std::string("Exif\0\0", 6));
+    return std::accumulate(parts.begin(), parts.end(), std::string());
+}
+
+/// The profile, whose segments start with their number and how many there are; empty where some are missing.
+std::string profile_of(const jpeg_decompress_struct& decoder) {
+    std::vector<std::string> parts = segments(decoder, profile_marker, std::string("ICC_PROFILE\0", 12));
+    std::sort(parts.begin(), parts.end());
+    constexpr std::size_t numbers = 2;
+    const bool is_whole =
+        !parts.empty() && parts[0].size() >= numbers && static_cast<unsigned char>(parts[0][1]) == parts.size();
+    std::string profile;
+    for (const std::string& part : parts) {
+        if (is_whole && part.size() > numbers) profile += part.substr(numbers);
+    }
+    return profile;
 }
 
 bool decode(jpeg_decompress_struct& decoder, JpegError& error, std::FILE* file, Decoded& decoded) {
@@ -104,10 +128,17 @@ Decoded decode_jpeg(const std::string& path, std::FILE* file) {
     error.base.error_exit = leave;
     error.base.emit_message = note_cut;
     jpeg_create_decompress(&decoder);
+    jpeg_progress_mgr progress{};
+    progress.progress_monitor = count_scans;
+    decoder.progress = &progress;
     Decoded decoded;
     const bool is_whole = decode(decoder, error, file, decoded);
     jpeg_destroy_decompress(&decoder);
     if (error.is_too_large) check_size(path, decoded.width, decoded.height);
+    if (error.has_more_scans) {
+        throw std::runtime_error(path + ": expected a JPEG of at most " + std::to_string(most_scans) +
+                                 " scans, found more; save the picture again");
+    }
     if (!is_whole) throw_unreadable(path, error.message.data());
     if (error.is_cut) throw_unreadable(path, "it ends too early");
     // Files of four inks store them inverted, as Adobe's programs do.

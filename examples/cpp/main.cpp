@@ -2,10 +2,12 @@
 #include <glesam/glesam.hpp>
 
 #include <algorithm>
+#include <array>
 #include <cstdio>
 #include <exception>
 #include <filesystem>
 #include <stdexcept>
+#include <string>
 #include <system_error>
 
 #include "new_file.hpp"
@@ -25,11 +27,32 @@ void check_not_the_picture(const CommandLine& line) {
     throw std::runtime_error(line.out + " is the picture; choose another file with --out");
 }
 
+glesam::Bundle opened(const CommandLine& line) {
+    return line.public_key.empty() ? glesam::Bundle::open(line.bundle)
+                                   : glesam::Bundle::open(line.bundle, line.public_key);
+}
+
+/// `text` with the control characters of ASCII escaped: names of files may hold what a terminal acts on.
+std::string printable(const std::string& text) {
+    std::string result;
+    for (const char letter : text) {
+        const auto byte = static_cast<unsigned char>(letter);
+        if (byte >= 0x20 && byte != 0x7f) {
+            result += letter;
+        } else {
+            std::array<char, 5> escaped{};
+            std::snprintf(escaped.data(), escaped.size(), "\\x%02x", byte);
+            result += escaped.data();
+        }
+    }
+    return result;
+}
+
 void segment(const CommandLine& line) {
     check_not_the_picture(line);
     check_replaceable(line.out, line.bundle);
     const Picture picture = read_picture(line.image);
-    auto predictor = glesam::Predictor::from_bundle(line.bundle, line.options);
+    auto predictor = glesam::Predictor::from_bundle(opened(line), line.options);
     predictor.set_image({picture.pixels.data(), picture.width, picture.height});
     const glesam::Prediction prediction = predictor.predict(line.prompt, line.multimask);
     const int candidate = best_candidate(prediction);
@@ -41,8 +64,8 @@ void segment(const CommandLine& line) {
     const glesam::Timings ms = predictor.timings();
     std::printf(
         "%s: score %.3f, %td pixels; preprocess %.1f, encode %.1f, enhance %.1f, decode %.1f, postprocess %.1f ms\n",
-        line.out.c_str(), static_cast<double>(prediction.score(0, candidate)), area, ms.preprocess_ms, ms.encode_ms,
-        ms.enhance_ms, ms.decode_ms, ms.postprocess_ms);
+        printable(line.out).c_str(), static_cast<double>(prediction.score(0, candidate)), area, ms.preprocess_ms,
+        ms.encode_ms, ms.enhance_ms, ms.decode_ms, ms.postprocess_ms);
 }
 
 }  // namespace
@@ -55,9 +78,11 @@ int main(int argc, char** argv) {
         } else {
             segment(line);
         }
+        if (std::fflush(stdout) != 0)
+            throw std::runtime_error("cannot write to the output; free some space on its disk");
         return 0;
     } catch (const std::exception& error) {
-        std::fprintf(stderr, "error: %s\n", error.what());
+        std::fprintf(stderr, "error: %s\n", printable(error.what()).c_str());
         return 2;
     }
 }

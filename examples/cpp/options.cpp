@@ -11,6 +11,8 @@ const char* const usage =
     "Coordinates are pixels of the picture as a viewer shows it, upright by its EXIF.\n"
     "\n"
     "  --bundle DIR                a bundle folder that glesam-export wrote\n"
+    "  --public-key FILE           take only a bundle that glesam-sign signed with this key's other half;\n"
+    "                              default: $GLESAM_PUBLIC_KEY, where it is set\n"
     "  --box X0 Y0 X1 Y1           around the object; at most one\n"
     "  --point X Y                 on the object, may be repeated\n"
     "  --background-point X Y      beside the object, may be repeated\n"
@@ -76,6 +78,9 @@ void read_box(Words& words, CommandLine& line) {
 void read_option(const std::string& name, Words& words, CommandLine& line) {
     if (name == "--bundle") {
         line.bundle = words.value(name);
+    } else if (name == "--public-key") {
+        line.public_key = words.value(name);
+        if (line.public_key.empty()) throw std::runtime_error("--public-key: expected a file, found ''");
     } else if (name == "--out") {
         line.out = words.value(name);
     } else if (name == "--backend") {
@@ -105,6 +110,7 @@ void read_option(const std::string& name, Words& words, CommandLine& line) {
 
 CommandLine parse(int argc, char** argv) {
     CommandLine line;
+    if (const char* key = std::getenv("GLESAM_PUBLIC_KEY")) line.public_key = key;
     Words words(argc, argv);
     while (!words.empty()) {
         const std::string word = words.word();

@@ -10,6 +10,8 @@ extern const char* const usage;
 struct CommandLine {
     std::string image;
     std::string bundle;
+    /// PEM file of whoever must have signed the bundle; empty: anyone.
+    std::string public_key;
     std::string out = "mask.png";
     glesam::Options options;
     glesam::Prompt prompt;

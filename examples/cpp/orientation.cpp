@@ -43,7 +43,7 @@ int orientation_of(const std::string& exif) {
     const auto start = block.number(4, 4);
     const auto count = block.is_tiff() && start ? block.number(*start, 2) : std::nullopt;
     for (std::size_t i = 0; i < count.value_or(0); ++i) {
-        const std::size_t entry = std::size_t{*start} + 2 + entry_bytes * i;
+        const std::size_t entry = std::size_t{start.value_or(0)} + 2 + entry_bytes * i;
         const auto tag = block.number(entry, 2);
         const auto type = block.number(entry + 2, 2);
         if (!tag || !type) return 1;

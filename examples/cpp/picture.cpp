@@ -47,7 +47,7 @@ File opened(const std::string& path) {
 std::string start_of(std::FILE* file) {
     std::array<char, sniffed_bytes> start{};
     const std::size_t size = std::fread(start.data(), 1, start.size(), file);
-    std::rewind(file);
+    std::fseek(file, 0, SEEK_SET);
     return {start.data(), size};
 }
 
@@ -55,13 +55,14 @@ bool starts_with(const std::string& text, const std::string& start) { return tex
 
 /// Throws std::runtime_error for what is downloaded in place of a file.
 void check_no_stand_in(const std::string& path, const std::string& start) {
-    if (start.empty()) throw_unreadable(path, "the file is empty");
+    if (start.empty()) throw_instead(path, "an unknown format, for the file is empty; copy it again");
     if (starts_with(start, "version https://git-lfs.github.com/spec/")) {
         throw_instead(path, "a Git LFS pointer in its place; run git lfs pull");
     }
     std::string text = start.substr(std::min(start.size(), start.find_first_not_of(" \t\r\n\xef\xbb\xbf")));
     std::transform(text.begin(), text.end(), text.begin(), [](unsigned char letter) { return std::tolower(letter); });
-    if (starts_with(text, "<!doctype html") || starts_with(text, "<html") || starts_with(text, "<head")) {
+    const bool is_xhtml = starts_with(text, "<?xml") && text.find("<html") != std::string::npos;
+    if (is_xhtml || starts_with(text, "<!doctype html") || starts_with(text, "<html") || starts_with(text, "<head")) {
         throw_instead(path, "a web page in its place; download the file itself");
     }
 }
@@ -78,15 +79,16 @@ void check_size(const std::string& path, std::int64_t width, std::int64_t height
 }
 
 void throw_unreadable(const std::string& path, const std::string& reason) {
-    throw std::runtime_error(path + ": cannot read the picture to its end (" + reason + "); give a PNG or JPEG file");
+    throw std::runtime_error(path + ": cannot read the picture to its end (" + reason + "); copy it again");
 }
 
 Picture read_picture(const std::string& path) {
     const File file = opened(path);
     const std::string start = start_of(file.get());
     check_no_stand_in(path, start);
-    const bool is_png = starts_with(start, "\x89PNG\r\n\x1a\n");
-    return shown(is_png ? decode_png(path, file.get()) : decode_jpeg(path, file.get()));
+    if (starts_with(start, "\x89PNG\r\n\x1a\n")) return shown(decode_png(path, file.get()));
+    if (starts_with(start, "\xff\xd8\xff")) return shown(decode_jpeg(path, file.get()));
+    throw_instead(path, "an unknown format; give a PNG or JPEG file");
 }
 
 void write_mask(const std::string& path, const std::uint8_t* mask, int width, int height) {

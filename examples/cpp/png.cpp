@@ -1,11 +1,14 @@
 #include <png.h>
 
+#include <algorithm>
 #include <array>
 #include <csetjmp>
 #include <cstddef>
 #include <stdexcept>
+#include <utility>
 
 #include "colours.hpp"
+#include "png_chunks.hpp"
 
 namespace {
 
@@ -31,50 +34,50 @@ struct Raw {
     std::vector<std::uint8_t> bytes;
     std::vector<png_bytep> rows;
     int channels = 0;
-    /// Grey of 16 bits; the transparent one is -1 where there is none.
+    /// Grey of 16 bits.
     bool deep_grey = false;
-    int transparent_grey = -1;
+    /// The transparent colour where libpng does not apply it: a grey of 16 bits, or the high bytes of red, green, blue.
+    std::vector<int> key;
 };
-
-void read_profile(png_structp png, png_infop info, Decoded& decoded) {
-    png_charp name = nullptr;
-    png_bytep profile = nullptr;
-    png_uint_32 size = 0;
-    int compression = 0;
-    if (png_get_iCCP(png, info, &name, &compression, &profile, &size) != 0) {
-        decoded.profile.assign(reinterpret_cast<const char*>(profile), size);
-    }
-    png_fixed_point gamma = 0;
-    const bool overridden = png_get_valid(png, info, PNG_INFO_sRGB) != 0 || !decoded.profile.empty();
-    if (!overridden && png_get_gAMA_fixed(png, info, &gamma) != 0) decoded.gamma = significant_gamma(gamma);
-}
-
-void read_exif(png_structp png, png_infop info, Decoded& decoded) {
-#ifdef PNG_eXIf_SUPPORTED
-    png_bytep exif = nullptr;
-    png_uint_32 size = 0;
-    if (png_get_eXIf_1(png, info, &size, &exif) != 0) decoded.exif.assign(reinterpret_cast<const char*>(exif), size);
-#endif
-}
 
 /// Asks for channels of 8 bits; a grey of 16 bits stays, so that it is rounded once.
 void prepare(png_structp png, png_infop info, Raw& raw) {
-    const bool is_grey = png_get_color_type(png, info) == PNG_COLOR_TYPE_GRAY;
-    raw.deep_grey = is_grey && png_get_bit_depth(png, info) == 16;
-    if (raw.deep_grey) {
-        png_color_16p key = nullptr;
-        if (png_get_tRNS(png, info, nullptr, nullptr, &key) != 0 && key != nullptr) raw.transparent_grey = key->gray;
-    } else {
-        png_set_expand(png);
-        png_set_strip_16(png);
+    const bool is_deep = png_get_bit_depth(png, info) == 16;
+    const int type = png_get_color_type(png, info);
+    raw.deep_grey = is_deep && type == PNG_COLOR_TYPE_GRAY;
+    png_color_16p key = nullptr;
+    if (is_deep && png_get_tRNS(png, info, nullptr, nullptr, &key) != 0 && key != nullptr) {
+        if (raw.deep_grey) {
+            raw.key = {key->gray};
+        } else {
+            raw.key = {key->red >> 8, key->green >> 8, key->blue >> 8};
+        }
     }
+    if (!raw.deep_grey) png_set_strip_16(png);
+    if (!is_deep) png_set_expand(png);
     png_set_interlace_handling(png);
     png_read_update_info(png, info);
     raw.channels = png_get_channels(png, info);
 }
 
+/// Leaves the judgement of chunks and checksums to read_png_chunks, and sizes to is_readable_size.
+void trust_chunks(png_structp png) {
+    png_set_keep_unknown_chunks(png, PNG_HANDLE_CHUNK_NEVER, nullptr, -1);
+    png_set_crc_action(png, PNG_CRC_QUIET_USE, PNG_CRC_QUIET_USE);
+    png_set_user_limits(png, PNG_UINT_31_MAX, PNG_UINT_31_MAX);
+    png_set_chunk_malloc_max(png, PNG_UINT_31_MAX);
+}
+
+/// Whether every row is there: libpng then reads on to the end of the stream, which may be damaged.
+bool has_all_rows(png_structp png, png_infop info) {
+    const bool is_interlaced = png_get_interlace_type(png, info) != PNG_INTERLACE_NONE;
+    constexpr int passes = 7;
+    return is_interlaced ? png_get_current_pass_number(png) >= passes
+                         : png_get_current_row_number(png) >= png_get_image_height(png, info);
+}
+
 bool decode(png_structp png, png_infop info, PngError& error, Decoded& decoded, Raw& raw) {
-    if (setjmp(png_jmpbuf(png)) != 0) return false;
+    if (setjmp(png_jmpbuf(png)) != 0) return !raw.rows.empty() && has_all_rows(png, info);
     png_read_info(png, info);
     decoded.width = static_cast<int>(png_get_image_width(png, info));
     decoded.height = static_cast<int>(png_get_image_height(png, info));
@@ -92,27 +95,20 @@ bool decode(png_structp png, png_infop info, PngError& error, Decoded& decoded, 
     return true;
 }
 
-/// Reads the chunks behind the pixels, of which EXIF may be one; damage there is no viewer's concern.
-void read_rest(png_structp png, png_infop info) {
-    if (setjmp(png_jmpbuf(png)) != 0) return;
-    png_read_end(png, info);
-}
-
 void split_deep_grey(const Raw& raw, Decoded& decoded) {
     const auto table = byte_table(0xFFFF, decoded.gamma);
     decoded.gamma.reset();
     const std::size_t pixels = raw.bytes.size() / 2;
     decoded.colours.resize(pixels);
-    if (raw.transparent_grey >= 0) decoded.alpha.resize(pixels);
+    if (!raw.key.empty()) decoded.alpha.resize(pixels);
     for (std::size_t i = 0; i < pixels; ++i) {
         const int value = raw.bytes[2 * i] << 8 | raw.bytes[2 * i + 1];
         decoded.colours[i] = table[static_cast<std::size_t>(value)];
-        if (raw.transparent_grey >= 0) decoded.alpha[i] = value == raw.transparent_grey ? 0 : 255;
+        if (!raw.key.empty()) decoded.alpha[i] = value == raw.key[0] ? 0 : 255;
     }
 }
 
 void split(const Raw& raw, Decoded& decoded) {
-    decoded.space = raw.channels <= 2 ? Space::grey : Space::rgb;
     if (raw.deep_grey) return split_deep_grey(raw, decoded);
     const auto channels = static_cast<std::size_t>(raw.channels);
     const auto colours = static_cast<std::size_t>(decoded.space);
@@ -122,28 +118,33 @@ void split(const Raw& raw, Decoded& decoded) {
         const std::uint8_t* from = &raw.bytes[i * channels];
         decoded.colours.insert(decoded.colours.end(), from, from + colours);
         if (channels > colours) decoded.alpha.push_back(from[colours]);
+        if (!raw.key.empty()) decoded.alpha.push_back(std::equal(from, from + colours, raw.key.begin()) ? 0 : 255);
     }
 }
 
 }  // namespace
 
 Decoded decode_png(const std::string& path, std::FILE* file) {
+    PngChunks chunks = read_png_chunks(path, file);
     PngError error{};
     png_structp png = png_create_read_struct(PNG_LIBPNG_VER_STRING, &error, leave, stay_quiet);
     png_infop info = png == nullptr ? nullptr : png_create_info_struct(png);
     if (info == nullptr) throw std::bad_alloc();
+    trust_chunks(png);
+    if (chunks.is_cut) png_set_compression_buffer_size(png, 1);  // else libpng refuses what it cannot read at once
     png_init_io(png, file);
     Decoded decoded;
     Raw raw;
     const bool is_whole = decode(png, info, error, decoded, raw);
-    if (is_whole) {
-        read_rest(png, info);
-        read_profile(png, info, decoded);
-        read_exif(png, info, decoded);
-    }
     png_destroy_read_struct(&png, &info, nullptr);
     if (error.refused_width > 0) check_size(path, error.refused_width, error.refused_height);
     if (!is_whole) throw_unreadable(path, error.message.data());
+    decoded.space = raw.channels <= 2 ? Space::grey : Space::rgb;
+    decoded.profile = std::move(chunks.profile);
+    decoded.exif = std::move(chunks.exif);
+    if (chunks.gamma && !chunks.is_srgb && !is_profile_for(decoded.profile, decoded.space)) {
+        decoded.gamma = significant_gamma(*chunks.gamma);
+    }
     split(raw, decoded);
     return decoded;
 }

@@ -9,7 +9,7 @@ import typer
 
 from glesam_calib.cli.options import SAMPLES, check_min_iou
 from glesam_runtime.cli.command import Command, Version, command_app
-from glesam_runtime.cli.errors import one_line_errors
+from glesam_runtime.cli.errors import one_line_errors, say
 
 INT8 = "int8"
 PRECISIONS = ("fp32", "fp16", "bf16", INT8)
@@ -84,16 +84,14 @@ def export(
             model = model.with_refinements(refinements)
         target = out or Path(f"glesam-{folder.resolve().name}-{precision}")
         options = pipeline.ExportOptions(precision, opset or OPSETS[0], min_iou)
-        job = model, checkpoint_files(folder), target, parity_images(images, typer.echo), options
+        job = model, checkpoint_files(folder), target, parity_images(images, say), options
         if precision == INT8:
-            observed = (
-                CalibrationPictures(calib_images, LEVELS, SAMPLES, typer.echo) if calib_images else None
-            )
-            int8.export_int8(*job, observed, typer.echo)
+            observed = CalibrationPictures(calib_images, LEVELS, SAMPLES, say) if calib_images else None
+            int8.export_int8(*job, observed, say)
         else:
-            pipeline.export_bundle(*job, typer.echo)
+            pipeline.export_bundle(*job, say)
         next_command = f"glesam-run photo.jpg --box X0 Y0 X1 Y1 --bundle {target}"
-        typer.echo(f"wrote {target}, {size_mib(target):.1f} MiB; next: {next_command}")
+        say(f"wrote {target}, {size_mib(target):.1f} MiB; next: {next_command}")
 
 
 def _check_options(

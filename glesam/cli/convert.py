@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from glesam_runtime.cli.command import Command, Version, command_app
-from glesam_runtime.cli.errors import one_line_errors
+from glesam_runtime.cli.errors import one_line_errors, say
 from glesam_runtime.errors import CheckpointError, InputError
 from glesam_runtime.output import FolderKind, check_replaceable, replaced_folder
 
@@ -86,7 +86,7 @@ def convert(
         with replaced_folder(out, CHECKPOINT) as folder:
             model.save_pretrained(folder)
         size = sum(path.stat().st_size for path in checkpoint_files(out).values())
-    typer.echo(f"wrote {out}, {size / 2**20:.1f} MiB; next: {next_command(out, new_lora)}")
+    say(f"wrote {out}, {size / 2**20:.1f} MiB; next: {next_command(out, new_lora)}")
 
 
 def check_out(out: Path, official: OfficialFiles) -> None:

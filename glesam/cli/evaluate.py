@@ -11,7 +11,7 @@ import typer
 
 from glesam.evaluation.score import LEVELS, METHODS
 from glesam_runtime.cli.command import Command, Version, command_app
-from glesam_runtime.cli.errors import one_line_errors
+from glesam_runtime.cli.errors import one_line_errors, say
 from glesam_runtime.errors import InputError
 
 if TYPE_CHECKING:  # numpy and OpenCV, which --help can do without
@@ -37,7 +37,14 @@ Real = Annotated[
     _option(DATA, "DIR", "Photographs of low quality by themselves: all, as they are, in their own column."),
 ]
 Levels = Annotated[str, _option(DATA, "LIST", f"Degradation levels, any of {', '.join(LEVELS)}.")]
-Prompt = Annotated[str, _option(PROMPTS, "KIND", "box: the object's own box; points: three points on it.")]
+Prompt = Annotated[
+    str,
+    _option(
+        PROMPTS,
+        "KIND",
+        "box: the object's own box; points: three points on it; innermost: its pixel farthest from its edge.",
+    ),
+]
 MaxObjects = Annotated[int, _option(PROMPTS, "N", "Objects per picture, the largest first.", 1)]
 Prompts = Annotated[
     Path | None,
@@ -97,7 +104,9 @@ def evaluate(
     """
     with one_line_errors("glesam-eval", "train"):
         names = names_of("--methods", methods, METHODS)
-        kind: Literal["box", "points"] = one_of("--prompt", prompt, ("box", "points"))
+        kind: Literal["box", "points", "innermost"] = one_of(
+            "--prompt", prompt, ("box", "points", "innermost")
+        )
         chosen_levels = names_of("--levels", levels, LEVELS)
         chosen_split: Literal["dev", "train", "all"] = one_of("--split", split, ("dev", "train", "all"))
         from glesam.evaluation.log import Log
@@ -111,7 +120,7 @@ def evaluate(
         opened, origins = open_methods(names, sources, kind, backend)
         outcome = run_evaluation(plan, opened, origins, Log(note))
         show_results(outcome.results)
-        typer.echo(closing_line(outcome.files))
+        say(closing_line(outcome.files))
 
 
 def names_of(option: str, text: str, known: Sequence[str]) -> tuple[str, ...]:
@@ -132,7 +141,7 @@ def one_of(option: str, text: str, known: Sequence[Name]) -> Name:
 
 def note(line: str) -> None:
     """Prints a message of the run on stderr: stdout is for the tables and the last line."""
-    typer.echo(line, err=True)
+    say(line, err=True)
 
 
 def show_results(results: Results) -> None:
@@ -145,9 +154,9 @@ def show_results(results: Results) -> None:
         show(table(each.title, ("", *each.columns), each.lines) for each in tables)
     else:
         for each in tables:
-            typer.echo(each.markdown())
+            say(*each.markdown().split("\n"))
     for line in footnotes(results):
-        typer.echo(line)
+        say(line)
 
 
 def closing_line(files: Mapping[Path, int]) -> str:

@@ -9,7 +9,7 @@ import typer
 
 from glesam_runtime.cli.command import Command, Version, command_app
 from glesam_runtime.cli.errors import one_line_errors
-from glesam_runtime.errors import InputError
+from glesam_runtime.errors import InputError, printable
 
 if TYPE_CHECKING:
     from glesam.model import GleSam
@@ -72,7 +72,8 @@ def train(
             session.from_scratch()
         else:
             session.stage(open_model(model), settings, resume=resume)
-        accelerator.print(f"wrote {session.out}; next: glesam-export {session.out} --precision fp16")
+        written = printable(str(session.out))
+        accelerator.print(f"wrote {written}; next: glesam-export {written} --precision fp16")
         accelerator.end_training()
 
 

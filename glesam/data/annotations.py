@@ -21,11 +21,15 @@ MIN_POLYGON = 6
 """Fewest numbers of a polygon, a triangle's; pycocotools takes four for a box."""
 MAX_COORDINATE = 1e5
 """Largest coordinate in px; far larger ones, and NaN, crash pycocotools or keep it busy."""
-NO_PICTURE, NOTHING, TOO_SHORT = (
+NO_PICTURE, NOTHING, TOO_SHORT, NORMALISED, OUTSIDE = (
     "of a picture that is not listed",
     "without a segmentation",
     "with a polygon of fewer than 3 points",
+    "with a polygon in numbers from 0 to 1 instead of px",
+    "with a polygon outside the picture",
 )
+NO_CROWD = ("", "0", "0.0", "false", "none")
+"""Values of iscrowd, as lower-case text, that are false; some writers put numbers into quotes."""
 
 
 @dataclass(frozen=True)
@@ -51,8 +55,7 @@ class Unusable:
 
     def add(self, reason: str, annotation: dict[str, Any], place: int) -> None:
         self.counts[reason] += 1
-        example = f"id {annotation['id']}" if "id" in annotation else f"number {place + 1} of the file"
-        self.first.setdefault(reason, example)
+        self.first.setdefault(reason, called(annotation, place))
 
     def line(self, path: Path) -> str | None:
         """Returns all of them in one line; None where there are none."""
@@ -73,16 +76,15 @@ def read_annotations(path: Path, report: Callable[[str], None] = lambda line: No
         OSError: the file cannot be read.
     """
     try:
-        with path.open(encoding="utf-8") as file:
+        with path.open(encoding="utf-8-sig") as file:  # some editors write a byte order mark
             contents = json.load(file)
-        names = _names_by_id(contents["images"])
+        entries = _entries_by_id(contents["images"])
         unusable = Unusable()
-        kept: dict[int | str, list[Segmentation]] = {id_: [] for id_ in names}
-        for id_, segmentation in _usable(contents["annotations"], names, unusable):
+        kept: dict[int | str, list[Segmentation]] = {id_: [] for id_ in entries}
+        for id_, segmentation in _usable(contents["annotations"], entries, unusable):
             kept[id_].append(segmentation)
-        pictures = [(entry, kept[id_of(entry["id"])]) for entry in contents["images"]]
-        images = [_image(entry, segmentations) for entry, segmentations in pictures if segmentations]
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        images = [_image(entries[id_], segmentations) for id_, segmentations in kept.items() if segmentations]
+    except (ValueError, KeyError, TypeError, AttributeError, ArithmeticError, RecursionError) as error:
         problem = f"no {error}" if isinstance(error, KeyError) else " ".join(str(error).split())
         if found := stand_in(path):
             problem = f"found {found}"
@@ -103,39 +105,67 @@ def id_of(value: Any) -> int | str:  # noqa: ANN401
     raise InputError(f"expected ids as whole numbers or text, found {json.dumps(value)}")
 
 
-def _names_by_id(entries: list[dict[str, Any]]) -> dict[int | str, str]:
-    """Returns every picture's file name by its id; raises InputError where two pictures have one id."""
-    names: dict[int | str, str] = {}
+def called(annotation: dict[str, Any], place: int) -> str:
+    """Returns how an annotation is called in messages: by its id, or by its place in the file."""
+    return f"id {annotation['id']}" if "id" in annotation else f"number {place + 1} of the file"
+
+
+def _entries_by_id(entries: list[dict[str, Any]]) -> dict[int | str, dict[str, Any]]:
+    """Returns every picture's entry by its id; raises InputError where two pictures have one id."""
+    by_id: dict[int | str, dict[str, Any]] = {}
     for entry in entries:
-        id_, name = id_of(entry["id"]), _name(entry)
-        if id_ in names:
+        id_ = id_of(entry["id"])
+        if id_ in by_id:
             raise InputError(
-                f"{names[id_]} and {name} have one id, {id_}, so each would get the other's objects; "
+                f"{_name(by_id[id_])} and {_name(entry)} have one id, {id_}, "
+                "so each would get the other's objects; "
                 "give every picture an id of its own, as when files are merged"
             )
-        names[id_] = name
-    return names
+        by_id[id_] = entry
+    return by_id
 
 
 def _usable(
-    annotations: list[dict[str, Any]], names: dict[int | str, str], unusable: Unusable
+    annotations: list[dict[str, Any]], entries: dict[int | str, dict[str, Any]], unusable: Unusable
 ) -> Iterator[tuple[int | str, Segmentation]]:
-    """Yields the picture's id and the segmentation of every instance; the others are counted."""
+    """Yields the picture's id and the segmentation of every instance; the others are counted.
+
+    Raises KeyError where none of them has a segmentation: then it is a file of boxes.
+    """
+    if annotations and not any("segmentation" in annotation for annotation in annotations):
+        raise KeyError("segmentation")
     for place, annotation in enumerate(annotations):
-        if annotation.get("iscrowd"):
+        if str(annotation.get("iscrowd")).strip().lower() not in NO_CROWD:
             continue
-        id_ = id_of(annotation["image_id"])
-        parts = _parts(annotation["segmentation"])
-        whole = [part for part in parts if isinstance(part, dict) or len(part) >= MIN_POLYGON]
-        if id_ not in names:
+        try:
+            id_, parts = id_of(annotation["image_id"]), _parts(annotation.get("segmentation"))
+        except InputError as error:
+            raise InputError(f"annotation {called(annotation, place)}: {error}") from error
+        if id_ not in entries:
             unusable.add(NO_PICTURE, annotation, place)
         elif not parts:
             unusable.add(NOTHING, annotation, place)
         else:
-            if len(whole) < len(parts):
-                unusable.add(TOO_SHORT, annotation, place)
-            if whole:
+            problems = [_problem(part, entries[id_]) for part in parts]
+            for problem in dict.fromkeys(filter(None, problems)):
+                unusable.add(problem, annotation, place)
+            if whole := [part for part, problem in zip(parts, problems, strict=True) if problem is None]:
                 yield id_, whole
+
+
+def _problem(part: NDArray[np.float64] | dict[str, Any], entry: dict[str, Any]) -> str | None:
+    """Returns why a part of a mask covers nothing of its picture; None where it may."""
+    if isinstance(part, dict):
+        return None
+    if len(part) < MIN_POLYGON:
+        return TOO_SHORT
+    width, height = int(entry["width"]), int(entry["height"])
+    if 1 < part[0] < width and 0 <= part[1] < height:
+        return None  # quick, for nearly all of COCO's million polygons
+    if part.min() >= 0 and part.max() <= 1 < max(width, height):
+        return NORMALISED
+    (left, top), (right, bottom) = part.reshape(-1, 2).min(axis=0), part.reshape(-1, 2).max(axis=0)
+    return OUTSIDE if right <= 0 or bottom <= 0 or left >= width or top >= height else None
 
 
 def _parts(segmentation: Any) -> Segmentation:  # noqa: ANN401

@@ -18,7 +18,7 @@ from glesam.data.descriptions import DatasetDescription
 from glesam.data.label_maps import MIN_OBJECT_PX
 from glesam.data.masks import Mask, MaskLayers
 from glesam.data.sample import Sample
-from glesam_runtime.errors import InputError
+from glesam_runtime.errors import InputError, printable
 from glesam_runtime.image_io import read_image
 
 
@@ -116,8 +116,8 @@ def expand_counts(counts: str) -> list[int]:
 
 
 def to_stderr(line: str) -> None:
-    """Prints a line beside the results."""
-    print(line, file=sys.stderr)
+    """Prints a line beside the results, its names escaped."""
+    print(printable(line), file=sys.stderr)
 
 
 def coco_instances(

@@ -67,7 +67,8 @@ class DatasetDescription:
             return any(sequence in name for sequence in self.dev_sequences)
         if self.dev != "tenth":
             return self.dev == "all"
-        return int(hashlib.sha256(f"{self.name}/{name}".encode()).hexdigest(), 16) % DEV_SHARE == 0
+        key = f"{self.name}/{name}".encode("utf-8", "surrogatepass")  # any bytes are a file's name
+        return int(hashlib.sha256(key).hexdigest(), 16) % DEV_SHARE == 0
 
     def folder(self, data: Path) -> Path:
         """The data set's folder within `data`."""

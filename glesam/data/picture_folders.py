@@ -17,7 +17,15 @@ from glesam.data.pictures import check_void, read_binary_mask, read_label_map
 from glesam.data.sample import Sample
 from glesam_runtime.errors import InputError
 from glesam_runtime.image_io import read_image
-from glesam_runtime.image_io.folders import IMAGES, MASK_ENDING, MASK_SUFFIX, MASKS, picture_files
+from glesam_runtime.image_io.folders import (
+    IMAGES,
+    MASK_ENDING,
+    MASK_SUFFIX,
+    MASKS,
+    by_stem,
+    named_as_a_mask,
+    picture_files,
+)
 
 
 @dataclass(frozen=True)
@@ -33,8 +41,9 @@ def find_pairs(folder: Path, description: DatasetDescription) -> list[Pair]:
     """Pairs every picture below a folder with its mask of the same path and stem, sorted by path.
 
     Without folders in the description, `images` and `masks` within the data set's folder are used where both
-    exist. Where pictures and masks lie together, a mask is `stem.png` beside a picture of another suffix, or
-    has a `mask_suffix` ("_mask" where any file has it).
+    exist. Where pictures and masks lie together, a mask is `stem.png` beside a picture of another suffix,
+    a file of another lossless format beside a JPEG, WebP or AVIF of its stem, or has a `mask_suffix` ("_mask"
+    where any file has it).
 
     Raises:
         FileNotFoundError: a folder is missing, or holds no picture, or a picture has no mask.
@@ -46,8 +55,8 @@ def find_pairs(folder: Path, description: DatasetDescription) -> list[Pair]:
     if images == masks and not suffix and any(path.stem.endswith(MASK_ENDING) for path in candidates):
         suffix = MASK_ENDING
     if images == masks:
-        pictures = [path for path in pictures if not _is_mask(path, suffix)]
-        candidates = [path for path in candidates if _is_mask(path, suffix)]
+        candidates = _masks_among(candidates, suffix)
+        pictures = [path for path in pictures if path not in candidates]
     if not pictures:
         raise FileNotFoundError(
             f"no pictures in {images}; expected images with a mask each, as in 1.jpg 1.png"
@@ -73,8 +82,11 @@ def _folders(folder: Path, description: DatasetDescription) -> tuple[Path, Path]
     return images, masks
 
 
-def _is_mask(path: Path, suffix: str) -> bool:
-    return path.stem.endswith(suffix) if suffix else path.suffix.lower() == MASK_SUFFIX
+def _masks_among(files: Sequence[Path], suffix: str) -> list[Path]:
+    if suffix:
+        return [path for path in files if path.stem.endswith(suffix)]
+    stems = by_stem(files)
+    return [path for path in files if path.suffix.lower() == MASK_SUFFIX or named_as_a_mask(path, stems)]
 
 
 def _by_name(files: Sequence[Path], folder: Path) -> dict[str, Path]:

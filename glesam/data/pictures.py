@@ -12,8 +12,8 @@ from glesam_runtime.errors import InputError
 from glesam_runtime.image_io import read_mask, read_numbers
 from glesam_runtime.image_io.masks import HALF
 
-VOID = 255
-"""What data sets of classes write around objects and where nothing is known."""
+VOIDS = (255, 65535)
+"""What data sets of classes write, in 8 and 16 bits, around objects and where nothing is known."""
 
 
 def read_label_map(path: Path) -> NDArray[np.int64]:
@@ -26,18 +26,19 @@ def read_label_map(path: Path) -> NDArray[np.int64]:
 
 
 def check_void(labels: NDArray[np.int64], ignored_labels: tuple[int, ...], path: Path) -> None:
-    """Raises InputError where 255 seems to mark void: it stands apart from the other labels, and is one.
+    """Raises InputError where a number seems to mark void: it stands apart from the other labels, and is one.
 
-    Data sets of classes draw it around objects; as a label it would be an object itself.
+    Data sets of classes draw 255, 65535 or -1 around objects; as a label it would be an object itself.
     """
-    if VOID in ignored_labels or int(labels.max(initial=0)) != VOID:
+    counted = [label for label in np.unique(labels).tolist() if label not in (0, *ignored_labels)]
+    void = next((label for label in counted if label < 0 or label in VOIDS), None)
+    if void is None or (void > 0 and (void != counted[-1] or counted[-2:-1] in ([], [void - 1]))):
         return
-    others = [label for label in np.unique(labels).tolist() if label not in (0, VOID, *ignored_labels)]
-    if others and max(others) < VOID - 1:
-        raise InputError(
-            f"{path}: found {VOID} beside labels up to {max(others)}, where {VOID} usually marks void; "
-            f"add {VOID} to the set's ignored_labels, or renumber that label"
-        )
+    others = [label for label in counted if label != void]
+    raise InputError(
+        f"{path}: found {void} beside labels up to {max(others, default=0)}, "
+        f"where {void} usually marks void; add {void} to the set's ignored_labels, or renumber that label"
+    )
 
 
 def read_binary_mask(path: Path) -> Mask:

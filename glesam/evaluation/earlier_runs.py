@@ -41,7 +41,7 @@ def scores_of_run(folder: Path, prompts: PromptSet, kind: PromptKind, places: Se
     """
     path = folder / PROMPTS
     theirs = PromptSet.from_json(path.read_bytes().decode("utf-8", "replace"), str(path))
-    if theirs.seed != prompts.seed or not set(prompts.pictures) <= set(theirs.pictures):
+    if not theirs.covers(prompts):
         raise ResultsError(
             f"{folder}: its {PROMPTS} differs from this run's; run that evaluation again with the "
             f"same prompts, or this one with --prompts {path}"

@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from glesam.data.sample import Sample
-from glesam.evaluation.methods import Image, Method, Segmentation
-from glesam.evaluation.metrics import METRICS
+from glesam.evaluation.methods import Candidates, Image, Method, Segmentation
+from glesam.evaluation.metrics import METRICS, MULTIMASK_METRICS, multimask_ious
 from glesam.evaluation.prompts import PromptedPicture, PromptKind
 from glesam.evaluation.score import REAL, Score, Skipped
 from glesam_runtime.degradation.lqseg import degrade_level
@@ -82,4 +82,11 @@ def at_level(sample: Sample, level: str, seed: int) -> Image:
 def mean_metrics(segmentation: Segmentation, truth: NDArray[np.bool_]) -> dict[str, float]:
     """Each metric's mean over the objects; `truth` bool [N,H,W]."""
     pairs = list(zip(segmentation.masks, truth, strict=True))
-    return {name: float(np.mean([metric(*pair) for pair in pairs])) for name, metric in METRICS.items()}
+    means = {name: float(np.mean([metric(*pair) for pair in pairs])) for name, metric in METRICS.items()}
+    return means | (_multimask_means(segmentation.candidates, truth) if segmentation.candidates else {})
+
+
+def _multimask_means(candidates: Candidates, truth: NDArray[np.bool_]) -> dict[str, float]:
+    objects = zip(candidates.masks, candidates.iou_predictions, truth, strict=True)
+    ious = [multimask_ious(*one) for one in objects]
+    return {name: float(np.mean([one[name] for one in ious])) for name in MULTIMASK_METRICS}

@@ -22,11 +22,23 @@ GRABCUT_ITERATIONS = 5
 
 
 @dataclass(frozen=True, eq=False)
+class Candidates:
+    """Three multimask outputs for each prompt: masks bool [N,3,H,W]; iou_predictions float32 [N,3]."""
+
+    masks: NDArray[np.bool_]
+    iou_predictions: NDArray[np.float32]
+
+
+@dataclass(frozen=True, eq=False)
 class Segmentation:
-    """Masks bool [N,H,W] in the prompts' order; `fallbacks` of them are not the method's own work."""
+    """Masks bool [N,H,W] in the prompts' order; `fallbacks` of them are not the method's own work.
+
+    `candidates` for the same prompts; None: the method has no multimask.
+    """
 
     masks: NDArray[np.bool_]
     fallbacks: int = 0
+    candidates: Candidates | None = None
 
 
 class Method(Protocol):

@@ -51,5 +51,19 @@ def _ratio(part: int, whole: int) -> float:
     return part / whole if whole else 1.0
 
 
+def multimask_ious(
+    candidates: NDArray[np.bool_], predicted: NDArray[np.floating], truth: Mask
+) -> dict[str, float]:
+    """Multimask metrics of one object: IoU of the best candidate, and of the one predicted to be best.
+
+    `candidates` bool [3,H,W]; `predicted` [3], the model's estimate of their IoU. The best one is an oracle:
+    only the truth tells which it is.
+    """
+    ious = [iou(mask, truth) for mask in candidates]
+    return dict(zip(MULTIMASK_METRICS, (max(ious), ious[int(predicted.argmax())]), strict=True))
+
+
 METRICS = {"iou": iou, "dice": dice, "boundary_iou": boundary_iou, "pixel_accuracy": pixel_accuracy}
 """Metrics by the name of their column in results.csv."""
+MULTIMASK_METRICS = ("best_of_three", "chosen")
+"""Columns of `multimask_ious`, after those of METRICS; empty for a method without multimask."""

@@ -2,11 +2,13 @@
 
 A file names pictures and objects of a data set. It holds none of their pixels or masks:
 
-    {"format_version": 1, "seed": 0, "pictures": [{"dataset": "bags", "name": "17", "sha256": "...",
-     "objects": [{"index": 0, "box": [x0, y0, x1, y1], "points": [[x, y], [x, y], [x, y]]}]}]}
+    {"format_version": 2, "seed": 0, "pictures": [{"dataset": "bags", "name": "17", "sha256": "...",
+     "objects": [{"index": 0, "box": [x0, y0, x1, y1], "points": [[x, y], [x, y], [x, y]],
+                  "innermost": [x, y]}]}]}
 
 `index` is the object's place in `Sample.masks`; `sha256` covers the picture's pixels and these masks.
 Coordinates are pixels of the picture; a box's x1 and y1 are the first column and row after it.
+Files of format 1, which lack `innermost`, are still read; `completed` adds it from the masks.
 """
 
 from __future__ import annotations
@@ -14,24 +16,25 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
+from glesam.data.innermost import innermost_pixel
 from glesam.data.label_maps import mask_box
 from glesam.data.sample import Sample
 from glesam.evaluation.metrics import Mask
 from glesam_runtime.errors import InputError, PromptFileError
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 POINTS_PER_OBJECT = 3
 """Number of random foreground points in a points prompt, as in the paper's evaluation."""
 
 Box = tuple[int, int, int, int]
 Point = tuple[int, int]
-PromptKind = Literal["box", "points"]
+PromptKind = Literal["box", "points", "innermost"]
 
 
 @dataclass(frozen=True)
@@ -44,15 +47,25 @@ class ObjectPrompt:
 
 @dataclass(frozen=True)
 class PromptedObject:
-    """One object of a picture, `Sample.masks[index]`, with its prompts of either kind."""
+    """One object of a picture, `Sample.masks[index]`, with its prompts of every kind.
+
+    `innermost` is the object's pixel farthest from its edge; None until `completed`, in a file of format 1.
+    """
 
     index: int
     box: Box
     points: tuple[Point, ...]
+    innermost: Point | None
 
     def prompt(self, kind: PromptKind) -> ObjectPrompt:
-        """The box alone or the points alone: one kind reveals nothing of the other."""
-        return ObjectPrompt(box=self.box) if kind == "box" else ObjectPrompt(points=self.points)
+        """The prompt of one kind, which reveals nothing of the others."""
+        if kind == "box":
+            return ObjectPrompt(box=self.box)
+        if kind == "points":
+            return ObjectPrompt(points=self.points)
+        if self.innermost is None:
+            raise InputError(f"object {self.index}: it has no innermost point; complete its picture first")
+        return ObjectPrompt(points=(self.innermost,))
 
 
 @dataclass(frozen=True)
@@ -84,6 +97,13 @@ class PromptSet:
     seed: int
     pictures: tuple[PromptedPicture, ...]
 
+    def covers(self, other: PromptSet) -> bool:
+        """Whether all pictures of `other`, which are complete, are here with the same prompts and seed."""
+        own = set(self.pictures)
+        return self.seed == other.seed and all(
+            picture in own or _as_in_format_1(picture) in own for picture in other.pictures
+        )
+
     def to_json(self) -> str:
         """JSON with one picture per line."""
         lines = ",\n".join(json.dumps(asdict(picture)) for picture in self.pictures)
@@ -102,7 +122,7 @@ class PromptSet:
 
 
 def draw_picture(sample: Sample, max_objects: int, seed: int) -> PromptedPicture:
-    """Draws the prompts of the `max_objects` largest objects: each one's tight box, and random points on it.
+    """Draws the prompts of the `max_objects` largest objects: tight boxes, and points on them.
 
     Raises InputError where the picture holds no object.
     """
@@ -134,22 +154,36 @@ def check_fit(picture: PromptedPicture, sample: Sample) -> None:
         _check_inside(picture, one, sample.masks[one.index])
 
 
+def completed(picture: PromptedPicture, sample: Sample) -> PromptedPicture:
+    """The picture with the innermost points that a file of format 1 lacks, taken from its `sample`."""
+    objects = (
+        one if one.innermost else replace(one, innermost=innermost_pixel(sample.masks[one.index]))
+        for one in picture.objects
+    )
+    return replace(picture, objects=tuple(objects))
+
+
+def _as_in_format_1(picture: PromptedPicture) -> PromptedPicture:
+    return replace(picture, objects=tuple(replace(one, innermost=None) for one in picture.objects))
+
+
 def _draw_object(sample: Sample, index: int, seed: int) -> PromptedObject:
     """Draws points that depend on the seed and the object's name only, not on what was drawn before."""
-    key = f"{seed}/{sample.dataset}/{sample.name}/{index}".encode()
+    key = f"{seed}/{sample.dataset}/{sample.name}/{index}".encode("utf-8", "surrogatepass")
     rng = np.random.default_rng(int.from_bytes(hashlib.sha256(key).digest()[:8], "little"))
     mask = sample.masks[index]
     rows, columns = np.nonzero(mask)
     chosen = rng.choice(len(rows), POINTS_PER_OBJECT, replace=len(rows) < POINTS_PER_OBJECT)
     points = tuple((int(columns[i]), int(rows[i])) for i in chosen)
-    return PromptedObject(index, mask_box(mask), points)
+    return PromptedObject(index, mask_box(mask), points, innermost_pixel(mask))
 
 
 def _check_inside(picture: PromptedPicture, one: PromptedObject, mask: Mask) -> None:
     height, width = mask.shape
     x0, y0, x1, y1 = one.box
     inside = 0 <= x0 < x1 <= width and 0 <= y0 < y1 <= height
-    if not inside or not all(0 <= x < width and 0 <= y < height for x, y in one.points):
+    points = (*one.points, one.innermost) if one.innermost else one.points
+    if not inside or not all(0 <= x < width and 0 <= y < height for x, y in points):
         raise PromptFileError(
             f"{picture.title}, object {one.index}: its box or a point lies outside the picture of "
             f"{width} x {height} px; correct the prompt file"
@@ -157,30 +191,37 @@ def _check_inside(picture: PromptedPicture, one: PromptedObject, mask: Mask) -> 
 
 
 def _prompt_set(data: Any) -> PromptSet:  # noqa: ANN401 - whatever a JSON file may hold
-    if data["format_version"] != FORMAT_VERSION:
-        raise InputError(f"format_version {data['format_version']}, this glesam reads {FORMAT_VERSION}")
-    pictures = tuple(_picture(entry) for entry in data["pictures"])
+    version = _integer(data["format_version"])
+    if version not in (1, FORMAT_VERSION):
+        raise InputError(f"format_version {version}, this glesam reads 1 and {FORMAT_VERSION}")
+    pictures = tuple(_picture(entry, version) for entry in data["pictures"])
     titles = [picture.title for picture in pictures]
     if not pictures or len(set(titles)) != len(titles):
         raise InputError("expected at least one picture, and each once")
     return PromptSet(_integer(data["seed"]), pictures)
 
 
-def _picture(entry: Any) -> PromptedPicture:  # noqa: ANN401
+def _picture(entry: Any, version: int) -> PromptedPicture:  # noqa: ANN401
     names = entry["dataset"], entry["name"], entry["sha256"]
-    objects = tuple(_object(one) for one in entry["objects"])
+    objects = tuple(_object(one, version) for one in entry["objects"])
     if not all(isinstance(name, str) for name in names) or not objects:
         raise InputError("expected texts dataset, name and sha256, and at least one object")
     return PromptedPicture(*names, objects)
 
 
-def _object(entry: Any) -> PromptedObject:  # noqa: ANN401
+def _object(entry: Any, version: int) -> PromptedObject:  # noqa: ANN401
     x0, y0, x1, y1 = map(_integer, entry["box"])
-    points = tuple((_integer(x), _integer(y)) for x, y in entry["points"])
+    points = tuple(_point(one) for one in entry["points"])
+    innermost = _point(entry["innermost"]) if version > 1 else None
     index = _integer(entry["index"])
     if index < 0 or not points:
         raise InputError("expected an index from 0 and at least one point")
-    return PromptedObject(index, (x0, y0, x1, y1), points)
+    return PromptedObject(index, (x0, y0, x1, y1), points, innermost)
+
+
+def _point(entry: Any) -> Point:  # noqa: ANN401
+    x, y = entry
+    return _integer(x), _integer(y)
 
 
 def _integer(value: Any) -> int:  # noqa: ANN401

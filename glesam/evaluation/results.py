@@ -1,7 +1,10 @@
 """Scores as results.csv, and their means.
 
 One line per picture, level and row of the table:
-dataset, picture, prompt, level, source, method, objects, fallbacks, iou, dice, boundary_iou, pixel_accuracy
+dataset, picture, prompt, level, source, method, objects, fallbacks, iou, dice, boundary_iou, pixel_accuracy,
+best_of_three, chosen
+
+The last two are empty for a method without multimask. Files without these two columns are still read.
 """
 
 from __future__ import annotations
@@ -15,15 +18,16 @@ from functools import cached_property
 
 import numpy as np
 
-from glesam.evaluation.metrics import METRICS
+from glesam.evaluation.metrics import METRICS, MULTIMASK_METRICS
 from glesam.evaluation.prompts import PromptKind
 from glesam.evaluation.score import LEVELS, REAL, RowName, Score
 from glesam_runtime.errors import InputError, ResultsError
 
-COLUMNS = (
+COLUMNS_BEFORE_MULTIMASK = (
     *("dataset", "picture", "prompt", "level", "source", "method", "objects", "fallbacks"),
     *METRICS,
 )
+COLUMNS = (*COLUMNS_BEFORE_MULTIMASK, *MULTIMASK_METRICS)
 
 Place = tuple[str, str, str]
 """Data set, picture and level of a score."""
@@ -61,6 +65,10 @@ class Results:
         """Number of pictures evaluated at `level`, the same for every row."""
         return len(self.select(self.rows[0], level))
 
+    def measured(self, metric: str, row: RowName) -> bool:
+        """Whether a row has the metric for all its pictures, which multimask's may lack."""
+        return all(metric in score.metrics for score in self.scores if score.row == row)
+
     def mean(self, metric: str, row: RowName, level: str) -> float:
         """Mean over pictures; each picture's score is a mean over its objects."""
         return float(np.mean([score.metrics[metric] for score in self.select(row, level)]))
@@ -85,7 +93,8 @@ def to_csv(scores: Iterable[Score], kind: PromptKind) -> str:
     writer.writerow(COLUMNS)
     for s in scores:
         row = s.row.source, s.row.method, s.objects, s.fallbacks
-        numbers = (f"{s.metrics[metric]:.6f}" for metric in METRICS)
+        metrics = (s.metrics.get(metric) for metric in (*METRICS, *MULTIMASK_METRICS))
+        numbers = ("" if value is None else f"{value:.6f}" for value in metrics)
         writer.writerow((s.dataset, s.name, kind, s.level, *row, *numbers))
     return text.getvalue()
 
@@ -94,7 +103,7 @@ def from_csv(text: str, kind: PromptKind, source: str) -> list[Score]:
     """Inverse of `to_csv`. Raises ResultsError, naming `source`, for other text or other prompts."""
     lines = csv.DictReader(io.StringIO(text))
     try:
-        if tuple(lines.fieldnames or ()) != COLUMNS:
+        if tuple(lines.fieldnames or ()) not in (COLUMNS, COLUMNS_BEFORE_MULTIMASK):
             raise InputError(f"columns {lines.fieldnames}")
         return [_score(line, kind) for line in lines]
     except (KeyError, TypeError, ValueError, csv.Error) as error:
@@ -126,7 +135,8 @@ def _score(line: dict[str, str], kind: PromptKind) -> Score:
     if line["prompt"] != kind:
         raise InputError(f"found {line['prompt']} prompts")
     row = RowName(line["source"], line["method"])
-    metrics = {metric: _share(line[metric]) for metric in METRICS}
+    multimask = [metric for metric in MULTIMASK_METRICS if line.get(metric, "") != ""]
+    metrics = {metric: _share(line[metric]) for metric in (*METRICS, *multimask)}
     place = line["dataset"], line["picture"], line["level"], row
     return Score(*place, int(line["objects"]), int(line["fallbacks"]), metrics)
 

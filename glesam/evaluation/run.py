@@ -70,8 +70,12 @@ def run_evaluation(plan: Plan, methods: Sequence[Method], notes: Sequence[str], 
     own = own_scores(plan, pictures, task, log)
     results = results_of(joined, own)
     table = report(results, title_of(pictures, plan.kind), [*notes, *log.skip_note()])
-    scores = to_csv(results.scores, plan.kind).encode()
-    contents = {**prompts, plan.out / RESULTS: scores, plan.out / TABLE: table.encode()}
+    scores = to_csv(results.scores, plan.kind).encode("utf-8", "backslashreplace")
+    contents = {
+        **prompts,
+        plan.out / RESULTS: scores,
+        plan.out / TABLE: table.encode("utf-8", "backslashreplace"),
+    }
     write_files(contents, outdated=[plan.out / SHEET])
     sheet = {plan.out / SHEET: case_sheet(Results(tuple(own)), pictures, task)}
     write_files(sheet)

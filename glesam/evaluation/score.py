@@ -30,6 +30,7 @@ class RowName:
 class Score:
     """One picture, level and method: each metric's mean over the picture's objects.
 
+    `metrics` has those of multimask only where the method has multimask.
     `fallbacks` of the `objects` masks are not the method's own work (`methods.Segmentation`).
     """
 

@@ -11,7 +11,7 @@ import numpy as np
 from glesam.data.datasets import Split, load_datasets
 from glesam.data.sample import Dataset, Sample
 from glesam.evaluation.log import Log
-from glesam.evaluation.prompts import PromptedPicture, PromptSet, check_fit, draw_picture
+from glesam.evaluation.prompts import PromptedPicture, PromptSet, check_fit, completed, draw_picture
 from glesam.evaluation.score import Skipped
 from glesam_runtime.errors import InputError, PromptFileError
 from glesam_runtime.tools.progress import track
@@ -98,16 +98,17 @@ def select_pictures(selection: Selection, log: Log) -> Pictures:
 
 
 def read_prompts(path: Path, library: Library) -> PromptSet:
-    """Reads a prompt file and checks every picture of it."""
+    """Reads a prompt file, checks every picture of it, and completes those of an older format."""
     prompts = PromptSet.from_json(path.read_bytes().decode("utf-8", "replace"), str(path))
-    check_prompts(track(prompts.pictures, len(prompts.pictures), "pictures checked"), library)
-    return prompts
+    unchecked = track(prompts.pictures, len(prompts.pictures), "pictures checked")
+    return PromptSet(prompts.seed, tuple(checked(picture, library) for picture in unchecked))
 
 
-def check_prompts(pictures: Iterable[PromptedPicture], library: Library) -> None:
-    """Raises PromptFileError for the first picture that is missing or changed."""
-    for picture in pictures:
-        check_fit(picture, library.read(picture))
+def checked(picture: PromptedPicture, library: Library) -> PromptedPicture:
+    """The picture with prompts of every kind. Raises PromptFileError where it is missing or changed."""
+    sample = library.read(picture)
+    check_fit(picture, sample)
+    return completed(picture, sample)
 
 
 def new_prompts(selection: Selection, library: Library, log: Log) -> PromptSet:

@@ -13,7 +13,7 @@ from typing import Literal
 
 import numpy as np
 
-from glesam.evaluation.methods import BASELINES, Image, Method, Segmentation
+from glesam.evaluation.methods import BASELINES, Candidates, Image, Method, Segmentation
 from glesam.evaluation.prompts import ObjectPrompt, PromptKind
 from glesam.evaluation.score import MODEL_METHODS, RowName
 from glesam_runtime import Bundle, Engines, GlesamError, Predictor, Prompt
@@ -52,7 +52,10 @@ class Source:
 
 @dataclass(frozen=True)
 class ModelMethod:
-    """A `Method` that segments with one predictor; every call has a session of its own."""
+    """A `Method` that segments with one predictor; every call has a session of its own.
+
+    The source's engines are LastAnswers: the candidates cost no second call of the decoder.
+    """
 
     row: RowName
     predictor: Predictor
@@ -62,7 +65,11 @@ class ModelMethod:
         try:
             session.set_image(image)
             converted = [Prompt(box=prompt.box, points=prompt.points) for prompt in prompts]
-            return Segmentation(session.predict(prompts=converted).masks)
+            masks = session.predict(prompts=converted).masks
+            if not self.predictor.manifest.multimask:
+                return Segmentation(masks)
+            several = session.predict(prompts=converted, multimask=True)
+            return Segmentation(masks, candidates=Candidates(several.masks, several.iou_predictions))
         except GlesamError as error:
             raise InputError(f"{self.row}: {error}") from error
 
@@ -70,7 +77,8 @@ class ModelMethod:
 class LastAnswer:
     """An engine that returns its last outputs again where the same thread repeats the same feeds.
 
-    sam and glesam share the image encoder, which takes most of the time of both.
+    sam and glesam share the image encoder, which takes most of the time of both; a mask and its multimask
+    candidates share the decoder, which computes all four at once.
     """
 
     def __init__(self, engine: Engine) -> None:
@@ -131,7 +139,7 @@ def open_methods(
     Sources without methods of their own run those of `names`; without sources the shipped bundle does.
 
     Raises:
-        InputError: a baseline is to run on points prompts, a source has nothing to run, or two rows
+        InputError: a baseline is to run without boxes, a source has nothing to run, or two rows
             would have the same name; CheckpointError, a ValueError, where a checkpoint cannot be read.
         GlesamError: a bundle or its backend cannot be opened.
     """
@@ -158,8 +166,13 @@ def open_methods(
 def open_source(spec: SourceSpec, backend: str = "auto") -> Source:
     """Raises CheckpointError or a GlesamError where there is no such model, or not for `backend`."""
     source = _open_checkpoint(spec) if spec.kind == "checkpoint" else _open_bundle(spec, backend)
-    shared = replace(source.engines, image_encoder=LastAnswer(source.engines.image_encoder))
-    return replace(source, name=spec.name or source.name, engines=shared)
+    return replace(source, name=spec.name or source.name, engines=remembering(source.engines))
+
+
+def remembering(engines: Engines) -> Engines:
+    """The engines, each as a LastAnswer; the one of GLE only because a LastAnswer's feeds are on the host."""
+    gle = LastAnswer(engines.gle) if engines.gle is not None else None
+    return Engines(LastAnswer(engines.image_encoder), gle, LastAnswer(engines.mask_decoder))
 
 
 def methods_of(source: Source, names: Sequence[str]) -> list[ModelMethod]:

@@ -7,13 +7,15 @@ from dataclasses import dataclass
 
 from glesam.evaluation.gains import comparisons
 from glesam.evaluation.results import Results
-from glesam.evaluation.score import REAL
+from glesam.evaluation.score import REAL, RowName
 
 TITLES = {
     "iou": "IoU",
     "dice": "Dice",
     "boundary_iou": "boundary IoU",
     "pixel_accuracy": "pixel accuracy",
+    "best_of_three": "IoU of the best of three masks (oracle)",
+    "chosen": "IoU of the mask chosen of three",
 }
 
 
@@ -34,16 +36,18 @@ class Table:
 def overall_tables(results: Results) -> list[Table]:
     """One table per metric over the pictures of all data sets; under IoU, what GLE gains.
 
-    The column of real low-quality pictures is a mean over those alone; no other column includes them.
+    The tables of multimask, if any row has it, show a dash for the rows that lack it. The column of real
+    low-quality pictures is a mean over those alone; no other column includes them.
     """
     name = "all sets" if len(results.datasets) > 1 else results.datasets[0]
-    return [_table(results, metric, name) for metric in TITLES]
+    return [_table(results, metric, name) for metric in TITLES if _shown(results, metric)]
 
 
 def dataset_tables(results: Results, metrics: Sequence[str]) -> list[Table]:
     """One table per data set and metric; none where there is only one data set."""
     names = results.datasets if len(results.datasets) > 1 else []
-    return [_table(results.of(name), metric, name) for name in names for metric in metrics]
+    shown = [metric for metric in metrics if _shown(results, metric)]
+    return [_table(results.of(name), metric, name) for name in names for metric in shown]
 
 
 def level_title(level: str) -> str:
@@ -68,16 +72,23 @@ def report(results: Results, title: str, notes: Sequence[str]) -> str:
     return "\n".join([f"# {title}\n", *(table.markdown() for table in tables), *lines, ""])
 
 
+def _shown(results: Results, metric: str) -> bool:
+    return any(results.measured(metric, row) for row in results.rows)
+
+
 def _table(results: Results, metric: str, name: str) -> Table:
-    lines = [
-        (str(row), *(_decimal(results.mean(metric, row, level)) for level in results.levels))
-        for row in results.rows
-    ]
+    lines = [(str(row), *_cells(results, metric, row)) for row in results.rows]
     if metric == "iou":
         lines += _gain_lines(results)
     count = results.pictures(results.levels[0])
     title = f"{TITLES[metric]}, {name}, {count} picture{'' if count == 1 else 's'}"
     return Table(title, tuple(_column(results, level) for level in results.levels), tuple(lines))
+
+
+def _cells(results: Results, metric: str, row: RowName) -> Iterator[str]:
+    measured = results.measured(metric, row)
+    for level in results.levels:
+        yield _decimal(results.mean(metric, row, level)) if measured else "-"
 
 
 def _column(results: Results, level: str) -> str:

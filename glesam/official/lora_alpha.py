@@ -20,11 +20,19 @@ from typing import Any
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
+from glesam.file_limits import check_is_file
 from glesam_runtime.errors import CheckpointError
 
 A_FACTOR, ALPHA = ".lora_A.weight", ".alpha"
 PEFT_CONFIG = "adapter_config.json"
 METADATA = "lora_adapter_metadata"
+PATTERN = re.compile(r"\^?(?:[\w|-]|\\?\.(?![*+])|\\w|\\d(?:[+*](?!\\d))?|\.[*+])+\$?")
+"""What a key of a pattern may be: names of modules, with `.*` and `\\d+` in them.
+
+PEFT takes any regular expression, of which some never end.
+"""
+MOST_WILDCARDS = 2
+"""Largest number of `.*` in such a key: each multiplies the time by the length of a name."""
 TOLERANCE = 1e-3
 """Relative difference of two alphas that are the same: `.alpha` tensors may be float16."""
 
@@ -39,6 +47,10 @@ class Statement:
     def of(self, module: str, key: str, pattern_key: str) -> float | None:
         """Returns a number for `module`: by the patterns first, as PEFT does, else the one for all."""
         for pattern, value in (self.values.get(pattern_key) or {}).items():
+            if not PATTERN.fullmatch(pattern) or len(re.findall(r"\.[*+]", pattern)) > MOST_WILDCARDS:
+                raise CheckpointError(
+                    f"{self.where}: {pattern_key} has the key {pattern[:100]!r}; expected a module's name"
+                )
             if re.match(rf"(.*\.)?({pattern})$", module):
                 return self._number(pattern_key, value)
         value = self.values.get(key)
@@ -139,8 +151,10 @@ def _statements(path: Path) -> list[Statement]:
         own = {key.removeprefix("unet."): value for key, value in values.items()}
         found.append(Statement(f"{path}: {METADATA}", own))
     if "ss_network_alpha" in header:
-        found.append(Statement(f"{path}: ss_network_alpha", {"lora_alpha": header["ss_network_alpha"]}))
+        values = {"lora_alpha": header["ss_network_alpha"], "r": _rank_of(header)}
+        found.append(Statement(f"{path}: ss_network_alpha", values))
     if config := config_beside(path):
+        check_is_file(config)
         try:
             found.append(Statement(str(config), _object(config.read_text("utf-8"), str(config))))
         except (OSError, UnicodeDecodeError) as error:
@@ -148,9 +162,16 @@ def _statements(path: Path) -> list[Statement]:
     return found
 
 
+def _rank_of(header: Mapping[str, str]) -> str | None:
+    """Returns the rank in a header that has alpha; some writers put a word there."""
+    rank = header.get("ss_network_dim", "")
+    return rank if rank.isdecimal() else None
+
+
 def _header(path: Path) -> dict[str, str]:
     if path.suffix != ".safetensors":
         return {}
+    check_is_file(path)
     try:
         with safe_open(path, "pt") as file:
             return file.metadata() or {}

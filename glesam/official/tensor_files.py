@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from pickle import UnpicklingError
@@ -31,7 +32,7 @@ def read_tensors(path: str | Path) -> dict[str, Tensor]:
         CheckpointError: it cannot be read, or holds anything but named tensors.
     """
     tensors = read_object(path)
-    if not isinstance(tensors, Mapping) or not all(isinstance(t, Tensor) for t in tensors.values()):
+    if not isinstance(tensors, Mapping) or not all(map(_is_named_tensor, tensors.items())):
         raise CheckpointError(
             f"{path} holds {_described(tensors)}; "
             "expected a state dict, names to tensors, and nothing around it"
@@ -49,7 +50,9 @@ def read_object(path: str | Path) -> Any:  # noqa: ANN401 - whatever was saved
             return load_file(path)
         with path.open("rb") as file:
             zipped = is_zipfile(file)  # files older than torch 1.6 are not, and cannot be mapped
-        return torch.load(path, map_location="cpu", weights_only=True, mmap=zipped)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of the pickle's version, beside the one line of ours
+            return torch.load(path, map_location="cpu", weights_only=True, mmap=zipped)
     except Exception as error:  # safetensors, zip, pickle and the OS each raise their own
         raise CheckpointError(
             f"cannot read tensors from {path} ({unreadable(path, error)}); "
@@ -105,8 +108,13 @@ def _misshapen(name: str, found: Mapping[str, Tensor], expected: Mapping[str, Te
     return f"{name} {list(found[name].shape)} instead of {list(expected[name].shape)}"
 
 
+def _is_named_tensor(item: tuple[object, object]) -> bool:
+    return isinstance(item[0], str) and isinstance(item[1], Tensor)
+
+
 def _described(value: object) -> str:
     if isinstance(value, Mapping):
-        odd = next(name for name, item in value.items() if not isinstance(item, Tensor))
-        return f"a {type(value[odd]).__name__} named {odd!r}"
+        odd, item = next(item for item in value.items() if not _is_named_tensor(item))
+        name = repr(odd)[:80] if isinstance(odd, str | int) else f"a {type(odd).__name__}"
+        return f"a {type(item).__name__} named {name}"
     return f"a {type(value).__name__}"

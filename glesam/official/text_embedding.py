@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from glesam.file_limits import check_is_file
 from glesam.model import GleSam
 from glesam.official.tensor_files import read_object
 from glesam.official.weights import check_plain
@@ -74,9 +75,10 @@ def encode_empty_prompt(folder: Path, tokens: int) -> Tensor:
 
 def _read(path: Path) -> Tensor:
     if path.suffix == ".npy":
+        check_is_file(path)
         try:
             return torch.from_numpy(np.load(path, allow_pickle=False))
-        except (OSError, ValueError, TypeError) as error:
+        except (OSError, ValueError, TypeError, MemoryError) as error:
             raise CheckpointError(
                 f"cannot read {path} as a NumPy array of floats: {_first_line(error)}"
             ) from error

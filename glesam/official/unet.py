@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 from glesam.config import UNetConfig
+from glesam.file_limits import check_is_file
 from glesam.gle import build_base_unet, load_base_weights
 from glesam.model import GleSam
 from glesam.official.lora import base_name
@@ -69,11 +70,12 @@ def read_unet_config(folder: str | Path) -> UNetConfig:
         CheckpointError: there is no such file, or it describes no such U-Net.
     """
     path = unet_folder(folder) / "config.json"
+    check_is_file(path)
     try:
         data: dict[str, Any] = {**DEFAULTS, **json.loads(path.read_text())}
         read = [(f.name, data[f.name]) for f in fields(UNetConfig)]
         values: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in read}
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise CheckpointError(
             f"cannot read {path} ({type(error).__name__}: {error}); "
             "expected a unet/ folder as diffusers saves it"
@@ -124,7 +126,8 @@ def check_prediction(folder: Path) -> None:
 
 
 def _json(path: Path) -> dict[str, Any]:
+    check_is_file(path)
     try:
         return dict(json.loads(path.read_text()))
-    except (OSError, ValueError, TypeError) as error:
+    except (OSError, ValueError, TypeError, RecursionError) as error:
         raise CheckpointError(f"cannot read {path} ({type(error).__name__}: {error})") from error

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import math
 import os
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -44,7 +46,7 @@ class Identity:
                 continue
             hint = f"; with --resume {key} may change" if key in self.on_request else ""
             raise CheckpointError(
-                f"{path} is of a run whose {key} was {saved.get(key)}, but now {key} is {value}; "
+                f"{path} is of a run whose {key} was {_text(saved.get(key))}, but now {key} is {value}; "
                 f"choose another folder for this run, or the settings of that one{hint}"
             )
 
@@ -93,6 +95,7 @@ class Checkpoint:
         state = read_state(self.path)
         self.identity.check(self.path, state["identity"])
         self.check_tensors(state["module"])
+        self.check_averaged(state["averaged"])
         self.check_optimizers(state["optimizers"])
         try:
             self._restore(state)
@@ -125,6 +128,12 @@ class Checkpoint:
         check_plain(saved, self.path)
         check_floats(saved, own, self.path)
 
+    def check_averaged(self, saved: Mapping[str, Tensor]) -> None:
+        """Raises CheckpointError where the moving average has values that are no finite floats."""
+        if self.averaged:
+            check_plain(saved, self.path)
+            check_floats(saved, trained_state(self.averaged), self.path)
+
     def check_optimizers(self, saved: Sequence[Mapping[str, Any]]) -> None:
         """Raises CheckpointError where states are of other parameters: torch would fail at the next step."""
         fits = len(saved) == len(self.optimizers) and all(
@@ -135,6 +144,15 @@ class Checkpoint:
                 f"{self.path}: its optimizers are not those of this run; choose another folder for this run, "
                 "or remove the file to train this stage anew"
             )
+        moments = {
+            f"state {index} of optimizer {number}: {name}": value
+            for number, optimizer in enumerate(saved)
+            for index, state in optimizer["state"].items()
+            for name, value in state.items()
+            if isinstance(value, Tensor)
+        }
+        check_plain(moments, self.path)
+        check_floats(moments, moments, self.path)
 
 
 def _fits(optimizer: torch.optim.Optimizer, saved: Mapping[str, Any]) -> bool:
@@ -146,17 +164,25 @@ def _fits(optimizer: torch.optim.Optimizer, saved: Mapping[str, Any]) -> bool:
     for group, like in zip(groups, own, strict=True):
         if not isinstance(group, Mapping) or group.keys() != like.keys() or group["params"] != like["params"]:
             return False
+        if not all(_is_kin(group[name], value) for name, value in like.items()):
+            return False
     parameters = [p for group in optimizer.param_groups for p in group["params"]]
     return all(
         index in range(len(parameters))
         and isinstance(state, Mapping)
         and all(
-            value.shape in (parameters[index].shape, ())
+            isinstance(value, Tensor) and value.shape in (parameters[index].shape, ())
             for value in state.values()
-            if isinstance(value, Tensor)
         )
         for index, state in states.items()
     )
+
+
+def _is_kin(saved: object, own: object) -> bool:
+    """Returns whether a saved setting is of one's own kind: a finite number for a number."""
+    if isinstance(own, int | float) and not isinstance(own, bool):
+        return isinstance(saved, int | float) and math.isfinite(saved)
+    return isinstance(own, Tensor | type(None)) or isinstance(saved, type(own))
 
 
 def trained_state(module: nn.Module) -> dict[str, Tensor]:
@@ -169,7 +195,9 @@ def read_state(path: Path) -> dict[str, Any]:
     """Reads what `Checkpoint.save` wrote; nothing but tensors and plain values is unpickled."""
     check_weights_file(path)
     try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of the pickle's version, beside the one line of ours
+            state = torch.load(path, map_location="cpu", weights_only=True)
         version = state["format"]
     except Exception as error:  # zip, pickle and the OS each raise their own
         found = stand_in(path)
@@ -180,7 +208,7 @@ def read_state(path: Path) -> dict[str, Any]:
         ) from error
     if version != FORMAT:
         raise CheckpointError(
-            f"{path} has format {version}, this glesam reads {FORMAT}; train this stage anew"
+            f"{path} has format {_text(version)}, this glesam reads {FORMAT}; train this stage anew"
         )
     if not _is_state(state):
         raise CheckpointError(
@@ -188,6 +216,12 @@ def read_state(path: Path) -> dict[str, Any]:
             "or remove the file to train this stage anew"
         )
     return dict(state)
+
+
+def _text(value: object) -> str:
+    """Returns a plain value as text; the type of any other, whose text a hostile file could make endless."""
+    plain = value is None or isinstance(value, str | int | float)
+    return str(value)[:80] if plain else f"a {type(value).__name__}"
 
 
 def _is_state(state: Mapping[str, Any]) -> bool:

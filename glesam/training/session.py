@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
@@ -15,7 +16,6 @@ import torch
 from accelerate import Accelerator
 from filelock import FileLock, Timeout
 from numpy.typing import NDArray
-from rich.console import Console
 
 from glesam.config import nano
 from glesam.data.batches import BatchPlan, SamplePool, make_batch
@@ -30,8 +30,9 @@ from glesam.training.parallel import on_the_main_process
 from glesam.training.pictures import mask_pictures
 from glesam.training.stage_config import DecoderStageConfig, GleStageConfig, Precision, StageConfig
 from glesam.training.stages import StageRun, ready, train_stage
-from glesam.training.watch import All, Bar, Board, Lines, Watcher, training_progress
-from glesam_runtime.errors import InputError
+from glesam.training.watch import All, Bar, Board, Lines, Watcher
+from glesam_runtime.errors import InputError, printable
+from glesam_runtime.tools.bottom_line import BottomLine
 
 SCRATCH_PICTURES_EVERY = 100
 """Steps between pictures while nano is trained from scratch."""
@@ -53,7 +54,7 @@ class Session:
     @cached_property
     def pool(self) -> SamplePool:
         pool = SamplePool(in_memory(load_datasets(self.data, self.sets)))
-        self.accelerator.print(f"{len(pool)} training pictures; checkpoints in {self.run}")
+        self.accelerator.print(f"{len(pool)} training pictures; checkpoints in {printable(str(self.run))}")
         return pool
 
     def check_folders(self, model: str | None) -> None:
@@ -143,13 +144,13 @@ class Session:
 
     @contextmanager
     def watching(self, pictures: Callable[[], NDArray[np.uint8]], pictures_every: int) -> Iterator[Watcher]:
-        """A bar on a terminal, lines elsewhere, and TensorBoard's files in the run's folder."""
+        """A line in place on a terminal, lines elsewhere, and TensorBoard's files in the run's folder."""
         board = Board(self.run / "tensorboard", pictures, pictures_every)
-        if not Console().is_terminal:
+        if not (sys.stdout.isatty() and sys.stderr.isatty()):
             yield All((Lines(self.accelerator.print), board))
             return
-        with training_progress() as progress:
-            yield All((Bar(progress), board))
+        with BottomLine() as line:
+            yield All((Bar(line.show, self.accelerator.print), board))
 
 
 def make_accelerator(precision: Precision) -> Accelerator:

@@ -1,15 +1,17 @@
-"""Watchers of a training run: lines, a progress bar, TensorBoard."""
+"""Watchers of a training run: lines, a line in place, TensorBoard."""
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+
+from glesam_runtime.tools.progress import REFRESH_S, clock
 
 if TYPE_CHECKING:
     from torch.utils.tensorboard import SummaryWriter
@@ -67,26 +69,34 @@ class All:
             watcher(moment)
 
 
-@dataclass(frozen=True)
+@dataclass
 class Bar:
-    """Draws a bar for every stage on a terminal, with the last report beside it."""
+    """Shows on one line of a terminal how far a stage is, with the last report beside it.
 
-    progress: Progress
-    tasks: dict[str, TaskID] = field(default_factory=dict)
+    `show` replaces the line, as BottomLine's does. The last line of a stage is printed by `write`, to stay.
+    """
+
+    show: Callable[[str], None]
+    write: Callable[[str], None] = print
+    stage: str = ""
+    first: int = 0
+    begun: float = 0.0
+    shown: float = 0.0
+    summary: str = ""
 
     def __call__(self, moment: Moment) -> None:
-        if moment.stage not in self.tasks:
-            self.tasks[moment.stage] = self.progress.add_task(moment.stage, total=moment.steps, means="")
-        task = self.tasks[moment.stage]
-        self.progress.update(task, completed=moment.step)
+        now = time.monotonic()
+        if moment.stage != self.stage:
+            self.stage, self.first, self.summary = moment.stage, moment.first, ""
+            self.begun, self.shown = now, 0.0
         if moment.means is not None:
-            self.progress.update(task, means=moment.summary())
-
-
-def training_progress() -> Progress:
-    """The progress display that `Bar` draws on; a context manager."""
-    text = TextColumn("{task.description}"), TextColumn("{task.fields[means]}")
-    return Progress(text[0], BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(), text[1])
+            self.summary = f"  {moment.summary()}"
+        if moment.step == moment.steps:
+            self.write(f"{moment.stage} {moment.step}/{moment.steps}{self.summary}")
+        elif now - self.shown >= REFRESH_S:
+            self.shown = now
+            left = (now - self.begun) / max(1, moment.step - self.first) * (moment.steps - moment.step)
+            self.show(f"{moment.stage} {moment.step}/{moment.steps}, {clock(left)} left{self.summary}")
 
 
 class Board:

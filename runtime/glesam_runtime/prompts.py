@@ -20,6 +20,8 @@ PADDING, BACKGROUND, FOREGROUND, BOX_TOP_LEFT, BOX_BOTTOM_RIGHT = -1, 0, 1, 2, 3
 _CONFIDENT_LOGIT = 10.0
 _CLIPPED_PX = 1.0
 """How far outside the picture a box or a point is still clipped to it: detectors round to there."""
+_NORMALISED_PAST = 0.5
+"""A box within 0 to 1 and this far past it is taken for a normalised one, as detectors emit them."""
 _WHITES = (1, 255)
 """Largest numbers of an array that is a mask and no logits."""
 
@@ -179,7 +181,7 @@ def _checked_box(box: Box, original_size: Size) -> Doubles:
             f"0 <= Y0 < Y1 <= {height} in a picture of {_size(original_size)}; "
             "give the top left corner, then the bottom right"
         )
-    if min(x0, y0) >= 0 and max(x1, y1) <= 1 < max(width, height):
+    if min(x0, y0) >= -_NORMALISED_PAST and max(x1, y1) <= 1 + _NORMALISED_PAST < max(width, height):
         raise PromptError(
             f"box {x0:g} {y0:g} {x1:g} {y1:g}: expected pixels in a picture of {_size(original_size)}, "
             "found numbers from 0 to 1, as of a normalised box; multiply X by the width and Y by the height"

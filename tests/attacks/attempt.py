@@ -28,16 +28,17 @@ def open_with(engine: str, bundle: Path) -> None:
         Predictor.from_bundle(bundle, engine)
 
 
-def limit_memory() -> None:
-    """Limits this process's address space to what it has now and MEMORY_BYTES more."""
+def limit_memory(more_bytes: int = MEMORY_BYTES) -> None:
+    """Limits this process's address space to what it has now and so much more."""
     pages = int(Path("/proc/self/statm").read_text().split()[0])
-    limit = pages * resource.getpagesize() + MEMORY_BYTES
+    limit = pages * resource.getpagesize() + more_bytes
     resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
 
 
 def main() -> None:
     engine, sound, *bundles = sys.argv[1:]
     open_with(engine, Path(sound))  # loads every library
+    print(json.dumps({"name": Path(sound).name}), flush=True)
     limit_memory()
     for bundle in map(Path, bundles):
         start, error, kind = time.process_time(), "", ""

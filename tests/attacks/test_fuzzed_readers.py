@@ -1,8 +1,12 @@
-"""Fuzzes both readers with the same damaged files: a refusal is one line, the same in both."""
+"""Fuzzes both readers with the same damaged files: a refusal is one line, the same in both.
+
+The same files are tried in every run; GLESAM_FUZZ_EXAMPLES=100000 tries others, and as many for each test.
+"""
 
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import time
 from collections.abc import Iterator
@@ -11,22 +15,27 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import native
+import numpy as np
+import onnx
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from tiny_bundle import manifest, write_bundle, write_manifest
+from onnx import numpy_helper
+from tiny_bundle import GRAPHS, manifest, model_of, write_bundle, write_manifest
 
 from glesam_runtime import Bundle, BundleError
-from glesam_runtime.bundle.graph_rules import check_graph_file
+from glesam_runtime.bundle.graph_rules import INTEGER_ATTRIBUTES, OPERATORS, check_graph_file
 from glesam_runtime.bundle.protobuf import Damaged
 from glesam_runtime.bundle.spec import bundle_contract
 
 GLE = bundle_contract(64)["gle"]
 SECONDS = 2.0
+EXAMPLES = os.environ.get("GLESAM_FUZZ_EXAMPLES")
 FUZZ = settings(
-    max_examples=150,
+    max_examples=int(EXAMPLES or 150),
     deadline=None,
-    derandomize=True,
+    derandomize=EXAMPLES is None,
+    database=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
 # Pieces that lie near what a reader accepts: tags, lengths, long numbers, and names of fields.
@@ -96,12 +105,74 @@ def test_any_bytes_as_a_graph_are_refused(content: bytes) -> None:
 
 @FUZZ
 @given(changes=CHANGES)
+@pytest.mark.parametrize("name", sorted(GRAPHS))
 def test_a_damaged_graph_is_refused_or_read_alike(
-    bundle: Path, changes: list[tuple[float, int, bytes]]
+    bundle: Path, name: str, changes: list[tuple[float, int, bytes]]
 ) -> None:
     with own(bundle) as root:
-        path = root / "gle.onnx"
+        path = root / f"{name}.onnx"
         path.write_bytes(changed(path.read_bytes(), changes))
+        write_manifest(root, manifest(root))
+        check_cpp_says_the_same(root, refusal_of(root))
+
+
+# Numbers at which a rule changes its mind: axes, sizes of the tiny graphs, and the ends of ranges.
+NUMBERS = st.sampled_from(
+    [-9, -2, -1, 0, 1, 2, 3, 4, 16, 64, 256, 1 << 20, 1 << 31, (1 << 63) - 1, -(1 << 63)]
+)
+INTEGERS = st.lists(NUMBERS, max_size=5)
+FLOATS = st.lists(st.sampled_from([0.0, 0.5, 1.0, 2.0, 1e9, -1.0, float("nan"), float("inf")]), max_size=5)
+
+
+@st.composite
+def constants(draw: st.DrawFn) -> np.ndarray:
+    """A shape, an axis, scales, or zeros of any shape."""
+    kind = draw(st.sampled_from(["numbers", "number", "scales", "zeros"]))
+    if kind == "numbers":
+        return np.array(draw(INTEGERS), np.int64)
+    if kind == "number":
+        return np.array(draw(NUMBERS), np.int64)
+    if kind == "scales":
+        return np.array(draw(FLOATS), np.float32)
+    return np.zeros(draw(st.lists(st.sampled_from([0, 1, 2, 4, 16, 256]), max_size=3)), np.float32)
+
+
+@st.composite
+def attributes(draw: st.DrawFn) -> list[onnx.AttributeProto]:
+    names = draw(st.lists(st.sampled_from(sorted(INTEGER_ATTRIBUTES)), max_size=4, unique=True))
+    kinds = {name: INTEGER_ATTRIBUTES[name][0] for name in names}
+    return [
+        onnx.AttributeProto(name=name, type=kind, i=draw(NUMBERS))
+        if kind == onnx.AttributeProto.INT
+        else onnx.AttributeProto(name=name, type=kind, ints=draw(INTEGERS))
+        for name, kind in kinds.items()
+    ]
+
+
+@st.composite
+def graphs(draw: st.DrawFn, name: str) -> onnx.ModelProto:
+    """One of the tiny graphs with some more nodes, whose inputs are any tensors before them."""
+    model = model_of(GRAPHS[name])
+    graph = model.graph
+    known = ["", *(x.name for x in graph.input), *(name for node in graph.node for name in node.output)]
+    for index in range(draw(st.integers(1, 5))):
+        for number, value in enumerate(draw(st.lists(constants(), max_size=3))):
+            graph.initializer.append(numpy_helper.from_array(value, f"c{index}.{number}"))
+            known.append(f"c{index}.{number}")
+        inputs = draw(st.lists(st.sampled_from(known[::-1]), max_size=4))
+        outputs = [f"o{index}.{number}" for number in range(draw(st.integers(1, 3)))]
+        op_type = draw(st.sampled_from(sorted(OPERATORS)))
+        graph.node.add(op_type=op_type, input=inputs, output=outputs, attribute=draw(attributes()))
+        known += outputs
+    return model
+
+
+@FUZZ
+@given(data=st.data())
+@pytest.mark.parametrize("name", sorted(GRAPHS))
+def test_any_nodes_in_a_graph_are_refused_or_read_alike(bundle: Path, name: str, data: st.DataObject) -> None:
+    with own(bundle) as root:
+        (root / f"{name}.onnx").write_bytes(data.draw(graphs(name)).SerializeToString())
         write_manifest(root, manifest(root))
         check_cpp_says_the_same(root, refusal_of(root))
 

@@ -113,7 +113,10 @@ void predict_needs_a_picture_and_sound_prompts() {
     CHECK(refusal(box) == "nothing");
     CHECK(contains(refusal({}), "no prompt"));
     CHECK(contains(thrown_by<glesam::Error>([&] { predictor.predict(std::vector<glesam::Prompt>{}); }), "no prompt"));
-    CHECK(contains(refusal(glesam::Prompt::from_points({{20, 0}})), "expected 0 <= X < 20"));
+    CHECK(refusal(glesam::Prompt::from_points({{21, -1}})) == "nothing");  // a pixel outside is clipped
+    CHECK(contains(refusal(glesam::Prompt::from_points({{22, 0}})), "expected 0 <= X < 20"));
+    CHECK(contains(refusal(glesam::Prompt::from_box({0.1, 0.1, 0.9, 1})), "as of a normalised box"));
+    CHECK(contains(refusal(glesam::Prompt::from_box({-0.01, 0.1, 1.004, 0.9})), "as of a normalised box"));
     CHECK(contains(thrown_by<glesam::Error>([&] { predictor.encode({1.0F}); }), "expected 786432 floats, found 1"));
     const glesam::Geometry wrong{10, 20, 512, 9999, 512, 0};
     CHECK(contains(thrown_by<glesam::Error>([&] { predictor.encode_prompts(wrong, {box}); }), "geometry: expected"));

@@ -318,6 +318,53 @@ def test_annotations_that_cannot_be_used_are_counted_and_named_in_one_line(
     assert "1 of a picture that is not listed (first id 99)" in said
 
 
+def test_polygons_that_cover_nothing_are_counted(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    normalised = [[0.2, 0.1, 0.6, 0.1, 0.6, 0.8, 0.2, 0.8]]
+    outside = [[[100, 5, 130, 5, 130, 35]], [[-30, -5, -1, -5, -1, 0]], [[3, 40, 9, 40, 9, 70]]]
+    (sample,) = load(tmp_path, annotations([RECTANGLE], normalised, *outside))
+    assert len(sample.masks) == 1
+    said = capsys.readouterr().err
+    assert "1 with a polygon in numbers from 0 to 1 instead of px (first id 1)" in said
+    assert "3 with a polygon outside the picture (first id 2)" in said
+
+
+def test_a_polygon_that_reaches_over_the_border_is_cut(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (sample,) = load(tmp_path, annotations([[-5, -5, 30, -5, 30, 30, -5, 30]]))
+    assert int(sample.masks[0].sum()) == 30 * 30
+    assert capsys.readouterr().err == ""
+
+
+def test_boxes_among_instances_are_counted(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    contents = annotations([RECTANGLE])
+    contents["annotations"].append({"id": 5, "image_id": 7, "bbox": [1, 2, 30, 30]})
+    (sample,) = load(tmp_path, contents)
+    assert len(sample.masks) == 1
+    assert "1 without a segmentation (first id 5)" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("iscrowd", "objects"), [("0", 1), (False, 1), ("false", 1), ("1", 0), (True, 0)])
+def test_crowds_may_be_marked_by_text(tmp_path: Path, iscrowd: object, objects: int) -> None:
+    assert len(load(tmp_path, annotations([RECTANGLE], iscrowd=iscrowd))) == objects
+
+
+def test_a_bad_segmentation_is_named(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"instances\.json: .*annotation id 1: expected polygons"):
+        load(tmp_path, annotations([RECTANGLE], [[1, 2, 3, 4, 5, 6, 7]]))
+
+
+def test_a_byte_order_mark_and_endless_numbers_are_no_traceback(tmp_path: Path) -> None:
+    contents = annotations([RECTANGLE])
+    load(tmp_path, contents)
+    path = tmp_path / "instances.json"
+    path.write_text(json.dumps(contents), encoding="utf-8-sig")
+    assert len(coco_instances(tmp_path, DESCRIPTION)) == 1
+    path.write_text(json.dumps(contents).replace('"image_id": 7', '"image_id": 1e999'))
+    with pytest.raises(ValueError, match=r"instances\.json: expected annotations "):
+        coco_instances(tmp_path, DESCRIPTION)
+
+
 def test_a_file_whose_annotations_can_all_be_used_says_nothing(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -10,7 +10,7 @@ import pytest
 
 from glesam.data.sample import Sample
 from glesam.evaluation.evaluate import Task, evaluate
-from glesam.evaluation.methods import FilledBox, GrabCut, Image, Segmentation
+from glesam.evaluation.methods import Candidates, FilledBox, GrabCut, Image, Method, Segmentation
 from glesam.evaluation.prompts import ObjectPrompt, PromptedPicture, draw_picture
 from glesam.evaluation.score import RowName, Score, Skipped
 from glesam_runtime.degradation.lqseg import degrade_level
@@ -49,7 +49,7 @@ class Failing:
         return Segmentation(np.ones((len(prompts), *image.shape[:2]), bool))
 
 
-def task(*methods: FilledBox | GrabCut | Remembering | Failing, **changes: object) -> Task:
+def task(*methods: Method, **changes: object) -> Task:
     return replace(Task(methods, ("clean",), "box", 0), **changes)  # type: ignore[arg-type]
 
 
@@ -121,6 +121,32 @@ def test_a_metric_is_the_mean_over_a_pictures_objects() -> None:
     assert score.objects == 2
     assert score.metrics["iou"] == (1 + 1 / 2) / 2
     assert score.metrics["pixel_accuracy"] == (1 + 1 / 2) / 2
+
+
+class Guessing:
+    """A method whose masks are empty, and whose candidates are the left half, all and nothing."""
+
+    row = RowName("", "guessing")
+
+    def __call__(self, image: Image, prompts: Sequence[ObjectPrompt]) -> Segmentation:
+        shape = len(prompts), *image.shape[:2]
+        left, everything, nothing = np.zeros(shape, bool), np.ones(shape, bool), np.zeros(shape, bool)
+        left[:, :, : shape[2] // 2] = True
+        predicted = np.array([[0.2, 0.9, 0.1], [0.2, 0.1, 0.9]], np.float32)
+        candidates = Candidates(np.stack([left, everything, nothing], axis=1), predicted)
+        return Segmentation(nothing, candidates=candidates)
+
+
+def test_multimask_is_judged_for_each_object_by_itself() -> None:
+    """The best are everything and the left half, the highest predicted everything and nothing."""
+    full, half = np.ones((8, 8), bool), np.zeros((8, 8), bool)
+    half[:, :4] = True
+    one = Sample("set", "a", np.zeros((8, 8, 3), np.uint8), [full, half])
+    guessing, box = scores_of(one, task(Guessing(), FilledBox()))
+    assert guessing.metrics["iou"] == 0
+    assert guessing.metrics["best_of_three"] == (1 + 1) / 2
+    assert guessing.metrics["chosen"] == (1 + 0) / 2
+    assert "best_of_three" not in box.metrics
 
 
 def test_a_picture_that_one_method_fails_on_is_skipped_for_all() -> None:

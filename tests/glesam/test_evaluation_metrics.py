@@ -8,7 +8,15 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from glesam.evaluation.metrics import METRICS, boundary, boundary_iou, dice, iou, pixel_accuracy
+from glesam.evaluation.metrics import (
+    METRICS,
+    boundary,
+    boundary_iou,
+    dice,
+    iou,
+    multimask_ious,
+    pixel_accuracy,
+)
 
 Metric = Callable[[NDArray[np.bool_], NDArray[np.bool_]], float]
 
@@ -39,6 +47,15 @@ def test_the_truth_itself_scores_one_and_its_opposite_zero(metric: Metric) -> No
 @pytest.mark.parametrize("metric", [iou, dice, boundary_iou])
 def test_an_empty_mask_scores_nothing(metric: Metric) -> None:
     assert metric(NOTHING, TRUTH) == 0
+
+
+@pytest.mark.parametrize(("predicted", "chosen"), [([0.1, 0.9, 0.3], 20 / 60), ([0.9, 0.1, 0.3], 0)])
+def test_the_best_of_three_is_an_oracle_and_the_chosen_one_is_predicted(
+    predicted: list[float], chosen: float
+) -> None:
+    candidates = np.stack([NOTHING, SHIFTED, TRUTH])
+    expected = {"best_of_three": 1, "chosen": chosen}
+    assert multimask_ious(candidates, np.array(predicted), TRUTH) == expected
 
 
 def test_accuracy_alone_rewards_an_empty_mask_for_background() -> None:

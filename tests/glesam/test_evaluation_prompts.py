@@ -13,9 +13,9 @@ import pytest
 
 from glesam.data.datasets import load_datasets
 from glesam.data.sample import Sample
-from glesam.evaluation.prompts import PromptSet, check_fit, draw_picture
+from glesam.evaluation.prompts import PromptedPicture, PromptSet, check_fit, completed, draw_picture
 from glesam.evaluation.score import Skipped
-from glesam.evaluation.selection import Library, check_prompts, draw_prompts
+from glesam.evaluation.selection import Library, checked, draw_prompts
 from glesam_runtime.errors import PromptFileError
 
 
@@ -33,6 +33,7 @@ def test_a_box_is_the_objects_own_and_points_lie_on_it() -> None:
     for drawn, mask in zip((one, two), sample().masks, strict=True):
         assert len(set(drawn.points)) == 3
         assert all(mask[y, x] for x, y in drawn.points)
+    assert (one.innermost, two.innermost) == ((19, 14), (49, 19))  # the first of those 10 px from an edge
 
 
 def test_only_the_largest_objects_are_drawn() -> None:
@@ -43,6 +44,7 @@ def test_a_kind_of_prompt_reveals_nothing_of_the_other() -> None:
     one = draw_picture(sample(), 1, 0).objects[0]
     assert (one.prompt("box").box, one.prompt("box").points) == (one.box, ())
     assert (one.prompt("points").box, one.prompt("points").points) == (None, one.points)
+    assert (one.prompt("innermost").box, one.prompt("innermost").points) == (None, (one.innermost,))
 
 
 def test_points_depend_on_seed_and_name_and_on_nothing_drawn_before() -> None:
@@ -61,6 +63,48 @@ def test_a_picture_without_an_object_is_refused() -> None:
 def test_a_file_is_read_as_it_was_written() -> None:
     written = PromptSet(7, (draw_picture(sample("a"), 5, 7), draw_picture(sample('ü "b"'), 1, 7)))
     assert PromptSet.from_json(written.to_json(), "file") == written
+
+
+def in_format_1(prompts: PromptSet) -> PromptSet:
+    """The prompts as they come back from a file of format 1, which has no innermost points."""
+    data = json.loads(prompts.to_json())
+    data["format_version"] = 1
+    for picture in data["pictures"]:
+        for one in picture["objects"]:
+            del one["innermost"]
+    return PromptSet.from_json(json.dumps(data), "old.json")
+
+
+def test_a_file_of_format_1_is_read_and_completed_from_the_masks() -> None:
+    drawn = PromptSet(0, (draw_picture(sample(), 5, 0),))
+    (old,) = in_format_1(drawn).pictures
+    check_fit(old, sample())
+    assert old != drawn.pictures[0]
+    with pytest.raises(ValueError, match="object 0: it has no innermost point"):
+        old.prompts("innermost")
+    assert completed(old, sample()) == drawn.pictures[0]
+
+
+def test_a_point_that_a_file_names_is_kept() -> None:
+    moved = changed(draw_picture(sample(), 1, 0), {"innermost": (0, 0)})
+    assert completed(moved, sample()) == moved
+
+
+def test_prompts_of_format_1_cover_the_same_ones_of_format_2() -> None:
+    drawn = PromptSet(0, (draw_picture(sample("a"), 5, 0), draw_picture(sample("b"), 5, 0)))
+    one = replace(drawn, pictures=drawn.pictures[:1])
+    assert drawn.covers(one) and in_format_1(drawn).covers(one)
+    assert not one.covers(drawn)
+    assert not drawn.covers(replace(one, seed=1))
+    box, innermost = {"box": (9, 5, 40, 25)}, {"innermost": (20, 14)}
+    assert not in_format_1(drawn).covers(replace(one, pictures=(changed(one.pictures[0], box),)))
+    assert not drawn.covers(replace(one, pictures=(changed(one.pictures[0], innermost),)))
+
+
+def changed(picture: PromptedPicture, change: dict[str, Any]) -> PromptedPicture:
+    """The picture with a change of its first object."""
+    first, *others = picture.objects
+    return replace(picture, objects=(replace(first, **change), *others))
 
 
 def flipped_pixel(one: Sample) -> Sample:
@@ -94,17 +138,22 @@ def test_prompts_are_refused_on_other_data(change: Callable[[Sample], Sample]) -
 
 @pytest.mark.parametrize(
     "change",
-    [{"box": (10, 5, 61, 25)}, {"box": (10, 5, 10, 25)}, {"points": ((60, 0),)}, {"points": ((0, -1),)}],
+    [
+        {"box": (10, 5, 61, 25)},
+        {"box": (10, 5, 10, 25)},
+        {"points": ((60, 0),)},
+        {"points": ((0, -1),)},
+        {"innermost": (0, 40)},
+    ],
 )
 def test_a_prompt_outside_its_picture_is_refused(change: dict[str, Any]) -> None:
-    prompted = draw_picture(sample(), 1, 0)
-    moved = replace(prompted, objects=(replace(prompted.objects[0], **change),))
+    moved = changed(draw_picture(sample(), 1, 0), change)
     with pytest.raises(PromptFileError, match="outside the picture of 60 x 40 px"):
         check_fit(moved, sample())
 
 
 def break_version(data: dict[str, Any]) -> None:
-    data["format_version"] = 2
+    data["format_version"] = 3
 
 
 def break_no_picture(data: dict[str, Any]) -> None:
@@ -113,6 +162,19 @@ def break_no_picture(data: dict[str, Any]) -> None:
 
 def break_twice(data: dict[str, Any]) -> None:
     data["pictures"] *= 2
+
+
+def break_version_text(data: dict[str, Any]) -> None:
+    data["format_version"] = "1"
+
+
+def break_no_innermost(data: dict[str, Any]) -> None:
+    """Only a file of format 1 lacks it."""
+    del data["pictures"][0]["objects"][0]["innermost"]
+
+
+def break_innermost_length(data: dict[str, Any]) -> None:
+    data["pictures"][0]["objects"][0]["innermost"] = [1, 2, 3]
 
 
 def break_missing_key(data: dict[str, Any]) -> None:
@@ -179,9 +241,9 @@ def test_a_picture_that_is_missing_from_the_data_is_named(data: Path) -> None:
     library = Library(load_datasets(data, split="all"))
     (prompted,) = [one for one in draw_prompts(library.spread(1), 5, 0) if one.title.startswith("bags")]
     assert not isinstance(prompted, Skipped)
-    check_prompts([prompted], library)
+    assert checked(prompted, library) == prompted
     with pytest.raises(PromptFileError, match=r"bags/gone: no such picture in the data \(sets: bsds500, ccp"):
-        check_prompts([replace(prompted, name="gone")], library)
+        checked(replace(prompted, name="gone"), library)
 
 
 def test_a_picture_that_cannot_be_read_is_skipped_with_its_reason(data: Path, tmp_path: Path) -> None:

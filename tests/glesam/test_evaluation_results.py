@@ -10,8 +10,8 @@ from PIL import Image, ImageFont
 from glesam.evaluation.cases import chosen_cases
 from glesam.evaluation.contact_sheet import TILE_PX, Section, Tile, contact_sheet, fitted
 from glesam.evaluation.gains import comparisons
-from glesam.evaluation.metrics import METRICS
-from glesam.evaluation.results import COLUMNS, Results, covering, from_csv, to_csv
+from glesam.evaluation.metrics import METRICS, MULTIMASK_METRICS
+from glesam.evaluation.results import COLUMNS, COLUMNS_BEFORE_MULTIMASK, Results, covering, from_csv, to_csv
 from glesam.evaluation.score import RowName, Score
 from glesam.evaluation.table import dataset_tables, footnotes, overall_tables, report
 from glesam_runtime.errors import ResultsError
@@ -21,6 +21,10 @@ SAM, GLESAM = RowName("nano", "sam"), RowName("nano", "glesam")
 
 def score(iou: float, row: RowName = SAM, level: str = "clean", name: str = "a", dataset: str = "x") -> Score:
     return Score(dataset, name, level, row, 2, 0, dict.fromkeys(METRICS, iou))
+
+
+def with_multimask(one: Score, best: float, chosen: float) -> Score:
+    return replace(one, metrics={**one.metrics, "best_of_three": best, "chosen": chosen})
 
 
 GAIN = Results(
@@ -41,10 +45,32 @@ def test_csv_has_a_line_per_score_and_comes_back() -> None:
     scores = [score(0.25, level="real", name='comma, "quote"'), replace(score(0.5, GLESAM), fallbacks=1)]
     text = to_csv(scores, "points")
     assert text.splitlines()[0] == (
-        "dataset,picture,prompt,level,source,method,objects,fallbacks,iou,dice,boundary_iou,pixel_accuracy"
+        "dataset,picture,prompt,level,source,method,objects,fallbacks,iou,dice,boundary_iou,pixel_accuracy,"
+        "best_of_three,chosen"
     )
-    assert text.splitlines()[2] == "x,a,points,clean,nano,glesam,2,1,0.500000,0.500000,0.500000,0.500000"
+    assert text.splitlines()[2] == "x,a,points,clean,nano,glesam,2,1,0.500000,0.500000,0.500000,0.500000,,"
     assert from_csv(text, "points", "file") == scores
+
+
+def test_multimask_has_its_columns_and_comes_back() -> None:
+    scores = [with_multimask(score(0.5), 0.75, 0.25), score(0.5, RowName("", "box"))]
+    text = to_csv(scores, "innermost")
+    assert text.splitlines()[1].endswith(",0.500000,0.750000,0.250000")
+    assert from_csv(text, "innermost", "file") == scores
+
+
+def test_a_csv_from_before_the_columns_of_multimask_is_still_read() -> None:
+    lines = to_csv([score(0.5)], "box").splitlines()
+    cut = len(MULTIMASK_METRICS)
+    older = "\n".join(line.rsplit(",", cut)[0] for line in lines)
+    assert older.splitlines()[0] == ",".join(COLUMNS_BEFORE_MULTIMASK)
+    assert from_csv(older, "box", "file") == [score(0.5)]
+
+
+def test_a_line_that_ends_early_is_refused() -> None:
+    text = to_csv([score(0.5)], "box").rstrip(",\n")
+    with pytest.raises(ResultsError):
+        from_csv(text, "box", "file")
 
 
 @pytest.mark.parametrize(
@@ -126,6 +152,39 @@ def test_a_table_has_a_row_per_method_and_the_gains_below() -> None:
         "| gain of nano: glesam over sam | -0.0500 | +0.0500 |\n"
         "| gap closed by nano: glesam over sam |  | 25 % |\n"
     )
+
+
+def test_a_row_without_multimask_has_a_dash_in_its_tables() -> None:
+    box = RowName("", "box")
+    scores = [
+        one
+        for level in ("clean", "3")
+        for one in (score(0.1, box, level), with_multimask(score(0.5, SAM, level), 0.75, 0.25))
+    ]
+    *others, best, chosen = overall_tables(Results(tuple(scores)))
+    assert [table.title.split(",")[0] for table in others] == [
+        "IoU",
+        "Dice",
+        "boundary IoU",
+        "pixel accuracy",
+    ]
+    assert best.title == "IoU of the best of three masks (oracle), x, 1 picture"
+    assert best.lines == (("box", "-", "-"), ("nano: sam", "0.7500", "0.7500"))
+    assert chosen.lines == (("box", "-", "-"), ("nano: sam", "0.2500", "0.2500"))
+
+
+def test_multimask_has_no_table_where_no_row_has_it() -> None:
+    assert len(overall_tables(GAIN)) == len(METRICS)
+    two = Results((*GAIN.scores, *(replace(one, dataset="y") for one in GAIN.scores)))
+    assert dataset_tables(two, list(MULTIMASK_METRICS)) == []
+
+
+def test_every_metric_has_a_column_per_level() -> None:
+    scores = [with_multimask(one, 0.9, 0.8) for one in GAIN.scores]
+    tables = overall_tables(Results(tuple(scores)))
+    assert len(tables) == len(METRICS) + len(MULTIMASK_METRICS)
+    assert {table.columns for table in tables} == {("clean", "LQ-3")}
+    assert [table for table in tables if any(len(line) != 3 for line in table.lines)] == []
 
 
 def test_real_low_quality_pictures_have_a_column_apart() -> None:

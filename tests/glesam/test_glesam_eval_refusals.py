@@ -67,7 +67,7 @@ def test_no_input_file_becomes_a_result(data: Path, tmp_path: Path, option: str,
         ("--levels", "", "--levels ''"),
         ("--levels", "real", "--levels 'real'"),
         ("--methods", "sam,glsam", "--methods 'sam,glsam': expected some of box,grabcut,sam,glesam"),
-        ("--prompt", "mask", "--prompt 'mask': expected box or points"),
+        ("--prompt", "mask", "--prompt 'mask': expected box or points or innermost"),
         ("--split", "test", "--split 'test': expected dev or train or all"),
         ("--backend", "cuda", "backend 'cuda' is unknown"),
         ("--bundle", "gone", "gone"),
@@ -84,8 +84,10 @@ def test_an_option_that_makes_no_sense(refused: Refusal, option: str, value: str
     assert expected in refused(*methods, option, value)
 
 
-def test_baselines_need_boxes(refused: Refusal) -> None:
-    assert "expected --prompt box, found points" in refused("--methods", "box,grabcut", "--prompt", "points")
+@pytest.mark.parametrize("kind", ["points", "innermost"])
+def test_baselines_need_boxes(refused: Refusal, kind: str) -> None:
+    line = refused("--methods", "box,grabcut,sam", "--prompt", kind)
+    assert f"--methods box,grabcut: expected --prompt box, found {kind}; leave them out" in line
 
 
 def test_a_source_without_a_method(refused: Refusal) -> None:
@@ -202,11 +204,14 @@ def test_a_joined_csv_that_was_edited(refused: Refusal, prompts: Path, tmp_path:
     assert "results.csv: expected the results.csv of a glesam-eval run" in refused(*options)
 
 
-def test_a_joined_prompt_file_that_was_edited(refused: Refusal, tmp_path: Path, data: Path) -> None:
+@pytest.mark.parametrize("prompt", ["box", "innermost"])
+def test_a_joined_prompt_file_that_was_edited(
+    refused: Refusal, tmp_path: Path, data: Path, prompt: str
+) -> None:
     evaluated(data, tmp_path / "first", *BOX)
     path = tmp_path / "first/prompts.json"
     edited = json.loads(path.read_text())
-    edited["pictures"][0]["objects"][0]["box"][0] += 1
+    edited["pictures"][0]["objects"][0][prompt][0] += 1
     path.write_text(json.dumps(edited))
     options = "--methods", "grabcut", "--levels", "clean", "--join", tmp_path / "first"
     assert "its prompts.json differs from this run's" in refused(*options)

@@ -260,7 +260,17 @@ def test_rank_stabilized_lora_divides_by_the_root_of_the_rank(file: Path) -> Non
     assert strength(stated(file, "diffusers", 3.0, use_rslora=True), 6.0) == pytest.approx(1.0)
 
 
-@pytest.mark.parametrize("pattern", [TO_K, "attn2.to_k", r"attn\d\.to_k"])
+@pytest.mark.parametrize(
+    "pattern",
+    [
+        TO_K,
+        "attn2.to_k",
+        r"attn\d\.to_k",
+        f"^{TO_K}",
+        r"down_blocks\.\d+\.attentions\.\d+\..*attn2\.to_k",
+        "mid.*to_k|.*attn2.to_k",
+    ],
+)
 def test_an_alpha_of_one_module_is_its_own(file: Path, pattern: str) -> None:
     stated(file, "diffusers", 4.0, alpha_pattern={pattern: 12.0})
     assert strength(file, 12.0) == pytest.approx(1.0)
@@ -279,6 +289,12 @@ def test_an_alpha_of_one_module_is_its_own(file: Path, pattern: str) -> None:
         ({"alpha": "much"}, "lora_alpha is 'much'"),
         ({"use_dora": True}, "use_dora is set"),
         ({"alpha_pattern": [1]}, "alpha_pattern is .1.; expected numbers by module"),
+        ({"alpha_pattern": {"(": 1}}, "alpha_pattern has the key '\\('; expected a module's name"),
+        ({"alpha_pattern": {r"(\w+\.?)+x": 1}}, "expected a module's name"),
+        ({"rank_pattern": {".*.*.*x": 1}}, "rank_pattern has the key .*; expected a module's name"),
+        ({"lora_alpha": [4]}, "lora_alpha is .4.; expected a number above 0"),
+        ({"lora_alpha": True}, "lora_alpha is True"),
+        ({"r": "four"}, "r is 'four'"),
     ],
 )
 @pytest.mark.parametrize("kind", ["diffusers", "PEFT"])
@@ -287,6 +303,21 @@ def test_a_statement_that_cannot_hold_is_refused(
 ) -> None:
     path = stated(file, kind, **{"alpha": 4.0, **values})  # type: ignore[arg-type]
     assert re.search(named, refusal(path))
+
+
+def test_text_that_is_a_number_is_one(file: Path) -> None:
+    assert strength(stated(file, "PEFT", 4.0, lora_alpha="8"), 8.0) == pytest.approx(1.0)
+
+
+@pytest.mark.parametrize("dim", ["8", "16"])
+def test_a_header_with_another_rank_is_refused(file: Path, dim: str) -> None:
+    save_file(load_file(file), file, metadata={"ss_network_alpha": "4.0", "ss_network_dim": dim})
+    assert re.search(f"rank of .* is {dim} there, but 4 in the tensors", refusal(file))
+
+
+def test_a_rank_in_words_is_none(file: Path) -> None:
+    save_file(load_file(file), file, metadata={"ss_network_alpha": "8.0", "ss_network_dim": "Dynamic"})
+    assert strength(file, 8.0) == pytest.approx(1.0)
 
 
 def test_two_statements_that_disagree_are_refused(file: Path) -> None:

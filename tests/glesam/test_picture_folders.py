@@ -77,6 +77,7 @@ def pairs(root: Path, description: DatasetDescription = PAIRS) -> list[tuple[str
             PAIRS,
         ),
         (["a.jpg", "a.png", "._a.jpg", "._a.png", "._b.jpg"], [("a.jpg", "a.png")], PAIRS),
+        (["a.jpg", "a.tif", "b.webp", "b.png"], [("a.jpg", "a.tif"), ("b.webp", "b.png")], PAIRS),
         (
             ["a.png", "a_gt.png"],
             [("a.png", "a_gt.png")],
@@ -217,6 +218,31 @@ def test_a_void_border_that_is_not_ignored_is_refused(tmp_path: Path, others: li
     ignoring = DatasetDescription("set", "label_maps", ignored_labels=(0, 255))
     (sample,) = folder_of(tmp_path, ignoring)
     assert len(sample.masks) == len(others)
+
+
+@pytest.mark.parametrize(("void", "dtype"), [(65535, np.uint16), (-1, np.int32)])
+def test_void_in_deeper_label_maps_is_refused_too(tmp_path: Path, void: int, dtype: type) -> None:
+    save_picture(tmp_path / "a.jpg")
+    labels = np.zeros((HEIGHT, WIDTH), dtype)
+    labels[:, :10], labels[:, 40:] = 3, void
+    path = tmp_path / "a_mask.tif"
+    Image.fromarray(labels).save(path)
+    with pytest.raises(ValueError, match=rf"found {void} beside labels up to 3.*add {void} to"):
+        folder_of(tmp_path, LABEL_MAPS)[0]
+    ignoring = DatasetDescription("set", "label_maps", ignored_labels=(0, void))
+    (sample,) = folder_of(tmp_path, ignoring)
+    assert len(sample.masks) == 1
+
+
+@pytest.mark.parametrize("labels", [[255], [254, 255], [255, 256], [1, 255, 300]])
+def test_255_among_other_numbers_is_a_label(tmp_path: Path, labels: list[int]) -> None:
+    save_picture(tmp_path / "a.jpg")
+    numbers = np.zeros((HEIGHT, WIDTH), np.uint16)
+    for i, label in enumerate(labels):
+        numbers[:, 20 * i : 20 * i + 20] = label
+    save(tmp_path / "a.png", numbers)
+    (sample,) = folder_of(tmp_path, LABEL_MAPS)
+    assert len(sample.masks) == len(labels)
 
 
 # --- black and white masks

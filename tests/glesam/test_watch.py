@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from rich.console import Console
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tiny_training import trained_model
 
 from glesam.data.batches import BatchPlan, SamplePool, make_batch
 from glesam.training.pictures import TINT, evaluating, mask_pictures
-from glesam.training.watch import PICTURES, All, Bar, Board, Lines, Moment, training_progress
+from glesam.training.watch import PICTURES, All, Bar, Board, Lines, Moment
 
 
 def moment(step: int, first: int = 0, **means: float) -> Moment:
@@ -40,19 +40,20 @@ def test_steps_that_train_nothing_have_a_line_of_their_seconds_and_no_board(tmp_
 
 
 def test_the_bar_shows_the_stage_how_far_it_is_and_its_losses() -> None:
-    progress = training_progress()
-    progress.live.console = Console(width=120)
-    watch = Bar(progress)
+    shown: list[str] = []
+    kept: list[str] = []
+    watch = Bar(shown.append, kept.append)
     watch(moment(1))
+    assert re.fullmatch(r"gle 1/10, \d+:\d\d left", shown[-1])
     watch(moment(4, loss=0.5))
+    watch.shown = 0.0  # as if some time had passed
     watch(moment(5))
-    console = Console(width=140)
-    with console.capture() as shown:
-        console.print(progress.get_renderable())
-    text = shown.get()
-    assert "gle" in text
-    assert "5/10" in text
-    assert "loss 0.5000" in text
+    assert re.fullmatch(r"gle 5/10, \d+:\d\d left  loss 0\.5000  0\.25 s/step", shown[-1])
+    watch(moment(10, loss=0.25))
+    assert kept == ["gle 10/10  loss 0.2500  0.25 s/step"]
+    watch(Moment("decoder", 1, 20, 0))
+    assert shown[-1].startswith("decoder 1/20, ")
+    assert "loss" not in shown[-1]
 
 
 def read(folder: Path) -> EventAccumulator:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from packaging.requirements import Requirement
+from packaging.version import Version
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -16,6 +17,26 @@ else:
 
 ROOT = Path(__file__).parents[2]
 PYTHONS = ("3.10", "3.11", "3.12", "3.13")
+# Published advisories: the package, and the first version that is not affected. `make audit` asks for news.
+ADVISORIES = {
+    "CVE-2026-25990": ("pillow", "12.1.1"),
+    "CVE-2026-40192": ("pillow", "12.2.0"),
+    "CVE-2026-55379": ("pillow", "12.3.0"),
+    "PYSEC-2026-2253": ("pillow", "12.3.0"),
+    "PYSEC-2026-2254": ("pillow", "12.3.0"),
+    "PYSEC-2026-2255": ("pillow", "12.3.0"),
+    "PYSEC-2026-2256": ("pillow", "12.3.0"),
+    "PYSEC-2026-2257": ("pillow", "12.3.0"),
+    "CVE-2025-32434": ("torch", "2.6.0"),
+    "GHSA-63cw-57p8-fm3p": ("torch", "2.10.0"),
+    "CVE-2022-25882": ("onnx", "1.13.0"),
+    "CVE-2024-27318": ("onnx", "1.16.0"),
+    "CVE-2024-27319": ("onnx", "1.16.0"),
+    "CVE-2026-27489": ("onnx", "1.21.0"),
+    "CVE-2026-28500": ("onnx", "1.21.0"),
+    "CVE-2026-34445": ("onnx", "1.21.0"),
+    "GHSA-qr4w-53vh-m672": ("opencv-python-headless", "4.8.1.78"),  # CVE-2023-4863 of libwebp
+}
 # Versions with known holes, or known not to work.
 REFUSED = {
     "pillow": ["10.1.0", "11.3.0"],
@@ -49,6 +70,14 @@ def test_versions_with_holes_are_not_installed(python: str) -> None:
         assert limits, name
         for version in versions:
             assert not all(limit.specifier.contains(version) for limit in limits), (name, version)
+
+
+@pytest.mark.parametrize("python", PYTHONS)
+def test_the_floors_have_every_published_fix(python: str) -> None:
+    for advisory, (name, fixed) in ADVISORIES.items():
+        limits = [each for limit in requirements(name, python) for each in limit.specifier]
+        floors = [Version(each.version) for each in limits if each.operator in (">=", "==")]
+        assert floors and max(floors) >= Version(fixed), (advisory, name, fixed)
 
 
 @pytest.mark.parametrize("python", PYTHONS[1:])

@@ -33,17 +33,39 @@ def chunk(name: bytes, data: bytes) -> bytes:
 
 
 def png(
-    rows: NDArray[np.generic], colour_type: int, bits: int = 8, before: Chunks = (), after: Chunks = ()
+    rows: NDArray[np.generic],
+    colour_type: int,
+    bits: int = 8,
+    before: Chunks = (),
+    after: Chunks = (),
+    interlaced: bool = False,
 ) -> bytes:
     """A PNG of packed rows: uint8 [H, bytes of a row], or uint16, which is stored big-endian."""
     height = rows.shape[0]
     channels = {GREY: 1, RGB: 3, PALETTE: 1, GREY_ALPHA: 2, RGB_ALPHA: 4}[colour_type]
-    stored = rows.astype(">u2") if rows.dtype == np.uint16 else rows
-    width = rows.reshape(height, -1).shape[1] * (16 if rows.dtype == np.uint16 else 8) // (bits * channels)
-    pixels = zlib.compress(b"".join(b"\0" + row.tobytes() for row in stored))
-    header = struct.pack(">IIBBBBB", width, height, bits, colour_type, 0, 0, 0)
+    stored = (rows.astype(">u2") if rows.dtype == np.uint16 else rows).reshape(height, -1).view(np.uint8)
+    width = stored.shape[1] * 8 // (bits * channels)
+    passes = adam7(stored, bits * channels) if interlaced else [stored]
+    pixels = zlib.compress(b"".join(b"\0" + row.tobytes() for part in passes for row in part))
+    header = struct.pack(">IIBBBBB", width, height, bits, colour_type, 0, 0, interlaced)
     parts = [(b"IHDR", header), *before, (b"IDAT", pixels), *after, (b"IEND", b"")]
     return b"\x89PNG\r\n\x1a\n" + b"".join(chunk(name, data) for name, data in parts)
+
+
+def adam7(rows: NDArray[np.uint8], pixel_bits: int) -> list[NDArray[np.uint8]]:
+    """The packed rows of an interlaced PNG's passes, each [H, bytes of a row]."""
+    pixels = np.unpackbits(rows, axis=1).reshape(len(rows), -1, pixel_bits)
+    starts = [
+        (0, 0, 8, 8),
+        (4, 0, 8, 8),
+        (0, 4, 4, 8),
+        (2, 0, 4, 4),
+        (0, 2, 2, 4),
+        (1, 0, 2, 2),
+        (0, 1, 1, 2),
+    ]
+    parts = [pixels[top::down, left::right] for left, top, right, down in starts]
+    return [np.packbits(part.reshape(len(part), -1), axis=1) for part in parts if part.size]
 
 
 def gama(value: float) -> tuple[bytes, bytes]:

@@ -12,6 +12,8 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from int8_weights import FORMS, attention_in_float64, relative_error, write_attention
 from native import LIBRARY, NativeSteps, choose_backend
 from PIL import Image
@@ -363,8 +365,13 @@ def test_without_enhancement_gle_is_left_out(backend: str, bundle_path: Path, ph
         plain.enhance(np.zeros((1, 256, 4, 4), np.float32))
 
 
-def glesam(*arguments: object) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([COMMAND, *map(str, arguments)], capture_output=True, text=True)
+def glesam(*arguments: object, **environment: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [COMMAND, *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        env=os.environ | environment,
+    )
 
 
 def test_the_command_writes_the_mask_that_python_computes(tmp_path: Path) -> None:
@@ -446,6 +453,30 @@ def test_the_command_writes_the_same_mask_with_any_number_of_threads(tmp_path: P
     assert len(masks) == 1
 
 
+def test_the_command_takes_the_bundle_of_a_key_alone(own_bundle: Path, photo: Path, tmp_path: Path) -> None:
+    mine, other = Ed25519PrivateKey.generate(), Ed25519PrivateKey.generate()
+    for name, key in (("mine", mine), ("other", other)):
+        text = key.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
+        (tmp_path / name).write_bytes(text)
+    (own_bundle / "bundle.json.sig").write_bytes(mine.sign((own_bundle / "bundle.json").read_bytes()))
+    command = (photo, "--bundle", own_bundle, "--point", 64, 48, "--out", tmp_path / "mask.png")
+    assert glesam(*command, "--public-key", tmp_path / "mine").returncode == 0
+    for refused in (
+        glesam(*command, "--public-key", tmp_path / "other"),
+        glesam(*command, GLESAM_PUBLIC_KEY=str(tmp_path / "other")),
+    ):
+        assert refused.returncode == 2
+        assert "expected a signature by the key" in refused.stderr
+
+
+def test_the_command_notices_a_full_disk(tmp_path: Path, bundle_path: Path, photo: Path) -> None:
+    line = [COMMAND, photo, "--bundle", bundle_path, "--point", "64", "48", "--out", tmp_path / "mask.png"]
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(line, stdout=full, stderr=subprocess.PIPE, text=True)
+    assert done.returncode == 2
+    assert "cannot write to the output" in done.stderr
+
+
 def test_the_command_reads_png_files_of_every_kind(tmp_path: Path, bundle_path: Path, image: Pixels) -> None:
     picture = Image.fromarray(image)
     for mode in ("RGB", "L", "P", "RGBA", "LA", "1"):
@@ -479,7 +510,10 @@ def test_the_command_reads_png_files_of_every_kind(tmp_path: Path, bundle_path: 
         ([PHOTO, "--bundle", "B", "--point", 1, 1, "--threads", "1025"], "found 1025"),
         ([PHOTO, "--bundle", "B", "--point", 1, 1, "--out", PHOTO], "is the picture; choose another file"),
         (["/nonexistent.png", "--bundle", "B", "--point", 1, 1], "/nonexistent.png: expected a picture"),
-        ([__file__, "--bundle", "B", "--point", 1, 1], "cannot read the picture to its end"),
+        ([__file__, "--bundle", "B", "--point", 1, 1], "expected a picture, found an unknown format"),
+        (["/a\x1b[31m\r.png", "--bundle", "B", "--point", 1, 1], "/a\\x1b[31m\\x0d.png: expected a picture"),
+        ([PHOTO, "--bundle", "B", "--point", 1, 1, "--public-key", ""], "--public-key: expected a file"),
+        ([PHOTO, "--bundle", "B", "--point", 1, 1, "--public-key", PHOTO], "cannot read bundle.json.sig"),
         ([PHOTO, "--frobnicate"], "option --frobnicate is unknown"),
     ],
 )

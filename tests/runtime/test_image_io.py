@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from picture_files import GREY, png
 from PIL import Image
 
 from glesam_runtime import ImageError, OutputError, output, read_image, read_mask
@@ -102,6 +103,16 @@ def test_what_is_transparent_in_a_mask_is_no_object(tmp_path: Path) -> None:
 def test_a_label_map_is_the_numbers_that_it_stores(tmp_path: Path, dtype: type[np.generic]) -> None:
     numbers = np.array([[0, 1, 2], [7, 200, 255]], dtype)
     path = saved(tmp_path / "labels.tif", Image.fromarray(numbers))
+    np.testing.assert_array_equal(read_numbers(path), numbers)
+
+
+@pytest.mark.parametrize("bits", [2, 4])
+def test_greys_of_few_bits_are_the_numbers_that_are_stored(tmp_path: Path, bits: int) -> None:
+    """Pillow multiplies them to fill 8 bits: class 3 of 2 bits would be 255, which means void."""
+    numbers = np.arange(2**bits, dtype=np.uint8)[None].repeat(3, 0)
+    places = np.unpackbits(numbers[..., None], axis=-1)[..., -bits:]
+    path = tmp_path / "labels.png"
+    path.write_bytes(png(np.packbits(places.reshape(3, -1), axis=1), GREY, bits))
     np.testing.assert_array_equal(read_numbers(path), numbers)
 
 

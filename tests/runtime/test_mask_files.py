@@ -35,6 +35,11 @@ def rgba(grey: np.ndarray, alpha: np.ndarray) -> Image.Image:
     return Image.fromarray(np.dstack([grey, grey, grey, alpha]).astype(np.uint8))
 
 
+def transparent(picture: Image.Image) -> Image.Image:
+    picture.info["transparency"] = 0
+    return picture
+
+
 ALL_WHITE, ALL_BLACK = np.full_like(WHITE, 255), np.zeros_like(WHITE)
 SHOWN: dict[str, Callable[[], Image.Image]] = {
     "white": lambda: Image.fromarray(WHITE),
@@ -49,6 +54,9 @@ SHOWN: dict[str, Callable[[], Image.Image]] = {
     "black with alpha": lambda: rgba(ALL_BLACK, WHITE),
     "white on black, opaque": lambda: rgba(WHITE, ALL_WHITE),
     "grey with alpha": lambda: rgba(WHITE, WHITE).convert("LA"),
+    "black with alpha, in grey": lambda: Image.merge("LA", [Image.fromarray(a) for a in (ALL_BLACK, WHITE)]),
+    "palette with a transparent ground": lambda: transparent(palette(DISC, {1: (9, 9, 9)})),
+    "one bit, white is 0": lambda: palette(~DISC, {0: (255, 255, 255)}).convert("1"),
     "soft edges": lambda: Image.fromarray(WHITE).filter(ImageFilter.GaussianBlur(2)),
 }
 
@@ -93,6 +101,14 @@ REFUSED: dict[str, Callable[[], Image.Image]] = {
     ),
     "red on black": lambda: palette(DISC, {1: (128, 0, 0)}),
     "255 in 16 bits": lambda: Image.fromarray(np.uint16(WHITE)),
+    "127 at most": lambda: Image.fromarray(np.uint8(DISC * 127)),
+    "0 and 1 with a void border, in 16 bits": lambda: Image.fromarray(
+        np.where(BORDER, 65535, DISC).astype(np.uint16)
+    ),
+    "classes in grey, alpha and all": lambda: rgba(np.where(BORDER, 255, DISC * 15), ALL_WHITE),
+    "1 and 2": lambda: Image.fromarray(np.uint8(DISC) + np.uint8(1)),
+    "a cut-out photograph": lambda: Image.fromarray(np.dstack([ROWS, COLUMNS, ROWS, WHITE]).astype(np.uint8)),
+    "two colours": lambda: palette(DISC, {0: (0, 0, 128), 1: (255, 255, 0)}),
 }
 
 

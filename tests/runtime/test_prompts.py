@@ -99,7 +99,9 @@ def test_a_point_up_to_a_pixel_outside_is_on_the_border_pixel() -> None:
     np.testing.assert_array_equal(clipped.point_coords, expected.point_coords)
 
 
-@pytest.mark.parametrize("box", [(0.1, 0.2, 0.5, 0.9), (0, 0, 1, 1), (0.25, 0, 0.75, 1)])
+@pytest.mark.parametrize(
+    "box", [(0.1, 0.2, 0.5, 0.9), (0, 0, 1, 1), (0.25, 0, 0.75, 1), (-0.01, 0.1, 1.004, 0.9)]
+)
 def test_a_normalised_box_is_refused_as_one(box: tuple[float, float, float, float]) -> None:
     with pytest.raises(
         PromptError, match=r"found numbers from 0 to 1, as of a normalised box; multiply X by"

@@ -58,6 +58,49 @@ for thread in threads:
 assert ends == [True] * 4, ends
 other.set_image(np.zeros((96, 128, 3), np.uint8))
 """
+DOCUMENTED_USE = """
+import os, sys, threading, time
+import numpy as np
+from native import LIBRARY, NativePredictor
+from glesam_runtime import Predictor
+image = np.random.default_rng(0).integers(0, 256, (96, 128, 3), np.uint8)
+def work(session):
+    for _ in range(20):
+        session.set_image(image)
+        session.predict(box=(24, 16, 104, 80))
+def opened():
+    return Predictor.from_bundle(sys.argv[1], "openvino")
+with opened() as predictor, opened() as other:
+    several = [predictor, other]
+    if LIBRARY.exists():
+        several.append(NativePredictor.from_bundle(sys.argv[1], "openvino"))
+    sessions = [*several, *(each.new_session() for each in several for _ in range(2))]
+    threads = [threading.Thread(target=work, args=(session,)) for session in sessions]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+# The C++ library's graphs are freed at exit: a thread of C++ is gone after join(), one of Python is not.
+while any(os.path.exists(f"/proc/self/task/{thread.native_id}") for thread in threads):
+    time.sleep(0.001)
+"""
+RUNS = int(os.environ.get("GLESAM_STRESS_RUNS", "2"))
+"""Processes of the stress test. measurements/backends has what 60 did."""
+
+
+def test_a_session_per_thread_beside_other_predictors_never_crashes(bundle_path: Path) -> None:
+    """It did in 5 of 60 processes: graphs were freed while the system still ended threads."""
+    command = [sys.executable, "-c", DOCUMENTED_USE, str(bundle_path)]
+    folders = [str(Path(__file__).parent), *sys.path]
+    for run in range(RUNS):
+        done = subprocess.run(
+            command,
+            capture_output=True,
+            text=True,
+            timeout=120,
+            env=os.environ | {"PYTHONPATH": os.pathsep.join(folders)},
+        )
+        assert done.returncode == 0, f"run {run + 1} of {RUNS}: {done.returncode} {done.stderr}"
 
 
 @pytest.mark.parametrize("backend", ["onnxruntime", "openvino"])

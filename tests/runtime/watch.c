@@ -39,34 +39,34 @@ int mkdir(const char* path, mode_t mode) {
     return NEXT(mkdir)(path, mode);
 }
 
-#define OPEN(name)                                \
-    int name(const char* path, int flags, ...) {  \
-        va_list rest;                             \
-        va_start(rest, flags);                    \
-        mode_t mode = va_arg(rest, mode_t);       \
-        va_end(rest);                             \
-        if (flags & O_CREAT) note("file", path);  \
-        return NEXT(name)(path, flags, mode);     \
+#define OPEN(name)                               \
+    int name(const char* path, int flags, ...) { \
+        va_list rest;                            \
+        va_start(rest, flags);                   \
+        mode_t mode = va_arg(rest, mode_t);      \
+        va_end(rest);                            \
+        if (flags & O_CREAT) note("file", path); \
+        return NEXT(name)(path, flags, mode);    \
     }
 OPEN(open)
 OPEN(open64)
 
-#define OPENAT(name)                                          \
-    int name(int folder, const char* path, int flags, ...) {  \
-        va_list rest;                                         \
-        va_start(rest, flags);                                \
-        mode_t mode = va_arg(rest, mode_t);                   \
-        va_end(rest);                                         \
-        if (flags & O_CREAT) note("file", path);              \
-        return NEXT(name)(folder, path, flags, mode);         \
+#define OPENAT(name)                                         \
+    int name(int folder, const char* path, int flags, ...) { \
+        va_list rest;                                        \
+        va_start(rest, flags);                               \
+        mode_t mode = va_arg(rest, mode_t);                  \
+        va_end(rest);                                        \
+        if (flags & O_CREAT) note("file", path);             \
+        return NEXT(name)(folder, path, flags, mode);        \
     }
 OPENAT(openat)
 OPENAT(openat64)
 
-#define FOPEN(name)                                                      \
-    FILE* name(const char* path, const char* mode) {                     \
-        if (strpbrk(mode, "wa+")) note("file", path);                    \
-        return NEXT(name)(path, mode);                                   \
+#define FOPEN(name)                                   \
+    FILE* name(const char* path, const char* mode) {  \
+        if (strpbrk(mode, "wa+")) note("file", path); \
+        return NEXT(name)(path, mode);                \
     }
 FOPEN(fopen)
 FOPEN(fopen64)

@@ -9,7 +9,7 @@ import typer
 
 from glesam_calib.cli.options import SAMPLES
 from glesam_runtime.cli.command import Command, Version, command_app
-from glesam_runtime.cli.errors import one_line_errors
+from glesam_runtime.cli.errors import one_line_errors, say
 
 app = command_app()
 
@@ -48,20 +48,20 @@ def calibrate(
         from glesam_runtime import Bundle
         from glesam_runtime.tools.progress import track
 
-        pictures = CalibrationPictures(images, levels(level), samples, typer.echo)
+        pictures = CalibrationPictures(images, levels(level), samples, say)
         opened = Bundle.open(bundle)
         table = empty_table(opened)
         table.plan, table.sensitivity_samples = pictures.plan(), sensitivity
         if out.exists():
             table = CalibrationTable.load(out).continued(table)
-            typer.echo(f"resuming {out}: {len(table.samples)} samples observed")
+            say(f"resuming {out}: {len(table.samples)} samples observed")
         table.sensitivity_samples, table.complete = sensitivity, False
         observe(opened, track(pictures, len(pictures), "pictures observed"), table, out)
         if sensitivity:
             measure_sensitivity(opened, pictures, sensitivity, table, Quantization(), out)
         table.complete = True
         table.save(out)
-    typer.echo(
+    say(
         f"wrote {out}, {out.stat().st_size / 2**20:.1f} MiB, {len(table.samples)} samples; "
         f"next: glesam-quantize {bundle} --calib-table {out}"
     )

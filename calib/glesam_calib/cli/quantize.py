@@ -10,7 +10,7 @@ import typer
 
 from glesam_calib.cli import options
 from glesam_runtime.cli.command import Command, Version, command_app
-from glesam_runtime.cli.errors import one_line_errors
+from glesam_runtime.cli.errors import one_line_errors, say
 
 if TYPE_CHECKING:
     from glesam_calib import CalibrationTable
@@ -65,12 +65,12 @@ def quantize(
         target = out or default_out(floats)
         policy = Policy(tuple(include or ()), tuple(exclude or ()))
         how = Quantization(method, policy, high_precision, decoder_weights_in_int8=decoder_weights == "int8")
-        pictures = CalibrationPictures(calib_images, LEVELS, samples, typer.echo) if calib_images else None
+        pictures = CalibrationPictures(calib_images, LEVELS, samples, say) if calib_images else None
         table = None if pictures else _table(floats, calib_table, frontier)
         least = MIN_IOU["int8"] if min_iou is None else min_iou
         chosen = QuantizeOptions(how, table, pictures, search, frontier, least, speed_gate)
-        quantize_bundle(floats, target, parity_images(images, typer.echo), chosen, typer.echo)
-        typer.echo(f"wrote {target}, {size_mib(target):.1f} MiB; next: glesam-verify {target}")
+        quantize_bundle(floats, target, parity_images(images, say), chosen, say)
+        say(f"wrote {target}, {size_mib(target):.1f} MiB; next: glesam-verify {target}")
 
 
 def default_out(floats: Bundle) -> Path:

@@ -54,5 +54,7 @@ def _borders(labels: npt.NDArray[np.uint16]) -> Image.Image:
     lines = np.zeros(labels.shape, np.uint8)
     lines[:, 1:][labels[:, 1:] != labels[:, :-1]] = 255
     lines[1:][labels[1:] != labels[:-1]] = 255
-    stroke = max(labels.shape) // 600
-    return Image.fromarray(lines).filter(ImageFilter.MaxFilter(2 * (stroke // 2) + 1))
+    picture, stroke = Image.fromarray(lines), max(labels.shape) // 600
+    if stroke < 2:
+        return picture  # Pillow 12.3, the last for Python 3.10, dies of a filter of one pixel
+    return picture.filter(ImageFilter.MaxFilter(2 * (stroke // 2) + 1))

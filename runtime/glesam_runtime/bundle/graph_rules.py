@@ -8,8 +8,9 @@ from __future__ import annotations
 import math
 from collections.abc import Collection, Mapping
 
+from .graph_cost import check_cost
 from .onnx_messages import Attribute, Constant, Model, Node, Value, read_model
-from .protobuf import Damaged
+from .protobuf import Damaged, quoted
 from .spec import GraphSpec, TensorSpec
 
 FLOAT_OPERATORS = {
@@ -38,7 +39,7 @@ _DTYPES = {1: "float32", 3: "int8", 6: "int32", 7: "int64", 9: "bool", 10: "floa
 _SIZES = {1: 4, 3: 1, 6: 4, 7: 8, 9: 1, 10: 2, 16: 2}
 _SWITCH, _AXIS, _SIZE, _PAD = range(2), range(-MOST_AXES, MOST_AXES), range(1, 65_537), range(65_537)
 _INTEGER, _INTEGERS = 2, 7
-_INTEGER_ATTRIBUTES = {
+INTEGER_ATTRIBUTES = {
     "allowzero": (_INTEGER, _SWITCH),
     "antialias": (_INTEGER, _SWITCH),
     "axes": (_INTEGERS, _AXIS),
@@ -65,6 +66,7 @@ _INTEGER_ATTRIBUTES = {
     "transA": (_INTEGER, _SWITCH),
     "transB": (_INTEGER, _SWITCH),
 }
+"""Attributes of whole numbers: type and range of each."""
 _FLOAT_ATTRIBUTES = ("alpha", "beta", "cubic_coeff_a", "epsilon", "extrapolation_value")
 _TEXT_ATTRIBUTES = {
     "auto_pad": ("NOTSET",),
@@ -89,6 +91,7 @@ def check_graph_file(content: bytes, spec: GraphSpec, file: str, file_sizes: Map
         _check_declared(value)
     _check_tensors("inputs", spec.inputs, model.inputs)
     _check_tensors("outputs", spec.outputs, model.outputs)
+    check_cost(model, content, spec)
 
 
 def _check_versions(model: Model) -> None:
@@ -96,7 +99,7 @@ def _check_versions(model: Model) -> None:
         raise Damaged(f"an IR version of {_limits(IR_VERSIONS)}", str(model.ir_version))
     for domain, version in model.opsets:
         if domain not in ("", "ai.onnx"):
-            raise Damaged("operators of ONNX's own domain", f"domain {_quoted(domain)}")
+            raise Damaged("operators of ONNX's own domain", f"domain {quoted(domain)}")
         if version not in OPSETS:
             raise Damaged(f"an opset of {_limits(OPSETS)}", str(version))
     if len(model.opsets) != 1:
@@ -110,32 +113,32 @@ def _check_constants(constants: Collection[Constant], data_file: str, file_sizes
         if constant.raw_data is not None:
             actual = constant.raw_data.end - constant.raw_data.start
             if actual != size:
-                raise Damaged(f"constant {_quoted(constant.name)} of {size} bytes", f"{actual} bytes")
+                raise Damaged(f"constant {quoted(constant.name)} of {size} bytes", f"{actual} bytes")
         else:
             _check_external(constant, size, data_file, file_sizes)
             external_bytes += size
     # Without this, many constants may be the same bytes: a small file would fill the memory.
     if external_bytes > file_sizes.get(data_file, 0):
-        raise Damaged("constants in bytes of their own", f"{external_bytes} bytes in {_quoted(data_file)}")
+        raise Damaged("constants in bytes of their own", f"{external_bytes} bytes in {quoted(data_file)}")
 
 
 def _check_external(constant: Constant, size: int, data_file: str, file_sizes: Mapping[str, int]) -> None:
     entries = dict(constant.external or ())
     location = entries.get("location", "")
     if location != data_file.rpartition("/")[2] or data_file not in file_sizes:
-        raise Damaged(f"external data in {_quoted(data_file)}, listed in bundle.json", _quoted(location))
+        raise Damaged(f"external data in {quoted(data_file)}, listed in bundle.json", quoted(location))
     if not set(entries) <= {"location", "offset", "length"} or len(entries) != len(constant.external or ()):
         raise Damaged("external data with location, offset and length", "other entries")
     offset, length = _decimal(entries.get("offset", "0")), _decimal(entries.get("length", str(size)))
     if length != size:
-        raise Damaged(f"constant {_quoted(constant.name)} of {size} bytes", f"{length} bytes")
+        raise Damaged(f"constant {quoted(constant.name)} of {size} bytes", f"{length} bytes")
     if offset + length > file_sizes[data_file]:
-        raise Damaged(f"external data inside {_quoted(data_file)}", f"offset {offset}")
+        raise Damaged(f"external data inside {quoted(data_file)}", f"offset {offset}")
 
 
 def _decimal(text: str) -> int:
     if not text.isdecimal() or len(text) > 15:
-        raise Damaged("external data with a decimal offset and length", _quoted(text))
+        raise Damaged("external data with a decimal offset and length", quoted(text))
     return int(text)
 
 
@@ -149,38 +152,38 @@ def _check_nodes(model: Model) -> None:
         _check_node(node)
         for name in node.inputs:
             if name not in known:
-                raise Damaged("nodes in order", f"{_quoted(name)} used before it is computed")
+                raise Damaged("nodes in order", f"{quoted(name)} used before it is computed")
         for name in node.outputs:
             if name:
                 _define(known, name)
     for value in model.outputs:
         if value.name not in known:
-            raise Damaged(f"a node that computes output {_quoted(value.name)}", "none")
+            raise Damaged(f"a node that computes output {quoted(value.name)}", "none")
 
 
 def _define(known: set[str], name: str) -> None:
     if name in known:
-        raise Damaged("one tensor of each name", f"{_quoted(name)} twice")
+        raise Damaged("one tensor of each name", f"{quoted(name)} twice")
     known.add(name)
 
 
 def _check_node(node: Node) -> None:
     if node.domain not in ("", "ai.onnx"):
-        raise Damaged("operators of ONNX's own domain", f"domain {_quoted(node.domain)}")
+        raise Damaged("operators of ONNX's own domain", f"domain {quoted(node.domain)}")
     if node.op_type not in OPERATORS:
-        raise Damaged("the operators of docs/bundle.md", _quoted(node.op_type))
+        raise Damaged("the operators of docs/bundle.md", quoted(node.op_type))
     names = [attribute.name for attribute in node.attributes]
     if len(set(names)) != len(names):
         raise Damaged(f"attributes of {node.op_type} once", "one twice")
     for attribute in node.attributes:
         if not _is_allowed(attribute):
-            raise Damaged(f"attributes of {node.op_type} as bundles use them", _quoted(attribute.name))
+            raise Damaged(f"attributes of {node.op_type} as bundles use them", quoted(attribute.name))
 
 
 def _is_allowed(attribute: Attribute) -> bool:
     name, numbers = attribute.name, attribute.integers
-    if name in _INTEGER_ATTRIBUTES:
-        kind, values = _INTEGER_ATTRIBUTES[name]
+    if name in INTEGER_ATTRIBUTES:
+        kind, values = INTEGER_ATTRIBUTES[name]
         fits = len(numbers) == 1 if kind == _INTEGER else len(numbers) <= 2 * MOST_AXES
         return attribute.type == kind and fits and all(number in values for number in numbers)
     if name in _TEXT_ATTRIBUTES:
@@ -190,18 +193,18 @@ def _is_allowed(attribute: Attribute) -> bool:
 
 def _check_declared(value: Value) -> None:
     if value.shape is None:
-        raise Damaged(f"a shape of {_quoted(value.name)}", "none")
+        raise Damaged(f"a shape of {quoted(value.name)}", "none")
     _elements(value.name, value.data_type, tuple(max(1, size) for size in value.shape))
 
 
 def _elements(name: str, data_type: int, shape: tuple[int, ...]) -> int:
     """Returns the number of elements. Raises Damaged where no bundle has this type or shape."""
     if data_type not in _DTYPES:
-        raise Damaged("types of elements that bundles use", f"type {data_type} of {_quoted(name)}")
+        raise Damaged("types of elements that bundles use", f"type {data_type} of {quoted(name)}")
     if len(shape) > MOST_AXES:
-        raise Damaged(f"at most {MOST_AXES} axes", f"{len(shape)} of {_quoted(name)}")
+        raise Damaged(f"at most {MOST_AXES} axes", f"{len(shape)} of {quoted(name)}")
     if min(shape, default=0) < 0 or max(shape, default=0) > MOST_ELEMENTS or math.prod(shape) > MOST_ELEMENTS:
-        raise Damaged(f"at most {MOST_ELEMENTS} elements", f"a larger shape of {_quoted(name)}")
+        raise Damaged(f"at most {MOST_ELEMENTS} elements", f"a larger shape of {quoted(name)}")
     return math.prod(shape)
 
 
@@ -225,8 +228,3 @@ def _check_tensors(side: str, expected: Collection[TensorSpec], actual: Collecti
 
 def _limits(versions: range) -> str:
     return f"{versions.start} to {versions.stop - 1}"
-
-
-def _quoted(name: str) -> str:
-    """Returns a name for a message: whole, or its start where it is long."""
-    return f"'{name}'" if len(name) <= 80 else f"'{name[:77]}...'"

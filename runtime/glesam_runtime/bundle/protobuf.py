@@ -150,3 +150,8 @@ class Reader:
 def _signed(value: int) -> int:
     """Returns an unsigned 64-bit integer as a signed one."""
     return value - (1 << 64) if value >> 63 else value
+
+
+def quoted(name: str) -> str:
+    """Returns a name for a message: whole, or its start where it is long."""
+    return f"'{name}'" if len(name) <= 80 else f"'{name[:77]}...'"

@@ -23,7 +23,7 @@ from ..tools.machine import this_machine
 from ..tools.progress import track
 from . import coordinates
 from .command import THREADS_HELP, BackendName, BundleFolder, Version, command_app
-from .errors import one_line_errors
+from .errors import one_line_errors, say
 
 app = command_app()
 
@@ -68,7 +68,7 @@ def run(
         rectangle = _one_box(coordinates.boxes(box), picture)
         opened = Bundle.open(bundle)
         chosen, reason = pick_for_bundle(backend, opened)
-        typer.echo(model_line(opened, f"{chosen} ({reason})"), err=True)
+        say(model_line(opened, f"{chosen} ({reason})"), err=True)
         result = bench(opened, picture, rectangle, plan, backend, track)
         source = str(image or "synthetic noise")
         report = Report(opened, chosen, reason, source, picture, rectangle, plan, result, this_machine())
@@ -100,7 +100,7 @@ def _write(document: Json, file: Path | None) -> None:
         typer.echo(text, nl=False)
     elif file is not None:
         write_files({file: text.encode()}, "--json")
-        typer.echo(f"wrote {file}, {len(text) / 1000:.1f} kB")
+        say(f"wrote {file}, {len(text) / 1000:.1f} kB")
 
 
 def main() -> None:

@@ -13,7 +13,7 @@ from ..engines.tensorrt.build import BuildOptions, Profile
 from ..tools.build import build, closing_line, engine_line, plan_build
 from ..tools.console import model_line
 from .command import BundleFolder, Command, Version, command_app
-from .errors import one_line_errors
+from .errors import one_line_errors, say
 
 app = command_app()
 
@@ -48,12 +48,12 @@ def run(
         options = BuildOptions(workspace, timing_cache, Profile(num_prompts=(1, 1, max_prompts)))
         opened = Bundle.open(bundle)
         plan = plan_build(opened, backend, target, options)
-        typer.echo(model_line(opened, f"{backend} {plan.library.version}"), err=True)
+        say(model_line(opened, f"{backend} {plan.library.version}"), err=True)
         records = []
         for record, is_new in build(plan, force):
-            typer.echo(engine_line(record, is_new))
+            say(engine_line(record, is_new))
             records.append(record)
-        typer.echo(closing_line(plan, records))
+        say(closing_line(plan, records))
 
 
 def main() -> None:

@@ -9,7 +9,7 @@ import typer
 
 from ..errors import ImageError
 from .command import Command, Version, command_app
-from .errors import EXIT_STATUS, complain, one_line_errors
+from .errors import EXIT_STATUS, complain, one_line_errors, say
 
 app = command_app()
 
@@ -32,7 +32,7 @@ def degrade(
         from ..tools.progress import track
 
         check_level(level, seed)
-        jobs = plan_jobs(images, out, typer.echo)
+        jobs = plan_jobs(images, out, say)
         written = 0
         for job in track(jobs, len(jobs), "pictures degraded"):
             try:
@@ -41,7 +41,7 @@ def degrade(
             except ImageError as error:  # only this picture; a full disk, an OutputError, ends the command
                 complain(str(error))
     if written:
-        typer.echo(f"wrote {written} pictures at LQ-{level} to {out}")
+        say(f"wrote {written} pictures at LQ-{level} to {out}")
     if written < len(jobs):
         raise typer.Exit(EXIT_STATUS)
 

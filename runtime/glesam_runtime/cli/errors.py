@@ -88,6 +88,11 @@ def give_up_stdout() -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
+def say(*lines: str, err: bool = False) -> None:
+    """Prints lines in which names from files are escaped: a terminal acts on ESC and CR."""
+    typer.echo("\n".join(map(printable, lines)), err=err)
+
+
 def complain(message: str) -> None:
     """Prints an error in one line on stderr."""
     typer.echo(f"error: {printable(message)}", err=True)

@@ -16,7 +16,7 @@ from ..tools.run.session import Model, Result, segmented
 from . import run_options as options
 from .command import Version, command_app
 from .coordinates import CoordinateCommand
-from .errors import EXIT_STATUS, complain, one_line_errors
+from .errors import EXIT_STATUS, complain, one_line_errors, say
 
 app = command_app()
 
@@ -74,12 +74,12 @@ def run(
 def _segment(images: Sequence[Path], job: Job, model: Model, as_json: bool) -> None:
     """Segments the pictures and prints the results; raises typer.Exit where a picture failed."""
     with segmented(images, job, model) as run:
-        typer.echo(model_line(run.bundle, f"{run.backend} ({run.reason})"), err=True)
+        say(model_line(run.bundle, f"{run.backend} ({run.reason})"), err=True)
         shown = [_show(result, as_json) for result in run.results]
     failures = [each for each in shown if isinstance(each, Failed)]
     written = [each for each in shown if isinstance(each, _Written)]
     if written:
-        typer.echo(closing_line([each.files for each in written]), err=as_json)
+        say(closing_line([each.files for each in written]), err=as_json)
     if as_json:
         pictures = [each.document for each in written]
         typer.echo(json.dumps(json_document(run.bundle, run.backend, model.enhance, pictures, failures)))
@@ -100,7 +100,7 @@ def _show(result: Result, as_json: bool) -> _Written | Failed:
     if isinstance(result, Failed):
         complain(result.reason)
         return result
-    typer.echo("\n".join(picture_lines(result)), err=as_json)
+    say(*picture_lines(result), err=as_json)
     return _Written(result.files, picture_json(result) if as_json else {})
 
 

@@ -10,7 +10,7 @@ import typer
 from ..bundle.reader import Bundle
 from ..bundle.signature import write_signature
 from .command import Command, Version, command_app
-from .errors import one_line_errors
+from .errors import one_line_errors, say
 
 app = command_app()
 
@@ -29,7 +29,7 @@ def run(
     with one_line_errors("glesam-sign", "sign"):
         opened = Bundle.open(bundle)
         path = write_signature(opened.root, key)
-        typer.echo(f"{path}: written; check it with glesam-verify {bundle} --public-key key.pub.pem")
+        say(f"{path}: written; check it with glesam-verify {bundle} --public-key key.pub.pem")
 
 
 def main() -> None:

@@ -11,7 +11,7 @@ from ..bundle.reader import Bundle
 from ..output import size_mib
 from ..tools.triton import write_triton
 from .command import Command, Version, command_app
-from .errors import one_line_errors
+from .errors import one_line_errors, say
 
 app = command_app()
 
@@ -31,7 +31,7 @@ def run(
     """
     with one_line_errors():
         write_triton(Bundle.open(bundle), out)
-        typer.echo(f"wrote {out}, {size_mib(out):.1f} MiB; next: tritonserver --model-repository {out}")
+        say(f"wrote {out}, {size_mib(out):.1f} MiB; next: tritonserver --model-repository {out}")
 
 
 def main() -> None:

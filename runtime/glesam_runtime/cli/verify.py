@@ -12,7 +12,7 @@ from ..tools.console import model_line
 from ..tools.parity import check, table
 from ..tools.verify import CURE, required_iou, verify
 from .command import THREADS_HELP, BackendName, BundleFolder, Command, PublicKey, Version, command_app
-from .errors import one_line_errors
+from .errors import one_line_errors, say
 
 app = command_app()
 
@@ -41,12 +41,12 @@ def run(
     with one_line_errors():
         opened = Bundle.open(bundle, public_key)
         chosen, reason = pick_for_bundle(backend, opened)
-        typer.echo(model_line(opened, f"{chosen} ({reason})"), err=True)
+        say(model_line(opened, f"{chosen} ({reason})"), err=True)
         least = required_iou(opened) if min_iou is None else min_iou
         parity = verify(opened, open_engines(backend, opened, threads=threads))
-        typer.echo(table(parity))
+        say(*table(parity).split("\n"))
         check(parity, least, CURE)
-        typer.echo(f"golden parity holds here: mean mask IoU at least {least:g}, as asked")
+        say(f"golden parity holds here: mean mask IoU at least {least:g}, as asked")
 
 
 def main() -> None:

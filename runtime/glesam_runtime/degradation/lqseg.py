@@ -68,7 +68,7 @@ def degrade_level(image: Image, level: int, seed: int, name: str) -> Image:
     """
     if level not in LEVEL_RATES:
         raise InputError(f"level {level}: expected one of {', '.join(map(str, LEVEL_RATES))}")
-    digest = hashlib.sha256(name.encode()).digest()
+    digest = hashlib.sha256(name.encode("utf-8", "surrogatepass")).digest()
     rng = np.random.default_rng((seed, int.from_bytes(digest[:8], "big")))
     return degrade(image, LEVEL_RATES[level], rng)
 

@@ -2,8 +2,10 @@
 
 files          opens a picture: formats, limits, orientation; every failure is an ImageError
 colours        8-bit sRGB from depths, palettes, transparency, gAMA and ICC profiles
+png_files      long texts left out, missing rows noticed
 masks          black and white masks, and the numbers of label maps
 file_kinds     pipes, Git LFS pointers and web pages in place of a file
+jpeg_scans     the limit on scans of a JPEG
 folders        the pictures below a folder, without the masks beside them
 """
 

@@ -21,8 +21,8 @@ _GAMMA_RANGE = (0.00016, 6250.0)
 """Values of gAMA that libpng takes; others are no gamma."""
 _SPACES = {b"GRAY": "L", b"RGB ": "RGB", b"CMYK": "CMYK", b"Lab ": "LAB"}
 """Modes of pixels by the colour space of a profile."""
-_KEY_SCALES = {"L;2": 85, "L;4": 17}
-"""Steps between the greys of a PNG of few bits, by Pillow's name for its pixels."""
+_KEYS = {"1": (1, 255), "L;2": (3, 85), "L;4": (15, 17), "L": (255, 1)}
+"""Bits that count in a PNG's transparent grey, and the step between greys, by Pillow's name for pixels."""
 _PROBE_STEP = 51
 _BITS_PER_SAMPLE, _PHOTOMETRIC = 258, 262
 """Tags of a TIFF file."""
@@ -39,11 +39,35 @@ def shown(picture: Image.Image, ground: str) -> Image.Image:
     return Image.alpha_composite(behind, srgb).convert("RGB")
 
 
-def scale_key(picture: ImageFile.ImageFile) -> None:
-    """Scales the transparent grey of a PNG of 2 or 4 bits as Pillow scales pixels; call before loading."""
-    key, raw_mode = picture.info.get("transparency"), picture.tile[0][3] if picture.tile else None
-    if isinstance(key, int) and isinstance(raw_mode, str) and raw_mode in _KEY_SCALES:
-        picture.info["transparency"] = key * _KEY_SCALES[raw_mode]
+def loaded(picture: ImageFile.ImageFile) -> Image.Image:
+    """Decodes `picture`; a PNG of grey and alpha in 16 bits becomes LA, and not RGBA as in Pillow."""
+    raw_mode = picture.tile[0][3] if picture.tile and picture.format == "PNG" else None
+    if isinstance(raw_mode, str):
+        _scale_key(picture, raw_mode)
+    picture.load()
+    if raw_mode != "LA;16B":
+        return picture
+    grey = picture.convert("LA")
+    grey.format = picture.format
+    return grey
+
+
+def _scale_key(picture: ImageFile.ImageFile, raw_mode: str) -> None:
+    """Makes a PNG's transparent colour one of the 8-bit pixels that Pillow decodes.
+
+    Pillow keeps it as it is stored, where the bits above a pixel's do not count. As in libpng, more
+    alphas than colours in a palette count as none.
+    """
+    key, palette = picture.info.get("transparency"), picture.palette
+    if isinstance(key, tuple):  # of 16 bits Pillow decodes the upper 8
+        picture.info["transparency"] = tuple(v >> 8 if raw_mode == "RGB;16B" else v & 255 for v in key)
+    elif isinstance(key, int) and raw_mode in _KEYS:
+        bits, step = _KEYS[raw_mode]
+        picture.info["transparency"] = (key & bits) * step
+    elif palette is not None and key is not None:
+        alphas = len(key) if isinstance(key, bytes) else key + 1
+        if 3 * alphas > len(palette.palette):
+            del picture.info["transparency"]
 
 
 def separated(picture: Image.Image) -> tuple[Image.Image, Image.Image | None]:
@@ -54,7 +78,7 @@ def separated(picture: Image.Image) -> tuple[Image.Image, Image.Image | None]:
         return _eight_bits(picture), _keyed_sixteen_bits(picture)
     if picture.has_transparency_data:
         mode = "LA" if picture.mode in ("1", "L", "LA", "La") else "RGBA"
-        *colours, alpha = _with_alpha(picture, mode).split()
+        *colours, alpha = picture.convert(mode).split()
         return colours[0] if mode == "LA" else Image.merge("RGB", colours), alpha
     if picture.mode in ("L", "RGB", "CMYK", "LAB"):
         return picture, None
@@ -95,15 +119,6 @@ def _keyed_sixteen_bits(picture: Image.Image) -> Image.Image | None:
     if not isinstance(key, int):
         return None
     return Image.fromarray(np.where(np.asarray(picture) == key, 0, 255).astype(np.uint8))
-
-
-def _with_alpha(picture: Image.Image, mode: str) -> Image.Image:
-    """Returns `picture` in LA or RGBA; a transparent colour of 16 bits is cut to the 8 that Pillow keeps."""
-    key = picture.info.get("transparency")
-    if picture.mode == "RGB" and isinstance(key, tuple) and max(key) > 255:
-        picture = picture.copy()
-        picture.info["transparency"] = tuple(value >> 8 for value in key)
-    return picture.convert(mode)
 
 
 def _in_srgb(colours: Image.Image, source: Image.Image) -> Image.Image:

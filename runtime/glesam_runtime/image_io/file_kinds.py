@@ -27,6 +27,8 @@ def not_a_file(path: str | os.PathLike[str]) -> str | None:
 
 def stand_in(path: str | os.PathLike[str]) -> str | None:
     """Returns "a Git LFS pointer ..." or "a web page ...", with the cure, where `path` holds one."""
+    if not_a_file(path):
+        return None
     try:
         with Path(path).open("rb") as file:
             return stand_in_of(file.read(_SNIFFED))

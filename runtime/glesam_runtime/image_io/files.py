@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import warnings
 from collections.abc import Callable
@@ -12,9 +13,11 @@ from pathlib import Path
 from PIL import Image, UnidentifiedImageError
 
 from ..errors import ImageError, first_line
-from .colours import scale_key
+from .colours import loaded
 from .file_kinds import not_a_file, stand_in
+from .jpeg_scans import check_scans
 from .orientation import upright
+from .png_files import check_rows, without_long_texts
 
 MAX_PIXELS = 178_956_970
 """Largest number of pixels of a picture, in both languages: Pillow's own limit."""
@@ -29,6 +32,9 @@ _PLUGINS = {
     "Avif": "AVIF",
 }
 """The formats that a photograph comes in, by Pillow's plugin; none of these starts a program."""
+logging.getLogger("PIL").addHandler(
+    logging.NullHandler()
+)  # it logs what is wrong beside the one line of ours
 
 
 def decoded(path: Path, convert: Callable[[Image.Image], Image.Image]) -> Image.Image:
@@ -38,11 +44,13 @@ def decoded(path: Path, convert: Callable[[Image.Image], Image.Image]) -> Image.
         with warnings.catch_warnings():
             # PIL warns about a bomb at 89 megapixels, which cameras reach; it refuses at 179.
             warnings.simplefilter("ignore")
-            with Image.open(path, formats=_formats()) as picture:
+            source = without_long_texts(path)
+            with Image.open(source, formats=_formats()) as picture:
                 _check_size(picture)
-                scale_key(picture)
-                picture.load()
-                return upright(convert(picture), picture.info.get("exif"))
+                check_scans(path)
+                pixels = loaded(picture)
+                check_rows(source, pixels)
+                return upright(convert(pixels), picture.info.get("exif"))
     except ImageError as error:
         raise ImageError(f"{path}: {error}") from error
     except Image.DecompressionBombError as error:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,7 +17,15 @@ MASK_ENDING = "_mask"
 """What follows the picture's stem in the name of a mask."""
 MASK_SUFFIX = ".png"
 """Suffix of a mask beside a picture of the same stem and another suffix."""
-_ARCHIVE_REMAINS = "__MACOSX"
+_LOSSLESS, _LOSSY = (
+    (".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm", ".pbm"),
+    (".jpg", ".jpeg", ".webp", ".avif"),
+)
+"""Suffixes of masks beside photographs, and of the photographs."""
+_MASK_FOLDERS = (MASKS, "mask", "labels", "gt", "annotations")
+"""Usual names of folders of masks."""
+_REMAINS = ("__MACOSX", "@eaDir")
+"""Folders that macOS leaves in archives and Synology's file servers everywhere: no pictures of the user's."""
 
 
 @dataclass(frozen=True)
@@ -39,7 +47,7 @@ class Found:
 def picture_files(folder: Path) -> list[Path]:
     """Returns every file below `folder` with a picture's suffix, sorted by path; hidden ones are skipped.
 
-    macOS leaves `._` files and `__MACOSX` folders in archives, which have pictures' names and no pictures.
+    macOS leaves `._` files in archives, which have pictures' names and are no pictures.
     """
     return sorted(
         path
@@ -58,27 +66,44 @@ def pictures_below(folder: Path) -> Found:
 def masks_beside(files: Sequence[Path], folder: Path) -> set[Path]:
     """Returns those of `files` that are another one's mask.
 
-    A mask lies in `masks` beside `images`, or is `a_mask.png` or `a.png` beside `a.jpg`.
+    A mask lies in `masks` beside `images`, or in a folder of such a name while its picture lies in `images`
+    beside it, or around it; or it is `a_mask.png` or `a.png` beside `a.jpg`.
     """
-    by_stem: dict[Path, list[Path]] = {}
+    stems = by_stem(files)
+    return {path for path in files if _in_masks(path, folder, stems) or named_as_a_mask(path, stems)}
+
+
+def by_stem(files: Sequence[Path]) -> dict[Path, list[Path]]:
+    """Returns files by their paths without the suffix."""
+    stems: dict[Path, list[Path]] = {}
     for path in files:
-        by_stem.setdefault(path.with_suffix(""), []).append(path)
-    return {path for path in files if _in_masks(path, folder) or _named_as_a_mask(path, by_stem)}
+        stems.setdefault(path.with_suffix(""), []).append(path)
+    return stems
 
 
-def _named_as_a_mask(path: Path, by_stem: dict[Path, list[Path]]) -> bool:
-    if path.stem.endswith(MASK_ENDING) and path.with_name(path.stem.removesuffix(MASK_ENDING)) in by_stem:
+def named_as_a_mask(path: Path, stems: Mapping[Path, Sequence[Path]]) -> bool:
+    """True where `path` has the name of another file's mask; `stems` has all files, see `by_stem`."""
+    if path.stem.endswith(MASK_ENDING) and path.with_name(path.stem.removesuffix(MASK_ENDING)) in stems:
         return True
-    same = by_stem[path.with_suffix("")]
-    return path.suffix.lower() == MASK_SUFFIX and any(one.suffix.lower() != MASK_SUFFIX for one in same)
+    suffix, same = path.suffix.lower(), [one.suffix.lower() for one in stems[path.with_suffix("")]]
+    if suffix == MASK_SUFFIX:
+        return any(other != MASK_SUFFIX for other in same)
+    return suffix in _LOSSLESS and any(other in _LOSSY for other in same)
 
 
-def _in_masks(path: Path, folder: Path) -> bool:
-    for parent in path.relative_to(folder).parents:
-        if parent.name == MASKS and (folder / parent).with_name(IMAGES).is_dir():
+def _in_masks(path: Path, folder: Path, stems: Mapping[Path, Sequence[Path]]) -> bool:
+    for parent in map(folder.joinpath, path.relative_to(folder).parents):
+        if parent.name not in _MASK_FOLDERS:
+            continue
+        if parent.name == MASKS and parent.with_name(IMAGES).is_dir():
+            return True
+        stem = path.relative_to(parent).with_suffix("")
+        names = (stem, stem.with_name(stem.name.removesuffix(MASK_ENDING)))
+        around = (parent.with_name(IMAGES), parent.parent)
+        if any(place / name in stems for place in around for name in names):
             return True
     return False
 
 
 def _hidden(relative: Path) -> bool:
-    return any(part.startswith(".") or part == _ARCHIVE_REMAINS for part in relative.parts)
+    return any(part.startswith(".") or part in _REMAINS for part in relative.parts)

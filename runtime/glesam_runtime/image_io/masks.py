@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 from typing import Any
 
@@ -49,12 +50,21 @@ def read_numbers(path: str | os.PathLike[str], expected: str = "a label map") ->
     Raises ImageError as read_image does, and for colours and floating-point pixels.
     """
     numbers = np.array(decoded(Path(path), _grey_if_equal))
+    if numbers.dtype == np.uint8 and numbers.ndim == 2:
+        numbers //= _scale_of(path)
     if numbers.ndim != 2 or numbers.dtype.kind == "f":
         raise ImageError(
             f"{path}: expected {expected} of whole numbers [H, W], "
             f"found {numbers.dtype} {list(numbers.shape)}"
         )
     return numbers
+
+
+def _scale_of(path: str | os.PathLike[str]) -> int:
+    """Returns the factor by which Pillow has multiplied greys of 2 or 4 bits, to fill 8; 1 for others."""
+    with Image.open(path) as picture:  # its header
+        raw_modes = re.findall(r"\bL;([24])", " ".join(str(tile) for tile in getattr(picture, "tile", ())))
+    return {"2": 85, "4": 17}[raw_modes[0]] if raw_modes else 1
 
 
 def _mask(picture: Image.Image) -> Pixels:
@@ -68,7 +78,7 @@ def _mask(picture: Image.Image) -> Pixels:
     highest = int(values.max())
     if highest <= 1:
         return (values * 255).astype(np.uint8)
-    if values.min() < 0 or highest > full_scale or highest < full_scale // 2:
+    if values.min() < 0 or highest > full_scale or 2 * highest <= full_scale:
         raise ImageError(f"expected a black and white mask, found numbers up to {highest}; {_CURE}")
     if (level := _third_level(values, full_scale, lossy)) is not None:
         raise ImageError(f"expected a black and white mask, found areas of {level} and {highest}; {_CURE}")

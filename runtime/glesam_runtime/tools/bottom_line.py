@@ -8,6 +8,8 @@ import sys
 import threading
 from typing import Any, TextIO
 
+from ..errors import printable
+
 _ERASE = "\r\x1b[2K"  # to the start of the line, and clear it
 
 
@@ -36,7 +38,7 @@ class BottomLine:
     def show(self, text: str) -> None:
         """Replaces the line by `text`, cut to the terminal's width: a wrapped one could not be cleared."""
         with self._lock:
-            self._text = text[: shutil.get_terminal_size().columns - 1]
+            self._text = printable(text)[: shutil.get_terminal_size().columns - 1]
             if not self._is_interrupted:
                 self._write(_ERASE + self._text)
 

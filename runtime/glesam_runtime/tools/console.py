@@ -9,6 +9,7 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from ..bundle.reader import Bundle
+from ..errors import printable
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -32,13 +33,14 @@ def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[str]]) -> 
     from rich.table import Table
     from rich.text import Text  # a plain string would have [ms] read as markup
 
+    shown_title = Text(printable(title))
     drawn = Table(
-        title=Text(title), title_justify="left", box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False
+        title=shown_title, title_justify="left", box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False
     )
     for index, column in enumerate(columns):
         drawn.add_column(Text(column), justify="right" if index else "left", no_wrap=True)
     for row in rows:
-        drawn.add_row(*map(Text, row))
+        drawn.add_row(*map(Text, map(printable, row)))
     return drawn
 
 
@@ -50,17 +52,17 @@ def grid(rows: Iterable[Sequence[str]]) -> Table:
     drawn = Table.grid(padding=(0, 2))
     for row in rows:
         # A folder without blanks is folded; by default it would end in "...".
-        drawn.add_row(*(Text(cell, overflow="fold") for cell in row))
+        drawn.add_row(*(Text(printable(cell), overflow="fold") for cell in row))
     for column in drawn.columns:
         column.overflow = "fold"
     return drawn
 
 
 def plain(text: str) -> Text:
-    """Returns text that is shown unchanged."""
+    """Returns lines that are shown as they are, but for names with control characters in them."""
     from rich.text import Text
 
-    return Text(text)
+    return Text("\n".join(map(printable, text.split("\n"))))
 
 
 def show(tables: Iterable[Drawn], to_stderr: bool = False) -> None:

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import TypeVar
 
+from ..errors import printable
 from .bottom_line import BottomLine
 
 Item = TypeVar("Item")
@@ -48,13 +49,13 @@ def _in_place(line: BottomLine, total: int, what: str) -> Callable[[int], None]:
         if now - shown >= REFRESH_S or done >= total:
             shown = now
             left = (now - start) / done * (total - done) if done else None
-            line.show(f"{what}: {done} of {total}" + ("" if left is None else f", {_clock(left)} left"))
+            line.show(f"{what}: {done} of {total}" + ("" if left is None else f", {clock(left)} left"))
 
     advance(0)
     return advance
 
 
-def _clock(seconds: float) -> str:
+def clock(seconds: float) -> str:
     """Returns a time as 0:07, 12:34 or 1:23:45."""
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
@@ -79,7 +80,7 @@ def _plain_lines(total: int, what: str) -> Callable[[int], None]:
 def status(what: str) -> Iterator[Callable[[str], None]]:
     """Yields a function that shows how far `what` is: in place on a terminal, in plain lines elsewhere."""
     if not sys.stderr.isatty():
-        yield lambda text: print(f"{what}: {text}", file=sys.stderr, flush=True)
+        yield lambda text: print(printable(f"{what}: {text}"), file=sys.stderr, flush=True)
         return
     with BottomLine() as line:
         line.show(what)

@@ -172,12 +172,16 @@ typedef struct glesam_tensor_view {
 GLESAM_API glesam_status glesam_set_tensor(glesam_predictor* predictor, const glesam_tensor_view* input,
                                            const glesam_geometry* geometry);
 
-/* Pixels of the current picture; (0, 0) is the outer corner of the top left pixel. */
+/*
+ * Pixels of the current picture; (0, 0) is the outer corner of the top left pixel. What lies up to one pixel outside
+ * the picture is clipped to it, as detectors round to there; what lies further out is a GLESAM_PROMPT_ERROR.
+ */
 typedef struct glesam_point {
     double x;
     double y;
 } glesam_point;
 
+/* Clipped as points are. Four numbers from 0 to 1 are refused as normalised, unless the picture is one pixel. */
 typedef struct glesam_box {
     double x0; /* left */
     double y0; /* top */

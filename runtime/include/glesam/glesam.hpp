@@ -20,8 +20,9 @@
 ///     auto prediction = predictor.predict(glesam::Prompt::from_box({20, 5, 470, 510}));
 ///     const std::uint8_t* mask = prediction.mask();                       // [height, width], 1 inside, 0 outside
 ///
-/// Coordinates are pixels of that picture. Errors are exceptions of type glesam::Error; what() is one line that says
-/// what was expected, what was found and what to do, status() says which kind.
+/// Coordinates are pixels of that picture, clipped to it where they lie up to one pixel outside. Errors are exceptions
+/// of type glesam::Error; what() is one line that says what was expected, what was found and what to do, status() says
+/// which kind.
 ///
 /// ADVANCED USE
 ///
@@ -48,6 +49,11 @@
 ///     predictor.set_tensor({input, 512, GLESAM_DEVICE, stream}, geometry);  // float32 [1, 3, 512, 512]
 ///     auto on_device = predictor.predict_on_device({cup});
 ///     use<<<blocks, threads, 0, cudaStream_t(on_device.stream)>>>(on_device.logits());  // [S/4, S/4]
+///
+/// A bundle of a known maker: glesam-sign signs it, and whoever has the public key takes it from nobody else.
+///
+///     auto bundle = glesam::Bundle::open("glesam-nano-fp16", "maker.pub.pem");
+///     auto predictor = glesam::Predictor::from_bundle(bundle);
 ///
 /// Memory: a Prediction points into its predictor until that predicts or sets a picture again; copy what must stay.
 /// predict allocates nothing once it has seen its largest request.

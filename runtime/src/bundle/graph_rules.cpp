@@ -5,6 +5,7 @@
 #include <unordered_set>
 #include <vector>
 
+#include "bundle/graph_cost.hpp"
 #include "bundle/onnx_messages.hpp"
 #include "bundle/protobuf.hpp"
 #include "common/text.hpp"
@@ -34,59 +35,65 @@ constexpr std::size_t most_nodes = 8'192;
 constexpr std::int64_t most_elements = std::int64_t{1} << 31U;
 constexpr std::size_t most_axes = 8;
 
-const std::set<std::string> operators = {"Add",
-                                         "AveragePool",
-                                         "Cast",
-                                         "Clip",
-                                         "Concat",
-                                         "Conv",
-                                         "ConvTranspose",
-                                         "Cos",
-                                         "DepthToSpace",
-                                         "Div",
-                                         "Equal",
-                                         "Erf",
-                                         "Exp",
-                                         "Expand",
-                                         "Gather",
-                                         "Gemm",
-                                         "InstanceNormalization",
-                                         "LayerNormalization",
-                                         "Log",
-                                         "MatMul",
-                                         "Max",
-                                         "Min",
-                                         "Mul",
-                                         "Neg",
-                                         "Pad",
-                                         "ReduceMax",
-                                         "ReduceMean",
-                                         "ReduceSum",
-                                         "Relu",
-                                         "Reshape",
-                                         "Resize",
-                                         "Shape",
-                                         "Sigmoid",
-                                         "Sin",
-                                         "Slice",
-                                         "Softmax",
-                                         "Split",
-                                         "Squeeze",
-                                         "Sub",
-                                         "Transpose",
-                                         "Unsqueeze",
-                                         "Where",
-                                         "QuantizeLinear",
-                                         "DequantizeLinear"};
+const std::set<std::string>& operators() {
+    static const std::set<std::string> table = {"Add",
+                                                "AveragePool",
+                                                "Cast",
+                                                "Clip",
+                                                "Concat",
+                                                "Conv",
+                                                "ConvTranspose",
+                                                "Cos",
+                                                "DepthToSpace",
+                                                "Div",
+                                                "Equal",
+                                                "Erf",
+                                                "Exp",
+                                                "Expand",
+                                                "Gather",
+                                                "Gemm",
+                                                "InstanceNormalization",
+                                                "LayerNormalization",
+                                                "Log",
+                                                "MatMul",
+                                                "Max",
+                                                "Min",
+                                                "Mul",
+                                                "Neg",
+                                                "Pad",
+                                                "ReduceMax",
+                                                "ReduceMean",
+                                                "ReduceSum",
+                                                "Relu",
+                                                "Reshape",
+                                                "Resize",
+                                                "Shape",
+                                                "Sigmoid",
+                                                "Sin",
+                                                "Slice",
+                                                "Softmax",
+                                                "Split",
+                                                "Squeeze",
+                                                "Sub",
+                                                "Transpose",
+                                                "Unsqueeze",
+                                                "Where",
+                                                "QuantizeLinear",
+                                                "DequantizeLinear"};
+    return table;
+}
 
 struct ElementType {
     std::string name;
     std::int64_t size;
 };
-const std::map<std::int64_t, ElementType> element_types = {
-    {1, {"float32", 4}}, {3, {"int8", 1}},     {6, {"int32", 4}},     {7, {"int64", 8}},
-    {9, {"bool", 1}},    {10, {"float16", 2}}, {16, {"bfloat16", 2}},
-};
+const std::map<std::int64_t, ElementType>& element_types() {
+    static const std::map<std::int64_t, ElementType> table = {
+        {1, {"float32", 4}}, {3, {"int8", 1}},     {6, {"int32", 4}},     {7, {"int64", 8}},
+        {9, {"bool", 1}},    {10, {"float16", 2}}, {16, {"bfloat16", 2}},
+    };
+    return table;
+}
 
 constexpr std::int64_t float_type = 1;
 constexpr std::int64_t integer_type = 2;
@@ -101,45 +108,51 @@ constexpr Limits flag = {0, 1};
 constexpr Limits axis = {-8, 7};
 constexpr Limits size = {1, 65'536};
 constexpr Limits pad = {0, 65'536};
-const std::map<std::string, IntegerRule> integer_attributes = {
-    {"allowzero", {integer_type, flag}},
-    {"antialias", {integer_type, flag}},
-    {"axes", {integers_type, axis}},
-    {"axis", {integer_type, axis}},
-    {"blocksize", {integer_type, {1, 64}}},
-    {"ceil_mode", {integer_type, flag}},
-    {"count_include_pad", {integer_type, flag}},
-    {"dilations", {integers_type, size}},
-    {"end", {integer_type, axis}},
-    {"exclude_outside", {integer_type, flag}},
-    {"group", {integer_type, size}},
-    {"keepdims", {integer_type, flag}},
-    {"kernel_shape", {integers_type, size}},
-    {"noop_with_empty_axes", {integer_type, flag}},
-    {"num_outputs", {integer_type, {1, 1024}}},
-    {"output_padding", {integers_type, pad}},
-    {"pads", {integers_type, pad}},
-    {"perm", {integers_type, {0, 7}}},
-    {"saturate", {integer_type, flag}},
-    {"start", {integer_type, axis}},
-    {"stash_type", {integer_type, {1, 1}}},
-    {"strides", {integers_type, size}},
-    {"to", {integer_type, {1, 16}}},  // and among the element types
-    {"transA", {integer_type, flag}},
-    {"transB", {integer_type, flag}},
-};
-const std::set<std::string> float_attributes = {"alpha", "beta", "cubic_coeff_a", "epsilon", "extrapolation_value"};
-const std::map<std::string, std::set<std::string>> text_attributes = {
-    {"auto_pad", {"NOTSET"}},
-    {"coordinate_transformation_mode", {"half_pixel", "asymmetric", "align_corners", "pytorch_half_pixel"}},
-    {"keep_aspect_ratio_policy", {"stretch"}},
-    {"mode", {"constant", "edge", "reflect", "nearest", "linear", "cubic", "CRD", "DCR"}},
-    {"nearest_mode", {"floor", "ceil", "round_prefer_floor", "round_prefer_ceil"}},
-};
+const std::map<std::string, IntegerRule>& integer_attributes() {
+    static const std::map<std::string, IntegerRule> table = {
+        {"allowzero", {integer_type, flag}},
+        {"antialias", {integer_type, flag}},
+        {"axes", {integers_type, axis}},
+        {"axis", {integer_type, axis}},
+        {"blocksize", {integer_type, {1, 64}}},
+        {"ceil_mode", {integer_type, flag}},
+        {"count_include_pad", {integer_type, flag}},
+        {"dilations", {integers_type, size}},
+        {"end", {integer_type, axis}},
+        {"exclude_outside", {integer_type, flag}},
+        {"group", {integer_type, size}},
+        {"keepdims", {integer_type, flag}},
+        {"kernel_shape", {integers_type, size}},
+        {"noop_with_empty_axes", {integer_type, flag}},
+        {"num_outputs", {integer_type, {1, 1024}}},
+        {"output_padding", {integers_type, pad}},
+        {"pads", {integers_type, pad}},
+        {"perm", {integers_type, {0, 7}}},
+        {"saturate", {integer_type, flag}},
+        {"start", {integer_type, axis}},
+        {"stash_type", {integer_type, {1, 1}}},
+        {"strides", {integers_type, size}},
+        {"to", {integer_type, {1, 16}}},  // and among the element types
+        {"transA", {integer_type, flag}},
+        {"transB", {integer_type, flag}},
+    };
+    return table;
+}
 
-/// A name for a message: whole, or its start where it is long.
-std::string quoted(const std::string& name) {
-    return name.size() <= 80 ? "'" + name + "'" : "'" + name.substr(0, 77) + "...'";
+const std::set<std::string>& float_attributes() {
+    static const std::set<std::string> table = {"alpha", "beta", "cubic_coeff_a", "epsilon", "extrapolation_value"};
+    return table;
+}
+
+const std::map<std::string, std::set<std::string>>& text_attributes() {
+    static const std::map<std::string, std::set<std::string>> table = {
+        {"auto_pad", {"NOTSET"}},
+        {"coordinate_transformation_mode", {"half_pixel", "asymmetric", "align_corners", "pytorch_half_pixel"}},
+        {"keep_aspect_ratio_policy", {"stretch"}},
+        {"mode", {"constant", "edge", "reflect", "nearest", "linear", "cubic", "CRD", "DCR"}},
+        {"nearest_mode", {"floor", "ceil", "round_prefer_floor", "round_prefer_ceil"}},
+    };
+    return table;
 }
 
 void check_domain(const std::string& domain) {
@@ -172,7 +185,7 @@ std::optional<std::int64_t> product(const onnx::Sizes& shape) {
 
 /// The number of elements. Throws Damaged where no bundle has this type or shape.
 std::int64_t elements_of(const std::string& name, std::int64_t type, const onnx::Sizes& shape) {
-    if (element_types.count(type) == 0) {
+    if (element_types().count(type) == 0) {
         throw Damaged("types of elements that bundles use", "type " + std::to_string(type) + " of " + quoted(name));
     }
     if (shape.size() > most_axes) {
@@ -228,12 +241,12 @@ void check_constants(const std::vector<Constant>& constants, const std::string& 
     std::int64_t external_bytes = 0;  // at most 300,000 fields of 2^34 bytes: no overflow
     for (const Constant& constant : constants) {
         const std::int64_t elements = elements_of(constant.name, constant.data_type, constant.shape);
-        const std::int64_t bytes = elements * element_types.at(constant.data_type).size;
+        const std::int64_t bytes = elements * element_types().at(constant.data_type).size;
         if (constant.is_external) {
             check_external(constant, bytes, data_file, sizes);
             external_bytes += bytes;
         } else {
-            check_size(constant, bytes, static_cast<std::int64_t>(constant.raw_bytes));
+            check_size(constant, bytes, static_cast<std::int64_t>(constant.raw_data.size()));
         }
     }
     // Without this, many constants may be the same bytes: a small file would fill the memory.
@@ -246,25 +259,25 @@ void check_constants(const std::vector<Constant>& constants, const std::string& 
 
 bool is_allowed(const Attribute& attribute) {
     const auto& numbers = attribute.integers;
-    const auto integers = integer_attributes.find(attribute.name);
-    if (integers != integer_attributes.end()) {
+    const auto integers = integer_attributes().find(attribute.name);
+    if (integers != integer_attributes().end()) {
         const auto& [type, limits] = integers->second;
         const bool is_one = type == integer_type;
         if (attribute.type != type || (is_one ? numbers.size() != 1 : numbers.size() > 2 * most_axes)) return false;
-        if (attribute.name == "to") return element_types.count(numbers.front()) != 0;
+        if (attribute.name == "to") return element_types().count(numbers.front()) != 0;
         return std::all_of(numbers.begin(), numbers.end(), [&, limits = limits](auto x) { return limits.hold(x); });
     }
-    const auto texts = text_attributes.find(attribute.name);
-    if (texts != text_attributes.end()) {
+    const auto texts = text_attributes().find(attribute.name);
+    if (texts != text_attributes().end()) {
         return attribute.type == text_type && numbers.empty() && texts->second.count(attribute.text) != 0;
     }
-    return float_attributes.count(attribute.name) != 0 && attribute.type == float_type && numbers.empty() &&
+    return float_attributes().count(attribute.name) != 0 && attribute.type == float_type && numbers.empty() &&
            attribute.text.empty();
 }
 
 void check_node(const Node& node) {
     check_domain(node.domain);
-    if (operators.count(node.op_type) == 0) throw Damaged("the operators of docs/bundle.md", quoted(node.op_type));
+    if (operators().count(node.op_type) == 0) throw Damaged("the operators of docs/bundle.md", quoted(node.op_type));
     std::set<std::string> names;
     for (const Attribute& attribute : node.attributes) names.insert(attribute.name);
     if (names.size() != node.attributes.size()) throw Damaged("attributes of " + node.op_type + " once", "one twice");
@@ -315,9 +328,9 @@ void check_declared(const Value& value) {
 }
 
 bool fits(const TensorSpec& expected, const Value& actual) {
-    const onnx::Sizes& shape = *actual.shape;
+    const onnx::Sizes shape = actual.shape.value_or(onnx::Sizes{});
     if (shape.size() != expected.shape.size()) return false;
-    if (element_types.at(actual.data_type).name != expected.dtype) return false;
+    if (element_types().at(actual.data_type).name != expected.dtype) return false;
     for (std::size_t i = 0; i < shape.size(); ++i) {
         const auto* required = std::get_if<std::int64_t>(&expected.shape[i]);
         if (shape[i] != -1 && (required == nullptr || shape[i] != *required)) return false;
@@ -327,8 +340,9 @@ bool fits(const TensorSpec& expected, const Value& actual) {
 
 std::string text_of(const Value& value) {
     std::vector<std::string> sizes;
-    for (const std::int64_t each : *value.shape) sizes.push_back(each < 0 ? "?" : std::to_string(each));
-    return value.name + " " + element_types.at(value.data_type).name + " [" + joined(sizes, ",") + "]";
+    for (const std::int64_t each : value.shape.value_or(onnx::Sizes{}))
+        sizes.push_back(each < 0 ? "?" : std::to_string(each));
+    return value.name + " " + element_types().at(value.data_type).name + " [" + joined(sizes, ",") + "]";
 }
 
 /// Checks a graph's own inputs or outputs; sizes that either leaves open fit any.
@@ -365,6 +379,7 @@ void check_graph_file(std::string_view content, const GraphSpec& spec, const std
     }
     check_tensors("inputs", spec.inputs, model.inputs);
     check_tensors("outputs", spec.outputs, model.outputs);
+    check_cost(model, spec);
 }
 
 }  // namespace glesam::core

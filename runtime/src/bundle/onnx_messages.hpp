@@ -40,13 +40,13 @@ struct Value {
     std::optional<Sizes> shape;
 };
 
-/// An initializer: its data are `raw_bytes` in the file, or where `external` says, pairs of key and value.
+/// An initializer: its data are `raw_data`, a part of the file, or where `external` says, pairs of key and value.
 struct Constant {
     std::string name;
     std::int64_t data_type;
     Sizes shape;
     bool is_external;
-    std::uint64_t raw_bytes;
+    std::string_view raw_data;
     std::vector<std::pair<std::string, std::string>> external;
 };
 

@@ -141,4 +141,8 @@ std::string checked_name(std::string_view content) {
     return std::string(content);
 }
 
+std::string quoted(const std::string& name) {
+    return name.size() <= 80 ? "'" + name + "'" : "'" + name.substr(0, 77) + "...'";
+}
+
 }  // namespace glesam::core

@@ -78,4 +78,7 @@ class ProtobufReader {
 /// A name. Throws Damaged where it is long, or has other than ASCII's printable characters.
 std::string checked_name(std::string_view content);
 
+/// A name for a message: whole, or its start where it is long.
+std::string quoted(const std::string& name);
+
 }  // namespace glesam::core

@@ -20,6 +20,8 @@ Error no_prompt() { return prompt_error("no prompt: give a box, a point or a mas
 
 /// How far outside the picture a box or a point is still clipped to it: detectors round to there.
 constexpr double clipped_px = 1;
+/// A box within 0 to 1 and this far past it is taken for a normalised one, as detectors emit them.
+constexpr double normalised_past = 0.5;
 
 bool near_range(double value, int size) { return -clipped_px <= value && value <= size + clipped_px; }
 
@@ -60,7 +62,8 @@ void check_box(const glesam_box& box, const glesam_geometry& geometry) {
                            " and 0 <= Y0 < Y1 <= " + std::to_string(height) + " in a picture of " +
                            size_text(geometry) + "; give the top left corner, then the bottom right");
     }
-    if (0 <= std::min(x0, y0) && std::max(x1, y1) <= 1 && 1 < std::max(width, height)) {
+    if (-normalised_past <= std::min(x0, y0) && std::max(x1, y1) <= 1 + normalised_past &&
+        1 + normalised_past < std::max(width, height)) {
         throw prompt_error(box_text(box) + ": expected pixels in a picture of " + size_text(geometry) +
                            ", found numbers from 0 to 1, as of a normalised box; multiply X by the width and Y by the "
                            "height");

@@ -9,11 +9,14 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import onnx
+
 SEEDS = Path(__file__).parent / "seeds"
 NANO = Path(__file__).parents[3] / "runtime/glesam_runtime/models/nano/bundle.json"
 CONTENT = b"graph"  # what fuzz_bundle.cpp writes into every file
 RECORD = {"size": len(CONTENT), "sha256": hashlib.sha256(CONTENT).hexdigest()}
 FORMATS = range(5)
+MOST_BYTES = 2_000
 
 
 def bundle_json(*more_files: str) -> dict[str, Any]:
@@ -47,6 +50,22 @@ def write_graphs() -> None:
         content = model_of(text).SerializeToString()
         (SEEDS / f"graph/{name}").write_bytes(content)
         (SEEDS / f"graph/{name}_with_a_function").write_bytes(content + b"\xca\x01\x00")
+    write_attacks(model_of(GRAPHS["gle"]))
+
+
+def write_attacks(gle: onnx.ModelProto) -> None:
+    """Graphs that cost too much, each with another operator at its end; long ones are left out."""
+    sys.path.append(str(Path(__file__).parents[2] / "attacks"))
+    import costly_graphs
+    from hostile_graphs import GRAPHS
+
+    for name, generate in GRAPHS.items():
+        if not hasattr(costly_graphs, name):
+            continue
+        model = onnx.ModelProto.FromString(gle.SerializeToString())
+        generate(model)
+        if model.ByteSize() < MOST_BYTES:
+            (SEEDS / f"graph/{name}").write_bytes(model.SerializeToString())
 
 
 def main() -> None:
