@@ -114,6 +114,8 @@ CASES = [
     graph_of("ReduceSum", [[2, 3, 4]], []),
     graph_of("ReduceSum", [[2, 3, 4]], [], noop_with_empty_axes=1),
     graph_of("ReduceMax", [[2, 3, 4]], [np.int64([1])]),
+    graph_of("ReduceMean", [[2, 3, 4]], [np.int64([0, 2])], keepdims=0),
+    graph_of("Clip", [[2, 3, 4]], [F(0), F(6)]),
     graph_of("Reshape", [[2, 3, 4]], [np.int64([0, -1, 2])]),
     graph_of("Resize", [[1, 2, 5, 7]], [None, F([1, 1, 2.5, 0.4])], mode="linear"),
     graph_of("Resize", [[1, 2, 5, 7]], [None, None, np.int64([1, 2, 3, 11])], mode="nearest"),
