@@ -109,7 +109,8 @@ class _Quantizing:
             )
             self._search(statistics, SEARCHED)
             point = self._first_that_holds(statistics)
-        self.report(table(point.parity))
+        for line in table(point.parity).split("\n"):
+            self.report(line)
         check(point.parity, min_iou, self._cure(statistics), REFERENCE)
         if self.options.speed_gate:
             point.speed.check(self.report)

@@ -82,7 +82,8 @@ def export_bundle(
             shutil.copyfile(statistics, folder / CALIBRATION)  # glesam-quantize finds it there
         document = bundle_document(numbers, options.precision, written, provenance(made_from))
         parity = measure(write_bundle(folder, document), cases)
-        report(f"parity against PyTorch fp32\n{table(parity)}")
+        for line in ("parity against PyTorch fp32", *table(parity).split("\n")):
+            report(line)
         check(parity, options.least_iou)
         write_bundle(folder, document | {"parity": parity.to_json()})
     return parity

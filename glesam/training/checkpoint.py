@@ -219,8 +219,9 @@ def read_state(path: Path) -> dict[str, Any]:
 
 
 def _text(value: object) -> str:
-    """Returns a plain value as text; the type of any other, whose text a hostile file could make endless."""
-    plain = value is None or isinstance(value, str | int | float)
+    """Returns a plain value, or a list of a few, as text; of any other, which might be endless, the type."""
+    several = value if isinstance(value, list | tuple) else [value]
+    plain = len(several) <= 8 and all(one is None or isinstance(one, str | int | float) for one in several)
     return str(value)[:80] if plain else f"a {type(value).__name__}"
 
 

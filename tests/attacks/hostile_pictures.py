@@ -293,7 +293,7 @@ def png_of_a_million_empty_chunks(path: Path) -> None:
     path.write_bytes(content[:33] + chunk(b"prVt", b"") * 200_000 + content[33:])
 
 
-@refused
+@read
 def png_of_packed_text(path: Path) -> None:
     """Megabytes that unpack to gigabytes."""
     content, text = saved("PNG"), b"k\0\0" + packed_zeros(1 << 28)

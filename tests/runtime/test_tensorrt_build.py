@@ -11,8 +11,10 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import onnx
 import pytest
+from onnx import helper, numpy_helper
 from tiny_bundle import ENCODER, GRAPHS, manifest, model_of, write_bundle, write_manifest
 from typer.testing import CliRunner
 
@@ -125,11 +127,17 @@ def test_an_int8_layer_in_another_precision_is_refused(tmp_path: Path, library: 
 def test_the_parsers_message_is_passed_on(tmp_path: Path, library: Library) -> None:
     root = write_bundle(tmp_path / "odd")
     model = model_of(ENCODER)
-    pool = next(node for node in model.graph.node if node.op_type == "AveragePool")
-    del pool.attribute[:]  # it has no kernel then, which the reader leaves to the engines
+    place = next(i for i, node in enumerate(model.graph.node) if node.op_type == "AveragePool")
+    pool = model.graph.node[place]
+    scales = numpy_helper.from_array(np.float32([1, 1, 1 / 16, 1 / 16]), "scales")
+    model.graph.initializer.append(scales)
+    resize = helper.make_node(
+        "Resize", [pool.input[0], "", "scales"], pool.output, mode="linear", antialias=1
+    )
+    model.graph.node[place].CopyFrom(resize)  # TensorRT has no antialiasing
     onnx.save(model, root / "image_encoder.onnx")
     write_manifest(root, manifest(root))
-    with pytest.raises(BackendError, match=r"does not build this graph: .*AveragePool") as caught:
+    with pytest.raises(BackendError, match=r"does not build this graph: .*Resize") as caught:
         made(root, library, "image_encoder")
     assert "\n" not in str(caught.value)
     assert files(root) == []

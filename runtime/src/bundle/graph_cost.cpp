@@ -1,7 +1,6 @@
 #include "bundle/graph_cost.hpp"
 
 #include <algorithm>
-#include <cstring>
 #include <map>
 #include <unordered_set>
 
@@ -45,7 +44,7 @@ Shape shape_of(const TensorSpec& tensor) {
 template <typename Number>
 std::vector<Number> numbers_in(const onnx::Constant& constant) {
     std::vector<Number> numbers(constant.raw_data.size() / sizeof(Number));
-    if (!numbers.empty()) std::memcpy(numbers.data(), constant.raw_data.data(), numbers.size() * sizeof(Number));
+    std::copy_n(constant.raw_data.begin(), numbers.size() * sizeof(Number), reinterpret_cast<char*>(numbers.data()));
     return numbers;
 }
 

@@ -37,9 +37,9 @@ class Operands {
     }
 
     Shape values(std::size_t index) const {
-        std::optional<Shape> known_values = known(index);
+        const std::optional<Shape> known_values = known(index);
         require(known_values.has_value());
-        return *std::move(known_values);
+        return known_values.value_or(Shape{});
     }
 
     Numbers numbers(std::size_t index) const {
@@ -60,9 +60,9 @@ class Operands {
         return found == nullptr ? otherwise : found->integers.front();
     }
 
-    Numbers integers(const char* name, Numbers otherwise) const {
+    Numbers integers(const char* name, const Numbers& otherwise) const {
         const onnx::Attribute* found = attribute(name);
-        return found == nullptr ? std::move(otherwise) : found->integers;
+        return found == nullptr ? otherwise : found->integers;
     }
 
     bool has_attribute(const char* name) const { return attribute(name) != nullptr; }
@@ -483,58 +483,61 @@ Result transpose(const Operands& operands) {
 }
 
 using Rule = Result (*)(const Operands&);
-const std::map<std::string, Rule> rules = {
-    {"Add", elementwise},
-    {"AveragePool", average_pool},
-    {"Cast", same},
-    {"Clip", same},
-    {"Concat", concat},
-    {"Conv", conv},
-    {"ConvTranspose", conv_transpose},
-    {"Cos", same},
-    {"DepthToSpace", depth_to_space},
-    {"DequantizeLinear", same},
-    {"Div", elementwise},
-    {"Equal", elementwise},
-    {"Erf", same},
-    {"Exp", same},
-    {"Expand", expand},
-    {"Gather", gather},
-    {"Gemm", gemm},
-    {"InstanceNormalization", same},
-    {"LayerNormalization", same},
-    {"Log", same},
-    {"MatMul", matmul},
-    {"Max", elementwise},
-    {"Min", elementwise},
-    {"Mul", elementwise},
-    {"Neg", same},
-    {"Pad", pad},
-    {"QuantizeLinear", same},
-    {"ReduceMax", reduce},
-    {"ReduceMean", reduce},
-    {"ReduceSum", reduce},
-    {"Relu", same},
-    {"Reshape", reshape},
-    {"Resize", resize},
-    {"Shape", shape_itself},
-    {"Sigmoid", same},
-    {"Sin", same},
-    {"Slice", slice},
-    {"Softmax", same},
-    {"Split", split},
-    {"Squeeze", squeeze},
-    {"Sub", elementwise},
-    {"Transpose", transpose},
-    {"Unsqueeze", unsqueeze},
-    {"Where", elementwise},
-};
+const std::map<std::string, Rule>& rules() {
+    static const std::map<std::string, Rule> table = {
+        {"Add", elementwise},
+        {"AveragePool", average_pool},
+        {"Cast", same},
+        {"Clip", same},
+        {"Concat", concat},
+        {"Conv", conv},
+        {"ConvTranspose", conv_transpose},
+        {"Cos", same},
+        {"DepthToSpace", depth_to_space},
+        {"DequantizeLinear", same},
+        {"Div", elementwise},
+        {"Equal", elementwise},
+        {"Erf", same},
+        {"Exp", same},
+        {"Expand", expand},
+        {"Gather", gather},
+        {"Gemm", gemm},
+        {"InstanceNormalization", same},
+        {"LayerNormalization", same},
+        {"Log", same},
+        {"MatMul", matmul},
+        {"Max", elementwise},
+        {"Min", elementwise},
+        {"Mul", elementwise},
+        {"Neg", same},
+        {"Pad", pad},
+        {"QuantizeLinear", same},
+        {"ReduceMax", reduce},
+        {"ReduceMean", reduce},
+        {"ReduceSum", reduce},
+        {"Relu", same},
+        {"Reshape", reshape},
+        {"Resize", resize},
+        {"Shape", shape_itself},
+        {"Sigmoid", same},
+        {"Sin", same},
+        {"Slice", slice},
+        {"Softmax", same},
+        {"Split", split},
+        {"Squeeze", squeeze},
+        {"Sub", elementwise},
+        {"Transpose", transpose},
+        {"Unsqueeze", unsqueeze},
+        {"Where", elementwise},
+    };
+    return table;
+}
 
 }  // namespace
 
 Result result_of(const onnx::Node& node, const Tensors& tensors) {
     require(node.outputs.size() == 1 || node.op_type == "Split");
-    return rules.at(node.op_type)(Operands(node, tensors));
+    return rules().at(node.op_type)(Operands(node, tensors));
 }
 
 }  // namespace glesam::core
