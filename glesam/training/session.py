@@ -100,7 +100,7 @@ class Session:
         """Trains all of nano and writes it in float16."""
         if self.accelerator.num_processes > 1:
             raise InputError(
-                "training from scratch has batch norm: expected one process, found "
+                "nano from scratch: expected one process, found "
                 f"{self.accelerator.num_processes}; start it without a launcher, or train --stage 1 or 2"
             )
         pool = self.pool
