@@ -8,7 +8,7 @@ from __future__ import annotations
 import copy
 from dataclasses import replace
 from pathlib import Path
-from typing import TypeVar
+from typing import overload
 
 import torch
 from torch import Tensor, nn
@@ -30,9 +30,6 @@ from glesam.sam import build_image_encoder, build_mask_decoder, build_prompt_enc
 from glesam_runtime.errors import CheckpointError
 
 __all__ = ["CONFIG_FILE", "WEIGHTS_FILE", "GleSam", "checkpoint_files", "shipped_checkpoint"]
-
-
-Features = TypeVar("Features", Tensor, ImageFeatures)
 
 
 class GleSam(nn.Module):
@@ -71,7 +68,13 @@ class GleSam(nn.Module):
         embeddings, *high_res = output
         return ImageFeatures(embeddings, tuple(high_res))
 
-    def enhance(self, features: Features) -> Features:
+    @overload
+    def enhance(self, features: Tensor) -> Tensor: ...
+
+    @overload
+    def enhance(self, features: ImageFeatures) -> ImageFeatures: ...
+
+    def enhance(self, features: Tensor | ImageFeatures) -> Tensor | ImageFeatures:
         """Runs GLE's denoising step: image embeddings [B, 256, S/16, S/16] -> enhanced ones.
 
         High-resolution features pass unchanged.

@@ -145,7 +145,7 @@ class TwoWayDecoder(MaskDecoder):  # type: ignore[misc]  # segment-anything is u
         weights = torch.stack(
             [mlp(tokens[:, 1 + i]) for i, mlp in enumerate(self.output_hypernetworks_mlps)], dim=1
         )
-        masks = (weights @ upscaled.flatten(2)).unflatten(2, upscaled.shape[-2:])
+        masks = (weights @ upscaled.flatten(2)).reshape(n, NUM_MASKS, *upscaled.shape[-2:])
         return masks, self.iou_prediction_head(tokens[:, 0])
 
 

@@ -135,8 +135,8 @@ class HighResDecoder(TwoWayDecoder):
         fine, middle = (per_prompt(features, len(source)) for features in high_res)
         to_middle, norm, act, to_fine, last_act = self.output_upscaling
         upscaled = act(norm(to_middle(source) + middle))
-        upscaled = last_act(to_fine(upscaled) + fine)
-        return upscaled
+        finest: Tensor = last_act(to_fine(upscaled) + fine)
+        return finest
 
 
 def stable_masks(

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from pathlib import Path
+from typing import cast
 
+import torch
 from torch import Tensor
 
-from glesam.config import NoMemEmbed
+from glesam.config import HIERA, NoMemEmbed, SamType
+from glesam_runtime.errors import CheckpointError
 
 Tensors = dict[str, Tensor]
 Renamings = tuple[tuple[str, str], ...]
@@ -17,8 +21,36 @@ WEIGHTS = "model.safetensors"
 """Weights in transformers' folder."""
 OFFICIAL_MARK, TRANSFORMERS_MARK = "image_encoder.trunk.", "vision_encoder.backbone."
 """Start of the names of Hiera's tensors."""
-PATCH_EMBEDDING = "image_encoder.backbone.patch_embed.projection.weight"
+PATCH_EMBEDDINGS = (
+    "image_encoder.backbone.patch_embed.projection.weight",
+    "image_encoder.trunk.patch_embed.proj.weight",
+    "vision_encoder.backbone.patch_embed.projection.weight",
+)
+VIDEO = (
+    "memory_attention.",
+    "memory_encoder.",
+    "mask_downsample.",
+    "obj_ptr_proj.",
+    "obj_ptr_tpos_proj.",
+    "maskmem_tpos_enc",
+    "no_mem_pos_enc",
+    "no_obj_ptr",
+    "no_obj_embed_spatial",
+    "object_pointer_proj.",
+    "temporal_positional_encoding_projection_layer.",
+    "memory_temporal_positional_encoding",
+    "no_memory_positional_encoding",
+    "no_object_pointer",
+    "occlusion_spatial_embedding_parameter",
+)
+"""Starts of the names of tensors that serve videos alone: the official ones, then transformers'."""
+VIDEO_OF_2_1 = ("obj_ptr_tpos_proj.", "temporal_positional_encoding_projection_layer.")
+"""Those that SAM 2.1 has and SAM 2 has not."""
 POSITIONS = "prompt_encoder.pe_layer.positional_encoding_gaussian_matrix"
+POSITION_COPIES = (
+    "shared_image_embedding.positional_embedding",
+    "prompt_encoder.shared_embedding.positional_embedding",
+)
 NO_MEM_EMBED: Mapping[NoMemEmbed, str] = {
     "before_gle": "image_encoder.no_mem_embed",
     "after_gle": "mask_decoder.no_mem_embed",
@@ -63,6 +95,65 @@ TRANSFORMERS: Renamings = (
 """transformers' names to ours, but for those that `from_transformers` names itself."""
 
 
+def is_sam2(tensors: Mapping[str, Tensor]) -> bool:
+    """Whether these are a whole SAM 2's tensors, or its image part's, under either kind of names."""
+    return any(name.startswith((OFFICIAL_MARK, TRANSFORMERS_MARK)) for name in tensors)
+
+
+def hiera_size(tensors: Mapping[str, Tensor]) -> tuple[int, int]:
+    """Width of Hiera's first stage, and number of its blocks; 0 where the file does not show them."""
+    widths = [len(tensors[name]) for name in PATCH_EMBEDDINGS if name in tensors and tensors[name].ndim]
+    blocks = {found[1] for name in tensors if (found := re.match(r"(?:\w+\.)+?blocks\.(\d+)\.", name))}
+    return (widths or [0])[0], len(blocks)
+
+
+def name_of(tensors: Mapping[str, Tensor]) -> str:
+    """A SAM 2's size in an error message, whether or not it is a released one."""
+    width, blocks = hiera_size(tensors)
+    sizes = {(hiera.embed_dim, sum(hiera.stages)): f"2 (hiera {size})" for size, hiera in HIERA.items()}
+    return sizes.get((width, blocks), f"2 of width {width} and {blocks} blocks")
+
+
+def sam2_type(tensors: Mapping[str, Tensor], source: str | Path, expected: str | None = None) -> SamType:
+    """The type of a SAM 2, from its shapes, and from its video part for the release.
+
+    Args:
+        expected: chooses the release where the image part stands alone, which is alike in both; 2.1 by
+            default.
+
+    Raises:
+        CheckpointError: the image encoder has none of the four sizes.
+    """
+    found = hiera_size(tensors)
+    sizes = {(hiera.embed_dim, sum(hiera.stages)): size for size, hiera in HIERA.items()}
+    if found not in sizes:
+        known = ", ".join(f"{width} and {blocks} ({size})" for (width, blocks), size in sizes.items())
+        raise CheckpointError(
+            f"{source} has a Hiera encoder of width {found[0]} and {found[1]} blocks; expected {known}"
+        )
+    video = [name for name in tensors if name.startswith(VIDEO)]
+    release = "sam2.1" if not video or any(name.startswith(VIDEO_OF_2_1) for name in video) else "sam2"
+    if not video and expected == f"sam2_hiera_{sizes[found]}":
+        release = "sam2"
+    return cast(SamType, f"{release}_hiera_{sizes[found]}")
+
+
+def image_part(tensors: Mapping[str, Tensor], no_mem_embed: NoMemEmbed, source: str | Path) -> Tensors:
+    """The tensors of a SAM 2 that segment images, under our names.
+
+    Args:
+        no_mem_embed: place of the tensor of this name in the model (`glesam.config.HieraEncoderConfig`).
+        source: names the file in the message of an error.
+
+    Raises:
+        CheckpointError: transformers' two copies of the matrix of positions differ.
+    """
+    kept = {name: tensor for name, tensor in tensors.items() if not name.startswith(VIDEO)}
+    if any(name.startswith(TRANSFORMERS_MARK) for name in kept):
+        return from_transformers(kept, no_mem_embed, source)
+    return from_official(kept, no_mem_embed)
+
+
 def from_official(tensors: Mapping[str, Tensor], no_mem_embed: NoMemEmbed) -> Tensors:
     """The image part's tensors under our names, from official ones."""
     return {
@@ -71,25 +162,42 @@ def from_official(tensors: Mapping[str, Tensor], no_mem_embed: NoMemEmbed) -> Te
     }
 
 
-def from_transformers(tensors: Mapping[str, Tensor], no_mem_embed: NoMemEmbed) -> Tensors:
+def from_transformers(
+    tensors: Mapping[str, Tensor], no_mem_embed: NoMemEmbed, source: str | Path = "the model"
+) -> Tensors:
     """The image part's tensors under our names, from transformers'.
 
-    The matrix of positions stands there twice, and the four point embeddings are one tensor.
+    The matrix of positions stands there once or twice, and the four point embeddings are one tensor.
     """
     ours: Tensors = {}
     for name, tensor in tensors.items():
         if name == "prompt_encoder.point_embed.weight":
-            points = tensor.split(1) if tensor.ndim else (tensor,)
+            points = [tensor[i : i + 1] for i in range(len(tensor))] if tensor.ndim else [tensor]
             ours |= {f"prompt_encoder.point_embeddings.{i}.weight": point for i, point in enumerate(points)}
-        elif name.endswith("shared_embedding.positional_embedding") or name == (
-            "shared_image_embedding.positional_embedding"
-        ):
+        elif name in POSITION_COPIES:
+            if POSITIONS in ours and not torch.equal(ours[POSITIONS], tensor):
+                raise CheckpointError(
+                    f"{source}: {' and '.join(POSITION_COPIES)} differ; expected one matrix"
+                )
             ours[POSITIONS] = tensor
         elif name == "no_memory_embedding":
             ours[NO_MEM_EMBED[no_mem_embed]] = tensor
         else:
             ours[_renamed(name, TRANSFORMERS)] = tensor
     return ours
+
+
+def to_official_decoder(model_tensors: Mapping[str, Tensor]) -> Tensors:
+    """The decoder's 131 tensors under their names in SAM 2's `sam_mask_decoder`, from a whole model's."""
+    decoder: Tensors = {}
+    for name, tensor in model_tensors.items():
+        part, _, rest = name.partition(".")
+        if name in NO_MEM_EMBED.values():
+            continue
+        if part == "mask_decoder" or (part == "image_encoder" and rest.startswith("conv_s")):
+            rest = re.sub(r"^(transformer\.layers\.\d\.mlp)\.lin1\.", r"\1.layers.0.", rest)
+            decoder[re.sub(r"^(transformer\.layers\.\d\.mlp)\.lin2\.", r"\1.layers.1.", rest)] = tensor
+    return decoder
 
 
 def _renamed(name: str, renamings: Renamings) -> str:
