@@ -12,11 +12,12 @@ from glesam.config import EMBEDDING_CHANNELS, EMBEDDING_STRIDE
 from glesam.model import GleSam
 from glesam.nano.decoder import NanoDecoder
 from glesam.sam import TwoWayDecoder
+from glesam.sam2 import HighResDecoder
 from glesam_export.folds import FoldReport, fold_all
 from glesam_export.rewrites.chunked_attention import chunked_self_attention
 from glesam_export.rewrites.native_layers import for_export
 from glesam_export.rewrites.prompt_map_decoder import PromptMapDecoderGraph
-from glesam_export.rewrites.static_decoder import StaticDecoder
+from glesam_export.rewrites.static_decoder import StaticDecoder, StaticHighResDecoder
 from glesam_export.rewrites.static_encoder import static_encoder
 from glesam_export.rewrites.static_gle import StaticGle
 
@@ -61,6 +62,7 @@ class GleGraph(nn.Module):
 
 DECODER_GRAPHS: Mapping[type[nn.Module], Callable[[nn.Module, nn.Module, int, int], nn.Module]] = {
     TwoWayDecoder: StaticDecoder,
+    HighResDecoder: StaticHighResDecoder,
     NanoDecoder: PromptMapDecoderGraph,
 }
 """The exportable form of each mask decoder, made of prompt encoder, mask decoder, side and refinements."""
