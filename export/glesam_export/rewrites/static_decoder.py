@@ -15,9 +15,9 @@ from torch import Tensor, nn
 
 from glesam.config import EMBEDDING_STRIDE, NUM_MASKS
 from glesam.decoding import embed_masks, embed_points
-from glesam.sam2 import stable_masks
 from glesam_export.rewrites.native_layers import for_export
 from glesam_export.rewrites.static_gle import constant
+from glesam_export.rewrites.static_stability import stable_masks
 from glesam_export.rewrites.static_upscaling import ChannelsLastUpscaling, HighResUpscaling
 from glesam_export.rewrites.token_side_attention import TokenSideTransformer
 

@@ -8,6 +8,7 @@ All changes are exact (proved in float64):
 - Positions are one constant for the image size, without the bicubic resizing.
 - The two finest levels of the neck are no one's input but their projection's: two 1 x 1 convolutions are one.
 - `no_mem_embed` is in the bias of the neck's third level.
+- Max pooling is two maxima over an axis each, which leaves the channels last.
 - transformers also computes products of the heads with each other, which it never uses.
 """
 
@@ -17,7 +18,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import interpolate, max_pool2d, pad
+from torch.nn.functional import interpolate, pad
 
 from glesam.sam2 import HieraEncoder
 from glesam_export.rewrites.static_gle import constant
@@ -115,7 +116,7 @@ class StaticHieraBlock(nn.Module):
         side = query.shape[1]
         query, key, value = (self._by_head(part) for part in (query, key, value))
         mixed = (query @ key.transpose(2, 3)).softmax(-1) @ value
-        return mixed.transpose(1, 2).flatten(2).unflatten(1, (side, side))
+        return mixed.transpose(1, 2).reshape(len(qkv), side, side, -1)
 
     def _by_head(self, x: Tensor) -> Tensor:
         """[N, s, s, C] -> [N, heads, s s, C / heads]."""
@@ -125,7 +126,10 @@ class StaticHieraBlock(nn.Module):
     def _pooled(self, x: Tensor) -> Tensor:
         if self.stride == 1:
             return x
-        return max_pool2d(x.permute(0, 3, 1, 2), self.stride).permute(0, 2, 3, 1)
+        n, side, _, channels = x.shape
+        half = side // self.stride
+        x = x.reshape(n, half, self.stride, side * channels).amax(2)
+        return x.reshape(n, half, half, self.stride, channels).amax(3)
 
     def _windows(self, x: Tensor) -> Tensor:
         """[B, H, W, C] -> [N, window, window, C], padded with zeros."""

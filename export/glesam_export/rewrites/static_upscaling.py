@@ -61,10 +61,10 @@ class HighResUpscaling(ChannelsLastUpscaling):
     ) -> Tensor:
         """`fine` [1, 16 side side, 32] and `middle` [1, 4 side side, 64] are those of `ordered`."""
         norm = self.norm
-        first = (tokens @ self.first_weight + self.first_bias).reshape(len(tokens), -1, self.channels)
+        first = (tokens @ self.first_weight + self.first_bias).reshape(tokens.shape[0], -1, self.channels)
         first = layer_norm(first + middle, (self.channels,), norm.weight, norm.bias, norm.eps)
         second = self.first_activation(first) @ self.second_weight + self.second_bias
-        second = self.second_activation(second.reshape(len(tokens), -1, self.out_channels) + fine)
+        second = self.second_activation(second.reshape(tokens.shape[0], -1, self.out_channels) + fine)
         return in_rows(weights @ second.transpose(1, 2), side)
 
 
