@@ -7,6 +7,7 @@ authors' SAM and Stable Diffusion sizes).
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal, get_args
@@ -17,6 +18,8 @@ EMBEDDING_CHANNELS = 256
 """Channels of SAM's image embedding."""
 EMBEDDING_STRIDE = 16
 """Pixels of the input image per position of the embedding, along each axis."""
+HIGH_RES_CHANNELS = (EMBEDDING_CHANNELS // 8, EMBEDDING_CHANNELS // 4)
+"""Channels of SAM 2's high-resolution features, at strides 4 and 8."""
 NUM_MASKS = 4
 """Masks per prompt: SAM's single mask, then its three multimask outputs."""
 FORMAT_VERSION = 4
@@ -92,6 +95,11 @@ class HieraEncoderConfig:
             raise InputError(
                 f"stages {list(self.stages)}, window_sizes {list(self.window_sizes)}: expected four of each"
             )
+
+    @property
+    def multiple(self) -> int:
+        """Image sizes are multiples of it, px: windows at stride 4 and positions at stride 32 are whole."""
+        return math.lcm(4 * self.window_sizes[0], 32)
 
 
 EncoderConfig = VitEncoderConfig | LiteEncoderConfig | HieraEncoderConfig
@@ -178,6 +186,16 @@ class SamConfig:
                 f"decoder {self.decoder.kind} on encoder {self.encoder.kind}: expected SAM 2's decoder "
                 "(two_way_high_res) exactly with SAM 2's encoder (hiera)"
             )
+
+    @property
+    def squashes(self) -> bool:
+        """Whether a picture fills the S x S input and loses its aspect ratio, as SAM 2's do."""
+        return isinstance(self.encoder, HieraEncoderConfig)
+
+    @property
+    def has_high_res(self) -> bool:
+        """Whether the encoder also returns SAM 2's high-resolution features, which the decoder reads."""
+        return isinstance(self.decoder, HighResDecoderConfig)
 
 
 @dataclass(frozen=True)

@@ -29,6 +29,10 @@ class ImageFeatures:
     image_embeddings: Tensor
     high_res: tuple[Tensor, ...] = ()
 
+    def to(self, dtype: torch.dtype) -> ImageFeatures:
+        """Returns the same features in `dtype`."""
+        return ImageFeatures(self.image_embeddings.to(dtype), tuple(x.to(dtype) for x in self.high_res))
+
 
 class Decoder(Protocol):
     """What every mask decoder offers, whatever network it is."""

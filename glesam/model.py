@@ -23,10 +23,10 @@ from glesam.checkpoint_folder import (
     shipped_checkpoint,
     write_checkpoint,
 )
-from glesam.config import GleSamConfig
+from glesam.config import GleSamConfig, HighResDecoderConfig
 from glesam.decoding import ImageFeatures, decode
 from glesam.gle import Gle
-from glesam.sam import build_image_encoder, build_mask_decoder, build_prompt_encoder
+from glesam.sam import build_image_encoder, build_mask_decoder, build_prompt_encoder, dead_mask_heads
 from glesam_runtime.errors import CheckpointError
 
 __all__ = ["CONFIG_FILE", "WEIGHTS_FILE", "GleSam", "checkpoint_files", "shipped_checkpoint"]
@@ -131,6 +131,17 @@ class GleSam(nn.Module):
         features = self.enhance(self.encode_features(image))
         return self.decode(features, point_coords, point_labels, mask_input, has_mask_input)
 
+    def disable_dynamic_multimask(self) -> None:
+        """Mask 0 of a SAM 2 stays, however unstable it is; another SAM has no such choice.
+
+        Masks 1 to 3 may be worth nothing: heads that were not trained are worn down
+        (`glesam.sam.dead_mask_heads`).
+        """
+        if isinstance(self.config.sam.decoder, HighResDecoderConfig):
+            decoder = replace(self.config.sam.decoder, dynamic_multimask=False)
+            self.config = replace(self.config, sam=replace(self.config.sam, decoder=decoder))
+            self.mask_decoder.config = decoder
+
     def with_refinements(self, refinements: int) -> GleSam:
         """Returns this model with another `SamConfig.refinements`; both share all weights."""
         other = copy.copy(self)
@@ -175,11 +186,16 @@ class GleSam(nn.Module):
         return model.eval()
 
     def load_tensors(self, tensors: dict[str, Tensor], source: str) -> None:
-        """Loads a whole state dict; `source` names it in the message of a CheckpointError."""
+        """Loads a whole state dict; `source` names it in the message of a CheckpointError.
+
+        Where a SAM 2's mask heads are dead, its dynamic multimask is switched off.
+        """
         own = self.state_dict()
         check_tensors(own, tensors, source, self.config.name)
         like = {name: tensor.to(own[name].dtype) for name, tensor in tensors.items()}
         self.load_state_dict(like, assign=all(tensor.is_meta for tensor in own.values()))
+        if dead_mask_heads(self.mask_decoder):
+            self.disable_dynamic_multimask()
 
     @staticmethod
     def resolve(folder_or_hub_id: str | Path) -> Path:

@@ -16,6 +16,7 @@ from transformers.models.sam2.modeling_sam2 import Sam2HieraDetModel
 
 from glesam.config import (
     EMBEDDING_CHANNELS,
+    HIGH_RES_CHANNELS,
     NUM_MASKS,
     HieraEncoderConfig,
     HighResDecoderConfig,
@@ -24,9 +25,6 @@ from glesam.config import (
 from glesam.decoding import ImageFeatures, MaskPredictor, per_prompt
 from glesam.sam import TwoWayDecoder
 from glesam.sam_modules import MLP
-
-HIGH_RES_CHANNELS = (EMBEDDING_CHANNELS // 8, EMBEDDING_CHANNELS // 4)
-"""Channels of the high-resolution features at strides 4 and 8."""
 
 
 class HieraEncoder(nn.Module):

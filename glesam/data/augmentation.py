@@ -37,12 +37,14 @@ class Window:
     """The affine map from a stored picture to a view.
 
     `linear` [2, 2] maps the stored picture to the view, [px/px]. `centre` (x, y), in px of the stored
-    picture, becomes the view's centre. `size` is the view's (w, h).
+    picture, becomes the view's centre. `size` is the view's (w, h). `stretch` (x, y), of product 1, is what
+    `linear` does to the aspect ratio.
     """
 
     linear: Matrix
     centre: NDArray[np.float64]
     size: tuple[int, int]
+    stretch: tuple[float, float] = (1.0, 1.0)
 
     def matrix(self, shrink: NDArray[np.float64] | float = 1.0) -> Matrix:
         """The map [2, 3] between pixel indices, from a picture whose axes (x, y) were resized by `shrink`.
@@ -61,17 +63,22 @@ def random_view(
     zoom: tuple[float, float],
     affine_share: float,
     rng: np.random.Generator,
+    squash: bool = False,
 ) -> View:
     """A view of random size, flipped, cropped to at most `size` px, rotated and sheared (`affine_share`).
 
     `zoom` bounds the random size, 1 being the fit of the longest side. `affine_share` of the views are
     rotated and sheared. Views never look past the edge of their picture: a rotated one is enlarged until it
     covers its window.
+
+    With `squash` the picture becomes a square first, as SAM 2 sees it. Every view is then `size` px wide and
+    high, and a zoom below 1 has no effect.
     """
     height, width = image.shape[:2]
-    factor = size / max(height, width) * float(np.exp(rng.uniform(*np.log(zoom))))
+    fit = size / math.sqrt(height * width) if squash else size / max(height, width)
+    factor = fit * float(np.exp(rng.uniform(*np.log(zoom))))
     turned = random_turn(rng, affine_share)
-    window = random_window((width, height), factor, turned, size, rng)
+    window = random_window((width, height), factor, turned, size, rng, squash)
     scale = math.sqrt(abs(np.linalg.det(window.linear)))
     return View(warp_image(image, window), warp_masks(masks, window), scale)
 
@@ -88,16 +95,27 @@ def random_turn(rng: np.random.Generator, affine_share: float) -> Matrix:
 
 
 def random_window(
-    picture: tuple[int, int], factor: float, turned: Matrix, size: int, rng: np.random.Generator
+    picture: tuple[int, int],
+    factor: float,
+    turned: Matrix,
+    size: int,
+    rng: np.random.Generator,
+    squash: bool = False,
 ) -> Window:
-    """A random window within the enlarged picture, as large as the picture but at most `size` px."""
+    """A random window within the enlarged picture, as large as the picture but at most `size` px.
+
+    With `squash` the picture, turned, is also made a square, and the window has `size` px a side.
+    """
     extent = np.array(picture, float)
-    window = np.clip(np.round(extent * factor), 1, size)
+    stretch = np.sqrt(extent[::-1] / extent) if squash else np.ones(2)
+    window = np.full(2, size, float) if squash else np.clip(np.round(extent * factor), 1, size)
+    turned = stretch[:, None] * turned
     half_seen = np.abs(np.linalg.inv(turned)) @ window / 2  # px of the picture, were the factor 1
     factor = max(factor, float((half_seen / (extent / 2)).max()))
     margin = np.minimum(half_seen / factor, extent / 2)
     centre = rng.uniform(margin, extent - margin)
-    return Window(turned * factor, centre, (int(window[0]), int(window[1])))
+    size_px = int(window[0]), int(window[1])
+    return Window(turned * factor, centre, size_px, (float(stretch[0]), float(stretch[1])))
 
 
 def warp_image(image: Image, window: Window, border: int = cv2.BORDER_REPLICATE) -> Image:
@@ -108,9 +126,10 @@ def warp_image(image: Image, window: Window, border: int = cv2.BORDER_REPLICATE)
     """
     height, width = image.shape[:2]
     factor = math.sqrt(abs(np.linalg.det(window.linear)))
+    along_x, along_y = (min(1.0, factor * stretch) for stretch in window.stretch)
     shrink = np.ones(2)
-    if factor < 1:
-        smaller = max(1, round(width * factor)), max(1, round(height * factor))
+    if min(along_x, along_y) < 1:
+        smaller = max(1, round(width * along_x)), max(1, round(height * along_y))
         image = np.asarray(cv2.resize(image, smaller, interpolation=cv2.INTER_AREA), np.uint8)
         shrink = np.array(smaller) / (width, height)
     warped = cv2.warpAffine(

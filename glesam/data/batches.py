@@ -61,6 +61,8 @@ class Batch:
 class BatchPlan:
     """How batches are drawn: `size` pictures of `image_size` px, padded at the bottom and right.
 
+    With `squash` pictures fill the square instead, as SAM 2's do (`glesam.data.augmentation.random_view`).
+
     `scale` bounds the pictures' random size, 1 being the fit of the longest side into `image_size`:
     above 1 a batch holds crops, whose objects are as large as in a larger input. `affine_share` of them
     are rotated and sheared, and into `paste_share` objects of other pictures are pasted.
@@ -80,6 +82,7 @@ class BatchPlan:
     points: tuple[int, int] = (1, MAX_POINTS)
     affine_share: float = 0.5
     paste_share: float = 0.0
+    squash: bool = False
 
     def __post_init__(self) -> None:
         if not 1 <= self.points[0] <= self.points[1] <= MAX_POINTS:
@@ -182,7 +185,9 @@ def draw_view(pool: SamplePool, plan: BatchPlan, rng: np.random.Generator) -> Vi
     for _ in range(MAX_DRAWS):
         sample = pool.draw(rng)
         masks = MaskLayers.of(sample.masks, sample.image.shape[:2])
-        view = random_view(sample.image, masks, plan.image_size, plan.scale, plan.affine_share, rng)
+        view = random_view(
+            sample.image, masks, plan.image_size, plan.scale, plan.affine_share, rng, plan.squash
+        )
         view = View(jitter_colours(view.image, rng), view.masks, view.scale)
         min_px = int(MIN_OBJECT_PX * view.scale**2)
         if rng.random() < plan.paste_share:

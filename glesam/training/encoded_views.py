@@ -9,6 +9,7 @@ written whole or not at all: a resumed run encodes only those that are missing, 
 from __future__ import annotations
 
 import json
+import math
 import shutil
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
@@ -20,10 +21,11 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from glesam.config import EMBEDDING_CHANNELS, EMBEDDING_STRIDE
+from glesam.config import EMBEDDING_CHANNELS, EMBEDDING_STRIDE, HIGH_RES_CHANNELS
 from glesam.data.augmentation import Image, View
 from glesam.data.batches import BatchPlan, Objects, SamplePool, draw_objects, draw_twins
 from glesam.data.masks import MaskLayers
+from glesam.decoding import ImageFeatures
 from glesam.official.tensor_files import read_tensors
 from glesam.tensor_output import write_tensors
 from glesam.training.checkpoint import Identity
@@ -33,23 +35,32 @@ from glesam_runtime.output import replaced_file
 VIEWS, IDENTITY_FILE = "views", "views.json"
 VIEW_ROW = 2**31
 """A row that no batch has, so that views and batches are drawn with different random numbers."""
-OF_BATCHES = ("size", "objects_per_image", "prompts", "points")
-"""Fields of a plan that concern batches only, and not the views they are drawn from."""
+NOT_OF_VIEWS = ("size", "objects_per_image", "prompts", "points", "squash")
+"""Fields of a plan that concern batches only, and not the views they are drawn from, or follow from the
+model."""
 RAW, ENHANCED, CLEAN = "raw", "enhanced", "clean"
 """Embeddings of the degraded picture without and with GLE, and of the clean picture."""
+HIGH_RES = ("high_res_s0", "high_res_s1")
+"""SAM 2's high-resolution features of the degraded picture, which pass by GLE."""
 
 
 @dataclass(frozen=True)
 class EncodedBatch:
     """B embeddings with K objects and one prompt each: a `Batch` whose pictures are encoded.
 
-    `image_embeddings`: float32 [B, 256, S/16, S/16]. The rest is as in `Batch`.
+    `image_embeddings`: float32 [B, 256, S/16, S/16]; `high_res`: SAM 2's (`glesam.decoding.ImageFeatures`).
+    The rest is as in `Batch`.
     """
 
     image_embeddings: Tensor
     masks: Tensor
     point_coords: Tensor
     point_labels: Tensor
+    high_res: tuple[Tensor, ...] = ()
+
+    @property
+    def features(self) -> ImageFeatures:
+        return ImageFeatures(self.image_embeddings, self.high_res)
 
 
 @dataclass(frozen=True)
@@ -87,12 +98,16 @@ class Kinds(Protocol):
 
 @dataclass(frozen=True)
 class StoredViews:
-    """`count` views in a folder, drawn as `plan` says, with the embeddings that `mixture` needs."""
+    """`count` views in a folder, drawn as `plan` says, with the embeddings that `mixture` needs.
+
+    With `high_res` a view's file also holds SAM 2's high-resolution features, once for all its embeddings.
+    """
 
     folder: Path
     count: int
     plan: BatchPlan
     mixture: Kinds
+    high_res: bool = False
 
     masks: ClassVar[tuple[str, ...]] = ("layers", "places")
     """Names of the tensors that hold a view's masks."""
@@ -112,7 +127,7 @@ class StoredViews:
             CheckpointError: it holds views of another model, of other data or drawn otherwise, or does not
                 say whose.
         """
-        drawn = {key: value for key, value in asdict(self.plan).items() if key not in OF_BATCHES}
+        drawn = {key: value for key, value in asdict(self.plan).items() if key not in NOT_OF_VIEWS}
         kinds = self.mixture.kinds()
         values = {"model": model, "data": data, "mixed_precision": precision, "embeddings": kinds, **drawn}
         text, path = json.dumps(values, indent=2), self.folder / IDENTITY_FILE
@@ -133,8 +148,7 @@ class StoredViews:
     def check_room(self) -> None:
         """Raises InputError where the disk has no room for the missing views."""
         missing = self.count - sum(1 for _ in self.files())
-        positions = (self.plan.image_size // EMBEDDING_STRIDE) ** 2
-        view_bytes = len(self.mixture.kinds()) * 2 * EMBEDDING_CHANNELS * positions + self.plan.image_size**2
+        view_bytes = 2 * sum(map(math.prod, self.shapes().values())) + self.plan.image_size**2
         free = shutil.disk_usage(self.folder).free
         if missing * view_bytes > free:
             raise InputError(
@@ -142,15 +156,22 @@ class StoredViews:
                 f"{free / 2**30:.1f} GiB are free; ask for fewer views, or choose another run folder"
             )
 
+    def shapes(self) -> dict[str, list[int]]:
+        """Shapes of the embeddings and features in a view's file, by name."""
+        side = self.plan.image_size // EMBEDDING_STRIDE
+        shapes = {kind: [EMBEDDING_CHANNELS, side, side] for kind in self.mixture.kinds()}
+        if self.high_res:
+            sizes = zip(HIGH_RES, HIGH_RES_CHANNELS, (4 * side, 2 * side), strict=True)
+            shapes |= {name: [channels, finer, finer] for name, channels, finer in sizes}
+        return shapes
+
     def holds(self, index: int) -> bool:
         """Whether a view's file exists and has the right form; any other is replaced."""
-        side = self.plan.image_size // EMBEDDING_STRIDE
-        embedding = [EMBEDDING_CHANNELS, side, side]
+        shapes = self.shapes()
         try:
             with safe_open(self.path(index), "pt") as file:
-                kinds = self.mixture.kinds()
-                return set(file.keys()) == {*kinds, *self.masks} and all(
-                    file.get_slice(kind).get_shape() == embedding for kind in kinds
+                return set(file.keys()) == {*shapes, *self.masks} and all(
+                    file.get_slice(name).get_shape() == shape for name, shape in shapes.items()
                 )
         except (OSError, SafetensorError):
             return False
@@ -159,12 +180,12 @@ class StoredViews:
         """A view and its degraded picture, still to be encoded."""
         return draw_twins(pool, self.plan, np.random.default_rng((self.plan.seed, index, VIEW_ROW)))
 
-    def write(self, index: int, view: View, embeddings: Mapping[str, Tensor]) -> None:
-        """Writes embeddings [256, S/16, S/16] by kind; raises InputError where float16 cannot hold them."""
-        halves = {kind: tensor.half().cpu().contiguous() for kind, tensor in embeddings.items()}
-        for kind, tensor in halves.items():
+    def write(self, index: int, view: View, tensors: Mapping[str, Tensor]) -> None:
+        """Writes the tensors of `shapes`; raises InputError where float16 cannot hold them."""
+        halves = {name: tensor.half().cpu().contiguous() for name, tensor in tensors.items()}
+        for name, tensor in halves.items():
             if not tensor.isfinite().all():
-                raise InputError(f"view {index}: its {kind} embedding exceeds what float16 holds")
+                raise InputError(f"view {index}: its {name} embedding exceeds what float16 holds")
         write_tensors({**halves, **self.mask_tensors(view)}, self.path(index))
 
     def mask_tensors(self, view: View) -> dict[str, Tensor]:
@@ -187,20 +208,23 @@ class EncodedViews(StoredViews):
         """
         chosen = range(self.plan.size) if rows is None else rows
         drawn = [self.draw_row(np.random.default_rng((self.plan.seed, step, row))) for row in chosen]
-        embeddings, objects = zip(*drawn, strict=True)
+        features, objects = zip(*drawn, strict=True)
+        embeddings, *high_res = (torch.stack(tensors) for tensors in zip(*features, strict=True))
         masks, coords, labels = zip(*objects, strict=True)
         return EncodedBatch(
-            torch.stack(embeddings),
+            embeddings,
             torch.from_numpy(np.concatenate(masks).astype(np.float32)),
             torch.from_numpy(np.concatenate(coords)),
             torch.from_numpy(np.concatenate(labels)),
+            tuple(high_res),
         )
 
-    def draw_row(self, rng: np.random.Generator) -> tuple[Tensor, Objects]:
-        """One view's embedding and some of its objects."""
+    def draw_row(self, rng: np.random.Generator) -> tuple[list[Tensor], Objects]:
+        """One view's embedding, its high-resolution features if it has any, and some of its objects."""
         view = read_tensors(self.path(int(rng.integers(self.count))))
+        high_res = [view[name].float() for name in HIGH_RES] if self.high_res else []
         embedding = self.mixture.draw(view, rng)
-        return embedding, draw_objects(masks_of(view), self.plan, rng)
+        return [embedding, *high_res], draw_objects(masks_of(view), self.plan, rng)
 
 
 def masks_of(view: Mapping[str, Tensor]) -> MaskLayers:

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import interpolate, mse_loss
 
+from glesam.decoding import ImageFeatures
 from glesam.losses import cross_entropy_loss, dice_loss, focal_loss, mask_iou
 from glesam.model import GleSam
 from glesam.training.loop import Losses
@@ -56,11 +57,11 @@ DEFAULT_LOSS = MaskLoss()
 
 
 def segmentation_losses(
-    model: GleSam, image_embeddings: Tensor, batch: Prompted, loss: MaskLoss = DEFAULT_LOSS
+    model: GleSam, features: ImageFeatures, batch: Prompted, loss: MaskLoss = DEFAULT_LOSS
 ) -> Losses:
-    """Losses of K prompts on each of B embeddings, [B, 256, S/16, S/16]."""
-    prompt = image_embeddings, batch.point_coords, batch.point_labels
-    mask_input, has_mask = no_masks(image_embeddings, len(batch.masks))
+    """Losses of K prompts on each of B pictures, whose features are given."""
+    prompt = features, batch.point_coords, batch.point_labels
+    mask_input, has_mask = no_masks(features.image_embeddings, len(batch.masks))
     if float(torch.rand(())) < loss.feedback:
         with torch.no_grad():
             first, _ = model.decode(*prompt, mask_input, has_mask, refinements=0)

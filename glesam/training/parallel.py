@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from glesam_runtime.errors import CheckpointError, InputError
 
 BatchT = TypeVar("BatchT")
-"""A tensor, or a frozen dataclass of tensors and of such dataclasses."""
+"""A tensor, or a tuple or a frozen dataclass of such trees."""
 
 
 def map_tensors(batch: BatchT, change: Callable[[Tensor], Tensor]) -> BatchT:
@@ -24,6 +24,8 @@ def map_tensors(batch: BatchT, change: Callable[[Tensor], Tensor]) -> BatchT:
     if isinstance(tree, Tensor):
         tree = change(tree)
         return tree  # type: ignore[no-any-return]
+    if isinstance(tree, tuple):
+        return tuple(map_tensors(part, change) for part in tree)  # type: ignore[return-value]
     changed = {field.name: map_tensors(getattr(tree, field.name), change) for field in fields(tree)}
     return replace(tree, **changed)  # type: ignore[no-any-return]
 

@@ -32,10 +32,10 @@ def mask_pictures(model: GleSam, batch: Batch, *, enhance: bool = True) -> NDArr
     per_image = len(batch.masks) // len(batch.image)
     first = slice(None, None, per_image)
     with evaluating(model):
-        embeddings = model.encode(model.normalize(batch.degraded))
-        embeddings = model.enhance(embeddings) if enhance else embeddings
+        features = model.encode_features(model.normalize(batch.degraded))
+        features = model.enhance(features) if enhance else features
         prompt = batch.point_coords[first], batch.point_labels[first]
-        low_res, _ = model.decode(embeddings, *prompt, *no_masks(embeddings, len(embeddings)))
+        low_res, _ = model.decode(features, *prompt, *no_masks(features.image_embeddings, len(batch.image)))
     size = batch.image.shape[-2:]
     predicted = interpolate(low_res[:, :1], size, mode="bilinear", align_corners=False)[:, 0] > 0
     truth = batch.masks[first] > 0.5

@@ -116,7 +116,7 @@ class Session:
     def stage(self, model: GleSam, config: StageConfig, *, resume: bool) -> None:
         """Trains one stage of a model and writes what it changed in the official layout too."""
         pool, model = self.pool, ready(model, config, self.accelerator)
-        plan = config.plan(model.config.sam.image_size)
+        plan = config.plan(model.config.sam)
         enhance = not isinstance(config, DecoderStageConfig) or config.enhance
         pictures = partial(self.preview, model, plan, enhance=enhance, count=config.pictures)
         main = self.accelerator.is_main_process

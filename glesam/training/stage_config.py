@@ -13,6 +13,7 @@ from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any, Literal
 
+from glesam.config import SamConfig
 from glesam.data.batches import MAX_POINTS, BatchPlan
 from glesam.data.prompts import PromptKind
 from glesam.training.encoded_views import Mixture
@@ -82,11 +83,11 @@ class StageConfig:
         own = {field.name: getattr(self, field.name) for field in fields(self) if field.name != "loop"}
         return {**loop, **own, "steps": self.loop.steps or None}
 
-    def plan(self, image_size: int) -> BatchPlan:
-        """The batches for a model of this image size, px."""
+    def plan(self, sam: SamConfig) -> BatchPlan:
+        """The batches for a model of this SAM."""
         return BatchPlan(
             size=self.batch_size,
-            image_size=self.image_size or image_size,
+            image_size=self.image_size or sam.image_size,
             seed=self.loop.seed,
             objects_per_image=1,
             scale=self.scale,
@@ -94,6 +95,7 @@ class StageConfig:
             clean_share=self.clean_share,
             affine_share=self.affine_share,
             paste_share=self.paste_share,
+            squash=sam.squashes,
         )
 
 
@@ -139,9 +141,9 @@ class DecoderStageConfig(StageConfig):
                 f"raw_share {self.raw_share} and mixed_share {self.mixed_share} add up to more than 1"
             )
 
-    def plan(self, image_size: int) -> BatchPlan:
+    def plan(self, sam: SamConfig) -> BatchPlan:
         return replace(
-            super().plan(image_size),
+            super().plan(sam),
             objects_per_image=self.objects_per_image,
             prompts=self.prompts,
             points=self.points,

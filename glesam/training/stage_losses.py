@@ -20,6 +20,9 @@ from glesam.training.mask_loss import DEFAULT_LOSS, MaskLoss, segmentation_losse
 
 IOU_HEAD = "iou"
 """Part of the names of the parameters that predict a mask's IoU."""
+UNTRAINED = ("pred_obj_score_head", "no_mem_embed")
+"""Starts of the names of those parameters of SAM 2's decoder that no stage trains: the object score is not
+computed, and the authors' file of a decoder has no `no_mem_embed`."""
 
 
 def select_lora(model: GleSam) -> None:
@@ -53,10 +56,15 @@ def restoration_losses(restored: Tensor, damaged: Tensor, clean: Tensor, gamma: 
 
 
 def select_decoder(model: GleSam, *, train_iou_head: bool) -> None:
-    """Freezes all but the mask decoder, and in it, unless `train_iou_head`, what predicts the IoU."""
+    """Freezes all but the mask decoder, and in it, unless `train_iou_head`, what predicts the IoU.
+
+    The decoder is set to training mode, in which SAM 2's puts no other mask in the place of mask 0.
+    """
     model.requires_grad_(False)
+    model.mask_decoder.train()
     for name, parameter in model.mask_decoder.named_parameters():
-        parameter.requires_grad_(train_iou_head or IOU_HEAD not in name)
+        trains = train_iou_head or IOU_HEAD not in name
+        parameter.requires_grad_(trains and not name.startswith(UNTRAINED))
 
 
 def decoder_losses(
@@ -67,11 +75,11 @@ def decoder_losses(
     `enhance=False` leaves GLE out: the same training of a decoder for SAM alone, to compare with.
     """
     with torch.no_grad():
-        embeddings = model.encode(model.normalize(batch.degraded))
-        enhanced = model.enhance(embeddings) if enhance else embeddings
-    return segmentation_losses(model, enhanced.to(batch.image.dtype), batch, loss)
+        features = model.encode_features(model.normalize(batch.degraded))
+        features = model.enhance(features) if enhance else features
+    return segmentation_losses(model, features.to(batch.image.dtype), batch, loss)
 
 
 def encoded_losses(model: GleSam, batch: EncodedBatch, loss: MaskLoss = DEFAULT_LOSS) -> Losses:
-    """The losses of stage 2 on embeddings that were computed before."""
-    return segmentation_losses(model, batch.image_embeddings, batch, loss)
+    """The losses of stage 2 on features that were computed before."""
+    return segmentation_losses(model, batch.features, batch, loss)

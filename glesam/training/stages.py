@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from accelerate import Accelerator
 
-from glesam.config import VitEncoderConfig
+from glesam.config import HieraEncoderConfig, VitEncoderConfig
 from glesam.data.batches import SamplePool, batches
 from glesam.model import GleSam
 from glesam.training.adapters import enable_checkpointing, remove_student
@@ -79,6 +79,8 @@ def ready(model: GleSam, config: StageConfig, accelerator: Accelerator) -> GleSa
     torch.manual_seed(config.loop.seed)
     if isinstance(config, GleStageConfig):
         model = with_adapters(model, config)
+    elif isinstance(config, DecoderStageConfig) and not config.multimask_share:
+        model.disable_dynamic_multimask()  # masks 1 to 3 fade
     return model.to(accelerator.device).eval()
 
 
@@ -104,7 +106,7 @@ def train_gle(model: GleSam, pool: SamplePool, config: GleStageConfig, run: Stag
     if config.gradient_checkpointing:
         enable_checkpointing(model.gle.unet)
     loop, rows = config.loop_for(len(pool)), run.rows(config)
-    source = batches(pool, config.plan(model.config.sam.image_size), rows, config.workers)
+    source = batches(pool, config.plan(model.config.sam), rows, config.workers)
     if not config.distribution_matching and not config.gan:
         train(model.gle, source, partial(gle_losses, model), loop, **run.where(config, model))
         return
@@ -121,24 +123,28 @@ def train_gle(model: GleSam, pool: SamplePool, config: GleStageConfig, run: Stag
 def train_decoder(model: GleSam, pool: SamplePool, config: DecoderStageConfig, run: StageRun) -> None:
     """Stage 2: the mask decoder alone."""
     select_decoder(model, train_iou_head=config.train_iou_head)
-    size, loop, rows = model.config.sam.image_size, config.loop_for(len(pool)), run.rows(config)
-    plan, loss, where = config.plan(size), config.mask_loss(size), run.where(config, model)
+    sam, loop, rows = model.config.sam, config.loop_for(len(pool)), run.rows(config)
+    plan, loss, where = config.plan(sam), config.mask_loss(sam.image_size), run.where(config, model)
     if config.views is None:
         losses = partial(decoder_losses, model, loss=loss, enhance=config.enhance)
         train(model.mask_decoder, batches(pool, plan, rows, config.workers), losses, loop, **where)
         return
-    views = EncodedViews(run.folder / VIEWS, config.views, plan, config.mixture())
+    views = EncodedViews(run.folder / VIEWS, config.views, plan, config.mixture(), sam.has_high_res)
     encoder = ViewEncoder(model, pool, run.accelerator, run.watch, config.workers, config.loop.report_every)
     losses = partial(encoded_losses, model, loss=loss)
     train(model.mask_decoder, encoder.batches(views, rows), losses, loop, **where)
 
 
 def check_image_size(model: GleSam, config: StageConfig) -> None:
-    """Raises InputError where the model's ViT does not take the stage's image size."""
-    size = model.config.sam.image_size
-    if isinstance(model.config.sam.encoder, VitEncoderConfig) and config.image_size not in (None, size):
+    """Raises InputError where the model's image encoder does not take the stage's image size."""
+    encoder, size = model.config.sam.encoder, model.config.sam.image_size
+    if isinstance(encoder, VitEncoderConfig) and config.image_size not in (None, size):
         raise InputError(
             f"image_size {config.image_size}: this model's ViT encoder takes {size} px alone; leave it out"
+        )
+    if isinstance(encoder, HieraEncoderConfig) and (config.image_size or size) % encoder.multiple:
+        raise InputError(
+            f"image_size {config.image_size}: SAM 2's encoder takes multiples of {encoder.multiple} px"
         )
 
 

@@ -13,11 +13,13 @@ from torch import Tensor, nn
 
 from glesam.data.augmentation import Image
 from glesam.data.batches import SamplePool, pad_to, prefetch, to_tensor
+from glesam.decoding import ImageFeatures
 from glesam.model import GleSam
 from glesam.training.checkpoint import fingerprint
 from glesam.training.encoded_views import (
     CLEAN,
     ENHANCED,
+    HIGH_RES,
     RAW,
     VIEWS,
     EncodedBatch,
@@ -72,7 +74,7 @@ class ViewEncoder:
             for done, (index, (view, degraded)) in enumerate(zip(missing, drawn, strict=True), start=1):
                 pictures = {CLEAN: view.image, RAW: degraded}
                 padded = {kind: self.padded(picture, views) for kind, picture in pictures.items()}
-                views.write(index, view, self.embeddings(padded, views.mixture.kinds()))
+                views.write(index, view, self.tensors(padded, views.mixture.kinds()))
                 self.report(first + done, len(own), first, (time.monotonic() - begun) / done)
         self.accelerator.wait_for_everyone()
 
@@ -98,13 +100,13 @@ class ViewEncoder:
         return to_tensor([pad_to(views.plan.image_size, picture, colour)]).to(self.accelerator.device)
 
     @torch.no_grad()
-    def embeddings(self, pictures: Mapping[str, Tensor], kinds: Sequence[str]) -> dict[str, Tensor]:
-        """Embeddings [256, S/16, S/16] by their kind.
+    def tensors(self, pictures: Mapping[str, Tensor], kinds: Sequence[str]) -> dict[str, Tensor]:
+        """Embeddings [256, S/16, S/16] by their kind, and SAM 2's high-resolution features by name.
 
         Args:
             pictures: of a view, clean (`CLEAN`) and degraded (`RAW`), [1, 3, S, S], RGB in [0, 255].
         """
-        found: dict[str, Tensor] = {}
+        found: dict[str, ImageFeatures] = {}
         with self.accelerator.autocast():
             for kind in kinds:
                 if kind == ENHANCED:
@@ -112,7 +114,8 @@ class ViewEncoder:
                     found[ENHANCED] = self.model.enhance(raw)
                 else:
                     found[kind] = self.encoded(pictures[kind])
-        return {kind: embedding[0] for kind, embedding in found.items()}
+        embeddings = {kind: features.image_embeddings[0] for kind, features in found.items()}
+        return embeddings | {name: x[0] for name, x in zip(HIGH_RES, found[kinds[-1]].high_res, strict=False)}
 
-    def encoded(self, picture: Tensor) -> Tensor:
-        return self.model.encode(self.model.normalize(picture))
+    def encoded(self, picture: Tensor) -> ImageFeatures:
+        return self.model.encode_features(self.model.normalize(picture))

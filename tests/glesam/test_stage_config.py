@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from glesam.config import sam_vit_b, tiny_sam2
 from glesam.training.stage_config import (
     RULES,
     STAGES,
@@ -32,14 +33,15 @@ def test_stage_1_defaults_to_the_papers_numbers() -> None:
     assert (loop.steps, loop.lr, loop.warmup, loop.weight_decay, loop.clip) == (100_000, 1e-4, 500, 0.01, 10)
     assert (loop.optimizer, config.batch_size, config.generator_every) == ("adamw", 4, 5)
     assert (config.distribution_matching, config.gan) == (0, 0)
-    assert config.plan(1024).with_degraded
-    assert config.plan(1024).clean_share == 0
+    assert config.plan(sam_vit_b()).with_degraded
+    assert config.plan(sam_vit_b()).clean_share == 0
+    assert (config.plan(sam_vit_b()).squash, config.plan(tiny_sam2().sam).squash) == (False, True)
 
 
 def test_stage_2_defaults_to_the_papers_numbers() -> None:
     config = parse(2)
     assert isinstance(config, DecoderStageConfig)
-    loop, plan, loss = config.loop_for(1000), config.plan(1024), config.mask_loss(1024)
+    loop, plan, loss = config.loop_for(1000), config.plan(sam_vit_b()), config.mask_loss(1024)
     assert (loop.steps, loop.lr, loop.weight_decay, loop.optimizer) == (1500, 1e-4, 1e-5, "adam")
     assert (plan.prompts, plan.points, plan.image_size) == ("points", (3, 3), 1024)
     assert (loss.pixel, loss.size, loss.iou) == ("focal", 512, 0)
@@ -58,7 +60,7 @@ def test_every_key_reaches_the_settings() -> None:
     config = parse(**values)
     assert isinstance(config, DecoderStageConfig)
     assert (config.loop.lr, config.points, config.prompts) == (0.5, (1, 2), "box")
-    assert config.plan(1024).image_size == 64
+    assert config.plan(sam_vit_b()).image_size == 64
     loss = config.mask_loss(1024)
     assert (loss.size, loss.single, loss.multimask) == (64, 0.75, 0.25)
 

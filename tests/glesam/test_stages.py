@@ -94,7 +94,7 @@ def test_stage_2_on_encoded_views_trains_the_decoder_alone(pool: SamplePool, tmp
 
 def test_views_of_a_picture_give_the_losses_of_the_picture(pool: SamplePool, tmp_path: Path) -> None:
     """Encoded before or within the step, the same objects have the same losses."""
-    model, plan = trained_model(), settings(2).plan(64)
+    model, plan = trained_model(), settings(2).plan(trained_model().config.sam)
     select_decoder(model, train_iou_head=False)
     views = EncodedViews(tmp_path, 1, replace(plan, size=1), Mixture())
     ViewEncoder(model, pool, Accelerator(), lambda _: None).encode(views)
@@ -150,7 +150,7 @@ def test_without_enhancement_the_decoder_never_meets_gle(pool: SamplePool) -> No
     model = trained_model()
     config = settings(2, enhance=False)
     assert isinstance(config, DecoderStageConfig)
-    batch = make_batch(pool, config.plan(64), 0)
+    batch = make_batch(pool, config.plan(model.config.sam), 0)
     loss = config.mask_loss(64)
 
     def losses(*, enhance: bool) -> float:
