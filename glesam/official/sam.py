@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 
 from torch import Tensor
@@ -33,9 +34,11 @@ def load_sam(model: GleSam, path: str | Path) -> None:
             f"the model a {model.config.sam.sam_type}; choose the sam_type of the file"
         )
     encoder = model.config.sam.encoder
+    name_in_file: Callable[[str], str] = str
     if isinstance(encoder, HieraEncoderConfig):
+        name_in_file = partial(sam2.name_in_file, tensors=loaded)
         loaded = sam2.image_part(loaded, encoder.no_mem_embed, path)
-    check_fit(path, loaded, own)
+    check_fit(path, loaded, own, name_in_file)
     for part in PARTS:
         prefix = f"{part}."
         put(

@@ -15,7 +15,8 @@ from glesam_runtime.errors import CheckpointError
 
 Tensors = dict[str, Tensor]
 Renamings = tuple[tuple[str, str], ...]
-"""Regular expressions and their replacements; all are applied to a name, in this order."""
+"""Starts of names in a file, and of ours in their place; the first pair that fits is taken. `*` is a part
+without a dot, the same in both."""
 
 WEIGHTS = "model.safetensors"
 """Weights in transformers' folder."""
@@ -47,6 +48,8 @@ VIDEO = (
 VIDEO_OF_2_1 = ("obj_ptr_tpos_proj.", "temporal_positional_encoding_projection_layer.")
 """Those that SAM 2.1 has and SAM 2 has not."""
 POSITIONS = "prompt_encoder.pe_layer.positional_encoding_gaussian_matrix"
+POINTS = "prompt_encoder.point_embed.weight"
+"""transformers' tensor of all four point embeddings."""
 POSITION_COPIES = (
     "shared_image_embedding.positional_embedding",
     "prompt_encoder.shared_embedding.positional_embedding",
@@ -58,41 +61,50 @@ NO_MEM_EMBED: Mapping[NoMemEmbed, str] = {
 """Name of the tensor by the part that adds it."""
 
 OFFICIAL: Renamings = (
-    (r"^image_encoder\.trunk\.patch_embed\.proj\.", "image_encoder.backbone.patch_embed.projection."),
-    (r"^(image_encoder)\.trunk\.(blocks\.\d+)\.norm(\d)\.", r"\1.backbone.\2.layer_norm\3."),
-    (r"^(image_encoder)\.trunk\.(blocks\.\d+\.mlp)\.layers\.0\.", r"\1.backbone.\2.proj_in."),
-    (r"^(image_encoder)\.trunk\.(blocks\.\d+\.mlp)\.layers\.1\.", r"\1.backbone.\2.proj_out."),
-    (r"^image_encoder\.trunk\.", "image_encoder.backbone."),
-    (r"^(image_encoder\.neck\.convs\.\d)\.conv\.", r"\1."),
-    (r"^sam_mask_decoder\.(conv_s[01])\.", r"image_encoder.\1."),
-    (r"^sam_(mask_decoder\.transformer\.layers\.\d\.mlp)\.layers\.0\.", r"\1.lin1."),
-    (r"^sam_(mask_decoder\.transformer\.layers\.\d\.mlp)\.layers\.1\.", r"\1.lin2."),
-    (r"^sam_(mask_decoder|prompt_encoder)\.", r"\1."),
+    ("image_encoder.trunk.patch_embed.proj.", "image_encoder.backbone.patch_embed.projection."),
+    ("image_encoder.trunk.blocks.*.norm*.", "image_encoder.backbone.blocks.*.layer_norm*."),
+    ("image_encoder.trunk.blocks.*.mlp.layers.0.", "image_encoder.backbone.blocks.*.mlp.proj_in."),
+    ("image_encoder.trunk.blocks.*.mlp.layers.1.", "image_encoder.backbone.blocks.*.mlp.proj_out."),
+    ("image_encoder.trunk.", "image_encoder.backbone."),
+    ("image_encoder.neck.convs.*.conv.", "image_encoder.neck.convs.*."),
+    ("sam_mask_decoder.conv_s0.", "image_encoder.conv_s0."),
+    ("sam_mask_decoder.conv_s1.", "image_encoder.conv_s1."),
+    ("sam_mask_decoder.transformer.layers.*.mlp.layers.0.", "mask_decoder.transformer.layers.*.mlp.lin1."),
+    ("sam_mask_decoder.transformer.layers.*.mlp.layers.1.", "mask_decoder.transformer.layers.*.mlp.lin2."),
+    ("sam_mask_decoder.", "mask_decoder."),
+    ("sam_prompt_encoder.", "prompt_encoder."),
 )
-"""The official names to ours."""
+"""The official names and ours."""
 
-_HEAD = r"^(mask_decoder\.(?:output_hypernetworks_mlps\.\d|iou_prediction_head|pred_obj_score_head))"
+_TRANSFORMER, _TWO_WAY = "mask_decoder.transformer.", "mask_decoder.transformer.layers.*."
+_HEADS = ("output_hypernetworks_mlps.*.", "iou_prediction_head.", "pred_obj_score_head.")
 TRANSFORMERS: Renamings = (
-    (r"^vision_encoder\.", "image_encoder."),
-    (r"^mask_decoder\.(conv_s[01])\.", r"image_encoder.\1."),
-    (r"^(mask_decoder\.transformer\..*)\bo_proj\.", r"\1out_proj."),
-    (r"^(mask_decoder\.transformer\..*)\blayer_norm(\d)\.", r"\1norm\2."),
-    (r"^(mask_decoder\.transformer)\.layer_norm_final_attn\.", r"\1.norm_final_attn."),
-    (r"^(mask_decoder\.transformer\.layers\.\d\.mlp)\.proj_in\.", r"\1.lin1."),
-    (r"^(mask_decoder\.transformer\.layers\.\d\.mlp)\.proj_out\.", r"\1.lin2."),
-    (_HEAD + r"\.layers\.0\.", r"\1.layers.1."),
-    (_HEAD + r"\.proj_in\.", r"\1.layers.0."),
-    (_HEAD + r"\.proj_out\.", r"\1.layers.2."),
-    (r"^mask_decoder\.upscale_conv1\.", "mask_decoder.output_upscaling.0."),
-    (r"^mask_decoder\.upscale_layer_norm\.", "mask_decoder.output_upscaling.1."),
-    (r"^mask_decoder\.upscale_conv2\.", "mask_decoder.output_upscaling.3."),
-    (r"^prompt_encoder\.mask_embed\.conv1\.", "prompt_encoder.mask_downscaling.0."),
-    (r"^prompt_encoder\.mask_embed\.layer_norm1\.", "prompt_encoder.mask_downscaling.1."),
-    (r"^prompt_encoder\.mask_embed\.conv2\.", "prompt_encoder.mask_downscaling.3."),
-    (r"^prompt_encoder\.mask_embed\.layer_norm2\.", "prompt_encoder.mask_downscaling.4."),
-    (r"^prompt_encoder\.mask_embed\.conv3\.", "prompt_encoder.mask_downscaling.6."),
+    ("mask_decoder.conv_s0.", "image_encoder.conv_s0."),
+    ("mask_decoder.conv_s1.", "image_encoder.conv_s1."),
+    ("vision_encoder.", "image_encoder."),
+    (f"{_TWO_WAY}*.o_proj.", f"{_TWO_WAY}*.out_proj."),
+    (f"{_TWO_WAY}layer_norm*.", f"{_TWO_WAY}norm*."),
+    (f"{_TWO_WAY}mlp.proj_in.", f"{_TWO_WAY}mlp.lin1."),
+    (f"{_TWO_WAY}mlp.proj_out.", f"{_TWO_WAY}mlp.lin2."),
+    (f"{_TRANSFORMER}*.o_proj.", f"{_TRANSFORMER}*.out_proj."),
+    (f"{_TRANSFORMER}layer_norm_final_attn.", f"{_TRANSFORMER}norm_final_attn."),
+    *((f"mask_decoder.{head}layers.0.", f"mask_decoder.{head}layers.1.") for head in _HEADS),
+    *((f"mask_decoder.{head}proj_in.", f"mask_decoder.{head}layers.0.") for head in _HEADS),
+    *((f"mask_decoder.{head}proj_out.", f"mask_decoder.{head}layers.2.") for head in _HEADS),
+    ("mask_decoder.upscale_conv1.", "mask_decoder.output_upscaling.0."),
+    ("mask_decoder.upscale_layer_norm.", "mask_decoder.output_upscaling.1."),
+    ("mask_decoder.upscale_conv2.", "mask_decoder.output_upscaling.3."),
+    ("prompt_encoder.mask_embed.conv1.", "prompt_encoder.mask_downscaling.0."),
+    ("prompt_encoder.mask_embed.layer_norm1.", "prompt_encoder.mask_downscaling.1."),
+    ("prompt_encoder.mask_embed.conv2.", "prompt_encoder.mask_downscaling.3."),
+    ("prompt_encoder.mask_embed.layer_norm2.", "prompt_encoder.mask_downscaling.4."),
+    ("prompt_encoder.mask_embed.conv3.", "prompt_encoder.mask_downscaling.6."),
 )
-"""transformers' names to ours, but for those that `from_transformers` names itself."""
+"""transformers' names and ours, but for those that `from_transformers` names itself."""
+TO_OFFICIAL: Renamings = tuple((ours, theirs) for theirs, ours in OFFICIAL)
+TO_TRANSFORMERS: Renamings = tuple((ours, theirs) for theirs, ours in TRANSFORMERS)
+DECODER = "sam_mask_decoder."
+"""Start of the official names of the mask decoder's tensors."""
 
 
 def is_sam2(tensors: Mapping[str, Tensor]) -> bool:
@@ -146,20 +158,24 @@ def image_part(tensors: Mapping[str, Tensor], no_mem_embed: NoMemEmbed, source: 
         source: names the file in the message of an error.
 
     Raises:
-        CheckpointError: transformers' two copies of the matrix of positions differ.
+        CheckpointError: a tensor is there twice, or transformers' two copies of the matrix of positions
+            differ.
     """
     kept = {name: tensor for name, tensor in tensors.items() if not name.startswith(VIDEO)}
-    if any(name.startswith(TRANSFORMERS_MARK) for name in kept):
+    if _is_transformers(kept):
         return from_transformers(kept, no_mem_embed, source)
-    return from_official(kept, no_mem_embed)
+    return from_official(kept, no_mem_embed, source)
 
 
-def from_official(tensors: Mapping[str, Tensor], no_mem_embed: NoMemEmbed) -> Tensors:
+def from_official(
+    tensors: Mapping[str, Tensor], no_mem_embed: NoMemEmbed, source: str | Path = "the model"
+) -> Tensors:
     """The image part's tensors under our names, from official ones."""
-    return {
-        NO_MEM_EMBED[no_mem_embed] if name == "no_mem_embed" else _renamed(name, OFFICIAL): tensor
-        for name, tensor in tensors.items()
-    }
+    ours: Tensors = {}
+    for name, tensor in tensors.items():
+        new = NO_MEM_EMBED[no_mem_embed] if name == "no_mem_embed" else _renamed(name, OFFICIAL)
+        _add(ours, new, tensor, source)
+    return ours
 
 
 def from_transformers(
@@ -171,7 +187,7 @@ def from_transformers(
     """
     ours: Tensors = {}
     for name, tensor in tensors.items():
-        if name == "prompt_encoder.point_embed.weight":
+        if name == POINTS:
             points = [tensor[i : i + 1] for i in range(len(tensor))] if tensor.ndim else [tensor]
             ours |= {f"prompt_encoder.point_embeddings.{i}.weight": point for i, point in enumerate(points)}
         elif name in POSITION_COPIES:
@@ -181,26 +197,49 @@ def from_transformers(
                 )
             ours[POSITIONS] = tensor
         elif name == "no_memory_embedding":
-            ours[NO_MEM_EMBED[no_mem_embed]] = tensor
+            _add(ours, NO_MEM_EMBED[no_mem_embed], tensor, source)
         else:
-            ours[_renamed(name, TRANSFORMERS)] = tensor
+            _add(ours, _renamed(name, TRANSFORMERS), tensor, source)
     return ours
+
+
+def _add(tensors: Tensors, name: str, tensor: Tensor, source: str | Path) -> None:
+    if name in tensors:
+        raise CheckpointError(f"{source} holds {name} under two names; expected one kind of names throughout")
+    tensors[name] = tensor
 
 
 def to_official_decoder(model_tensors: Mapping[str, Tensor]) -> Tensors:
     """The decoder's 131 tensors under their names in SAM 2's `sam_mask_decoder`, from a whole model's."""
-    decoder: Tensors = {}
-    for name, tensor in model_tensors.items():
-        part, _, rest = name.partition(".")
-        if name in NO_MEM_EMBED.values():
-            continue
-        if part == "mask_decoder" or (part == "image_encoder" and rest.startswith("conv_s")):
-            rest = re.sub(r"^(transformer\.layers\.\d\.mlp)\.lin1\.", r"\1.layers.0.", rest)
-            decoder[re.sub(r"^(transformer\.layers\.\d\.mlp)\.lin2\.", r"\1.layers.1.", rest)] = tensor
-    return decoder
+    names = {name: _renamed(name, TO_OFFICIAL) for name in model_tensors if name not in NO_MEM_EMBED.values()}
+    return {
+        theirs.removeprefix(DECODER): model_tensors[name]
+        for name, theirs in names.items()
+        if theirs.startswith(DECODER)
+    }
+
+
+def name_in_file(name: str, tensors: Mapping[str, Tensor]) -> str:
+    """The name that a tensor of ours has in a file like the one that holds `tensors`."""
+    if name in NO_MEM_EMBED.values():
+        return "no_memory_embedding" if _is_transformers(tensors) else "no_mem_embed"
+    if not _is_transformers(tensors):
+        return _renamed(name, TO_OFFICIAL)
+    if name == POSITIONS:
+        return POSITION_COPIES[0]
+    if re.fullmatch(r"prompt_encoder\.point_embeddings\.\d\.weight", name):
+        return POINTS
+    return _renamed(name, TO_TRANSFORMERS)
+
+
+def _is_transformers(tensors: Mapping[str, Tensor]) -> bool:
+    return any(name.startswith(TRANSFORMERS_MARK) for name in tensors)
 
 
 def _renamed(name: str, renamings: Renamings) -> str:
-    for pattern, replacement in renamings:
-        name = re.sub(pattern, replacement, name)
+    for start, replacement in renamings:
+        if found := re.match(re.escape(start).replace(r"\*", r"([^.]+)"), name):
+            new, *rest = replacement.split("*")
+            parts = zip(found.groups(), rest, strict=True)
+            return new + "".join(part + text for part, text in parts) + name[found.end() :]
     return name

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any
@@ -73,20 +73,26 @@ def unreadable(path: Path, error: Exception) -> str:
     return f"{type(error).__name__}: {reason}" if "weights_only" not in reason else type(error).__name__
 
 
-def check_fit(source: str | Path, found: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> None:
+def check_fit(
+    source: str | Path,
+    found: Mapping[str, Tensor],
+    expected: Mapping[str, Tensor],
+    name_in_file: Callable[[str], str] = str,
+) -> None:
     """Raises CheckpointError where names or shapes differ, or values are no finite floats.
 
-    Nothing may be missing or left over.
+    Nothing may be missing or left over. `name_in_file` says how the file calls a tensor, for the message.
     """
     shapes = [name for name in found if name in expected and found[name].shape != expected[name].shape]
+    missing, unknown = expected.keys() - found.keys(), found.keys() - expected.keys()
     problems = [
-        _listed("missing", sorted(expected.keys() - found.keys())),
-        _listed("unknown", sorted(found.keys() - expected.keys())),
-        _listed("misshapen", [_misshapen(name, found, expected) for name in shapes]),
+        _listed("missing", sorted(set(map(name_in_file, missing)))),
+        _listed("unknown", sorted(set(map(name_in_file, unknown)))),
+        _listed("misshapen", [_misshapen(name, found, expected, name_in_file(name)) for name in shapes]),
     ]
     if any(problems):
         raise CheckpointError(f"{source} does not fit this model: {', '.join(filter(None, problems))}")
-    check_floats(found, expected, source)
+    check_floats(found, expected, source, name_in_file)
 
 
 def put(module: nn.Module, tensors: Mapping[str, Tensor]) -> None:
@@ -107,8 +113,10 @@ def _listed(what: str, names: list[str]) -> str:
     return f"{len(names)} {what} tensor{'s' * (len(names) > 1)} ({', '.join(names[:SHOWN])}{more})"
 
 
-def _misshapen(name: str, found: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> str:
-    return f"{name} {list(found[name].shape)} instead of {list(expected[name].shape)}"
+def _misshapen(
+    name: str, found: Mapping[str, Tensor], expected: Mapping[str, Tensor], name_in_file: str
+) -> str:
+    return f"{name_in_file} {list(found[name].shape)} instead of {list(expected[name].shape)}"
 
 
 def _is_named_tensor(item: tuple[object, object]) -> bool:

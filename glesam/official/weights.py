@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import torch
@@ -21,19 +21,28 @@ def check_plain(tensors: Mapping[str, Tensor], source: str | Path) -> None:
             )
 
 
-def check_floats(tensors: Mapping[str, Tensor], expected: Mapping[str, Tensor], source: str | Path) -> None:
-    """Raises CheckpointError where weights are integers or not finite; `expected` has the model's dtypes."""
+def check_floats(
+    tensors: Mapping[str, Tensor],
+    expected: Mapping[str, Tensor],
+    source: str | Path,
+    name_in_file: Callable[[str], str] = str,
+) -> None:
+    """Raises CheckpointError where weights are integers or not finite.
+
+    `expected` has the model's dtypes; `name_in_file` says how the file calls a tensor, for the message.
+    """
     for name, tensor in tensors.items():
         if name not in expected or not expected[name].is_floating_point():
             continue
         if not tensor.is_floating_point():
+            dtype = str(tensor.dtype).removeprefix("torch.")
             raise CheckpointError(
-                f"{source}: {name} holds {str(tensor.dtype).removeprefix('torch.')}, expected floats; "
+                f"{source}: {name_in_file(name)} holds {dtype}, expected floats; "
                 "give weights that are not quantized"
             )
         if not tensor.is_meta and not _is_finite(tensor):
             raise CheckpointError(
-                f"{source}: {name} holds NaN or infinite values; "
+                f"{source}: {name_in_file(name)} holds NaN or infinite values; "
                 "give a checkpoint from before training diverged"
             )
 

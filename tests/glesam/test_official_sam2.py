@@ -29,7 +29,14 @@ from glesam.gle import build_base_unet
 from glesam.model import GleSam
 from glesam.official.decoder import load_decoder, save_decoder
 from glesam.official.sam import load_sam, sam_type_of
-from glesam.official.sam2 import from_official, from_transformers, sam2_type
+from glesam.official.sam2 import (
+    from_official,
+    from_transformers,
+    image_part,
+    name_in_file,
+    sam2_type,
+    to_official_decoder,
+)
 from glesam.sam import build_image_encoder, build_mask_decoder, build_prompt_encoder
 from glesam_runtime.errors import CheckpointError
 
@@ -221,14 +228,34 @@ def test_what_is_no_sam_2_of_this_size_is_refused(tmp_path: Path, source: GleSam
     large = whole | {"image_encoder.trunk.patch_embed.proj.weight": torch.zeros(144, 3, 7, 7)}
     assert "is a SAM 2 of width 144 and 8 blocks, the model a tiny_sam2" in refused(large)
     lacking = {name: tensor for name, tensor in whole.items() if name != "no_mem_embed"}
-    assert "1 missing tensor (image_encoder.no_mem_embed)" in refused(lacking)
+    assert "1 missing tensor (no_mem_embed)" in refused(lacking)
     assert "1 unknown tensor (no_obj_pointer)" in refused(whole | {"no_obj_pointer": torch.zeros(1)})
     nan = whole | {"no_mem_embed": torch.full((1, 1, 256), float("nan"))}
-    assert "image_encoder.no_mem_embed holds NaN" in refused(nan)
+    assert "sam2.pt: no_mem_embed holds NaN" in refused(nan)
     encoder = {name: tensor for name, tensor in whole.items() if name.startswith("image_encoder.")}
-    assert "missing tensors (image_encoder.conv_s0.bias" in refused(encoder)
+    assert "missing tensors (no_mem_embed, sam_mask_decoder.conv_s0.bias" in refused(encoder)
+    twice = whole | {"mask_decoder.iou_token.weight": whole["sam_mask_decoder.iou_token.weight"]}
+    assert "holds mask_decoder.iou_token.weight under two names; expected one kind" in refused(twice)
     assert "expected a whole SAM with a ViT encoder, such as sam_vit_b_01ec64.pth, or a SAM 2" in refused(
         {"backbone.weight": torch.zeros(1)}
+    )
+
+
+def test_every_tensor_is_called_as_in_its_file(tmp_path: Path, source: GleSam) -> None:
+    """In both kinds of files, with any tensor missing, misshapen or not a number."""
+    for kind, whole in enumerate((official_tensors(source), transformers_tensors(source))):
+        ours = image_part(whole, "before_gle", "file")
+        copied = ("prompt_encoder.shared_embedding.positional_embedding",) if kind else ()
+        assert {name_in_file(name, whole) for name in ours} | {*copied} == whole.keys()
+    for name in ("image_encoder.trunk.blocks.3.mlp.layers.1.bias", "sam_mask_decoder.conv_s1.weight"):
+        torch.save(official_tensors(source) | {name: torch.zeros(5)}, tmp_path / "sam2.pt")
+        assert f"1 misshapen tensor ({name} [5] instead of" in refusal(
+            load_sam, random_model(2), tmp_path / "sam2.pt"
+        )
+    name = "vision_encoder.backbone.blocks.3.mlp.proj_out.bias"
+    lacking = {n: tensor for n, tensor in transformers_tensors(source).items() if n != name}
+    assert f"1 missing tensor ({name})" in refusal(
+        load_sam, random_model(2), save_folder(tmp_path / "lacking", lacking)
     )
 
 
@@ -291,6 +318,51 @@ def test_a_decoder_is_read_with_each_of_the_four_prefixes(
     assert equal(torch.load(path, weights_only=True), decoder)
 
 
+def decoder_file(path: Path, model: GleSam, keep: Callable[[str], bool], prefix: str = "module.") -> Path:
+    """A decoder's file with some of its tensors."""
+    save_decoder(model, path)
+    tensors = torch.load(path, weights_only=True)
+    torch.save({f"{prefix}{name}": tensor for name, tensor in tensors.items() if keep(name)}, path)
+    return path
+
+
+IOU = ("iou_token.", "iou_prediction_head.")
+
+
+@pytest.mark.parametrize(
+    "lacking", [IOU, ("conv_s0.", "conv_s1."), (*IOU, "pred_obj_score_head.", "conv_s0.", "conv_s1.")]
+)
+def test_a_decoder_may_lack_what_is_never_tuned(
+    tmp_path: Path, source: GleSam, lacking: tuple[str, ...]
+) -> None:
+    path = decoder_file(tmp_path / "ft.pth", source, lambda name: not name.startswith(lacking))
+    target = random_model(2)
+    before = {name: tensor.clone() for name, tensor in target.state_dict().items()}
+    load_decoder(target, path)
+    for name, tensor in to_official_decoder(target.state_dict()).items():
+        origin = before if name.startswith(lacking) else source.state_dict()
+        assert torch.equal(tensor, to_official_decoder(origin)[name]), name
+
+
+def test_a_decoder_that_lacks_more_is_refused(tmp_path: Path, source: GleSam) -> None:
+    lacking = {
+        "transformer.layers.1.mlp.layers.0.bias": "tensor (module.transformer.layers.1.mlp.layers.0.bias)",
+        "output_hypernetworks_mlps.2.": "6 missing tensors (module.output_hypernetworks_mlps.2.layers.0.bias",
+        "iou_prediction_head.layers.2.bias": "1 missing tensor (module.iou_prediction_head.layers.2.bias)",
+    }
+    for start, message in lacking.items():
+        path = decoder_file(tmp_path / "ft.pth", source, lambda name, s=start: not name.startswith(s))  # type: ignore
+        assert message in refusal(load_decoder, random_model(2), path)
+    torch.manual_seed(0)
+    sam = GleSam(tiny())
+    path = decoder_file(
+        tmp_path / "sam.pth", sam, lambda name: not name.startswith(IOU), "module.mask_decoder."
+    )
+    load_decoder(sam, path)
+    path = decoder_file(path, sam, lambda name: not name.startswith("mask_tokens"), "mask_decoder.")
+    assert "1 missing tensor (mask_decoder.mask_tokens.weight)" in refusal(load_decoder, sam, path)
+
+
 def test_a_decoder_of_the_other_sam_is_refused(tmp_path: Path, source: GleSam) -> None:
     torch.manual_seed(0)
     sam = GleSam(tiny())
@@ -350,6 +422,34 @@ def test_settings_that_do_not_fit_are_refused_in_one_line(
     (line,) = result.stderr.splitlines()
     assert result.exit_code == 2
     assert message in line
+
+
+def test_a_decoder_of_another_sam_or_a_part_of_one_is_refused_in_one_line(
+    tmp_path: Path, arguments: list[str], source: GleSam
+) -> None:
+    torch.manual_seed(0)
+    save_decoder(GleSam(tiny()), tmp_path / "sam.pth")
+    decoder_file(tmp_path / "part.pth", source, lambda name: name != "mask_tokens.weight", "")
+    files = {
+        "sam.pth": "has no obj_score_token.weight among its 120 tensors; expected SAM 2's mask decoder",
+        "part.pth": "does not fit this model: 1 missing tensor (mask_tokens.weight)",
+    }
+    for file, message in files.items():
+        result = CliRunner().invoke(app, [*arguments, "--decoder", str(tmp_path / file)])
+        (line,) = result.stderr.splitlines()
+        assert result.exit_code == 2
+        assert f"error: {tmp_path / file} {message}" in line
+        assert not (tmp_path / "out").exists()
+
+
+def test_a_file_of_another_size_is_refused_in_one_line(arguments: list[str], tmp_path: Path) -> None:
+    whole = torch.load(tmp_path / "sam2.pt", weights_only=True)["model"]
+    whole = {name: tensor for name, tensor in whole.items() if ".blocks.7." not in name}
+    torch.save({"model": whole}, tmp_path / "sam2.pt")
+    result = CliRunner().invoke(app, arguments)
+    (line,) = result.stderr.splitlines()
+    assert result.exit_code == 2
+    assert "sam2.pt is a SAM 2 of width 16 and 7 blocks, the model a tiny_sam2; choose the sam_type" in line
 
 
 def test_the_setting_of_sam_2_is_refused_with_a_sam(
