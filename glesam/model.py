@@ -23,10 +23,10 @@ from glesam.checkpoint_folder import (
     shipped_checkpoint,
     write_checkpoint,
 )
-from glesam.config import GleSamConfig
+from glesam.config import GleSamConfig, HighResDecoderConfig
 from glesam.decoding import ImageFeatures, decode
 from glesam.gle import Gle
-from glesam.sam import build_image_encoder, build_mask_decoder, build_prompt_encoder
+from glesam.sam import build_image_encoder, build_mask_decoder, build_prompt_encoder, dead_mask_heads
 from glesam_runtime.errors import CheckpointError
 
 __all__ = ["CONFIG_FILE", "WEIGHTS_FILE", "GleSam", "checkpoint_files", "shipped_checkpoint"]
@@ -180,6 +180,18 @@ class GleSam(nn.Module):
         check_tensors(own, tensors, source, self.config.name)
         like = {name: tensor.to(own[name].dtype) for name, tensor in tensors.items()}
         self.load_state_dict(like, assign=all(tensor.is_meta for tensor in own.values()))
+        if not any(tensor.is_meta for tensor in like.values()):
+            self.keep_live_masks()
+
+    def keep_live_masks(self) -> None:
+        """Switches SAM 2's dynamic multimask off where a mask head is dead: it might choose the dead mask."""
+        config = self.config.sam.decoder
+        if not isinstance(config, HighResDecoderConfig) or not config.dynamic_multimask:
+            return
+        if dead_mask_heads(self.mask_decoder):
+            decoder = replace(config, dynamic_multimask=False)
+            self.config = replace(self.config, sam=replace(self.config.sam, decoder=decoder))
+            self.mask_decoder.config = decoder
 
     @staticmethod
     def resolve(folder_or_hub_id: str | Path) -> Path:
