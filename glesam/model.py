@@ -194,6 +194,11 @@ class GleSam(nn.Module):
         check_tensors(own, tensors, source, self.config.name)
         like = {name: tensor.to(own[name].dtype) for name, tensor in tensors.items()}
         self.load_state_dict(like, assign=all(tensor.is_meta for tensor in own.values()))
+        if not any(tensor.is_meta for tensor in like.values()):
+            self.keep_live_masks()
+
+    def keep_live_masks(self) -> None:
+        """Switches SAM 2's dynamic multimask off where a mask head is dead: it might choose the dead mask."""
         if dead_mask_heads(self.mask_decoder):
             self.disable_dynamic_multimask()
 

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor
 
+from glesam.config import HieraEncoderConfig
+from glesam.decoding import ImageFeatures
 from glesam.model import GleSam
 from glesam.sam import dead_mask_heads
 from glesam_runtime import Engines, Predictor
 from glesam_runtime.bundle.manifest import Manifest
-from glesam_runtime.bundle.spec import GraphSpec, bundle_contract
+from glesam_runtime.bundle.spec import HIGH_RES, GraphSpec
 from glesam_runtime.engines.base import Array, Tensors
 from glesam_runtime.engines.function import FunctionEngine
 
@@ -20,11 +23,20 @@ TorchFunction = Callable[..., Tensor | tuple[Tensor, ...]]
 
 def torch_engines(model: GleSam) -> Engines:
     """The model's own functions, nothing merged or folded."""
-    contract = bundle_contract(model.config.sam.image_size)
+    contract = reference_manifest(model).contract()
+
+    def encode(image: Tensor) -> tuple[Tensor, ...]:
+        features = model.encode_features(image)
+        return features.image_embeddings, *features.high_res
+
+    def decode(image_embeddings: Tensor, **others: Any) -> tuple[Tensor, Tensor]:
+        high_res = tuple(others.pop(name) for name in HIGH_RES if name in others)
+        return model.decode(ImageFeatures(image_embeddings, high_res), **others)
+
     return Engines(
-        torch_engine(contract["image_encoder"], lambda image: model.encode(image)),
+        torch_engine(contract["image_encoder"], encode),
         torch_engine(contract["gle"], lambda image_embeddings: model.enhance(image_embeddings)),
-        torch_engine(contract["mask_decoder"], model.decode),
+        torch_engine(contract["mask_decoder"], decode),
     )
 
 
@@ -49,6 +61,7 @@ def reference_predictor(model: GleSam) -> Predictor:
 def reference_manifest(model: GleSam) -> Manifest:
     """The manifest of a bundle without files: a model's numbers as the runtime wants them."""
     config = model.config
+    is_sam2 = isinstance(config.sam.encoder, HieraEncoderConfig)
     return Manifest(
         name=config.name,
         sam_type=config.sam.sam_type,
@@ -64,4 +77,6 @@ def reference_manifest(model: GleSam) -> Manifest:
         files={},
         made_from={},
         parity={},
+        family="sam2" if is_sam2 else "sam",
+        resize="squash" if is_sam2 else "longest-side",
     )

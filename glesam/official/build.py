@@ -18,7 +18,6 @@ from glesam.official.lora_alpha import alphas_of, common_alpha, config_beside
 from glesam.official.sam import load_sam, sam_file, sam_type_of
 from glesam.official.text_embedding import load_text_embedding
 from glesam.official.unet import load_unet, read_unet_config, unet_folder, weights_file
-from glesam.sam import dead_mask_heads
 from glesam_runtime.errors import CheckpointError
 
 LORA_RANK = 8
@@ -175,8 +174,7 @@ def build_official(
         load_lora(model, lora)
     if decoder is not None:
         load_decoder(model, decoder)
-    if dead_mask_heads(model.mask_decoder):
-        model.disable_dynamic_multimask()
+    model.keep_live_masks()
     return model.eval()
 
 
