@@ -29,6 +29,7 @@ from glesam.decoding import ImageFeatures
 from glesam.official.tensor_files import read_tensors
 from glesam.tensor_output import write_tensors
 from glesam.training.checkpoint import Identity
+from glesam_runtime.bundle.spec import HIGH_RES
 from glesam_runtime.errors import CheckpointError, InputError
 from glesam_runtime.output import replaced_file
 
@@ -40,8 +41,6 @@ NOT_OF_VIEWS = ("size", "objects_per_image", "prompts", "points", "squash")
 model."""
 RAW, ENHANCED, CLEAN = "raw", "enhanced", "clean"
 """Embeddings of the degraded picture without and with GLE, and of the clean picture."""
-HIGH_RES = ("high_res_s0", "high_res_s1")
-"""SAM 2's high-resolution features of the degraded picture, which pass by GLE."""
 
 
 @dataclass(frozen=True)
@@ -100,7 +99,8 @@ class Kinds(Protocol):
 class StoredViews:
     """`count` views in a folder, drawn as `plan` says, with the embeddings that `mixture` needs.
 
-    With `high_res` a view's file also holds SAM 2's high-resolution features, once for all its embeddings.
+    With `high_res` a view's file also holds SAM 2's high-resolution features of the degraded picture, once
+    for all its embeddings.
     """
 
     folder: Path

@@ -19,7 +19,6 @@ from glesam.training.checkpoint import fingerprint
 from glesam.training.encoded_views import (
     CLEAN,
     ENHANCED,
-    HIGH_RES,
     RAW,
     VIEWS,
     EncodedBatch,
@@ -28,6 +27,7 @@ from glesam.training.encoded_views import (
 )
 from glesam.training.parallel import on_the_main_process
 from glesam.training.watch import Moment, Watcher
+from glesam_runtime.bundle.spec import HIGH_RES
 
 
 @dataclass(frozen=True)
