@@ -78,7 +78,9 @@ def _without_prefix(tensors: dict[str, Tensor]) -> tuple[dict[str, Tensor], str]
 
 
 def _not_tuned(own: dict[str, Tensor], loaded: dict[str, Tensor]) -> dict[str, Tensor]:
-    """The model's tensors of those groups in `NOT_TUNED` of which the file holds nothing."""
+    """The model's tensors of those groups in `NOT_TUNED` of which a file of a decoder holds nothing."""
+    if not own.keys() & loaded.keys():
+        return {}
     missing = tuple(start for start in NOT_TUNED if not any(name.startswith(start) for name in loaded))
     return {name: tensor for name, tensor in own.items() if name.startswith(missing)}
 

@@ -34,6 +34,8 @@ def sensitivities(
 ) -> Iterator[tuple[str, float]]:
     """Yields each layer with |answer - float answer| / |float answer|, that layer alone quantized.
 
+    Of a graph with several outputs it is the largest of their errors.
+
     Args:
         path, spec: an fp32 graph.
         layers: names of the layers to measure; each takes a compilation and a run for each of `feeds`.
@@ -42,9 +44,8 @@ def sensitivities(
     Raises:
         CalibrationError: a layer makes the answer NaN or infinite.
     """
-    output = spec.outputs[0].name
     alone = replace(options, high_precision="fp32", smoothing=False)
-    expected = _answers(path, spec, feeds, output)
+    expected = _answers(path, spec, feeds)
 
     def error(name: str) -> float:
         model = ir.load(path)
@@ -52,9 +53,9 @@ def sensitivities(
         quantize_layers(model.graph, chosen, statistics, alone)
         with beside_weights(path) as variant:
             ir.save(model, variant)
-            answers = _answers(variant, spec, feeds, output)
+            answers = _answers(variant, spec, feeds)
         pairs = zip(answers, expected, strict=True)
-        return float(np.mean([np.linalg.norm(a - b) / max(np.linalg.norm(b), TINY) for a, b in pairs]))
+        return float(np.mean([max(map(_relative_error, *pair)) for pair in pairs]))
 
     for name in layers:
         measured = error(name)
@@ -65,9 +66,15 @@ def sensitivities(
         yield name, measured
 
 
-def _answers(path: Path, spec: GraphSpec, feeds: Sequence[Feeds], output: str) -> list[NDArray[np.float64]]:
+def _answers(path: Path, spec: GraphSpec, feeds: Sequence[Feeds]) -> list[list[NDArray[np.float64]]]:
+    """All outputs of the graph for each of `feeds`."""
     engine = open_engine("onnxruntime", path, spec, "int8+fp32")
     try:
-        return [engine(one)[output].astype(np.float64) for one in feeds]
+        answers = [engine(one) for one in feeds]
     finally:
         engine.close()
+    return [[outputs[tensor.name].astype(np.float64) for tensor in spec.outputs] for outputs in answers]
+
+
+def _relative_error(actual: NDArray[np.float64], expected: NDArray[np.float64]) -> float:
+    return float(np.linalg.norm(actual - expected) / max(np.linalg.norm(expected), TINY))

@@ -14,6 +14,7 @@ All changes are exact (proved in float64):
 
 from __future__ import annotations
 
+from itertools import islice
 from typing import Any
 
 import torch
@@ -27,25 +28,45 @@ PATCH_STRIDE = 4
 
 
 class StaticHiera(nn.Module):
-    """`glesam.sam2.HieraEncoder` for images of one size."""
+    """`glesam.sam2.HieraEncoder` for images of one size.
+
+    The names of its parts are those of the graph's nodes, by which int8's policy tells them apart.
+    """
 
     def __init__(self, encoder: HieraEncoder, image_size: int) -> None:
         super().__init__()
         backbone: Any = encoder.backbone
+        blocks, side = iter(backbone.blocks), image_size // PATCH_STRIDE
         self.patches = backbone.patch_embed.projection
-        self.stage_ends = encoder.stage_ends
-        side = image_size // PATCH_STRIDE
-        blocks: list[StaticHieraBlock] = []
+        self.stages = nn.ModuleList()
         with torch.no_grad():
             self.positions = constant(encoder.positions(side))
-            for block in backbone.blocks:
-                blocks.append(StaticHieraBlock(block, side))
-                side = blocks[-1].out_side
-            self._fold_neck(encoder)
-        self.blocks = nn.ModuleList(blocks)
+            for count in encoder.config.stages:
+                stage = nn.ModuleList()
+                for block in islice(blocks, count):
+                    stage.append(StaticHieraBlock(block, side))
+                    side //= block.query_stride[0] if block.query_stride else 1
+                self.stages.append(stage)
+            self.pyramid = StaticPyramid(encoder)
 
-    def _fold_neck(self, encoder: HieraEncoder) -> None:
-        """One product for each of the neck's levels; the encoder keeps its own."""
+    def forward(self, image: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """See `glesam.sam2.HieraEncoder.forward`."""
+        x = self.patches(image).permute(0, 2, 3, 1) + self.positions
+        outputs = []
+        for stage in self.stages:
+            for block in stage:  # type: ignore[attr-defined]  # a ModuleList
+                x = block(x)
+            outputs.append(x)
+        features: tuple[Tensor, Tensor, Tensor] = self.pyramid(*outputs)
+        return features
+
+
+class StaticPyramid(nn.Module):
+    """The neck and both projections of high-resolution features: one product for each of the neck's levels."""
+
+    def __init__(self, encoder: HieraEncoder) -> None:
+        """The encoder keeps its own neck."""
+        super().__init__()
         coarsest, third, second, first = encoder.neck.convs
         if not {0, 1}.isdisjoint(encoder.neck.top_down_levels):
             raise NotImplementedError("the two finest levels of the neck are expected to stand alone")
@@ -58,15 +79,10 @@ class StaticHiera(nn.Module):
         self.s0_weight, self.s0_bias = _merged(first, encoder.conv_s0)
         self.s1_weight, self.s1_bias = _merged(second, encoder.conv_s1)
 
-    def forward(self, image: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """See `glesam.sam2.HieraEncoder.forward`."""
-        x = self.patches(image).permute(0, 2, 3, 1) + self.positions
-        stages = []
-        for index, block in enumerate(self.blocks):
-            x = block(x)
-            if index in self.stage_ends:
-                stages.append(x)
-        first, second, third, coarsest = stages
+    def forward(
+        self, first: Tensor, second: Tensor, third: Tensor, coarsest: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Hiera's four outputs, finest first -> embeddings and high-resolution features."""
         embeddings = _planes(third @ self.third_weight + self.third_bias)
         if self.top_down:
             coarse = _planes(coarsest @ self.coarsest_weight + self.coarsest_bias)
