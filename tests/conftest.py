@@ -110,7 +110,7 @@ def known_graphs(bundle: Path, *names: str) -> Iterator[None]:
         yield
 
 
-@pytest.fixture(name="known_graphs")
+@pytest.fixture(name="known_graphs", scope="session")
 def known_graphs_of() -> Callable[..., AbstractContextManager[None]]:
     """`known_graphs`, for tests that export on their own."""
     return known_graphs
