@@ -82,15 +82,58 @@ def bf16_bundle(
 
 @pytest.fixture(scope="session")
 def int8_bundle(fp32_bundle: Path, photos: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Made by glesam-quantize, with fp16 for the rest; never change it.
-
-    It is calibrated on the photographs it is measured on. Random masks are all edge, so the gate is low; how
-    fast int8 is here does not matter to a test.
-    """
+    """Made by glesam-quantize, with fp16 for the rest; never change it."""
     from glesam_calib.cli.quantize import app
 
-    options = ("--calib-images", str(photos), "--samples", "4", "--min-iou", "0.5", "--no-speed-gate")
-    return written_by(app, fp32_bundle, "int8", photos, tmp_path_factory, *options)
+    return written_by(app, fp32_bundle, "int8", photos, tmp_path_factory, *quantize_options(photos))
+
+
+@pytest.fixture(scope="session")
+def sam2_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A SAM 2 with the GLE of the fp32 checkpoint."""
+    from tiny_model import random_model, random_sam2
+
+    model, folder = random_sam2(), tmp_path_factory.mktemp("checkpoints") / "sam2"
+    model.gle.load_state_dict(random_model("sd15").gle.state_dict())
+    model.save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def sam2_bundle(
+    fp32_bundle: Path, sam2_checkpoint: Path, photos: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Path:
+    """The fp32 bundle of a SAM 2, made by glesam-export; never change it."""
+    with known_graphs(fp32_bundle, "gle"):
+        return exported("fp32", sam2_checkpoint, photos, tmp_path_factory)
+
+
+@pytest.fixture(scope="session")
+def sam2_low_bundles(
+    sam2_bundle: Path, sam2_checkpoint: Path, photos: Path, tmp_path_factory: pytest.TempPathFactory
+) -> dict[str, Path]:
+    """The same model's bundles in fp16 and bf16, made by glesam-export; never change them."""
+    with known_graphs(sam2_bundle, "image_encoder", "gle", "mask_decoder"):
+        return {
+            precision: exported(precision, sam2_checkpoint, photos, tmp_path_factory, "--min-iou", least_iou)
+            for precision, least_iou in (("fp16", "0.98"), ("bf16", "0.9"))
+        }
+
+
+@pytest.fixture(scope="session")
+def sam2_int8_bundle(sam2_bundle: Path, photos: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Made by glesam-quantize from the fp32 one, as `int8_bundle` is; never change it."""
+    from glesam_calib.cli.quantize import app
+
+    return written_by(app, sam2_bundle, "int8", photos, tmp_path_factory, *quantize_options(photos))
+
+
+def quantize_options(photos: Path) -> tuple[str, ...]:
+    """Calibrates on the photographs that the masks are measured on.
+
+    Random masks are all edge, so the gate is low; how fast int8 is here does not matter to a test.
+    """
+    return ("--calib-images", str(photos), "--samples", "4", "--min-iou", "0.5", "--no-speed-gate")
 
 
 @contextmanager

@@ -33,6 +33,24 @@ def test_the_first_layers_of_an_efficientnet_stay_in_float() -> None:
         assert policy.takes(f"{backbone}.{name}/Conv")
 
 
+def test_of_hiera_what_makes_the_fine_features_and_the_answer_stays_in_float() -> None:
+    policy, hiera = Policy(), "image_encoder"
+    for name in (
+        "patches/Conv",
+        *("stages.0.0/MatMul", "stages.0.1.mlp.proj_in/MatMul"),
+        *("stages.1.0.shortcut/MatMul", "stages.3.0.shortcut/MatMul"),
+        *("pyramid/MatMul", "pyramid/MatMul_3"),
+    ):
+        assert not policy.takes(f"{hiera}.{name}"), name
+    for name in (
+        "stages.1.0/MatMul",
+        "stages.2.0.proj/MatMul",
+        "stages.2.10/MatMul",
+        "stages.3.0.mlp.proj_out/MatMul",
+    ):
+        assert policy.takes(f"{hiera}.{name}"), name
+
+
 def test_patterns_include_and_exclude() -> None:
     assert taken(Policy(include=["*.conv_out/*"])) == list(NAMES)
     assert taken(Policy(exclude=["*/Conv"])) == list(NAMES[:4])

@@ -3,57 +3,26 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
-from contextlib import AbstractContextManager
 from pathlib import Path
 
 import numpy as np
 import onnx
 import pytest
-from tiny_model import random_sam2
 from typer.testing import CliRunner
 
 from glesam.model import GleSam
 from glesam.reference import reference_predictor
-from glesam_export.cli import app as export_app
 from glesam_runtime import Bundle, Predictor
 from glesam_runtime.cli import bench, info, run, verify
 from glesam_runtime.tools.measure import ImageSets, fixed_prompts
 from glesam_runtime.tools.parity import mask_iou
 
-LEAST_IOU = {"fp32": 0.999, "fp16": 0.98, "bf16": 0.9}
-Known = Callable[..., AbstractContextManager[None]]
+LEAST_IOU = {"fp16": 0.98, "bf16": 0.9}
 
 
-@pytest.fixture(scope="module")
-def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("sam2") / "checkpoint"
-    random_sam2().save_pretrained(folder)
-    return folder
-
-
-def export(checkpoint: Path, photos: Path, precision: str) -> Path:
-    out = checkpoint.parent / precision
-    options = ("--precision", precision, "--images", photos, "--min-iou", LEAST_IOU[precision], "--out", out)
-    result = CliRunner().invoke(export_app, [str(checkpoint), *map(str, options)])
-    assert result.exit_code == 0, result.output
-    return out
-
-
-@pytest.fixture(scope="module")
-def sam2_bundle(checkpoint: Path, photos: Path) -> Path:
-    return export(checkpoint, photos, "fp32")
-
-
-@pytest.fixture(scope="module")
-def low_bundles(checkpoint: Path, photos: Path, sam2_bundle: Path, known_graphs: Known) -> dict[str, Path]:
-    with known_graphs(sam2_bundle, "image_encoder", "gle", "mask_decoder"):
-        return {precision: export(checkpoint, photos, precision) for precision in ("fp16", "bf16")}
-
-
-def test_the_masks_are_pytorchs(checkpoint: Path, sam2_bundle: Path, image_sets: ImageSets) -> None:
+def test_the_masks_are_pytorchs(sam2_checkpoint: Path, sam2_bundle: Path, image_sets: ImageSets) -> None:
     actual = Predictor.from_bundle(sam2_bundle)
-    expected = reference_predictor(GleSam.from_pretrained(checkpoint))
+    expected = reference_predictor(GleSam.from_pretrained(sam2_checkpoint))
     for pictures in image_sets.values():
         for picture in pictures:
             answers = []
@@ -85,16 +54,16 @@ def test_golden_vectors_hold_the_finer_features_and_boxes_are_padded(sam2_bundle
 
 
 @pytest.mark.parametrize("precision", ["fp16", "bf16"])
-def test_lower_precisions_pass_their_gate(low_bundles: dict[str, Path], precision: str) -> None:
-    manifest = Bundle.open(low_bundles[precision]).manifest
-    parity = json.loads((low_bundles[precision] / "bundle.json").read_text())["parity"]["mask_iou"]
+def test_lower_precisions_pass_their_gate(sam2_low_bundles: dict[str, Path], precision: str) -> None:
+    manifest = Bundle.open(sam2_low_bundles[precision]).manifest
+    parity = json.loads((sam2_low_bundles[precision] / "bundle.json").read_text())["parity"]["mask_iou"]
     assert manifest.precision == precision
     assert min(figures["mean"] for figures in parity.values()) >= LEAST_IOU[precision]
 
 
-def test_areas_of_masks_stay_in_fp32(low_bundles: dict[str, Path]) -> None:
+def test_areas_of_masks_stay_in_fp32(sam2_low_bundles: dict[str, Path]) -> None:
     """At 1024 px they sum to 65,536, which is infinite in fp16."""
-    bundle = low_bundles["fp16"]
+    bundle = sam2_low_bundles["fp16"]
     assert "stability" in Bundle.open(bundle).manifest.graphs["mask_decoder"].fp32_islands
     graph = onnx.load(bundle / "mask_decoder.onnx").graph
     types = {value.name: value.type.tensor_type.elem_type for value in graph.value_info}

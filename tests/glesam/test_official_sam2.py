@@ -177,7 +177,7 @@ def transformers_tensors(model: GleSam) -> Tensors:
     config = Sam2Config(
         vision_config=Sam2VisionConfig(backbone_config=backbone, backbone_channel_list=widths[::-1])
     )
-    config.mask_decoder_config.mlp_dim = 64
+    config.mask_decoder_config.mlp_dim = 64  # type: ignore[union-attr]
     own = model.state_dict()
     theirs: Tensors = {}
     for name in Sam2Model(config).state_dict():
@@ -403,9 +403,8 @@ def test_glesam_convert_writes_a_sam_2(
     model = GleSam.from_pretrained(tmp_path / "out")
     assert model.config == tiny_sam2(place)  # type: ignore[arg-type]
     assert model.state_dict()[f"{PARTS[0] if place == 'before_gle' else PARTS[2]}.no_mem_embed"].any()
-    assert torch.equal(
-        model.state_dict()["image_encoder.backbone.pos_embed"], source.image_encoder.backbone.pos_embed
-    )  # type: ignore[union-attr]
+    positions = "image_encoder.backbone.pos_embed"
+    assert torch.equal(model.state_dict()[positions], source.state_dict()[positions])
 
 
 @pytest.mark.parametrize(

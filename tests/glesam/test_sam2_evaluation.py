@@ -91,7 +91,7 @@ def transformed(image: Image) -> Tensor:
 
 
 def prompted(data: Path) -> dict[str, tuple[PromptedPicture, Sample]]:
-    samples = [sample for dataset in load_datasets(data, split="all") for sample in dataset]
+    samples = [dataset[i] for dataset in load_datasets(data, split="all") for i in range(len(dataset))]
     return {f"{one.dataset}/{one.name}": (draw_picture(one, 2, 0), one) for one in samples}
 
 

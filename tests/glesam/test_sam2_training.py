@@ -23,6 +23,7 @@ from glesam.data.masks import MaskLayers
 from glesam.model import GleSam
 from glesam.official.decoder import load_decoder
 from glesam.official.lora import load_lora
+from glesam.sam2 import HighResDecoder
 from glesam.training.encoded_views import EncodedViews, Mixture
 from glesam.training.stage_config import DecoderStageConfig, StageConfig, parse_stage_config
 from glesam.training.stage_losses import decoder_losses, encoded_losses, select_decoder
@@ -145,7 +146,9 @@ def test_stage_2_trains_the_decoder_but_for_what_is_not_computed(
 def test_training_takes_no_other_mask_for_mask_0(batch: Batch) -> None:
     """At a delta of 1 all of these masks are unstable, and the choice would be another mask's gradient."""
     model = sam2_model()
-    model.mask_decoder.config = replace(model.mask_decoder.config, stability_delta=1.0)  # type: ignore
+    decoder = model.mask_decoder
+    assert isinstance(decoder, HighResDecoder)
+    decoder.config = replace(decoder.config, stability_delta=1.0)
     select_decoder(model, train_iou_head=False)
     torch.manual_seed(0)
     actual = decoder_losses(model, batch)["iou"]
@@ -203,7 +206,7 @@ def test_where_masks_1_to_3_fade_none_of_them_is_ever_chosen(
 def test_a_checkpoint_with_dead_masks_never_answers_with_one(tmp_path: Path) -> None:
     model = sam2_model()
     with torch.no_grad():
-        for parameter in model.mask_decoder.output_hypernetworks_mlps[2].parameters():
+        for parameter in model.mask_decoder.get_submodule("output_hypernetworks_mlps.2").parameters():
             parameter.mul_(1e-6)
     model.save_pretrained(tmp_path)
     assert chooses(model)

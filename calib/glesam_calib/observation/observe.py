@@ -83,14 +83,14 @@ def calibrate(
             if name in table.samples:
                 continue
             image, _ = model_input(picture, manifest)
-            feeds: dict[str, Array] = {"image": image}
+            tensors: dict[str, Array] = {"image": image}
             for graph in GRAPHS:
+                feeds = {one.name: tensors[one.name] for one in manifest.graphs[graph].spec.inputs}
                 tensors = feeds | engines[graph](feeds)
                 for tensor, axis in axes[graph].items():
                     where = f"{graph}: {tensor} of {name}"
                     values = tensors[tensor].astype(np.float32, copy=False)
                     table.tensors[graph][tensor].update(values, axis, where)
-                feeds = {output.name: tensors[output.name] for output in manifest.graphs[graph].spec.outputs}
             table.samples.append(name)
             if save_to is not None and len(table.samples) % SAVE_EVERY == 0:
                 table.save(save_to)

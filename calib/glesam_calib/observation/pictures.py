@@ -129,6 +129,7 @@ def measure_sensitivity(
         feeds.append({"image": image})
     for graph in GRAPHS:
         path, spec = bundle.graph_path(graph), manifest.graphs[graph].spec
+        feeds = [{tensor.name: one[tensor.name] for tensor in spec.inputs} for one in feeds]
         layers = [layer.name for layer in layers_of(ir.load(path).graph)]
         known = table.sensitivity.setdefault(graph, {})
         missing = [name for name in layers if options.policy.may_return(name) and name not in known]

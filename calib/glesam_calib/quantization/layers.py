@@ -17,15 +17,17 @@ HIGH_PRECISION = (
 )
 """Patterns of the layers in float by default:
 
-- The U-Net's input and output layers, whose error is an error of the answer, and its shortcuts, which carry the
-  residual itself.
-- The first layers of an EfficientNet, where all details pass through 16 to 32 channels of very different range.
+- The U-Net's input and output layers, whose error is an error of the answer, and its shortcuts, which carry
+  the residual itself.
+- The first layers of an EfficientNet, where all details pass through 16 to 32 channels of very different
+  range.
 - SAM 2's Hiera: the patches and the first stage, whose details reach the mask decoder as high-resolution
-  features; the projections that carry the residual from stage to stage; and the neck, whose error is an error of
-  the answer. Together they are 9 % of tiny's multiplications and 5 % of large's.
+  features; the projections that carry the residual from stage to stage; and the neck, whose error is an error
+  of the answer. Together they are 9 % of tiny's multiplications and 5 % of large's.
 
-Sums, norms, softmax and products of two activations, those of attention windows among them, are never quantized,
-nor is anything in the mask decoder: it is 1 % of the work, and its logits decide where a mask ends."""
+Sums, norms, softmax and products of two activations, those of attention windows among them, are never
+quantized, nor is anything in the mask decoder: it is 1 % of the work, and its logits decide where a mask
+ends."""
 
 
 @dataclass(frozen=True)

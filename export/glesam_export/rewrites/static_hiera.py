@@ -62,10 +62,12 @@ class StaticHiera(nn.Module):
 
 
 class StaticPyramid(nn.Module):
-    """The neck and both projections of high-resolution features: one product for each of the neck's levels."""
+    """The neck and both projections of high-resolution features, one product for each of its levels.
+
+    The encoder keeps its own neck.
+    """
 
     def __init__(self, encoder: HieraEncoder) -> None:
-        """The encoder keeps its own neck."""
         super().__init__()
         coarsest, third, second, first = encoder.neck.convs
         if not {0, 1}.isdisjoint(encoder.neck.top_down_levels):
