@@ -5,6 +5,9 @@
 Writes random weights under the official names and joins them with glesam-convert. Then runs glesam-export on
 the checkpoint as a user would, in a process of its own, and prints a row for each. Takes 12 GB of disk per
 model, and minutes per row. Exit status 1 where an export or its parity gate fails.
+
+SAM 2's models have names such as sam2.1_hiera_tiny-sd21. `--small-gle` puts a GLE of a few layers into the
+checkpoint before it is exported: what is measured is then SAM's encoder and decoder, whatever their GLE.
 """
 
 from __future__ import annotations
@@ -17,14 +20,20 @@ import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
+import torch
 import typer
 from harness.official import DECODER, LORA, SAM, TEXT, UNET, write_in_a_process
 from harness.options import NoteOption, RecordOption
 from harness.record import Run
 from harness.table import Row
+
+from glesam.checkpoint_folder import read_checkpoint
+from glesam.config import tiny
+from glesam.model import GleSam
 
 
 def main(
@@ -34,6 +43,10 @@ def main(
         Path | None, typer.Option(metavar="DIR", help="Photographs for glesam-export --images.")
     ] = None,
     keep: Annotated[Path | None, typer.Option(metavar="DIR", help="Files and bundles stay here.")] = None,
+    small_gle: Annotated[
+        bool,
+        typer.Option("--small-gle", help="Export with a GLE of a few layers in the official one's place."),
+    ] = False,
     record: RecordOption = False,
     note: NoteOption = "",
 ) -> None:
@@ -42,6 +55,8 @@ def main(
     for name in model or ["vit_b-sd15"]:
         with workplace(keep) as folder:
             checkpoint = checkpoint_of(name, folder)
+            if small_gle:
+                checkpoint = with_small_gle(checkpoint)
             rows += [exported(name, p, checkpoint, folder, images) for p in precision or ["fp32"]]
     run.finish(rows, record, note)
 
@@ -68,6 +83,19 @@ def checkpoint_of(name: str, folder: Path) -> Path:
             ["--sam-type", name.split("-")[0], *official_options(files), "--out", checkpoint],
         )
     return checkpoint
+
+
+def with_small_gle(checkpoint: Path) -> Path:
+    """Returns a checkpoint with the same SAM and the GLE of `glesam.config.tiny`."""
+    out = checkpoint.with_name(f"{checkpoint.name}-small-gle")
+    config, tensors = read_checkpoint(checkpoint)
+    torch.manual_seed(0)
+    model = GleSam(replace(config, gle=tiny().gle))
+    model.load_state_dict(
+        {name: t for name, t in tensors.items() if not name.startswith("gle.")}, strict=False
+    )
+    model.save_pretrained(out)
+    return out
 
 
 def official_options(files: Path) -> list[str | Path]:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 import torch
+from torch import nn
 
 from glesam.config import GleSamConfig
 from glesam.gle import build_base_unet
@@ -15,6 +17,7 @@ from glesam.model import GleSam
 from glesam.official.build import build_official, start_adapters
 from glesam.official.decoder import save_decoder
 from glesam.official.lora import save_lora
+from glesam.official.sam2 import name_in_file
 from glesam.sam import build_image_encoder, build_mask_decoder, build_prompt_encoder
 
 SAM, UNET, TEXT = "sam.pth", "unet", "empty_prompt.npy"
@@ -30,15 +33,34 @@ def write_official_files(config: GleSamConfig, folder: Path) -> None:
         "prompt_encoder": build_prompt_encoder(config.sam),
         "mask_decoder": build_mask_decoder(config.sam),
     }
+    if config.sam.has_high_res:
+        set_sam2_apart(parts)
     tensors = {f"{part}.{n}": t for part, module in parts.items() for n, t in module.state_dict().items()}
-    torch.save(tensors, folder / SAM)
+    if config.sam.has_high_res:
+        torch.save({"model": {name_in_file(name, {}): t for name, t in tensors.items()}}, folder / SAM)
+    else:
+        torch.save(tensors, folder / SAM)
     np.save(folder / TEXT, torch.randn(1, 77, config.gle.unet.cross_attention_dim).numpy())
     with torch.device("meta"):
         model = GleSam(config)
     start_adapters(model)
     save_lora(model, folder / LORA)
-    model.mask_decoder = parts["mask_decoder"]
+    model.image_encoder, model.mask_decoder = parts["image_encoder"], parts["mask_decoder"]
     save_decoder(model, folder / DECODER)
+
+
+@torch.no_grad()
+def set_sam2_apart(parts: Mapping[str, nn.Module]) -> None:
+    """Draws what starts at zero, and sets the scores of SAM 2's masks apart, as those of trained masks are.
+
+    Among equal scores rounding would choose the mask, and no gate could hold.
+    """
+    for module in parts.values():
+        for parameter in module.parameters():
+            if not parameter.any():
+                parameter.normal_(std=0.02)
+    bias = parts["mask_decoder"].get_parameter("iou_prediction_head.layers.2.bias")
+    bias.add_(torch.tensor([0.0, 0.5, 1.0, -0.5]))
 
 
 def write_in_a_process(sam_type: str, base: str, folder: Path) -> None:
