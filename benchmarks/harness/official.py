@@ -40,7 +40,9 @@ def write_official_files(config: GleSamConfig, folder: Path) -> None:
         torch.save({"model": {name_in_file(name, {}): t for name, t in tensors.items()}}, folder / SAM)
     else:
         torch.save(tensors, folder / SAM)
-    np.save(folder / TEXT, torch.randn(1, 77, config.gle.unet.cross_attention_dim).numpy())
+    np.save(
+        folder / TEXT, torch.randn(1, config.gle.text_tokens, config.gle.unet.cross_attention_dim).numpy()
+    )
     with torch.device("meta"):
         model = GleSam(config)
     start_adapters(model)
