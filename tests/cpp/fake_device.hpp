@@ -174,7 +174,7 @@ class DeviceRequest : public Request {
 
    private:
     void compute(const Tensor* inputs, Tensor* outputs) {
-        std::array<Tensor, 5> readable;
+        std::array<Tensor, 7> readable;
         for (std::size_t i = 0; i < spec_.inputs.size(); ++i)
             readable.at(i) = readable_copy(inputs[i], spec_.inputs[i].name);
         device_->did("run ", spec_.name.c_str());
