@@ -136,17 +136,21 @@ def test_a_missing_high_resolution_feature_is_refused_in_one_line(bundles: dict[
     assert "\n" not in str(caught.value)
 
 
+def native_of(bundle: Path, backend: str) -> NativeSteps:
+    """The C++ predictor, where the library was built with this backend."""
+    try:
+        return NativeSteps.from_bundle(bundle, backend)
+    except BackendError as error:
+        pytest.skip(str(error))
+
+
 @needs_library
 @pytest.mark.parametrize("family", NEWER)
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_the_cpp_library_finds_the_same_masks(
     bundles: dict[Family, Path], image: Pixels, family: Family, backend: str
 ) -> None:
-    try:
-        native = NativeSteps.from_bundle(bundles[family], backend)
-    except BackendError as error:
-        pytest.skip(str(error))
-    python = Predictor.from_bundle(bundles[family], backend)
+    native, python = native_of(bundles[family], backend), Predictor.from_bundle(bundles[family], backend)
     for picture in (image, np.ascontiguousarray(image[:41, ::-1])):
         for predictor in (native, python):
             predictor.set_image(picture)
@@ -165,11 +169,11 @@ def test_the_cpp_library_finds_the_same_masks(
 
 @needs_library
 @pytest.mark.parametrize("family", NEWER)
+@pytest.mark.parametrize("backend", BACKENDS)
 def test_the_cpp_steps_are_those_of_python(
-    bundles: dict[Family, Path], image: Pixels, family: Family
+    bundles: dict[Family, Path], image: Pixels, family: Family, backend: str
 ) -> None:
-    native = NativeSteps.from_bundle(bundles[family], "onnxruntime")
-    python = Predictor.from_bundle(bundles[family], "onnxruntime")
+    native, python = native_of(bundles[family], backend), Predictor.from_bundle(bundles[family], backend)
     engines, manifest = python._engines, python.manifest
     tensor, geometry = model_input(image, manifest)
     np.testing.assert_array_equal(native.preprocess(image, 64)[0], tensor)

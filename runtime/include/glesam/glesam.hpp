@@ -235,8 +235,8 @@ class Bundle {
 struct Options {
     std::string backend = "auto";  ///< or one that the library was built with: "openvino", "onnxruntime", "tensorrt"
     bool enhance = true;           ///< false: plain SAM, without GLE
-    std::string resize;  ///< "": as the bundle says; "longest-side"; "squash"; "squash-512", the authors' evaluation
-    int threads = 0;     ///< of the CPU for each call; 0: one on each core that this process may use (taskset, cgroup)
+    std::string resize = {};       ///< "": as the bundle says; "longest-side"; "squash"; or "squash-512"
+    int threads = 0;  ///< of the CPU for each call; 0: one on each core that this process may use (taskset, cgroup)
 };
 
 /// Segments one picture at a time. For several threads, give each its new_session().
