@@ -58,7 +58,7 @@ class Scenes:
 
 
 def main(
-    sam_type: Annotated[str, typer.Option(help="vit_b, vit_l or vit_h.")] = "vit_b",
+    sam_type: Annotated[str, typer.Option(help="vit_b, or such as sam2.1_hiera_tiny.")] = "vit_b",
     base: Annotated[str, typer.Option(help="sd15 or sd21.")] = "sd15",
     steps: Annotated[int, typer.Option(metavar="N", help="Steps of stage 1; stage 2 takes one.")] = 2,
     precision: Annotated[str, typer.Option(help="no, bf16, or on a GPU fp16.")] = "bf16",

@@ -23,8 +23,8 @@ from glesam.config import (
     NoMemEmbed,
 )
 from glesam.decoding import ImageFeatures, MaskPredictor, per_prompt
-from glesam.sam import TwoWayDecoder
 from glesam.sam_modules import MLP
+from glesam.two_way import TwoWayDecoder
 
 
 class HieraEncoder(nn.Module):

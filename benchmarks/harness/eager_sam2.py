@@ -71,7 +71,8 @@ def transformers_sam2(model: GleSam) -> Sam2Model:
         )
     config = transformers_config(model.config.sam, encoder)
     config._attn_implementation = "eager"
-    theirs, own = Sam2Model(config).eval().requires_grad_(False), model.state_dict()
+    theirs: Sam2Model = Sam2Model(config).requires_grad_(False)
+    own = model.state_dict()
     tensors: dict[str, Tensor] = {}
     for name in theirs.state_dict():
         if name == POINTS:
@@ -81,6 +82,7 @@ def transformers_sam2(model: GleSam) -> Sam2Model:
             (ours,) = from_transformers({name: torch.empty(0)}, encoder.no_mem_embed)
             tensors[name] = own[ours]
     theirs.load_state_dict(tensors)
+    theirs.train(False)
     return theirs
 
 

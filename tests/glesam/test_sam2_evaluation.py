@@ -25,6 +25,7 @@ from glesam.evaluation.score import RowName, Skipped
 from glesam.evaluation.sources import SourceSpec, open_methods
 from glesam.model import GleSam
 
+SOURCES = ("torch", "onnx")
 KINDS: tuple[PromptKind, ...] = ("box", "points", "innermost")
 LEVELS = ("clean", "2")
 
@@ -125,3 +126,16 @@ def test_glesam_eval_has_a_row_without_gle_and_one_with_it(
     plain, enhanced = (values(rows, "iou", method=name) for name in ("sam", "glesam"))
     assert plain != enhanced
     assert all(row[metric] for row in rows for metric in MULTIMASK_METRICS)
+
+
+def test_a_bundle_of_a_sam_2_agrees_with_its_checkpoint(
+    sam2_checkpoint: Path, sam2_bundle: Path, data: Path, tmp_path: Path
+) -> None:
+    sources = ("--checkpoint", f"torch={sam2_checkpoint}", "--bundle", f"onnx={sam2_bundle}")
+    evaluated(data, tmp_path, *sources, "--prompt", "points", "--levels", "clean,2")
+    rows = rows_of(tmp_path)
+    for method in ("sam", "glesam"):
+        for metric in (*METRICS, *MULTIMASK_METRICS):
+            torch_values, onnx = (values(rows, metric, source=name, method=method) for name in SOURCES)
+            assert len(torch_values) == 2 * 2 * 2
+            assert np.abs(np.subtract(torch_values, onnx)).max() < 0.005, metric

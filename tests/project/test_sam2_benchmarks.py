@@ -21,8 +21,9 @@ def test_files_in_the_official_format_are_read_with_every_tensor(tmp_path: Path)
     official.write_official_files(tiny_sam2(), tmp_path)
     names = torch.load(tmp_path / official.SAM, weights_only=True)["model"].keys()
     assert {"no_mem_embed", "sam_mask_decoder.conv_s0.weight", "image_encoder.trunk.pos_embed"} <= names
-    files = (tmp_path / name for name in (official.SAM, official.UNET, official.TEXT, official.LORA))
-    model = build_official(*files, tmp_path / official.DECODER, tiny_sam2())  # type: ignore[misc]
+    sam, unet, text = (tmp_path / name for name in (official.SAM, official.UNET, official.TEXT))
+    lora, decoder = tmp_path / official.LORA, tmp_path / official.DECODER
+    model = build_official(sam, unet, text, lora, decoder, tiny_sam2())
     parts = (model.image_encoder, model.prompt_encoder, model.mask_decoder)
     assert all(bool(parameter.any()) for part in parts for parameter in part.parameters())
 
