@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -11,7 +10,7 @@ from torch import Tensor
 from glesam.config import HieraEncoderConfig
 from glesam.decoding import ImageFeatures
 from glesam.model import GleSam
-from glesam.sam import dead_mask_heads
+from glesam.two_way import dead_mask_heads
 from glesam_runtime import Engines, Predictor
 from glesam_runtime.bundle.manifest import Manifest
 from glesam_runtime.bundle.spec import HIGH_RES, GraphSpec
@@ -29,9 +28,18 @@ def torch_engines(model: GleSam) -> Engines:
         features = model.encode_features(image)
         return features.image_embeddings, *features.high_res
 
-    def decode(image_embeddings: Tensor, **others: Any) -> tuple[Tensor, Tensor]:
-        high_res = tuple(others.pop(name) for name in HIGH_RES if name in others)
-        return model.decode(ImageFeatures(image_embeddings, high_res), **others)
+    def decode(
+        image_embeddings: Tensor,
+        point_coords: Tensor,
+        point_labels: Tensor,
+        mask_input: Tensor,
+        has_mask_input: Tensor,
+        **high_res: Tensor,
+    ) -> tuple[Tensor, Tensor]:
+        features = ImageFeatures(
+            image_embeddings, tuple(high_res[name] for name in HIGH_RES if name in high_res)
+        )
+        return model.decode(features, point_coords, point_labels, mask_input, has_mask_input)
 
     return Engines(
         torch_engine(contract["image_encoder"], encode),

@@ -23,9 +23,6 @@ from glesam.nano.prompt_maps import PromptMaps
 from glesam.sam_modules import ImageEncoderViT, PromptEncoder
 from glesam.two_way import TwoWayDecoder
 
-DEAD_BELOW = 1e-3
-"""Norm of a layer relative to the same layer's in head 0: no training leaves it there in a head it uses."""
-
 
 def build_image_encoder(config: EncoderConfig, image_size: int) -> nn.Module:
     """Image float32 [B, 3, S, S], normalized -> image embeddings [B, 256, S/16, S/16].
@@ -76,23 +73,3 @@ def build_mask_decoder(config: SamConfig) -> TwoWayDecoder | NanoDecoder:
 
         return HighResDecoder(config.decoder, config.encoder.no_mem_embed)
     return TwoWayDecoder(config.decoder.mlp_dim)
-
-
-def dead_mask_heads(mask_decoder: nn.Module) -> tuple[int, ...]:
-    """Which of the heads 1 to 3 predict nothing: one of their layers is about 0.
-
-    The authors trained their decoders with a single mask output; without a gradient, the weight decay
-    that Adam couples to it has worn the other heads down. nano's decoder has no such heads.
-    """
-    if isinstance(mask_decoder, NanoDecoder):
-        return ()
-    decoder: Any = mask_decoder
-    first, *others = [
-        [float(layer.weight.detach().norm()) for layer in mlp.layers]
-        for mlp in decoder.output_hypernetworks_mlps
-    ]
-    return tuple(
-        head
-        for head, norms in enumerate(others, 1)
-        if any(norm < DEAD_BELOW * alive for norm, alive in zip(norms, first, strict=True))
-    )

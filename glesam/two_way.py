@@ -1,4 +1,4 @@
-"""SAM's mask decoder, in which prompt and image tokens attend to each other, for N prompts at once."""
+"""SAM's mask decoder for N prompts at once, and which of its mask heads are dead."""
 
 from __future__ import annotations
 
@@ -9,7 +9,11 @@ from torch import Tensor, nn
 
 from glesam.config import EMBEDDING_CHANNELS, EMBEDDING_STRIDE, NUM_MASKS
 from glesam.decoding import ImageFeatures, MaskPredictor, embed_masks, embed_points, per_prompt
+from glesam.nano.decoder import NanoDecoder
 from glesam.sam_modules import MaskDecoder, TwoWayTransformer
+
+DEAD_BELOW = 1e-3
+"""Norm of a layer relative to the same layer's in head 0: no training leaves it there in a head it uses."""
 
 
 class TwoWayDecoder(MaskDecoder):  # type: ignore[misc]  # segment-anything is untyped
@@ -79,3 +83,23 @@ class TwoWayDecoder(MaskDecoder):  # type: ignore[misc]  # segment-anything is u
         )
         masks = (weights @ upscaled.flatten(2)).reshape(n, NUM_MASKS, *upscaled.shape[-2:])
         return masks, self.iou_prediction_head(tokens[:, 0])
+
+
+def dead_mask_heads(mask_decoder: nn.Module) -> tuple[int, ...]:
+    """Which of the heads 1 to 3 predict nothing: one of their layers is about 0.
+
+    The authors trained their decoders with a single mask output; without a gradient, the weight decay
+    that Adam couples to it has worn the other heads down. nano's decoder has no such heads.
+    """
+    if isinstance(mask_decoder, NanoDecoder):
+        return ()
+    decoder: Any = mask_decoder
+    first, *others = [
+        [float(layer.weight.detach().norm()) for layer in mlp.layers]
+        for mlp in decoder.output_hypernetworks_mlps
+    ]
+    return tuple(
+        head
+        for head, norms in enumerate(others, 1)
+        if any(norm < DEAD_BELOW * alive for norm, alive in zip(norms, first, strict=True))
+    )
