@@ -95,14 +95,14 @@ def test_every_command_reads_the_bundle(sam2_bundle: Path, photos: Path, tmp_pat
 @pytest.mark.parametrize("precision", ["fp32", "fp16"])
 def test_tensorrt_for_rtx_builds_the_graphs(
     sam2_bundle: Path,
-    low_bundles: dict[str, Path],
+    sam2_low_bundles: dict[str, Path],
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     precision: str,
 ) -> None:
     pytest.importorskip("tensorrt_rtx", reason="TensorRT for RTX is not installed: pip install tensorrt-rtx")
     monkeypatch.setenv("GLESAM_CACHE", str(tmp_path / "cache"))
-    bundle = sam2_bundle if precision == "fp32" else low_bundles[precision]
+    bundle = sam2_bundle if precision == "fp32" else sam2_low_bundles[precision]
     result = CliRunner().invoke(build.app, [str(bundle), "--target", "sm86"])
     assert result.exit_code == 0, result.output
     assert result.stdout.count("heavy layers: ") == 3
