@@ -40,7 +40,7 @@ from glesam.tensor_output import write_tensors
 from glesam.training.checkpoint import Identity, fingerprint
 from glesam.training.encoded_views import VIEWS
 from glesam.training.loop import LoopConfig, Losses, Player, train_players
-from glesam.training.stage_config import Precision
+from glesam.training.settings import Precision
 from glesam.training.view_encoder import ViewEncoder
 from glesam.training.watch import Lines, Watcher
 
