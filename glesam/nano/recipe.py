@@ -101,13 +101,17 @@ class GleStage:
 
 @dataclass(frozen=True)
 class JointStage:
-    """Stage "joint", on whole views with `prompts` prompts each; GLE learns at `gle_rate` times the rate."""
+    """Stage "joint", on whole views with `prompts` prompts each; GLE learns at `gle_rate` times the rate.
+
+    part_weight: as `glesam.nano.batches.PART_WEIGHT`; at 1, a point comes to mean a part as often as the whole.
+    """
 
     loop: LoopConfig
     batch: int = 8
     prompts: int = 8
     clean_share: float = 0.35
     gle_rate: float = 1.0
+    part_weight: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -351,7 +355,7 @@ def train_joint(
         slow=restorers,
         slow_rate=stage.gle_rate,
     )
-    source = pair_batches(views, stage.batch, stage.prompts, stage.loop.seed)
+    source = pair_batches(views, stage.batch, stage.prompts, stage.loop.seed, stage.part_weight)
     name = "joint" if enhance else "baseline"
     run.train(name, parts, source, player, stage.loop, settings_of(model, stage))
 
