@@ -103,7 +103,7 @@ class GleStage:
 class JointStage:
     """Stage "joint", on whole views with `prompts` prompts each; GLE learns at `gle_rate` times the rate.
 
-    part_weight: as `glesam.nano.batches.PART_WEIGHT`; at 1, a point comes to mean a part as often as the whole.
+    part_weight: as `glesam.nano.batches.PART_WEIGHT`; at 1 a point may mean a part as well as the whole.
     """
 
     loop: LoopConfig
