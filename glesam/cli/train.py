@@ -23,9 +23,11 @@ def _option(metavar: str, text: str, least: int | None = None) -> Any:  # noqa: 
 
 @app.command(cls=Command)
 def train(
-    data: Annotated[Path, _option("DIR", "Pictures with masks, or a folder of such data sets.")],
     what: Annotated[
         str | None, typer.Argument(metavar="[nano]", help="nano: the small model, from scratch.")
+    ] = None,
+    data: Annotated[
+        Path | None, _option("DIR", "Pictures with masks, or a folder of such data sets.")
     ] = None,
     sets: Annotated[
         Path | None, _option("FILE", "JSON that describes the data sets. Default: sets.json in DIR.")
@@ -38,6 +40,9 @@ def train(
     config: Annotated[
         Path | None, _option("FILE", "The stage's settings as JSON. Default: the paper's.")
     ] = None,
+    show_settings: Annotated[
+        bool, typer.Option("--settings", help="List the settings of --stage with their defaults, and exit.")
+    ] = False,
     run: Annotated[Path, _option("DIR", "Folder of the run's checkpoints, from which it resumes.")] = Path(
         "runs/nano"
     ),
@@ -60,11 +65,14 @@ def train(
     with one_line_errors("glesam-train", "train"):
         from glesam.nano.recipe import PRECISION
         from glesam.training.session import Session, make_accelerator, use_threads
-        from glesam.training.stage_config import read_stage_config
+        from glesam.training.stage_config import read_stage_config, settings_table
 
+        if show_settings:
+            typer.echo(settings_table(stage))
+            return
         use_threads(threads)
         settings = read_stage_config(config, stage) if config or stage else None
-        check_request(what, settings is not None, model)
+        data = check_request(data, what, settings is not None, model)
         accelerator = make_accelerator(settings.mixed_precision if settings else PRECISION)
         session = Session(data, sets, run, out or run / "model", accelerator)
         session.check_folders(model)
@@ -77,8 +85,8 @@ def train(
         accelerator.end_training()
 
 
-def check_request(what: str | None, has_stage: bool, model: str | None) -> None:
-    """Raises InputError where it is not clear what to train."""
+def check_request(data: Path | None, what: str | None, has_stage: bool, model: str | None) -> Path:
+    """Returns the data's folder; raises InputError where it is not clear what to train, or on what."""
     if what not in (None, "nano"):
         raise InputError(f"{what!r}: expected nano, the one model that is trained from scratch")
     if what is None and not has_stage:
@@ -91,6 +99,9 @@ def check_request(what: str | None, has_stage: bool, model: str | None) -> None:
         raise InputError(
             "nano is trained from scratch, by its own recipe; leave out --stage, --config and --model"
         )
+    if data is None:
+        raise InputError("no pictures to train on; give --data DIR")
+    return data
 
 
 def open_model(model: str | None) -> GleSam:

@@ -21,7 +21,7 @@ from glesam_runtime.prompts import BOX_TOP_LEFT
 PADDING_COLOUR = (127, 127, 127)
 """Becomes zero once normalized."""
 PART_WEIGHT = 0.3
-"""Weight of mask 0 where a point marks a part of an object: it may as well mean the whole.
+"""Weight of mask 0 in stage "sam" where a point marks a part of an object: it may as well mean the whole.
 One of the other masks is to find the part, at full weight."""
 
 
@@ -65,11 +65,13 @@ def object_target(mask: Mask, rng: np.random.Generator) -> Target:
     return Target(mask, draw_prompt(mask, rng, OF_OBJECTS))
 
 
-def region_target(mask: Mask, is_part: bool, rng: np.random.Generator) -> Target:
-    """A region with a prompt; `is_part`: it lies in a labelled object."""
+def region_target(
+    mask: Mask, is_part: bool, rng: np.random.Generator, part_weight: float = PART_WEIGHT
+) -> Target:
+    """A region with a prompt; `is_part`: it lies in a labelled object, which points may mean instead."""
     prompt = draw_prompt(mask, rng, OF_REGIONS)
     is_box = prompt.labels[0] == BOX_TOP_LEFT
-    return Target(mask, prompt, PART_WEIGHT if is_part and not is_box else 1.0)
+    return Target(mask, prompt, part_weight if is_part and not is_box else 1.0)
 
 
 def draw_targets(view: View, count: int, regions: RegionPlan, rng: np.random.Generator) -> list[Target]:

@@ -83,7 +83,7 @@ class PairedViews(StoredViews):
         views = [self.read(np.random.default_rng((seed, step, row))) for row in range(size)]
         return Pairs(*(torch.stack([view[kind] for view in views]).float() for kind in (CLEAN, RAW)))
 
-    def batch(self, size: int, prompts: int, seed: int, step: int) -> PairBatch:
+    def batch(self, size: int, prompts: int, seed: int, step: int, part_weight: float = 1.0) -> PairBatch:
         """The batch of a step, with `prompts` prompts for each of `size` views."""
         clean, degraded, targets = [], [], list[Target]()
         for row in range(size):
@@ -91,7 +91,7 @@ class PairedViews(StoredViews):
             view = self.read(rng)
             clean.append(view[CLEAN].float())
             degraded.append(view[RAW].float())
-            targets += draw_targets_of(view, prompts, rng)
+            targets += draw_targets_of(view, prompts, rng, part_weight)
         return PairBatch(
             torch.stack(clean), torch.stack(degraded), *tensors_of(targets, self.plan.image_size)
         )
@@ -105,14 +105,16 @@ class PairedViews(StoredViews):
         return read_tensors(self.path(index))
 
 
-def draw_targets_of(view: dict[str, Tensor], count: int, rng: np.random.Generator) -> list[Target]:
+def draw_targets_of(
+    view: dict[str, Tensor], count: int, rng: np.random.Generator, part_weight: float = 1.0
+) -> list[Target]:
     """`count` targets of a stored view: up to half are regions, more where it has few objects."""
     masks, origins = masks_of(view), view["origins"].numpy()
     if not len(masks):
         raise InputError("a stored view holds no mask; remove the folder of views, and they are encoded anew")
     regions = rng.permutation(np.flatnonzero(origins != OBJECT))
     chosen = regions[: max(count // 2, count - int((origins == OBJECT).sum()))][: count - 1]
-    targets = [region_target(masks[int(i)], origins[i] == PART, rng) for i in chosen]
+    targets = [region_target(masks[int(i)], origins[i] == PART, rng, part_weight) for i in chosen]
     objects = type(masks)(
         masks.layers, tuple(p for p, o in zip(masks.places, origins, strict=True) if o == OBJECT)
     )
@@ -120,7 +122,7 @@ def draw_targets_of(view: dict[str, Tensor], count: int, rng: np.random.Generato
 
 
 def pair_batches(
-    views: PairedViews, size: int, prompts: int, seed: int
+    views: PairedViews, size: int, prompts: int, seed: int, part_weight: float = 1.0
 ) -> Callable[[range], Iterator[PairBatch]]:
     """A function from steps to their batches, with the next one read ahead."""
-    return lambda steps: prefetch(lambda step: views.batch(size, prompts, seed, step), steps)
+    return lambda steps: prefetch(lambda step: views.batch(size, prompts, seed, step, part_weight), steps)

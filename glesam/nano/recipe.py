@@ -40,7 +40,7 @@ from glesam.tensor_output import write_tensors
 from glesam.training.checkpoint import Identity, fingerprint
 from glesam.training.encoded_views import VIEWS
 from glesam.training.loop import LoopConfig, Losses, Player, train_players
-from glesam.training.stage_config import Precision
+from glesam.training.settings import Precision
 from glesam.training.view_encoder import ViewEncoder
 from glesam.training.watch import Lines, Watcher
 
@@ -101,13 +101,17 @@ class GleStage:
 
 @dataclass(frozen=True)
 class JointStage:
-    """Stage "joint", on whole views with `prompts` prompts each; GLE learns at `gle_rate` times the rate."""
+    """Stage "joint", on whole views with `prompts` prompts each; GLE learns at `gle_rate` times the rate.
+
+    part_weight: as `glesam.nano.batches.PART_WEIGHT`; at 1 a point may mean a part as well as the whole.
+    """
 
     loop: LoopConfig
     batch: int = 8
     prompts: int = 8
     clean_share: float = 0.35
     gle_rate: float = 1.0
+    part_weight: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -351,7 +355,7 @@ def train_joint(
         slow=restorers,
         slow_rate=stage.gle_rate,
     )
-    source = pair_batches(views, stage.batch, stage.prompts, stage.loop.seed)
+    source = pair_batches(views, stage.batch, stage.prompts, stage.loop.seed, stage.part_weight)
     name = "joint" if enhance else "baseline"
     run.train(name, parts, source, player, stage.loop, settings_of(model, stage))
 

@@ -21,7 +21,7 @@ from glesam.training.stage_losses import decoder_losses, encoded_losses, select_
 from glesam.training.stages import StageRun, ready, train_stage
 from glesam.training.view_encoder import ViewEncoder
 from glesam.training.watch import Lines
-from glesam_runtime.errors import CheckpointError
+from glesam_runtime.errors import CheckpointError, InputError
 
 CRITIC = {"distribution_matching": 1.0, "gan": 5e-3, "generator_every": 2}
 
@@ -218,6 +218,19 @@ def test_new_adapters_have_their_rank_and_start_at_the_base(pool: SamplePool, tm
     assert all(torch.equal(t, BEFORE[name]) for name, t in kept.items())
     train_stage(model, pool, config, StageRun(tmp_path, Accelerator(), Lines(lambda _: None)))
     assert any(bool(p.any()) for name, p in adapters.items() if "lora_B" in name)
+
+
+def test_a_gle_without_adapters_gets_them_or_is_refused() -> None:
+    config = tiny()
+    whole = GleSam(replace(config, gle=replace(config.gle, lora_rank=0))).eval()
+    for parameter in whole.gle.parameters():
+        torch.nn.init.normal_(parameter, std=0.1)
+    with pytest.raises(InputError, match="this model has none; set lora_rank"):
+        ready(whole, settings(1), Accelerator())
+    adapted = ready(whole, settings(1, lora_rank=2), Accelerator()).eval()
+    assert any("lora_" in name for name, _ in adapted.named_parameters())
+    embedding = torch.randn(1, 256, 4, 4)
+    assert torch.equal(adapted.enhance(embedding), whole.enhance(embedding))
 
 
 def test_another_gamma_keeps_the_adapters() -> None:

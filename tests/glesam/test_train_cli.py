@@ -106,6 +106,7 @@ def test_a_run_resumes_with_more_steps_only_with_resume(data: Path, model: Path,
         ([], "nothing to train: expected nano (glesam-train nano --data DIR), or --stage 1"),
         (["micro"], "'micro': expected nano, the one model that is trained from scratch"),
         (["nano", "--stage", "1", "--model", "{model}"], "leave out --stage, --config and --model"),
+        (["--settings"], "--settings: expected --stage 1 or --stage 2 with it, found None"),
         (["--config", "{tmp}/nowhere.json"], "{tmp}/nowhere.json"),
         (["--config", "{tmp}/fp16.json", "--model", "{model}"], "fp16, which is for GPUs, and there is none"),
         (["--config", "{tmp}/odd.json", "--model", "{model}"], "unknown key 'odd'"),
@@ -124,6 +125,17 @@ def test_what_cannot_be_trained_is_refused_in_one_line(
     assert line.startswith("error: ")
     assert message.format(**values) in line
     assert not (tmp_path / "run").exists()
+
+
+def test_data_is_needed(tmp_path: Path) -> None:
+    code, stdout, stderr = invoke("nano", "--run", tmp_path / "run")
+    assert (code, stdout, stderr) == (2, "", "error: no pictures to train on; give --data DIR\n")
+
+
+def test_settings_are_listed_without_data() -> None:
+    code, stdout, _ = invoke("--stage", 2, "--settings")
+    assert code == 0
+    assert "\nlr " in stdout
 
 
 @pytest.mark.parametrize(
