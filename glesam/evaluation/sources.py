@@ -149,7 +149,8 @@ def open_methods(
 
     Raises:
         InputError: a baseline is to run without boxes, a source has nothing to run, "restored" lacks its
-            restorer or the reverse, or two rows would have the same name; CheckpointError, a ValueError, where a checkpoint cannot be read.
+            restorer or the reverse, or two rows would have the same name; CheckpointError, a ValueError,
+            where a checkpoint cannot be read.
         GlesamError: a bundle or its backend cannot be opened.
     """
     baselines = [name for name in names if name in BASELINES]
@@ -200,9 +201,7 @@ def remembering(engines: Engines) -> Engines:
     return Engines(LastAnswer(engines.image_encoder), gle, LastAnswer(engines.mask_decoder))
 
 
-def methods_of(
-    source: Source, names: Sequence[str], restorer: Restorer | None = None
-) -> list[ModelMethod]:
+def methods_of(source: Source, names: Sequence[str], restorer: Restorer | None = None) -> list[ModelMethod]:
     """Methods that share the source's engines; only "glesam" has the engine of GLE, as in the runtime."""
     without = replace(source.engines, gle=None)
     engines = {"sam": without, "glesam": source.engines, RESTORED: without}

@@ -17,14 +17,23 @@ from glesam_runtime.bundle.protobuf import BYTES, MANY, Damaged, Message, Reader
 from glesam_runtime.bundle.reader import GraphContent
 from glesam_runtime.errors import InputError
 
-RANDOM = {"Bernoulli", "Multinomial", "RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike"}
+RANDOM = {
+    "Bernoulli",
+    "Multinomial",
+    "RandomNormal",
+    "RandomNormalLike",
+    "RandomUniform",
+    "RandomUniformLike",
+}
 """Operators that give another picture each time."""
 CONTROL_FLOW = {"If", "Loop", "Scan", "SequenceMap"}
 """Operators that hold graphs of their own, whose number of steps no check can tell."""
 ANY_GRAPH = Schema(GRAPH.name, {**GRAPH.fields, 14: ("quantization_annotation", MANY)})
 ANY_ATTRIBUTE = Schema(ATTRIBUTE.name, {**ATTRIBUTE.fields, 5: ("t", BYTES), 9: ("strings", MANY)})
 _PACKED = {4: "float_data", 5: "int32_data", 7: "int64_data", 10: "double_data", 11: "uint64_data"}
-ANY_TENSOR = Schema(TENSOR.name, {**TENSOR.fields, **{number: (name, BYTES) for number, name in _PACKED.items()}})
+ANY_TENSOR = Schema(
+    TENSOR.name, {**TENSOR.fields, **{number: (name, BYTES) for number, name in _PACKED.items()}}
+)
 
 
 def read_restorer_file(path: Path) -> GraphContent:
@@ -46,7 +55,8 @@ def read_restorer_file(path: Path) -> GraphContent:
     try:
         is_external = _Checks(content, data.name, size).model()
     except Damaged as error:
-        raise InputError(f"restorer {path}: {error}; export it again as one plain ONNX graph") from error
+        reason = str(error).replace(" that bundles use", "")
+        raise InputError(f"restorer {path}: {reason}; export it again as one plain ONNX graph") from error
     if not is_external:
         return GraphContent(path, content)
     with data.open("rb") as file:

@@ -16,8 +16,8 @@ from glesam_runtime.errors import BackendError, InputError, first_line
 
 DTYPES = ("float32", "uint8")
 """Types of the input and the output: values in [0, 1], or in [0, 255]."""
-MOST_SIDE = 4096
-"""Longest side of a fixed input [px]."""
+SIDES = range(16, 4097)
+"""Sides of a fixed input [px]."""
 
 
 class OnnxRestorer:
@@ -46,7 +46,9 @@ class OnnxRestorer:
         except InputError as error:
             self._engine.close()
             raise InputError(f"restorer {self._path}: {error}") from error
-        self.origin = f"restorer {path}, sha256 {hashlib.sha256(content.model).hexdigest()[:12]}, ONNX Runtime"
+        self.origin = (
+            f"restorer {path}, sha256 {hashlib.sha256(content.model).hexdigest()[:12]}, ONNX Runtime"
+        )
 
     def __call__(self, image: Picture) -> Picture:
         try:
@@ -62,8 +64,8 @@ class OnnxRestorer:
             output = self._engine({self._input.name: feed})[self._output.name]
         except BackendError as error:
             raise InputError(
-                f"it failed on an image [{','.join(map(str, image.shape))}] ({_reason(error)}); export it for "
-                f"images of one fixed size, or of any multiple of {MULTIPLE}"
+                f"it failed on an image [{','.join(map(str, image.shape))}] ({_reason(error)}); "
+                f"export it for images of one fixed size, or of any multiple of {MULTIPLE}"
             ) from error
         floats = np.asarray(output, np.float32)
         return floats / 255 if output.dtype == np.uint8 else floats
@@ -86,16 +88,14 @@ def _image_tensors(spec: GraphSpec) -> tuple[TensorSpec, TensorSpec]:
     for side, tensors in (("input", spec.inputs), ("output", spec.outputs)):
         if len(tensors) != 1:
             raise InputError(
-                f"it has {len(tensors)} {side}s ({', '.join(map(str, tensors))}); expected one, an image [1,3,H,W]"
+                f"it has {len(tensors)} {side}s ({', '.join(map(str, tensors))}); "
+                "expected one, an image [1,3,H,W]"
             )
         if tensors[0].dtype not in DTYPES:
             raise InputError(f"its {side} is {tensors[0]}; expected {' or '.join(DTYPES)}")
     image = spec.inputs[0]
-    fits = len(image.shape) == 4 and all(
-        not isinstance(size, int) or size == expected
-        for size, expected in zip(image.shape, (1, 3), strict=False)
-    )
-    if not fits:
+    fits = len(image.shape) == 4 and (isinstance(image.shape[0], str) or image.shape[0] == 1)
+    if not fits or image.shape[1] != 3:
         raise InputError(f"its input is {image}; expected an RGB image [1,3,H,W], channels first")
     return image, spec.outputs[0]
 
@@ -104,8 +104,8 @@ def _fixed_size(image: TensorSpec) -> tuple[int, int] | None:
     """The input's height and width; None where both are open."""
     height, width = image.shape[2:]
     if isinstance(height, int) and isinstance(width, int):
-        if not (0 < height <= MOST_SIDE and 0 < width <= MOST_SIDE):
-            raise InputError(f"its input is {image}; expected sides of 1 to {MOST_SIDE} pixels")
+        if height not in SIDES or width not in SIDES:
+            raise InputError(f"its input is {image}; expected sides of {SIDES[0]} to {SIDES[-1]} pixels")
         return height, width
     if isinstance(height, int) or isinstance(width, int):
         raise InputError(f"its input is {image}; expected both sides fixed, or both open")

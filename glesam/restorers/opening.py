@@ -24,7 +24,9 @@ def open_restorer(path: Path, backend: str = "auto") -> Restorer:
 
         return LastPicture(load_diffbir(path))
     if not path.exists():
-        raise InputError(f"--restorer {path}: no such file; expected an ONNX file, or a folder of DiffBIR's files")
+        raise InputError(
+            f"--restorer {path}: no such file; expected an ONNX file, or a folder of DiffBIR's files"
+        )
     name, _, device = backend.partition(":")
     return LastPicture(OnnxRestorer(path, device if device and name == "onnxruntime" else "cpu"))
 

@@ -1,4 +1,4 @@
-"""Restores a whole picture with a network that maps images to images: padding, tiles, and the size it ends in."""
+"""Restores a whole picture with a network that maps images to images: padding, tiles, final size."""
 
 from __future__ import annotations
 
@@ -65,7 +65,9 @@ def _round_up(size: int) -> int:
 def tiled(image: Floats, network: Network, tile: tuple[int, int]) -> Floats:
     """Blends what `network` makes of each tile of [3, H, W], at least as large as a tile: [3, s H, s W]."""
     corners = [
-        (top, left) for top in tile_starts(image.shape[1], tile[0]) for left in tile_starts(image.shape[2], tile[1])
+        (top, left)
+        for top in tile_starts(image.shape[1], tile[0])
+        for left in tile_starts(image.shape[2], tile[1])
     ]
     results = (checked(network(image[None, :, y : y + tile[0], x : x + tile[1]]), tile) for y, x in corners)
     if len(corners) == 1:

@@ -56,7 +56,11 @@ class OnnxRuntimeEngine:
         """
         providers = _providers(device or "cpu", hint)
         session = _open(graph, threads, int8, providers)
-        path, inputs, outputs = path_of(graph), _tensors(session.get_inputs()), _tensors(session.get_outputs())
+        path, inputs, outputs = (
+            path_of(graph),
+            _tensors(session.get_inputs()),
+            _tensors(session.get_outputs()),
+        )
         self._spec = spec or GraphSpec(path.stem, _with_named_sizes(inputs), _with_named_sizes(outputs))
         self._session: onnxruntime.InferenceSession | None = session
         check_graph(path, self._spec, inputs, outputs)
