@@ -154,7 +154,7 @@ def with_colours_of(colours: Floats, details: Floats) -> Floats:
 
 
 def low_frequencies(image: Floats) -> Floats:
-    """What the a-trous wavelet transform leaves: [1, 2, 1] / 4 along each axis, 1, 2, 4, 8 and 16 px apart."""
+    """What the a-trous wavelet transform leaves: [1, 2, 1] / 4 along each axis, 1 to 16 px apart."""
     for level in range(WAVELET_LEVELS):
         radius = 2**level
         for axis in (1, 2):
