@@ -38,7 +38,7 @@ from glesam.reference import reference_manifest, torch_engines
 from glesam.restorers.diffbir import DiffBir, DiffBirConfig, tiny_diffbir, torch_parts
 from glesam.restorers.diffbir_loop import STEPS, DiffBirRestorer, diffusion_size, with_colours_of
 from glesam.restorers.diffbir_parts import LATENT_CHANNELS, LATENT_STRIDE
-from glesam.restorers.restorer import Picture, resized
+from glesam.restorers.restorer import Picture, resized, to_floats
 from glesam_runtime import Predictor
 from glesam_runtime.tools.machine import host_memory
 
@@ -200,9 +200,9 @@ def segmented(predictor: Predictor, picture: Picture) -> Figures:
 def restoring(restorer: DiffBirRestorer, picture: Picture) -> Figures:
     """Seconds of each part of a restoration, in the loop's own order; `step_s` is the mean of its steps."""
     parts = restorer.parts
-    image = picture.transpose(2, 0, 1)[None].astype(np.float32) / 255
+    image = to_floats(picture.transpose(2, 0, 1)[None])
     cleaned, stage1 = timed(lambda: parts.stage1(image))
-    small = resized(cleaned[0], diffusion_size(picture.shape[:2], restorer.least_side))[None]
+    small = resized(cleaned[0], diffusion_size(*picture.shape[:2], restorer.least_side))[None]
     condition, encode = timed(lambda: parts.encode(small))
     _, steps = timed(lambda: [parts.denoise(condition, condition, TIMESTEP) for _ in range(restorer.steps)])
     painted, decode = timed(lambda: parts.decode(condition))

@@ -13,7 +13,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from glesam.restorers.restorer import Floats, Picture, resized, to_picture
+from glesam.restorers.restorer import Floats, Picture, resized, to_floats, to_picture
 
 POSITIVE_PROMPT = ""
 NEGATIVE_PROMPT = "low quality, blurry, low-resolution, noisy, unsharp, weird textures"
@@ -61,12 +61,11 @@ class DiffBirRestorer:
         return f"{self.source}, {self.steps} steps, guidance {GUIDANCE:g}, seed {self.seed}"
 
     def __call__(self, image: Picture) -> Picture:
-        floats = image.transpose(2, 0, 1).astype(np.float32) / 255
-        cleaned = resized(
-            self.parts.stage1(floats[None])[0], diffusion_size(image.shape[:2], self.least_side)
-        )
+        height, width = image.shape[:2]
+        enlarged = self.parts.stage1(to_floats(image.transpose(2, 0, 1)[None]))[0]
+        cleaned = resized(enlarged, diffusion_size(height, width, self.least_side))
         generated = self.generate(cleaned[None])[0]
-        return to_picture(resized(with_colours_of(cleaned, generated), image.shape[:2]))
+        return to_picture(resized(with_colours_of(cleaned, generated), (height, width)))
 
     def generate(self, cleaned: Floats) -> Floats:
         """Generates an image [1, 3, H, W] from stage 1's."""
@@ -82,12 +81,15 @@ class DiffBirRestorer:
         return self.parts.decode(latents)[..., :height, :width]
 
 
-def diffusion_size(size: tuple[int, ...], least_side: int) -> tuple[int, int]:
+def diffusion_size(height: int, width: int, least_side: int) -> tuple[int, int]:
     """Height and width that the diffusion works on: the picture's, or its shorter side enlarged."""
-    height, width = size
     if (shorter := min(height, width)) >= least_side:
         return height, width
-    return tuple(least_side if side == shorter else int(side * (least_side / shorter)) for side in size)  # type: ignore[return-value]
+
+    def enlarged(side: int) -> int:
+        return least_side if side == shorter else int(side * (least_side / shorter))
+
+    return enlarged(height), enlarged(width)
 
 
 def guided(pair: Floats) -> Floats:
@@ -115,7 +117,7 @@ class Step:
         """The latents before this step, float32."""
         start = self.signal * latents - self.noise_share * predicted
         before = self.from_start * start + self.from_now * latents + self.deviation * noise
-        return before.astype(np.float32)
+        return np.asarray(before, np.float32)
 
 
 def alphas_cumprod() -> NDArray[np.float64]:
@@ -162,5 +164,5 @@ def low_frequencies(image: Floats) -> Floats:
             padding = [(radius, radius) if each == axis else (0, 0) for each in range(3)]
             padded = np.pad(image, padding, mode="edge")
             near, here, far = (np.take(padded, range(s, s + width), axis) for s in (0, radius, 2 * radius))
-            image = (near + 2 * here + far) / 4
+            image = np.asarray((near + 2 * here + far) / 4, image.dtype)
     return image

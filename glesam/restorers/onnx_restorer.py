@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from glesam.restorers.onnx_file import read_restorer_file
-from glesam.restorers.restorer import MULTIPLE, Floats, Picture, checked, restore_picture
+from glesam.restorers.restorer import MULTIPLE, Floats, Picture, checked, restore_picture, to_floats
 from glesam_runtime.bundle.reader import GraphContent
 from glesam_runtime.bundle.spec import GraphSpec, TensorSpec
 from glesam_runtime.engines.base import Engine
@@ -67,8 +67,8 @@ class OnnxRestorer:
                 f"it failed on an image [{','.join(map(str, image.shape))}] ({_reason(error)}); "
                 f"export it for images of one fixed size, or of any multiple of {MULTIPLE}"
             ) from error
-        floats = np.asarray(output, np.float32)
-        return floats / 255 if output.dtype == np.uint8 else floats
+        floats: Floats = output.astype(np.float32)
+        return to_floats(output) if output.dtype == np.uint8 else floats
 
 
 def _opened(content: GraphContent, device: str) -> Engine:

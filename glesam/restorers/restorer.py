@@ -52,7 +52,7 @@ def restore_picture(image: Picture, network: Network, tile: tuple[int, int] | No
     height, width = image.shape[:2]
     least = tile or (_round_up(height), _round_up(width))
     padding = [(0, max(0, size - have)) for size, have in zip(least, (height, width), strict=True)]
-    padded = np.pad(image, (*padding, (0, 0)), mode="symmetric").transpose(2, 0, 1).astype(np.float32) / 255
+    padded = to_floats(np.pad(image, (*padding, (0, 0)), mode="symmetric").transpose(2, 0, 1))
     restored = tiled(padded, network, least)
     scale = restored.shape[1] // padded.shape[1]
     return to_picture(resized(restored[:, : scale * height, : scale * width], (height, width)))
@@ -69,23 +69,19 @@ def tiled(image: Floats, network: Network, tile: tuple[int, int]) -> Floats:
         for top in tile_starts(image.shape[1], tile[0])
         for left in tile_starts(image.shape[2], tile[1])
     ]
-    results = (checked(network(image[None, :, y : y + tile[0], x : x + tile[1]]), tile) for y, x in corners)
-    if len(corners) == 1:
-        return next(results)
-    total = weights = np.zeros(())
+    results = [checked(network(image[None, :, y : y + tile[0], x : x + tile[1]]), tile) for y, x in corners]
+    if len(results) == 1:
+        return results[0]
+    scale = results[0].shape[1] // tile[0]
+    total = np.zeros((3, scale * image.shape[1], scale * image.shape[2]), np.float32)
+    shares = np.zeros(total.shape[1:], np.float32)
+    share = ramp(scale * tile[0])[:, None] * ramp(scale * tile[1])
     for (top, left), result in zip(corners, results, strict=True):
-        scale = result.shape[1] // tile[0]
-        if not total.ndim:
-            total = np.zeros((3, scale * image.shape[1], scale * image.shape[2]), np.float32)
-            weights = np.zeros(total.shape[1:], np.float32)
-        ramps = ramp(scale * tile[0])[:, None] * ramp(scale * tile[1])
-        place = (
-            slice(scale * top, scale * (top + tile[0])),
-            slice(scale * left, scale * (left + tile[1])),
-        )
-        total[(slice(None), *place)] += ramps * result
-        weights[place] += ramps
-    blended: Floats = total / weights
+        rows = slice(scale * top, scale * (top + tile[0]))
+        columns = slice(scale * left, scale * (left + tile[1]))
+        total[:, rows, columns] += share * result
+        shares[rows, columns] += share
+    blended: Floats = np.divide(total, shares, dtype=np.float32)
     return blended
 
 
@@ -132,6 +128,12 @@ def resized(image: Floats, size: tuple[int, int]) -> Floats:
         for channel in np.ascontiguousarray(image, np.float32)
     ]
     return np.stack([np.asarray(channel) for channel in channels])
+
+
+def to_floats(image: NDArray[np.generic]) -> Floats:
+    """Turns uint8 into float32 in [0, 1]."""
+    floats: Floats = image.astype(np.float32) / np.float32(255)
+    return floats
 
 
 def to_picture(image: Floats) -> Picture:

@@ -95,6 +95,14 @@ def test_the_colours_are_corrected_as_in_the_original() -> None:
     assert_original("wavelet", with_colours_of(colours[0], details[0])[None])
 
 
+def test_a_whole_restoration_is_the_originals() -> None:
+    """With the same noise, ten steps, 64 px in place of 512; to one level, since the original rounds down."""
+    picture = (255 * uniform(9, 50, 70, 3)).numpy().astype(np.uint8)
+    restored = DiffBirRestorer(torch_parts(built().float()), "tiny", steps=10, least_side=64)(picture)
+    assert_original("whole", restored, relative=0.01)
+    assert 0 < restored.mean() < 100 < restored.max()
+
+
 @pytest.mark.parametrize("size", [(90, 40), (30, 20), (17, 120)])
 def test_resizing_is_torchs_antialiased_bicubic(size: tuple[int, int]) -> None:
     image = uniform(8, 3, 45, 60).float()
@@ -103,10 +111,10 @@ def test_resizing_is_torchs_antialiased_bicubic(size: tuple[int, int]) -> None:
 
 
 def test_small_pictures_are_enlarged_for_the_diffusion() -> None:
-    assert diffusion_size((600, 800), 512) == (600, 800)
-    assert diffusion_size((512, 512), 512) == (512, 512)
-    assert diffusion_size((100, 301), 512) == (512, 1541)
-    assert diffusion_size((301, 100), 512) == (1541, 512)
+    assert diffusion_size(600, 800, 512) == (600, 800)
+    assert diffusion_size(512, 512, 512) == (512, 512)
+    assert diffusion_size(100, 301, 512) == (512, 1541)
+    assert diffusion_size(301, 100, 512) == (1541, 512)
 
 
 def test_a_picture_comes_back_in_its_own_size_and_the_same_each_time(
