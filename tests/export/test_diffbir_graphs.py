@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -17,8 +19,11 @@ from glesam_export.rewrites import chunked_attention
 from glesam_export.rewrites.static_diffbir import static_denoiser, static_stage1, static_vae
 from glesam_export.to_onnx import onnx_from_graph
 from glesam_runtime.bundle.graph_rules import check_graph_file
+from glesam_runtime.bundle.reader import sha256_of
 from glesam_runtime.engines import open_engine
 from glesam_runtime.engines.base import Engine
+from glesam_runtime.engines.tensorrt.child import RTX, Request, build
+from glesam_runtime.engines.tensorrt.library import load_library
 
 PICTURE, DIFFUSION = (50, 70), (64, 128)
 INPUTS: dict[str, tuple[Tensor, ...]] = {
@@ -51,18 +56,24 @@ def test_the_rewrites_are_exact(exact: DiffBir, chunk: int, monkeypatch: pytest.
 
 
 @pytest.fixture(scope="module")
-def engines(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Engine]:
-    """Each graph in ONNX Runtime, once the reader of bundles has accepted it."""
+def files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """The ONNX file of each graph, once the reader of bundles has accepted it."""
     folder = tmp_path_factory.mktemp("diffbir")
     contract = diffbir_contract(PICTURE, DIFFUSION)
-    opened = {}
+    written = {}
     for graph in diffbir_graphs(built().float(), PICTURE, DIFFUSION):
-        path, spec = folder / f"{graph.name}.onnx", contract[graph.name]
+        path = folder / f"{graph.name}.onnx"
         save_onnx(onnx_from_graph(graph), path)
         sizes = {file.name: file.stat().st_size for file in folder.iterdir()}
-        check_graph_file(path.read_bytes(), spec, path.name, sizes)
-        opened[graph.name] = open_engine("onnxruntime", path, spec, threads=1)
-    return opened
+        check_graph_file(path.read_bytes(), contract[graph.name], path.name, sizes)
+        written[graph.name] = path
+    return written
+
+
+@pytest.fixture(scope="module")
+def engines(files: dict[str, Path]) -> dict[str, Engine]:
+    contract = diffbir_contract(PICTURE, DIFFUSION)
+    return {n: open_engine("onnxruntime", path, contract[n], threads=1) for n, path in files.items()}
 
 
 @pytest.mark.parametrize("name", INPUTS)
@@ -82,3 +93,11 @@ def test_exported_parts_restore_the_same_picture(engines: dict[str, Engine]) -> 
     parts = {"onnx": EngineParts(engines), "torch": torch_parts(built().float())}
     onnx, original = (DiffBirRestorer(p, n, 3, least_side=64)(picture) for n, p in parts.items())
     assert np.abs(onnx.astype(int) - original).max() <= 1
+
+
+@pytest.mark.parametrize("name", INPUTS)
+def test_tensorrt_for_rtx_builds_an_engine(files: dict[str, Path], name: str, tmp_path: Path) -> None:
+    pytest.importorskip("tensorrt_rtx", reason="TensorRT for RTX is not installed: pip install tensorrt-rtx")
+    plan, path = tmp_path / "plan", files[name]
+    build(load_library(RTX), Request(RTX, str(path), sha256_of(path), str(plan), 86, None, None, {}))
+    assert plan.stat().st_size > 0
