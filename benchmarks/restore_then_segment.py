@@ -237,7 +237,7 @@ def row(name: str, times: dict[str, float], work: Row, steps: int, whole: bool) 
         once = ("stage1_s", "vae_encode_s", "vae_decode_s", "colours_s", "segment_s")
         total = sum(times[key] for key in once) + steps * times["step_s"]
         kind = f"parts with {steps} steps" if whole else f"computed, {steps} times one step"
-    rounded = {key: round(value, 1) if isinstance(value, float) else value for key, value in work.items()}
+    rounded = {key: round(value, 3) if isinstance(value, float) else value for key, value in work.items()}
     return {"contender": name, **rounded, **times, "image_to_mask_s": round(total, 3), "image_to_mask": kind}
 
 

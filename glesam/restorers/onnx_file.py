@@ -7,6 +7,7 @@ random numbers, and damaged or too large files. What a graph costs is not checke
 
 from __future__ import annotations
 
+import math
 import mmap
 from pathlib import Path
 
@@ -28,6 +29,8 @@ RANDOM = {
 """Operators that give another picture each time."""
 CONTROL_FLOW = {"If", "Loop", "Scan", "SequenceMap"}
 """Operators that hold graphs of their own, whose number of steps no check can tell."""
+ITEM_BYTES = {1: 4, 2: 1, 3: 1, 4: 2, 5: 2, 6: 4, 7: 8, 9: 1, 10: 2, 11: 8, 12: 4, 13: 8, 16: 2}
+"""Bytes of one element of ONNX's types, by their numbers."""
 ANY_GRAPH = Schema(GRAPH.name, {**GRAPH.fields, 14: ("quantization_annotation", MANY)})
 ANY_ATTRIBUTE = Schema(ATTRIBUTE.name, {**ATTRIBUTE.fields, 5: ("t", BYTES), 9: ("strings", MANY)})
 _PACKED = {4: "float_data", 5: "int32_data", 7: "int64_data", 10: "double_data", 11: "uint64_data"}
@@ -108,7 +111,10 @@ class _Checks:
         location = entries.get("location", "")
         if location != self._data_file or self._size is None:
             raise Damaged(f"weights in the file itself, or beside it in {self._data_file}", quoted(location))
-        if _number(entries, "offset") + _number(entries, "length") > self._size:
+        size = _bytes_of(tensor)
+        if _number(entries, "length", size) != size:
+            raise Damaged(f"weights of {size} bytes", f"a length of {entries['length']}")
+        if _number(entries, "offset", 0) + size > self._size:
             raise Damaged(f"weights inside {self._data_file}", f"{self._size} bytes there")
         self._external = True
 
@@ -116,8 +122,16 @@ class _Checks:
         return self._reader.name(message.spans[field]) if field in message.spans else ""
 
 
-def _number(entries: dict[str, str], key: str) -> int:
-    text = entries.get(key, "0")
+def _bytes_of(tensor: Message) -> int:
+    """Number of bytes that a tensor's type and shape say it has."""
+    data_type, shape = tensor.integers.get("data_type", 0), tensor.lists.get("dims", [])
+    if data_type not in ITEM_BYTES or min(shape, default=0) < 0:
+        raise Damaged("weights of numbers in a shape of sizes", f"type {data_type} of shape {shape[:8]}")
+    return ITEM_BYTES[data_type] * math.prod(shape)
+
+
+def _number(entries: dict[str, str], key: str, default: int) -> int:
+    text = entries.get(key, str(default))
     if not text.isdecimal() or len(text) > 15:
         raise Damaged(f"a decimal {key} of weights", quoted(text))
     return int(text)

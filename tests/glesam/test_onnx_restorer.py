@@ -126,6 +126,12 @@ REFUSED: dict[str, tuple[Callable[[Path], object], str]] = {
         lambda path: blurred(path, external=True).with_name("r.onnx.data").write_bytes(b"\0"),
         "weights inside r.onnx.data, found 1 bytes there",
     ),
+    "weights of another length": (
+        lambda path: path.write_bytes(
+            blurred(path, external=True).read_bytes().replace(b"\x03108", b"\x03109")
+        ),
+        "expected weights of 108 bytes, found a length of 109",
+    ),
     "weights elsewhere": (
         lambda path: path.write_bytes(
             blurred(path, external=True).read_bytes().replace(b"r.onnx.data", b"/etc/passwd")
