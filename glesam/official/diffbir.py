@@ -78,13 +78,15 @@ def parts_of(model: DiffBir) -> list[Part]:
     ]
 
 
-def read_diffbir(folder: Path, config: DiffBirConfig) -> DiffBir:
-    """Reads a model, float32 on the CPU, in eval mode; weights stay mapped from float32 files.
+def read_diffbir(folder: Path, config: DiffBirConfig | None = None) -> DiffBir:
+    """Reads a model, DiffBIR v2's by default, float32 on the CPU, in eval mode.
+
+    Weights stay mapped from their files where those are float32.
 
     Raises:
         CheckpointError: a file is missing, unreadable, or does not hold exactly the networks' tensors.
     """
-    files = files_of(folder)
+    files, config = files_of(folder), config or DiffBirConfig()
     with torch.device("meta"):
         model = DiffBir(config)
     contents: dict[Path, dict[str, Tensor]] = {}
@@ -114,14 +116,14 @@ def files_of(folder: Path) -> dict[str, Path]:
     missing = [path.name for path in files.values() if not path.exists()]
     if missing:
         raise CheckpointError(
-            f"--restorer {folder} lacks {', '.join(missing)}; expected DiffBIR v2's {STAGE1} and {CONTROL} "
+            f"{folder} lacks {', '.join(missing)}; expected DiffBIR v2's {STAGE1} and {CONTROL} "
             f"beside Stable Diffusion 2.1-base's {BASES[0]}, tokenizer/ and text_encoder/"
         )
     return files
 
 
 def load_diffbir(folder: Path, config: DiffBirConfig | None = None) -> DiffBirRestorer:
-    """Opens DiffBIR v2 as a restorer in PyTorch; `config` is its own by default. Raises as `read_diffbir`."""
-    parts = torch_parts(read_diffbir(folder, config or DiffBirConfig()))
+    """Opens DiffBIR v2 as a restorer in PyTorch; arguments and errors are those of `read_diffbir`."""
+    parts = torch_parts(read_diffbir(folder, config))
     digests = ", ".join(f"{path.name} {sha256_of(path)[:12]}" for path in files_of(folder).values())
     return DiffBirRestorer(parts, f"DiffBIR v2 {folder}, sha256 {digests}, fp32, PyTorch")

@@ -61,11 +61,14 @@ class DiffBirRestorer:
         return f"{self.source}, {self.steps} steps, guidance {GUIDANCE:g}, seed {self.seed}"
 
     def __call__(self, image: Picture) -> Picture:
-        height, width = image.shape[:2]
-        enlarged = self.parts.stage1(to_floats(image.transpose(2, 0, 1)[None]))[0]
-        cleaned = resized(enlarged, diffusion_size(height, width, self.least_side))
+        return to_picture(self.restore(to_floats(image.transpose(2, 0, 1)[None]))[0])
+
+    def restore(self, image: Floats) -> Floats:
+        """Restores an image [1, 3, H, W]; the result may overshoot [0, 1]."""
+        height, width = image.shape[2:]
+        cleaned = resized(self.parts.stage1(image)[0], diffusion_size(height, width, self.least_side))
         generated = self.generate(cleaned[None])[0]
-        return to_picture(resized(with_colours_of(cleaned, generated), (height, width)))
+        return resized(with_colours_of(cleaned, generated), (height, width))[None]
 
     def generate(self, cleaned: Floats) -> Floats:
         """Generates an image [1, 3, H, W] from stage 1's."""

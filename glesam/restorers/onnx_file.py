@@ -15,7 +15,7 @@ from glesam.file_limits import check_is_file
 from glesam_runtime.bundle.graph_rules import MOST_GRAPH_BYTES
 from glesam_runtime.bundle.onnx_messages import ATTRIBUTE, ENTRY, GRAPH, MODEL, NODE, TENSOR
 from glesam_runtime.bundle.protobuf import BYTES, MANY, Damaged, Message, Reader, Schema, Span, quoted
-from glesam_runtime.bundle.reader import GraphContent
+from glesam_runtime.bundle.reader import GraphContent, sha256_of
 from glesam_runtime.errors import InputError
 
 RANDOM = {
@@ -64,6 +64,12 @@ def read_restorer_file(path: Path) -> GraphContent:
         return GraphContent(path, content)
     with data.open("rb") as file:
         return GraphContent(path, content, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
+
+
+def digest_of(path: Path) -> str:
+    """The start of the sha256 of an ONNX file, and of the weights beside it where there are any."""
+    files = (path, path.with_name(f"{path.name}.data"))
+    return "+".join(sha256_of(file)[:12] for file in files if file.is_file())
 
 
 class _Checks:

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
 from pathlib import Path
 
 import numpy as np
 
-from glesam.restorers.onnx_file import read_restorer_file
+from glesam.restorers.onnx_file import digest_of, read_restorer_file
 from glesam.restorers.restorer import MULTIPLE, Floats, Picture, checked, restore_picture, to_floats
-from glesam_runtime.bundle.reader import GraphContent
 from glesam_runtime.bundle.spec import GraphSpec, TensorSpec
 from glesam_runtime.engines.base import Engine
 from glesam_runtime.errors import BackendError, InputError, first_line
@@ -36,8 +34,7 @@ class OnnxRestorer:
             OSError: the file cannot be read.
         """
         self._path = Path(path)
-        content = read_restorer_file(self._path)
-        self._engine = _opened(content, device)
+        self._engine = open_graph(self._path, device)
         try:
             self._input, self._output = _image_tensors(self._engine.spec)
             self.tile = _fixed_size(self._input)
@@ -46,9 +43,7 @@ class OnnxRestorer:
         except InputError as error:
             self._engine.close()
             raise InputError(f"restorer {self._path}: {error}") from error
-        self.origin = (
-            f"restorer {path}, sha256 {hashlib.sha256(content.model).hexdigest()[:12]}, ONNX Runtime"
-        )
+        self.origin = f"restorer {path}, sha256 {digest_of(self._path)}, ONNX Runtime"
 
     def __call__(self, image: Picture) -> Picture:
         try:
@@ -71,14 +66,21 @@ class OnnxRestorer:
         return to_floats(output) if output.dtype == np.uint8 else floats
 
 
-def _opened(content: GraphContent, device: str) -> Engine:
+def open_graph(path: Path, device: str) -> Engine:
+    """Opens a restorer's graph in ONNX Runtime; its `spec` is the file's own.
+
+    Raises:
+        InputError: `read_restorer_file` refuses the file, or ONNX Runtime the graph or the device.
+        OSError: the file cannot be read.
+    """
     from glesam_runtime.engines.onnxruntime import OnnxRuntimeEngine
 
+    content = read_restorer_file(path)
     try:
         return OnnxRuntimeEngine(content, None, device=device)
     except BackendError as error:
         raise InputError(
-            f"restorer {content.path}: ONNX Runtime cannot open it ({_reason(error)}); export it again, or "
+            f"restorer {path}: ONNX Runtime cannot open it ({_reason(error)}); export it again, or "
             "upgrade onnxruntime"
         ) from error
 

@@ -1,4 +1,4 @@
-"""Opens what the user names with --restorer: an ONNX file, or the folder of DiffBIR's files."""
+"""Opens what --restorer names: an ONNX file, or a folder of DiffBIR's files or of its exported graphs."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from glesam.restorers.diffbir_onnx import ExportedDiffBir, is_exported
 from glesam.restorers.onnx_restorer import OnnxRestorer
 from glesam.restorers.restorer import Picture, Restorer
 from glesam_runtime.errors import InputError
@@ -19,6 +20,10 @@ def open_restorer(path: Path, backend: str = "auto") -> Restorer:
         InputError: there is nothing at `path`, or no restorer; also CheckpointError.
         OSError: a file cannot be read.
     """
+    name, _, rest = backend.partition(":")
+    device = rest if rest and name == "onnxruntime" else "cpu"
+    if is_exported(path):
+        return LastPicture(ExportedDiffBir(path, device))
     if path.is_dir():
         from glesam.official.diffbir import load_diffbir  # imports torch and diffusers
 
@@ -27,8 +32,7 @@ def open_restorer(path: Path, backend: str = "auto") -> Restorer:
         raise InputError(
             f"--restorer {path}: no such file; expected an ONNX file, or a folder of DiffBIR's files"
         )
-    name, _, device = backend.partition(":")
-    return LastPicture(OnnxRestorer(path, device if device and name == "onnxruntime" else "cpu"))
+    return LastPicture(OnnxRestorer(path, device))
 
 
 class LastPicture:

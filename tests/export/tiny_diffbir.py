@@ -9,6 +9,8 @@ from typing import Any
 
 import numpy as np
 import torch
+from safetensors.torch import save_file
+from tiny_text_encoder import save_clip
 from torch import Tensor
 
 from glesam.official.diffbir import Part, parts_of
@@ -19,6 +21,9 @@ ORIGINAL: dict[str, Any] = json.loads((DATA / "diffbir_golden.json").read_text()
 """What the authors' code (DiffBIR at 3f8b530) computes in float64 from these weights and inputs."""
 NETWORKS = ("stage1", "controlnet", "unet", "vae")
 """The networks in the order of `parts_of`, by their names in tests/data."""
+BASE = "v2-1_512-ema-pruned"
+STEMS = dict(zip(NETWORKS, ("BSRNet", "v2", BASE, BASE), strict=True))
+"""The official file of each network."""
 
 
 def weights_of(network: str, part: Part) -> dict[str, Tensor]:
@@ -44,6 +49,25 @@ def built() -> DiffBir:
         part.load(Path(network), weights_of(network, part))
     model.denoiser.register_buffer("contexts", normal(5, 2, 7, 24))
     return model
+
+
+def official_tensors() -> dict[str, dict[str, Tensor]]:
+    """The content of each official file, float32, by its stem."""
+    contents: dict[str, dict[str, Tensor]] = {stem: {} for stem in STEMS.values()}
+    for network, part in zip(NETWORKS, parts_of(built()), strict=True):
+        contents[STEMS[network]] |= {name: t.float() for name, t in weights_of(network, part).items()}
+    return contents
+
+
+def write_official_files(root: Path) -> Path:
+    """Writes the files of a tiny DiffBIR, with a text encoder of its width, and returns their folder."""
+    tensors = official_tensors()
+    save_clip(root)
+    for stem in ("BSRNet", "v2"):
+        torch.save(tensors[stem], root / f"{stem}.pth")
+    text = {"cond_stage_model.model.ln_final.weight": torch.ones(3)}
+    save_file(tensors[BASE] | text, root / f"{BASE}.safetensors")
+    return root
 
 
 def normal(seed: int, *shape: int) -> Tensor:

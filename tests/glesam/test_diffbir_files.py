@@ -10,41 +10,27 @@ from typing import Any
 import pytest
 import torch
 from evaluation_runs import attempted, evaluated, rows_of, write_data
-from safetensors.torch import save_file
-from tiny_diffbir import NETWORKS, built, weights_of
+from tiny_diffbir import BASE, built, official_tensors, write_official_files
 from tiny_text_encoder import save_clip
 from torch import Tensor
 
 from glesam.official import diffbir as official
-from glesam.official.diffbir import load_diffbir, parts_of, read_diffbir
+from glesam.official.diffbir import load_diffbir, read_diffbir
 from glesam.restorers.diffbir import tiny_diffbir
 from glesam_runtime.errors import CheckpointError
 
-BASE = "v2-1_512-ema-pruned"
 CONTROL_CONV = "input_blocks.0.0.weight"
 
 
 @pytest.fixture(scope="module")
 def tensors() -> dict[str, dict[str, Tensor]]:
-    """The content of each official file, by its stem."""
-    stems = dict(zip(NETWORKS, ("BSRNet", "v2", BASE, BASE), strict=True))
-    contents: dict[str, dict[str, Tensor]] = {stem: {} for stem in stems.values()}
-    for network, part in zip(NETWORKS, parts_of(built()), strict=True):
-        named = weights_of(network, part)
-        contents[stems[network]] |= {name: tensor.float() for name, tensor in named.items()}
-    return contents
+    return official_tensors()
 
 
 @pytest.fixture
-def folder(tensors: dict[str, dict[str, Tensor]], tmp_path: Path) -> Path:
+def folder(tmp_path: Path) -> Path:
     """Official files of the tests' size."""
-    root = tmp_path / "diffbir"
-    save_clip(root)
-    for stem in ("BSRNet", "v2"):
-        torch.save(tensors[stem], root / f"{stem}.pth")
-    text = {"cond_stage_model.model.ln_final.weight": torch.ones(3)}
-    save_file(tensors[BASE] | text, root / f"{BASE}.safetensors")
-    return root
+    return write_official_files(tmp_path / "diffbir")
 
 
 @torch.no_grad()
