@@ -54,7 +54,7 @@ def read_restorer_file(path: Path) -> GraphContent:
         )
     content = path.read_bytes()
     data = path.with_name(f"{path.name}.data")
-    size = data.stat().st_size if data.is_file() else None
+    size = data.stat().st_size or None if data.is_file() else None
     try:
         is_external = _Checks(content, data.name, size).model()
     except Damaged as error:
@@ -73,7 +73,7 @@ def digest_of(path: Path) -> str:
 
 
 class _Checks:
-    """Walks through every message of one file; `size` is that of the file of weights, None without one."""
+    """Walks through every message of one file; `size` is that of the file of weights, None without any."""
 
     def __init__(self, content: bytes, data_file: str, size: int | None) -> None:
         self._reader = Reader(content)

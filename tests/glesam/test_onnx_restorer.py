@@ -12,6 +12,7 @@ from onnx import TensorProto, helper
 from restorer_graphs import ANY, blurred, brighter, enlarged, identity, inverted, write_graph
 from scipy.ndimage import uniform_filter
 
+from glesam.restorers.onnx_file import read_restorer_file
 from glesam.restorers.onnx_restorer import OnnxRestorer
 from glesam.restorers.opening import open_restorer
 from glesam.restorers.restorer import Picture, ramp, tile_starts
@@ -126,6 +127,10 @@ REFUSED: dict[str, tuple[Callable[[Path], object], str]] = {
         lambda path: blurred(path, external=True).with_name("r.onnx.data").write_bytes(b"\0"),
         "weights inside r.onnx.data, found 1 bytes there",
     ),
+    "no weights": (
+        lambda path: blurred(path, external=True).with_name("r.onnx.data").write_bytes(b""),
+        "weights in the file itself, or beside it in r.onnx.data",
+    ),
     "weights of another length": (
         lambda path: path.write_bytes(
             blurred(path, external=True).read_bytes().replace(b"\x03108", b"\x03109")
@@ -151,6 +156,23 @@ def test_other_graphs_are_refused_in_one_line(tmp_path: Path, what: str) -> None
     assert f"restorer {path}: " in str(error.value)
     assert expected in str(error.value)
     assert "\n" not in str(error.value) and "bundle" not in str(error.value)
+
+
+@pytest.mark.parametrize("external", [False, True])
+def test_damaged_files_are_read_or_refused(tmp_path: Path, external: bool) -> None:
+    """Every byte changed, and the file cut off before it."""
+    path = blurred(tmp_path / "r.onnx", external=external)
+    content = path.read_bytes()
+    refusals = 0
+    for position in range(len(content)):
+        flipped = bytes([content[position] ^ 0x41])
+        for damaged in (content[:position] + flipped + content[position + 1 :], content[:position]):
+            path.write_bytes(damaged)
+            try:
+                read_restorer_file(path)
+            except InputError:
+                refusals += 1
+    assert refusals > len(content)
 
 
 def test_an_output_that_is_no_image_is_refused_on_the_picture_itself(tmp_path: Path) -> None:
