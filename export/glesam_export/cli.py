@@ -16,7 +16,10 @@ PRECISIONS = ("fp32", "fp16", "bf16", INT8)
 
 Checkpoint = Annotated[
     str | None,
-    typer.Argument(help="A checkpoint's folder or hub id. Default: the shipped nano.", show_default=False),
+    typer.Argument(
+        help="A checkpoint's folder or hub id, or DiffBIR's files. Default: the shipped nano.",
+        show_default=False,
+    ),
 ]
 Precision = Annotated[str, typer.Option(metavar="NAME", help=f"{', '.join(PRECISIONS)}.")]
 Out = Annotated[
@@ -71,6 +74,8 @@ def export(
     """
     with one_line_errors("glesam-export", "export"):
         _check_options(precision, calib_images, min_iou, opset)
+        if checkpoint and (Path(checkpoint) / "BSRNet.pth").exists():
+            return _export_diffbir(Path(checkpoint), out or Path("diffbir-fp32"), precision)
         from glesam.model import GleSam, checkpoint_files, shipped_checkpoint
         from glesam_calib.observation.pictures import LEVELS, CalibrationPictures
         from glesam_calib.photographs import parity_images
@@ -92,6 +97,19 @@ def export(
             pipeline.export_bundle(*job, say)
         next_command = f"glesam-run photo.jpg --box X0 Y0 X1 Y1 --bundle {target}"
         say(f"wrote {target}, {size_mib(target):.1f} MiB; next: {next_command}")
+
+
+def _export_diffbir(folder: Path, out: Path, precision: str) -> None:
+    """Exports DiffBIR's four parts; they are no bundle, and glesam-eval runs them before SAM."""
+    if precision != "fp32":
+        raise typer.BadParameter(f"precision {precision}: DiffBIR is exported in fp32; leave the option out")
+    from glesam.official.diffbir import read_diffbir
+    from glesam_export.diffbir_graphs import export_diffbir
+    from glesam_runtime.output import size_mib
+
+    export_diffbir(read_diffbir(folder), out, say)
+    next_command = f"glesam-eval --data DIR --methods sam,restored --restorer {out}"
+    say(f"wrote {out}, {size_mib(out):.1f} MiB; next: {next_command}")
 
 
 def _check_options(

@@ -52,7 +52,16 @@ Prompts = Annotated[
 ]
 Seed = Annotated[int, _option(PROMPTS, "N", "Seed of new points and of the degradation.", 0)]
 Methods = Annotated[
-    str, _option(METHODS_GROUP, "LIST", "Any of box (filled), grabcut, sam (GLE off) and glesam (GLE on).")
+    str,
+    _option(
+        METHODS_GROUP,
+        "LIST",
+        "Any of box (filled), grabcut, sam (GLE off), glesam (GLE on) and restored (--restorer, then sam).",
+    ),
+]
+Restorer = Annotated[
+    Path | None,
+    _option(METHODS_GROUP, "PATH", "What restores pictures before sam: an ONNX file, or DiffBIR's folder."),
 ]
 Checkpoint = Annotated[list[str] | None, _option(METHODS_GROUP, SOURCE, "A PyTorch checkpoint. Repeatable.")]
 Bundle = Annotated[
@@ -81,6 +90,7 @@ def evaluate(
     prompts: Prompts = None,
     seed: Seed = 0,
     methods: Methods = "sam,glesam",
+    restorer: Restorer = None,
     checkpoint: Checkpoint = None,
     bundle: Bundle = None,
     backend: Backend = "auto",
@@ -117,7 +127,7 @@ def evaluate(
         sources = parse_sources(checkpoint or [], bundle or [])
         selection = Selection(data, real, sets, chosen_split, per_set, max_objects, seed, prompts)
         plan = Plan(selection, out, kind, chosen_levels, tuple(join or ()), jobs)
-        opened, origins = open_methods(names, sources, kind, backend)
+        opened, origins = open_methods(names, sources, kind, backend, restorer)
         outcome = run_evaluation(plan, opened, origins, Log(note))
         show_results(outcome.results)
         say(closing_line(outcome.files))

@@ -10,14 +10,16 @@ REAL = "real"
 """The only level of data sets whose photographs are of low quality by themselves."""
 BASELINE_METHODS = ("box", "grabcut")
 """Methods without weights."""
-MODEL_METHODS = ("sam", "glesam")
-"""Methods of a model: GLE off, GLE on."""
+RESTORED = "restored"
+"""A restorer before a model without GLE."""
+MODEL_METHODS = ("sam", "glesam", RESTORED)
+"""Methods of a model: GLE off, GLE on, GLE off on a restored picture."""
 METHODS = (*BASELINE_METHODS, *MODEL_METHODS)
 
 
 @dataclass(frozen=True)
 class RowName:
-    """A row of the table: what ran ("sam", "glesam", "grabcut", "box"), and with whose weights ("": none)."""
+    """A row of the table: what ran ("sam", "glesam", "box"), and with whose weights ("": none)."""
 
     source: str
     method: str

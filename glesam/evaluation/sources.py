@@ -1,5 +1,6 @@
 """Models to evaluate: PyTorch checkpoints and exported bundles, with GLE ("glesam") or without it ("sam").
 
+"restored" is a model without it, on pictures that a restorer has improved.
 A source is written `[NAME=]FOLDER[:METHODS]`: "runs/a", "GLE off=runs/off:sam", "runs/b:sam,glesam".
 """
 
@@ -15,7 +16,8 @@ import numpy as np
 
 from glesam.evaluation.methods import BASELINES, Candidates, Image, Method, Segmentation
 from glesam.evaluation.prompts import ObjectPrompt, PromptKind
-from glesam.evaluation.score import MODEL_METHODS, RowName
+from glesam.evaluation.score import MODEL_METHODS, RESTORED, RowName
+from glesam.restorers.restorer import Restorer
 from glesam_runtime import Bundle, Engines, GlesamError, Predictor, Prompt
 from glesam_runtime.bundle.manifest import Manifest
 from glesam_runtime.bundle.reader import sha256_of
@@ -54,16 +56,18 @@ class Source:
 class ModelMethod:
     """A `Method` that segments with one predictor; every call has a session of its own.
 
+    `restorer`: what a picture goes through first; its size stays.
     The source's engines are LastAnswers: the candidates cost no second call of the decoder.
     """
 
     row: RowName
     predictor: Predictor
+    restorer: Restorer | None = None
 
     def __call__(self, image: Image, prompts: Sequence[ObjectPrompt]) -> Segmentation:
         session = self.predictor.new_session()
         try:
-            session.set_image(image)
+            session.set_image(image if self.restorer is None else self.restorer(image))
             converted = [Prompt(box=prompt.box, points=prompt.points) for prompt in prompts]
             masks = session.predict(prompts=converted).masks
             if not self.predictor.manifest.multimask:
@@ -132,15 +136,21 @@ def parse_sources(checkpoints: Sequence[str], bundles: Sequence[str]) -> list[So
 
 
 def open_methods(
-    names: Sequence[str], sources: Sequence[SourceSpec], kind: PromptKind, backend: str
+    names: Sequence[str],
+    sources: Sequence[SourceSpec],
+    kind: PromptKind,
+    backend: str,
+    restorer: Path | None = None,
 ) -> tuple[list[Method], list[str]]:
     """The method of every row, baselines first, and a line per source that describes where it came from.
 
     Sources without methods of their own run those of `names`; without sources the shipped bundle does.
+    `restorer`: what "restored" runs before a model (`glesam.restorers.opening`).
 
     Raises:
-        InputError: a baseline is to run without boxes, a source has nothing to run, or two rows
-            would have the same name; CheckpointError, a ValueError, where a checkpoint cannot be read.
+        InputError: a baseline is to run without boxes, a source has nothing to run, "restored" lacks its
+            restorer or the reverse, or two rows would have the same name; CheckpointError, a ValueError,
+            where a checkpoint cannot be read.
         GlesamError: a bundle or its backend cannot be opened.
     """
     baselines = [name for name in names if name in BASELINES]
@@ -150,17 +160,33 @@ def open_methods(
             f"--methods {','.join(baselines)}: expected --prompt box, found {kind}; leave them out"
         )
     methods: list[Method] = [BASELINES[name]() for name in baselines]
-    origins = []
-    for spec in sources or ([SHIPPED] if models else []):
+    sources = sources or ([SHIPPED] if models else [])
+    before = _open_restorer([spec.methods or models for spec in sources], restorer, backend)
+    origins = [] if before is None else [f"{RESTORED}: {before.origin}"]
+    for spec in sources:
         if not (chosen := spec.methods or models):
             raise InputError(
                 f"{spec.path}: nothing to run; add sam or glesam to --methods, or :sam to the folder"
             )
         source = open_source(spec, backend)
-        methods += methods_of(source, chosen)
+        methods += methods_of(source, chosen, before)
         origins.append(f"{source.name}: {source.origin}")
     _refuse_equal_names(methods)
     return methods, origins
+
+
+def _open_restorer(methods: Sequence[Sequence[str]], path: Path | None, backend: str) -> Restorer | None:
+    """Opens the restorer that `methods` of the sources need; None where none does. Raises InputError."""
+    is_needed = any(RESTORED in names for names in methods)
+    if is_needed and path is None:
+        raise InputError("--methods restored: expected a restorer, found none; name one with --restorer")
+    if path is None:
+        return None
+    if not is_needed:
+        raise InputError(f"--restorer {path}: no method uses it; add restored to --methods, or leave it out")
+    from glesam.restorers.opening import open_restorer
+
+    return open_restorer(path, backend)
 
 
 def open_source(spec: SourceSpec, backend: str = "auto") -> Source:
@@ -175,11 +201,17 @@ def remembering(engines: Engines) -> Engines:
     return Engines(LastAnswer(engines.image_encoder), gle, LastAnswer(engines.mask_decoder))
 
 
-def methods_of(source: Source, names: Sequence[str]) -> list[ModelMethod]:
-    """Methods that share the source's engines; "sam" leaves out the engine of GLE, as the runtime does."""
-    engines = {"sam": replace(source.engines, gle=None), "glesam": source.engines}
+def methods_of(source: Source, names: Sequence[str], restorer: Restorer | None = None) -> list[ModelMethod]:
+    """Methods that share the source's engines; only "glesam" has the engine of GLE, as in the runtime."""
+    without = replace(source.engines, gle=None)
+    engines = {"sam": without, "glesam": source.engines, RESTORED: without}
     return [
-        ModelMethod(RowName(source.name, name), Predictor(source.manifest, engines[name])) for name in names
+        ModelMethod(
+            RowName(source.name, name),
+            Predictor(source.manifest, engines[name]),
+            restorer if name == RESTORED else None,
+        )
+        for name in names
     ]
 
 

@@ -28,7 +28,7 @@ def load_text_embedding(model: GleSam, path: str | Path) -> None:
     """
     path = Path(path)
     own = model.gle.get_buffer("text_embedding")
-    embedding = encode_empty_prompt(path, own.shape[-2]) if path.is_dir() else _read(path)
+    embedding = encode_prompt(path, own.shape[-2]) if path.is_dir() else _read(path)
     if list(embedding.shape[-2:]) != list(own.shape[-2:]) or embedding.numel() != own.numel():
         raise CheckpointError(
             f"{path} holds a text embedding {list(embedding.shape)}, the model's base needs "
@@ -42,7 +42,7 @@ def load_text_embedding(model: GleSam, path: str | Path) -> None:
 
 
 @torch.no_grad()
-def encode_empty_prompt(folder: Path, tokens: int) -> Tensor:
+def encode_prompt(folder: Path, tokens: int, prompt: str = "") -> Tensor:
     """Computes float32 [1, tokens, C]: the last hidden state after the final LayerNorm.
 
     The padding is the tokenizer's own: `<|endoftext|>` for SD 1.5, "!" for SD 2.1.
@@ -60,7 +60,7 @@ def encode_empty_prompt(folder: Path, tokens: int) -> Tensor:
         )
     except Exception as error:  # errors of transformers, tokenizers, safetensors, json and the OS
         raise CheckpointError(
-            f"cannot encode the empty prompt with {folder} ({type(error).__name__}: {_first_line(error)}); "
+            f"cannot encode a prompt with {folder} ({type(error).__name__}: {_first_line(error)}); "
             "expected a Stable Diffusion folder with tokenizer/ and text_encoder/, or an encoded prompt"
         ) from error
     if missing := sorted(report["missing_keys"]):
@@ -68,7 +68,9 @@ def encode_empty_prompt(folder: Path, tokens: int) -> Tensor:
             f"{folder / 'text_encoder'} lacks {len(missing)} tensors, first {missing[0]}; "
             "expected the base model's text encoder, whole"
         )
-    ids = tokenizer("", padding="max_length", max_length=tokens, return_tensors="pt").input_ids
+    ids = tokenizer(
+        prompt, padding="max_length", max_length=tokens, truncation=True, return_tensors="pt"
+    ).input_ids
     hidden: Tensor = encoder.float().eval()(ids).last_hidden_state
     return hidden
 

@@ -23,6 +23,7 @@ from glesam_runtime.bundle.spec import GraphSpec, TensorSpec, bundle_contract
 from glesam_runtime.engines import ONNX_BACKENDS, TENSORRT, Engine, open_engine, pick_backend
 from glesam_runtime.engines.base import Tensors
 from glesam_runtime.engines.function import FunctionEngine
+from glesam_runtime.engines.onnxruntime import OnnxRuntimeEngine
 from glesam_runtime.engines.tensorrt.engine import TensorRtEngine
 
 DECODER = bundle_contract(IMAGE_SIZE)["mask_decoder"]
@@ -271,3 +272,17 @@ def test_onnxruntime_leaves_a_sum_and_its_norm_apart(tmp_path: Path, monkeypatch
     )
     kinds = {node.op_type for node in onnx.load(tmp_path / "optimized.onnx").graph.node}
     assert kinds == {"Add", "LayerNormalization"}
+
+
+def test_onnx_runtime_reads_a_spec_from_the_graph_itself(tmp_path: Path) -> None:
+    """Each open size has a name of its own: none is bound to that of another tensor."""
+    tensors = "(uint8[1,3,h,w] a) => (uint8[1,3,h,w2] y)"
+    text = f'<ir_version: 8, opset_import: ["" : 18]> g {tensors} {{ y = Concat <axis = 3> (a, a) }}'
+    path = tmp_path / "graph.onnx"
+    onnx.save(parser.parse_model(text), path)
+    with closing(OnnxRuntimeEngine(path, None)) as engine:
+        assert engine.spec.inputs == (TensorSpec("a", "uint8", (1, 3, "a_2", "a_3")),)
+        assert engine.spec.outputs == (TensorSpec("y", "uint8", (1, 3, "y_2", "y_3")),)
+        assert engine({"a": np.ones((1, 3, 2, 5), np.uint8)})["y"].shape == (1, 3, 2, 10)
+        with pytest.raises(BackendError, match=r"expected a uint8 \[1,3,a_2,a_3\]"):
+            engine({"a": np.ones((1, 4, 2, 5), np.uint8)})

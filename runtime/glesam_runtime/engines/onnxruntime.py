@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 from collections.abc import Sequence
 from contextlib import redirect_stdout
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ with telemetry_off():
     import onnxruntime  # type: ignore[import-untyped]
 
 # ONNX Runtime names element types "tensor(float)"; these are numpy's names for them.
-_DTYPES = {"tensor(float)": "float32", "tensor(int32)": "int32"}
+_DTYPES = {"tensor(float)": "float32", "tensor(int32)": "int32", "tensor(uint8)": "uint8"}
 _LIBRARY = f"ONNX Runtime {onnxruntime.__version__}"
 # Providers of each device, preferred first: a node that one cannot run goes to the next.
 _PROVIDERS = {
@@ -37,7 +38,7 @@ class OnnxRuntimeEngine:
     def __init__(
         self,
         graph: Path | GraphContent,
-        spec: GraphSpec,
+        spec: GraphSpec | None,
         threads: int = 0,
         int8: bool = False,
         device: str = "",
@@ -45,7 +46,8 @@ class OnnxRuntimeEngine:
     ) -> None:
         """Opens a graph on `device`: "cpu" (or ""), "cuda" or "tensorrt".
 
-        `graph`: a bundle's checked bytes, or a file that the caller trusts.
+        `graph`: a bundle's checked bytes, or a file that the caller trusts. `spec` None: the graph's own
+        tensors, each size that it leaves open under a name of its own.
         `threads`: threads of the CPU, 0 for one on each physical core that this process may use. `int8`: the
         graph has layers to compute in int8; otherwise int8 weights are converted to float once, here.
         `hint`: must be empty.
@@ -53,11 +55,15 @@ class OnnxRuntimeEngine:
         another device, or where the graph's tensors are not those of `spec`.
         """
         providers = _providers(device or "cpu", hint)
-        self._spec = spec
-        self._session: onnxruntime.InferenceSession | None = _open(graph, threads, int8, providers)
-        check_graph(
-            path_of(graph), spec, _tensors(self._session.get_inputs()), _tensors(self._session.get_outputs())
+        session = _open(graph, threads, int8, providers)
+        path, inputs, outputs = (
+            path_of(graph),
+            _tensors(session.get_inputs()),
+            _tensors(session.get_outputs()),
         )
+        self._spec = spec or GraphSpec(path.stem, _with_named_sizes(inputs), _with_named_sizes(outputs))
+        self._session: onnxruntime.InferenceSession | None = session
+        check_graph(path, self._spec, inputs, outputs)
 
     @property
     def spec(self) -> GraphSpec:
@@ -184,3 +190,17 @@ def _check_providers(needed: str, usable: Sequence[str]) -> None:
 def _tensors(nodes: Sequence[Any]) -> list[TensorSpec]:
     """Returns ONNX Runtime's inputs or outputs as tensors with numpy's names of element types."""
     return [TensorSpec(node.name, _DTYPES.get(node.type, node.type), tuple(node.shape)) for node in nodes]
+
+
+def _with_named_sizes(tensors: Sequence[TensorSpec]) -> tuple[TensorSpec, ...]:
+    """Returns the tensors with a name for each open size that no other has: none is bound to another's."""
+    return tuple(
+        replace(
+            tensor,
+            shape=tuple(
+                size if isinstance(size, int) else f"{tensor.name}_{axis}"
+                for axis, size in enumerate(tensor.shape)
+            ),
+        )
+        for tensor in tensors
+    )
