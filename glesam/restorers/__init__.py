@@ -1,0 +1,1 @@
+"""Other systems that segment degraded pictures, to compare GleSAM with."""

@@ -1,0 +1,102 @@
+"""RobustSAM from its authors' package, with the Fourier block as their repository fixed it afterwards."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import sys
+import warnings
+from functools import partial
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from glesam.config import SamConfig, TwoWayDecoderConfig, VitEncoderConfig
+
+PACKAGE = "robust_segment_anything"
+pytest.importorskip("matplotlib", reason=f"{PACKAGE} imports it")
+
+
+def _import_modeling() -> Any:  # noqa: ANN401
+    """`modeling` alone: the package's own __init__ needs torchvision."""
+    spec = importlib.util.find_spec(PACKAGE)
+    if spec is None:
+        pytest.skip(
+            f"{PACKAGE} is not installed: pip install --no-deps {PACKAGE}==1.0.0", allow_module_level=True
+        )
+    sys.modules[PACKAGE] = importlib.util.module_from_spec(spec)
+    try:
+        return importlib.import_module(f"{PACKAGE}.modeling")
+    finally:
+        del sys.modules[PACKAGE]
+
+
+modeling = _import_modeling()
+components: Any = sys.modules[f"{PACKAGE}.modeling.components"]
+
+
+class FixedFourierBlock(nn.Module):
+    """The published block's own convolution, and what its repository returns since commit 2240abb."""
+
+    def __init__(self, published: Any) -> None:  # noqa: ANN401
+        super().__init__()
+        self.conv_layer = published.conv_layer
+
+    def forward(self, x: Tensor) -> Tensor:
+        spectrum = torch.fft.fft2(x)
+        magnitude, phase = self.conv_layer(spectrum.abs()), spectrum.angle()
+        return torch.fft.ifft2(torch.complex(magnitude * phase.cos(), magnitude * phase.sin())).real
+
+
+def original(config: SamConfig) -> Any:  # noqa: ANN401
+    """The authors' `Sam` of this size, with fixed Fourier blocks."""
+    encoder, decoder, size = config.encoder, config.decoder, config.image_size
+    assert isinstance(encoder, VitEncoderConfig) and isinstance(decoder, TwoWayDecoderConfig)
+    sam = modeling.Sam(
+        modeling.ImageEncoderViT(
+            img_size=size,
+            embed_dim=encoder.embed_dim,
+            depth=encoder.depth,
+            num_heads=encoder.num_heads,
+            norm_layer=partial(nn.LayerNorm, eps=1e-6),
+            use_rel_pos=True,
+            window_size=encoder.window_size,
+            global_attn_indexes=encoder.global_attn_indexes,
+        ),
+        modeling.PromptEncoder(
+            embed_dim=256,
+            image_embedding_size=(size // 16, size // 16),
+            input_image_size=(size, size),
+            mask_in_chans=16,
+        ),
+        modeling.MaskDecoder(
+            opt=(),
+            transformer_dim=256,
+            transformer=modeling.TwoWayTransformer(
+                depth=2, embedding_dim=256, num_heads=8, mlp_dim=decoder.mlp_dim
+            ),
+            vit_dim=encoder.embed_dim,
+        ),
+    )
+    for parent in list(sam.modules()):
+        if hasattr(parent, "fgm_block"):
+            parent.fgm_block = FixedFourierBlock(parent.fgm_block)
+    return sam
+
+
+def decode_one(sam: Any, image_embeddings: Tensor, early: Tensor, sparse: Tensor, dense: Tensor) -> Any:  # noqa: ANN401
+    """`MaskDecoder.predict_masks` of one prompt: 16 masks and 4 scores.
+
+    `early`: [1, H, W, C]. The decoder normalizes a token as one channel of InstanceNorm1d(4), of which torch warns.
+    """
+    decoder = sam.mask_decoder
+    features = decoder.fourier_first_layer_features(early.permute(0, 3, 1, 2), clear=False)
+    features = features + decoder.fourier_last_layer_features(image_embeddings, clear=False)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        masks, ious, *_ = decoder.predict_masks(
+            image_embeddings, sam.prompt_encoder.get_dense_pe(), sparse, dense, features, clear=False
+        )
+    return masks, ious

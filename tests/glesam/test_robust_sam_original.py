@@ -1,0 +1,78 @@
+"""RobustSAM computes what its authors' code computes, for N prompts at once."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from original_robust_sam import FixedFourierBlock, components, decode_one, original
+from tiny_robust_sam import CONFIG, assert_close, in_float64, picture, prompts, tiny_robust_sam
+
+from glesam.restorers.robust_features import FourierBlock, RobustImageFeatures, RobustMaskFeatures
+from glesam.restorers.robust_sam import RobustSam
+
+
+@pytest.fixture(scope="module")
+def pair() -> tuple[RobustSam, Any]:
+    """Ours and the authors', with the same weights, in float64."""
+    ours, theirs = tiny_robust_sam(), original(CONFIG)
+    theirs.load_state_dict(ours.state_dict(), strict=True)
+    return in_float64(ours), in_float64(theirs.eval().requires_grad_(False))
+
+
+@torch.no_grad()
+def test_the_published_fourier_block_returns_its_input_and_ours_does_not() -> None:
+    torch.manual_seed(0)
+    x = torch.randn(2, 12, 16, 16).double()
+    published = components.FGMBlock(6).double()
+    assert torch.equal(published(x), x)
+    ours = FourierBlock(12).double()
+    ours.load_state_dict(published.state_dict(), strict=True)
+    assert not torch.allclose(ours(x), x, rtol=0.1)
+    assert_close(ours(x), FixedFourierBlock(published)(x))
+
+
+@torch.no_grad()
+def test_the_encoder_returns_the_embedding_and_the_first_global_block(pair: tuple[RobustSam, Any]) -> None:
+    ours, theirs = pair
+    embeddings, early = ours.encode(picture())
+    expected, features = theirs.image_encoder(picture())
+    assert_close(embeddings, expected)
+    assert_close(early, features[0].permute(0, 3, 1, 2))
+    assert len(features) == 2
+
+
+@torch.no_grad()
+@pytest.mark.parametrize(
+    ("build", "name", "channels", "side"),
+    [
+        (lambda: RobustImageFeatures(32), "fourier_first_layer_features", 32, 8),
+        (lambda: RobustImageFeatures(256), "fourier_last_layer_features", 256, 4),
+        (RobustMaskFeatures, "fourier_mask_features", 32, 32),
+    ],
+)
+def test_each_amfg_is_the_authors(
+    pair: tuple[RobustSam, Any], build: Any, name: str, channels: int, side: int
+) -> None:
+    ours, theirs = build().double().eval(), getattr(pair[1].mask_decoder, name)
+    ours.load_state_dict(theirs.state_dict(), strict=True)
+    x = torch.randn(2, channels, side, side).double()
+    assert_close(ours(x), theirs(x, clear=False))
+
+
+@torch.no_grad()
+def test_masks_of_prompts_at_once_are_the_authors_one_by_one(pair: tuple[RobustSam, Any]) -> None:
+    """The image's part, computed once here, is computed for each prompt there."""
+    ours, theirs = pair
+    coords, labels, masks, has_mask = prompts()
+    embeddings, early = ours.encode(picture())
+    actual, ious = ours.decode(embeddings, ours.restore(embeddings, early), coords, labels, masks, has_mask)
+    assert actual.shape == (3, 4, 16, 16)
+    for i in range(3):
+        mask = masks[i : i + 1] if has_mask[i] else None
+        sparse, dense = theirs.prompt_encoder(points=None, boxes=coords[i].reshape(1, 4), masks=mask)
+        expected, expected_ious = decode_one(theirs, embeddings, early.permute(0, 2, 3, 1), sparse, dense)
+        assert expected.shape == (1, 16, 16, 16)
+        assert_close(actual[i : i + 1], expected[:, :4])
+        assert_close(ious[i : i + 1], expected_ious)

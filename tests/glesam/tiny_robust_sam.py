@@ -1,0 +1,59 @@
+"""A tiny RobustSAM with random weights, and what its tests feed it, in float64."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from glesam.config import VitEncoderConfig, tiny
+from glesam.restorers.robust_sam import RobustSam
+
+EARLY_OF_FOUR = VitEncoderConfig(32, depth=4, num_heads=2, global_attn_indexes=(1, 3), window_size=3)
+CONFIG = replace(tiny().sam, encoder=EARLY_OF_FOUR)
+"""Two global blocks, of which RobustSAM reads the first."""
+
+
+def randomize(module: nn.Module) -> None:
+    """Random values of every tensor, running statistics included: nothing stays at zero or one."""
+    with torch.no_grad():
+        for name, tensor in module.state_dict().items():
+            if name.endswith("running_var"):
+                tensor.uniform_(0.5, 2)
+            elif tensor.is_floating_point() and (tensor.ndim == 1 or not tensor.any()):
+                tensor.add_(0.2 * torch.randn_like(tensor))
+
+
+def tiny_robust_sam() -> RobustSam:
+    """In float32, as it is loaded from a file."""
+    torch.manual_seed(0)
+    model = RobustSam(CONFIG)
+    randomize(model)
+    return model.eval().requires_grad_(False)
+
+
+def in_float64(model: Any) -> Any:  # noqa: ANN401
+    """The model in float64, SAM's positional encoding included, which is float32 by decree."""
+    layer = model.double().prompt_encoder.pe_layer
+    encode = layer._pe_encoding
+    layer._pe_encoding = lambda coords: encode(coords.double())
+    return model
+
+
+def assert_close(actual: Tensor, expected: Tensor) -> None:
+    assert actual.shape == expected.shape
+    assert float((actual - expected).abs().max() / expected.abs().max()) < 1e-10
+
+
+def picture() -> Tensor:
+    return torch.randn(1, 3, 64, 64, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
+
+
+def prompts() -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Three boxes; the second has a mask input too."""
+    corners = [[[4, 8], [50, 33]], [[0, 0], [64, 64]], [[20, 11], [31, 60]]]
+    masks = 4 * torch.randn(3, 1, 16, 16, dtype=torch.float64, generator=torch.Generator().manual_seed(2))
+    labels = torch.tensor([[2, 3]] * 3, dtype=torch.int32)
+    return torch.tensor(corners).double(), labels, masks, torch.tensor([0, 1, 0]).double()
