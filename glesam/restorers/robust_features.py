@@ -90,7 +90,8 @@ class FourierBlock(nn.Module):
         """[B, C, H, W] in and out, real. The other half of a real image's spectrum mirrors this one."""
         spectrum = torch.fft.rfft2(x)
         changed = torch.polar(self.conv_layer(spectrum.abs()), spectrum.angle())
-        return torch.fft.irfft2(changed, s=x.shape[-2:])
+        filtered: Tensor = torch.fft.irfft2(changed, s=x.shape[-2:])
+        return filtered
 
 
 class NormSelection(nn.Module):

@@ -46,7 +46,7 @@ class RobustSam(nn.Module):
         encoder, decoder = config.encoder, config.decoder
         if not isinstance(encoder, VitEncoderConfig) or not isinstance(decoder, TwoWayDecoderConfig):
             raise InputError(
-                f"RobustSAM reads the global attention of SAM's ViT, found {encoder.kind} with {decoder.kind}; "
+                f"RobustSAM reads the global attention of a ViT, found {encoder.kind} with {decoder.kind}; "
                 "use vit_b, vit_l or vit_h"
             )
         self.config = config

@@ -89,7 +89,7 @@ def original(config: SamConfig) -> Any:  # noqa: ANN401
 def decode_one(sam: Any, image_embeddings: Tensor, early: Tensor, sparse: Tensor, dense: Tensor) -> Any:  # noqa: ANN401
     """`MaskDecoder.predict_masks` of one prompt: 16 masks and 4 scores.
 
-    `early`: [1, H, W, C]. The decoder normalizes a token as one channel of InstanceNorm1d(4), of which torch warns.
+    `early`: [1, H, W, C]. torch warns that the decoder normalizes one channel with InstanceNorm1d(4).
     """
     decoder = sam.mask_decoder
     features = decoder.fourier_first_layer_features(early.permute(0, 3, 1, 2), clear=False)

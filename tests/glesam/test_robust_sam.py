@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
 from tiny_robust_sam import CONFIG, assert_close, in_float64, picture, prompts, tiny_robust_sam
 
-from glesam.config import nano, sam_vit_b, sam_vit_h, sam_vit_l, tiny
+from glesam.config import SamConfig, nano, sam_vit_b, sam_vit_h, sam_vit_l, tiny
 from glesam.model import GleSam
 from glesam.official.robust_sam import load_robust_sam
 from glesam.official.sam import load_sam, sam_type_of
@@ -28,7 +28,7 @@ def exact() -> RobustSam:
 
 
 @pytest.mark.parametrize(("size", "config"), [("b", sam_vit_b), ("l", sam_vit_l), ("h", sam_vit_h)])
-def test_its_tensors_have_the_official_names_and_shapes(size: str, config: Any) -> None:
+def test_its_tensors_have_the_official_names_and_shapes(size: str, config: Callable[[], SamConfig]) -> None:
     with torch.device("meta"):
         model = RobustSam(config())
     own = {name: list(tensor.shape) for name, tensor in model.state_dict().items()}

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 import torch
 from original_robust_sam import FixedFourierBlock, components, decode_one, original
 from tiny_robust_sam import CONFIG, assert_close, in_float64, picture, prompts, tiny_robust_sam
+from torch import nn
 
 from glesam.restorers.robust_features import FourierBlock, RobustImageFeatures, RobustMaskFeatures
 from glesam.restorers.robust_sam import RobustSam
@@ -53,7 +55,7 @@ def test_the_encoder_returns_the_embedding_and_the_first_global_block(pair: tupl
     ],
 )
 def test_each_amfg_is_the_authors(
-    pair: tuple[RobustSam, Any], build: Any, name: str, channels: int, side: int
+    pair: tuple[RobustSam, Any], build: Callable[[], nn.Module], name: str, channels: int, side: int
 ) -> None:
     ours, theirs = build().double().eval(), getattr(pair[1].mask_decoder, name)
     ours.load_state_dict(theirs.state_dict(), strict=True)
