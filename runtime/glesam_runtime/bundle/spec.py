@@ -55,3 +55,17 @@ def bundle_contract(image_size: int) -> dict[str, GraphSpec]:
         ),
     )
     return {graph.name: graph for graph in (encoder, gle, decoder)}
+
+
+def robust_contract(image_size: int, early_channels: int) -> dict[str, GraphSpec]:
+    """Returns the three graphs of a RobustSAM whose image encoder is `early_channels` wide."""
+    side, low_res = image_size // 16, image_size // 4
+    sam = bundle_contract(image_size)
+    embeddings = sam["image_encoder"].outputs[0]
+    early = TensorSpec("early_features", "float32", (1, early_channels, side, side))
+    robust = TensorSpec("robust_features", "float32", (1, 32, low_res, low_res))
+    encoder = GraphSpec("image_encoder", sam["image_encoder"].inputs, (embeddings, early))
+    restorer = GraphSpec("restorer", (embeddings, early), (robust,))
+    prompts, outputs = sam["mask_decoder"].inputs[1:], sam["mask_decoder"].outputs
+    decoder = GraphSpec("mask_decoder", (embeddings, robust, *prompts), outputs)
+    return {graph.name: graph for graph in (encoder, restorer, decoder)}

@@ -1,0 +1,164 @@
+"""RobustSAM's decoder for one image size: the same function, in the operators of a bundle's graphs.
+
+Changes to AMFG (`glesam.restorers.robust_features`), all exact:
+
+- The batch norm is a product and a sum: its statistics are constants.
+- The selector's two output layers are one: only the difference of their scores matters.
+- The spectrum is computed by matrix products (half_spectrum.py), whose scale is in the bias of the 1 x 1
+  convolution.
+- Phases are kept as cosine and sine, without the angle: cos = real / magnitude.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import avg_pool2d, conv2d, instance_norm, layer_norm, linear
+
+from glesam.config import EMBEDDING_STRIDE, NUM_MASKS
+from glesam.decoding import embed_masks, embed_points
+from glesam.restorers.robust_features import CELLS
+from glesam.restorers.robust_sam import TOKEN_CHANNELS
+from glesam_export.rewrites.half_spectrum import HalfSpectrum
+from glesam_export.rewrites.native_layers import for_export
+from glesam_export.rewrites.static_gle import constant
+from glesam_export.rewrites.token_side_attention import TokenSideTransformer
+
+SLOPE = 0.01
+"""Slope of LeakyReLU below 0."""
+NOTHING = 1e-15
+"""Real part of a frequency that is absent: its phase is then 0, as `torch.angle` has it."""
+LEAST_POWER = 1e-36
+"""Smallest squared magnitude, of which float32 still has the logarithm."""
+
+
+class StaticSelectiveConv(nn.Module):
+    """`SelectiveConv` of [B, C, side, side]; the first dimension may be dynamic."""
+
+    def __init__(self, selective: Any, side: int) -> None:  # noqa: ANN401 - official names, a ModuleDict's
+        super().__init__()
+        self.side = side
+        self.conv1, self.conv2 = selective.conv1, selective.conv2
+        norm, selector = selective.BN, selective.selector
+        scale = norm.weight / (norm.running_var + norm.eps).sqrt()
+        self.scale = constant(scale.reshape(-1, 1, 1))
+        self.shift = constant((norm.bias - norm.running_mean * scale).reshape(-1, 1, 1))
+        self.hidden = selector.fc
+        self.difference_weight = constant(selector.att_conv1.weight - selector.att_conv2.weight)
+        self.difference_bias = constant(selector.att_conv1.bias - selector.att_conv2.bias)
+
+    def forward(self, x: Tensor) -> Tensor:
+        by_batch = self.conv1(leaky(x * self.scale + self.shift))
+        by_instance = self.conv2(leaky(instance_norm(x)))
+        pooled = avg_pool2d(by_batch + by_instance, self.side // CELLS).flatten(1)
+        shares = linear(self.hidden(pooled), self.difference_weight, self.difference_bias).sigmoid()
+        cell = self.side // CELLS
+        by_cell = (-1, x.shape[1], CELLS, cell, CELLS, cell)
+        shares = shares.reshape(-1, x.shape[1], CELLS, 1, CELLS, 1)
+        blended = shares * (by_batch - by_instance).reshape(by_cell)
+        return by_instance + blended.reshape(-1, x.shape[1], self.side, self.side)
+
+
+class StaticFourierBlock(nn.Module):
+    """`FourierBlock` of [B, C, side, side]."""
+
+    def __init__(self, block: Any, side: int) -> None:  # noqa: ANN401
+        super().__init__()
+        weight = block.conv_layer.weight
+        self.spectrum = HalfSpectrum(side, side, weight.dtype)
+        self.weight, self.bias = weight, constant(block.conv_layer.bias / side)
+
+    def forward(self, x: Tensor) -> Tensor:
+        real, imaginary = self.spectrum(x)
+        real = real + NOTHING
+        power = real * real + imaginary * imaginary
+        # 1 / sqrt(power): bundles have no Sqrt
+        inverse = (-0.5 * power.clamp(min=LEAST_POWER).log()).exp()
+        ratio = conv2d(power * inverse, self.weight, self.bias) * inverse
+        return self.spectrum.inverse(ratio * real, ratio * imaginary)
+
+
+class StaticRobustFeatures(nn.Module):
+    """Any of the three AMFG blocks, of [B, C, side, side]."""
+
+    def __init__(self, features: Any, side: int) -> None:  # noqa: ANN401
+        super().__init__()
+        both = features.dnc_block_combined
+        self.selective = StaticSelectiveConv(both.SEMBlock["maxpool_conv"][0], side)
+        self.channel_attention = both.channel_attention
+        self.fourier = StaticFourierBlock(features.fgm_block, side)
+        self.conv = features.conv_layer
+        upscaling = hasattr(features, "upsample_layer")
+        self.last = features.upsample_layer if upscaling else features.downsample_layer
+
+    def forward(self, x: Tensor) -> Tensor:
+        both = self.channel_attention(torch.cat([x, self.selective(x)], dim=1))
+        out: Tensor = self.last(self.conv(self.fourier(both)))
+        return out
+
+
+class StaticRestorer(nn.Module):
+    """`RobustSam.restore`: what depends on the image alone."""
+
+    def __init__(self, mask_decoder: nn.Module, side: int) -> None:
+        """`side`: positions of the embedding per side, S / 16."""
+        super().__init__()
+        decoder: Any = for_export(mask_decoder)
+        self.early = StaticRobustFeatures(decoder.fourier_first_layer_features, side)
+        self.last = StaticRobustFeatures(decoder.fourier_last_layer_features, side)
+
+    def forward(self, image_embeddings: Tensor, early_features: Tensor) -> Tensor:
+        features: Tensor = self.early(early_features) + self.last(image_embeddings)
+        return features
+
+
+class StaticRobustDecoder(nn.Module):
+    """`RobustSam.decode` of one image."""
+
+    def __init__(self, prompt_encoder: nn.Module, mask_decoder: nn.Module, side: int) -> None:
+        """`side`: positions of the embedding per side, S / 16."""
+        super().__init__()
+        encoder: Any = for_export(prompt_encoder)
+        decoder: Any = for_export(mask_decoder)
+        self.prompt_encoder = encoder
+        self.side = side
+        self.positions = constant(encoder.pe_layer((side, side)).flatten(1).T.unsqueeze(0))
+        self.learned = constant(torch.cat([decoder.iou_token.weight, decoder.custom_robust_token.weight]))
+        self.transformer = TokenSideTransformer(decoder.transformer)
+        self.upscaling = decoder.output_upscaling
+        self.mask_features = StaticRobustFeatures(decoder.fourier_mask_features, 4 * side)
+        self.token_mlp, self.weights = decoder.custom_token_block.mlp, decoder.robust_mlp
+        self.iou_head = decoder.iou_prediction_head
+
+    def forward(
+        self,
+        image_embeddings: Tensor,
+        robust_features: Tensor,
+        point_coords: Tensor,
+        point_labels: Tensor,
+        mask_input: Tensor,
+        has_mask_input: Tensor,
+    ) -> tuple[Tensor, Tensor]:
+        sparse = embed_points(self.prompt_encoder, point_coords, point_labels, self.side * EMBEDDING_STRIDE)
+        tokens = torch.cat([self.learned.expand(sparse.shape[0], -1, -1), sparse], dim=1)
+        source = image_embeddings + embed_masks(self.prompt_encoder, mask_input, has_mask_input)
+        tokens, image = self.transformer(source.flatten(2).transpose(1, 2), self.positions, tokens)
+        upscaled = self.upscaling(image.transpose(1, 2).reshape(-1, image.shape[2], self.side, self.side))
+        features = self.mask_features(upscaled) + robust_features
+        # one by one: a bundle's reader follows no slice within the dynamic axis
+        robust = torch.stack([tokens[:, 1 + i] for i in range(NUM_MASKS)], dim=1)
+        masks = self._robust_weights(robust) @ features.flatten(2)
+        return masks.reshape(-1, NUM_MASKS, 4 * self.side, 4 * self.side), self.iou_head(tokens[:, 0])
+
+    def _robust_weights(self, tokens: Tensor) -> Tensor:
+        """Output tokens [N, 4, 256] -> weights of the mask features [N, 4, 32]."""
+        normed = layer_norm(layer_norm(tokens, tokens.shape[-1:]), tokens.shape[-1:])
+        weights: Tensor = self.weights(self.token_mlp(normed[..., :TOKEN_CHANNELS]))
+        return weights
+
+
+def leaky(x: Tensor) -> Tensor:
+    """LeakyReLU."""
+    return torch.maximum(x, SLOPE * x)

@@ -1,0 +1,114 @@
+"""The graphs of RobustSAM compute what the model computes: exact in float64, and in ONNX Runtime."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from tiny_robust_sam import CONFIG, assert_close, in_float64, picture, prompts, tiny_robust_sam
+from torch import Tensor
+
+from glesam.restorers.robust_sam import RobustSam
+from glesam_calib.graph.files import save_onnx
+from glesam_export.rewrites.half_spectrum import HalfSpectrum
+from glesam_export.rewrites.static_robust import StaticFourierBlock, StaticRestorer, StaticRobustDecoder
+from glesam_export.robust_graphs import robust_graphs
+from glesam_export.to_onnx import onnx_from_graph
+from glesam_runtime.bundle.graph_rules import check_graph_file
+from glesam_runtime.bundle.spec import robust_contract
+from glesam_runtime.engines import open_engine
+from glesam_runtime.engines.base import Engine
+
+SIDE = 4
+
+
+@pytest.fixture(scope="module")
+def exact() -> RobustSam:
+    model: RobustSam = in_float64(tiny_robust_sam())
+    # SAM computes the image tokens' places in float32, whatever its weights are.
+    places = torch.stack(torch.meshgrid(2 * [(torch.arange(SIDE) + 0.5) / SIDE], indexing="xy"), dim=-1)
+    layer: Any = model.prompt_encoder.pe_layer
+    encoding = layer._pe_encoding(places).permute(2, 0, 1)
+    layer.forward = lambda size: encoding
+    return model
+
+
+@pytest.fixture(scope="module")
+def restored(exact: RobustSam) -> tuple[Tensor, Tensor, Tensor]:
+    """A picture's image embeddings, early features and robust features."""
+    with torch.no_grad():
+        embeddings, early = exact.encode(picture())
+        return embeddings, early, exact.restore(embeddings, early)
+
+
+@pytest.mark.parametrize(("height", "width"), [(4, 4), (16, 16), (64, 64), (256, 256), (6, 10), (5, 8)])
+@torch.no_grad()
+def test_products_are_the_fourier_transform(height: int, width: int) -> None:
+    x = torch.randn(2, 3, height, width).double()
+    transform = HalfSpectrum(height, width, torch.float64)
+    expected = torch.fft.rfft2(x, norm="ortho")
+    real, imaginary = transform(x)
+    assert_close(real, expected.real)
+    assert_close(imaginary, expected.imag)
+    assert_close(transform.inverse(real, imaginary), x)
+    other = torch.fft.rfft2(torch.randn_like(x), norm="ortho") * expected
+    assert_close(
+        transform.inverse(other.real, other.imag), torch.fft.irfft2(other, s=x.shape[2:], norm="ortho")
+    )
+
+
+@torch.no_grad()
+def test_a_channel_of_zeros_has_the_phase_that_torch_gives_it(exact: RobustSam) -> None:
+    block: Any = exact.mask_decoder.fourier_mask_features.fgm_block
+    x = torch.randn(1, 64, 16, 16).double()
+    x[:, 5] = 0
+    assert_close(StaticFourierBlock(block, 16)(x), block(x))
+
+
+@torch.no_grad()
+def test_the_restorer_is_exact(exact: RobustSam, restored: tuple[Tensor, Tensor, Tensor]) -> None:
+    embeddings, early, expected = restored
+    assert_close(StaticRestorer(exact.mask_decoder, SIDE)(embeddings, early), expected)
+
+
+@torch.no_grad()
+def test_the_decoder_is_exact(exact: RobustSam, restored: tuple[Tensor, Tensor, Tensor]) -> None:
+    embeddings, _, features = restored
+    decoder = StaticRobustDecoder(exact.prompt_encoder, exact.mask_decoder, SIDE)
+    expected = exact.decode(embeddings, features, *prompts())
+    for one, other in zip(decoder(embeddings, features, *prompts()), expected, strict=True):
+        assert_close(one, other)
+
+
+@pytest.fixture(scope="module")
+def engines(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Engine]:
+    """Each graph in ONNX Runtime, once the reader of bundles has accepted it."""
+    folder = tmp_path_factory.mktemp("robust")
+    model = tiny_robust_sam()
+    contract = robust_contract(CONFIG.image_size, model.image_encoder.pos_embed.shape[-1])
+    opened = {}
+    for graph in robust_graphs(model):
+        path = folder / f"{graph.name}.onnx"
+        save_onnx(onnx_from_graph(graph), path)
+        sizes = {file.name: file.stat().st_size for file in folder.iterdir()}
+        check_graph_file(path.read_bytes(), contract[graph.name], path.name, sizes)
+        opened[graph.name] = open_engine("onnxruntime", path, contract[graph.name], threads=1)
+    return opened
+
+
+@pytest.mark.parametrize("count", [1, 3])
+@torch.no_grad()
+def test_graphs_in_a_row_give_the_models_masks(engines: dict[str, Engine], count: int) -> None:
+    image = picture().float()
+    names = ("point_coords", "point_labels", "mask_input", "has_mask_input")
+    inputs = dict(zip(names, (tensor[:count] for tensor in prompts()), strict=True))
+    inputs = {name: t.float() if t.is_floating_point() else t for name, t in inputs.items()}
+    encoded = engines["image_encoder"]({"image": image.numpy()})
+    features = engines["restorer"](encoded)
+    feeds = {"image_embeddings": encoded["image_embeddings"], **features}
+    outputs = engines["mask_decoder"](feeds | {name: tensor.numpy() for name, tensor in inputs.items()})
+    expected = tiny_robust_sam()(image, **inputs)
+    for one, other in zip(outputs.values(), expected, strict=True):
+        assert one.shape == other.shape
+        assert abs(one - other.numpy()).max() < 1e-4 * other.abs().max()
