@@ -12,6 +12,8 @@ BASELINE_METHODS = ("box", "grabcut")
 """Methods without weights."""
 MODEL_METHODS = ("sam", "glesam")
 """Methods of a model: GLE off, GLE on."""
+ROBUST_METHOD = "robustsam"
+"""The method of a RobustSAM, which runs alone: there is no GLE to leave out."""
 METHODS = (*BASELINE_METHODS, *MODEL_METHODS)
 
 

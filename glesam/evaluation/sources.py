@@ -1,6 +1,7 @@
 """Models to evaluate: PyTorch checkpoints and exported bundles, with GLE ("glesam") or without it ("sam").
 
 A source is written `[NAME=]FOLDER[:METHODS]`: "runs/a", "GLE off=runs/off:sam", "runs/b:sam,glesam".
+A checkpoint may also be RobustSAM's official file, which runs the method "robustsam" alone.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ import numpy as np
 
 from glesam.evaluation.methods import BASELINES, Candidates, Image, Method, Segmentation
 from glesam.evaluation.prompts import ObjectPrompt, PromptKind
-from glesam.evaluation.score import MODEL_METHODS, RowName
+from glesam.evaluation.score import MODEL_METHODS, ROBUST_METHOD, RowName
 from glesam_runtime import Bundle, Engines, GlesamError, Predictor, Prompt
 from glesam_runtime.bundle.manifest import Manifest
 from glesam_runtime.bundle.reader import sha256_of
@@ -108,12 +109,17 @@ class LastAnswer:
 def parse_source(kind: SourceKind, text: str) -> SourceSpec:
     """Parses `[NAME=]FOLDER[:METHODS]`; an existing folder whose own name looks like that wins.
 
+    An existing file is RobustSAM's.
     Raises InputError for an empty name or folder, or an unknown method.
     """
     if Path(text).is_dir():
         return SourceSpec(kind, text)
+    if kind == "checkpoint" and Path(text).is_file():
+        return SourceSpec(kind, text, methods=(ROBUST_METHOD,))
     name, named, rest = text.partition("=") if "=" in text else ("", "", text)
     path, divided, methods = (rest, "", "") if Path(rest).is_dir() else rest.partition(":")
+    if named and name and kind == "checkpoint" and Path(rest).is_file():
+        return SourceSpec(kind, rest, name, (ROBUST_METHOD,))
     chosen = tuple(methods.split(",")) if divided else ()
     if not path or (named and not name) or not set(chosen) <= set(MODEL_METHODS):
         raise InputError(
@@ -177,7 +183,11 @@ def remembering(engines: Engines) -> Engines:
 
 def methods_of(source: Source, names: Sequence[str]) -> list[ModelMethod]:
     """Methods that share the source's engines; "sam" leaves out the engine of GLE, as the runtime does."""
-    engines = {"sam": replace(source.engines, gle=None), "glesam": source.engines}
+    engines = {
+        "sam": replace(source.engines, gle=None),
+        "glesam": source.engines,
+        ROBUST_METHOD: source.engines,
+    }
     return [
         ModelMethod(RowName(source.name, name), Predictor(source.manifest, engines[name])) for name in names
     ]
@@ -193,6 +203,8 @@ def _open_bundle(spec: SourceSpec, backend: str) -> Source:
 
 
 def _open_checkpoint(spec: SourceSpec) -> Source:
+    if Path(spec.path).is_file():
+        return _open_robust_sam(spec.path)
     from glesam.model import WEIGHTS_FILE, GleSam
     from glesam.reference import reference_manifest, torch_engines
 
@@ -201,6 +213,15 @@ def _open_checkpoint(spec: SourceSpec) -> Source:
     name = Path(spec.path).resolve().name
     origin = f"checkpoint {spec.path}, sha256 {sha256_of(folder / WEIGHTS_FILE)[:12]}, fp32, PyTorch"
     return Source(name, reference_manifest(model), torch_engines(model), origin)
+
+
+def _open_robust_sam(path: str) -> Source:
+    from glesam.official.robust_sam import load_robust_sam
+    from glesam.restorers.robust_reference import robust_engines, robust_manifest
+
+    model = load_robust_sam(path)
+    origin = f"RobustSAM {path}, sha256 {sha256_of(Path(path))[:12]}, fp32, PyTorch"
+    return Source(Path(path).stem, robust_manifest(model), robust_engines(model), origin)
 
 
 def _refuse_equal_names(methods: Sequence[Method]) -> None:

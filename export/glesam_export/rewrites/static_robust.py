@@ -58,7 +58,8 @@ class StaticSelectiveConv(nn.Module):
         by_cell = (-1, x.shape[1], CELLS, cell, CELLS, cell)
         shares = shares.reshape(-1, x.shape[1], CELLS, 1, CELLS, 1)
         blended = shares * (by_batch - by_instance).reshape(by_cell)
-        return by_instance + blended.reshape(-1, x.shape[1], self.side, self.side)
+        out: Tensor = by_instance + blended.reshape(-1, x.shape[1], self.side, self.side)
+        return out
 
 
 class StaticFourierBlock(nn.Module):

@@ -29,9 +29,12 @@ class GraphSpec:
     outputs: tuple[TensorSpec, ...]
 
 
-def bundle_contract(image_size: int) -> dict[str, GraphSpec]:
-    """Returns the three graphs of docs/bundle.md for a square input of S = `image_size` pixels."""
-    embedding = (1, 256, image_size // 16, image_size // 16)
+def bundle_contract(image_size: int, channels: int = 256) -> dict[str, GraphSpec]:
+    """Returns the three graphs of docs/bundle.md for a square input of S = `image_size` pixels.
+
+    `channels`: those of the image embeddings.
+    """
+    embedding = (1, channels, image_size // 16, image_size // 16)
     low_res = image_size // 4
 
     def floats(name: str, *shape: Dimension) -> TensorSpec:
