@@ -11,6 +11,7 @@ from torch import Tensor
 
 from glesam.restorers.robust_sam import RobustSam
 from glesam_calib.graph.files import save_onnx
+from glesam_calib.graph.precision import lower_precision
 from glesam_export.rewrites.half_spectrum import HalfSpectrum
 from glesam_export.rewrites.static_robust import StaticFourierBlock, StaticRestorer, StaticRobustDecoder
 from glesam_export.robust_graphs import robust_graphs
@@ -21,6 +22,7 @@ from glesam_runtime.engines import open_engine
 from glesam_runtime.engines.base import Engine
 
 SIDE = 4
+MAX_RELATIVE = {"fp32": 1e-4, "fp16": 2e-2}
 
 
 @pytest.fixture(scope="module")
@@ -82,33 +84,43 @@ def test_the_decoder_is_exact(exact: RobustSam, restored: tuple[Tensor, Tensor, 
 
 
 @pytest.fixture(scope="module")
-def engines(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Engine]:
-    """Each graph in ONNX Runtime, once the reader of bundles has accepted it."""
+def engines(tmp_path_factory: pytest.TempPathFactory) -> dict[tuple[str, str], Engine]:
+    """Each graph in both precisions in ONNX Runtime, once the reader of bundles has accepted it."""
     folder = tmp_path_factory.mktemp("robust")
     model = tiny_robust_sam()
     contract = robust_contract(CONFIG.image_size, model.image_encoder.pos_embed.shape[-1])
     opened = {}
     for graph in robust_graphs(model):
-        path = folder / f"{graph.name}.onnx"
-        save_onnx(onnx_from_graph(graph), path)
-        sizes = {file.name: file.stat().st_size for file in folder.iterdir()}
-        check_graph_file(path.read_bytes(), contract[graph.name], path.name, sizes)
-        opened[graph.name] = open_engine("onnxruntime", path, contract[graph.name], threads=1)
+        onnx, spec = onnx_from_graph(graph), contract[graph.name]
+        for precision in MAX_RELATIVE:
+            path = folder / f"{graph.name}-{precision}.onnx"
+            if precision == "fp16":
+                islands = lower_precision(onnx, precision)
+                assert ("fourier" in islands) == (graph.name != "image_encoder")
+            save_onnx(onnx, path)
+            sizes = {file.name: file.stat().st_size for file in folder.iterdir()}
+            check_graph_file(path.read_bytes(), spec, path.name, sizes)
+            opened[precision, graph.name] = open_engine("onnxruntime", path, spec, precision, threads=1)
     return opened
 
 
+@pytest.mark.parametrize("precision", MAX_RELATIVE)
 @pytest.mark.parametrize("count", [1, 3])
 @torch.no_grad()
-def test_graphs_in_a_row_give_the_models_masks(engines: dict[str, Engine], count: int) -> None:
+def test_graphs_in_a_row_give_the_models_masks(
+    engines: dict[tuple[str, str], Engine], count: int, precision: str
+) -> None:
     image = picture().float()
     names = ("point_coords", "point_labels", "mask_input", "has_mask_input")
     inputs = dict(zip(names, (tensor[:count] for tensor in prompts()), strict=True))
     inputs = {name: t.float() if t.is_floating_point() else t for name, t in inputs.items()}
-    encoded = engines["image_encoder"]({"image": image.numpy()})
-    features = engines["restorer"](encoded)
+    encoded = engines[precision, "image_encoder"]({"image": image.numpy()})
+    features = engines[precision, "restorer"](encoded)
     feeds = {"image_embeddings": encoded["image_embeddings"], **features}
-    outputs = engines["mask_decoder"](feeds | {name: tensor.numpy() for name, tensor in inputs.items()})
+    outputs = engines[precision, "mask_decoder"](
+        feeds | {name: tensor.numpy() for name, tensor in inputs.items()}
+    )
     expected = tiny_robust_sam()(image, **inputs)
     for one, other in zip(outputs.values(), expected, strict=True):
         assert one.shape == other.shape
-        assert abs(one - other.numpy()).max() < 1e-4 * other.abs().max()
+        assert abs(one - other.numpy()).max() < MAX_RELATIVE[precision] * other.abs().max()
