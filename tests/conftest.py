@@ -19,7 +19,7 @@ if TYPE_CHECKING:  # torch and onnx, which most folders' tests do without
     from glesam_export.graphs import Graph
     from glesam_runtime.tools.measure import ImageSets
 
-sys.path.append(str(Path(__file__).parent / "export"))  # tiny_model
+sys.path += [str(Path(__file__).parent), str(Path(__file__).parent / "export")]  # escaped_output, tiny_model
 
 
 @pytest.fixture(scope="session")

@@ -17,18 +17,11 @@ import torch
 from onnx_ir.passes.common import ClearMetadataAndDocStringPass
 
 from glesam_export.graphs import Graph
+from glesam_runtime.bundle import graph_rules
 from glesam_runtime.errors import ConversionError
 
-OPSETS = (18, 19, 20)
+OPSETS = tuple(graph_rules.OPSETS)
 """Native LayerNormalization needs 17, the exporter starts at 18, TensorRT 10.3 ends at 20."""
-OPERATORS = {
-    "Add", "AveragePool", "Cast", "Clip", "Concat", "Conv", "ConvTranspose", "Cos", "DepthToSpace", "Div",
-    "Equal", "Erf", "Exp", "Expand", "Gather", "Gemm", "InstanceNormalization", "LayerNormalization", "Log",
-    "MatMul", "Max", "Min", "Mul", "Neg", "Pad", "ReduceMax", "ReduceMean", "ReduceSum", "Relu", "Reshape",
-    "Resize", "Shape", "Sigmoid", "Sin", "Slice", "Softmax", "Split", "Squeeze", "Sub", "Transpose",
-    "Unsqueeze", "Where",
-}  # fmt: skip
-"""The operators that a bundle's graphs may use: all are in onnx-tensorrt's operator matrix for 10.3."""
 SCOPES = "pkg.torch.onnx.name_scopes"
 """Metadata of torch's exporter: the modules that a node came from, outermost first, then the node."""
 
@@ -65,7 +58,7 @@ def onnx_from_graph(graph: Graph, opset: int = OPSETS[0]) -> ir.Model:
         ClearMetadataAndDocStringPass()(model)  # stack traces, with the paths of this machine
     except Exception as error:  # the exporter raises whatever its parts raise
         raise ConversionError(f"{graph.name}: export to ONNX failed: {error}") from error
-    if unknown := sorted({node.op_type for node in model.graph} - OPERATORS):
+    if unknown := sorted({node.op_type for node in model.graph} - graph_rules.FLOAT_OPERATORS):
         raise ConversionError(
             f"{graph.name}: the graph holds {', '.join(unknown)}, which not every runtime has; "
             "write the module in the operators that docs/bundle.md lists"

@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -81,12 +80,3 @@ def random_prompt(
         exact = rng.random() < EXACT_SHARE
         return box_prompt(mask, rng, 0.0 if exact else float(rng.uniform(0, MAX_JITTER)))
     return point_prompt(mask, rng, int(rng.integers(points[0], points[1] + 1)))
-
-
-def innermost_pixel(mask: NDArray[np.bool_]) -> tuple[int, int]:
-    """(x, y) of the pixel farthest from the object's edge; the edge of the picture counts as one."""
-    x0, y0, x1, y1 = mask_box(mask)
-    padded = np.pad(mask[y0:y1, x0:x1].astype(np.uint8), 1)
-    distance = cv2.distanceTransform(padded, cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
-    row, column = np.unravel_index(int(distance.argmax()), distance.shape)
-    return x0 + int(column) - 1, y0 + int(row) - 1

@@ -12,7 +12,8 @@ from torch.nn.functional import avg_pool2d
 
 from glesam.data.label_maps import mask_box
 from glesam.data.masks import Mask
-from glesam.data.prompts import PointPrompt, innermost_pixel, random_prompt
+from glesam.data.innermost import innermost_pixel
+from glesam.data.prompts import PointPrompt, random_prompt
 from glesam_runtime.prompts import BACKGROUND, FOREGROUND, PADDING
 
 FIRST_POINTS = 5

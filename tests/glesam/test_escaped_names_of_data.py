@@ -2,29 +2,17 @@
 
 from __future__ import annotations
 
-import importlib
 import json
 import os
 from pathlib import Path
 
 import numpy as np
 import pytest
+from escaped_output import is_escaped, output
 from PIL import Image
-from typer.testing import CliRunner
 
 ODD = os.fsdecode(b"a\x1b[31m\r\xff")
 SHOWN = r"a\x1b[31m\r\udcff"
-
-
-def output(module: str, *arguments: object) -> str:
-    done = CliRunner().invoke(importlib.import_module(module).app, [str(each) for each in arguments])
-    assert done.exception is None or isinstance(done.exception, SystemExit), done.exception
-    return done.output
-
-
-def is_escaped(text: str) -> bool:
-    lines = text.split("\n")
-    return any(SHOWN in line for line in lines) and all(line.isprintable() for line in lines)
 
 
 @pytest.fixture
@@ -47,11 +35,11 @@ def evaluated(data: Path, out: Path, *extra: object) -> str:
 
 def test_glesam_eval_escapes_names(data: Path, tmp_path: Path) -> None:
     text = evaluated(data, tmp_path / f"out {ODD}")
-    assert is_escaped(text)
+    assert is_escaped(text, SHOWN)
     assert "error" not in text
     assert r"a\x1b" not in (tmp_path / f"out {ODD}/results.csv").read_text()
     next((data / "masks").iterdir()).write_bytes(b"no picture")
-    assert is_escaped(evaluated(data, tmp_path / "again"))
+    assert is_escaped(evaluated(data, tmp_path / "again"), SHOWN)
 
 
 def test_a_line_about_annotations_is_escaped(data: Path, tmp_path: Path) -> None:
@@ -62,7 +50,7 @@ def test_a_line_about_annotations_is_escaped(data: Path, tmp_path: Path) -> None
     described = [{"name": "s", "kind": "coco", "path": ".", "images": "images", "annotations": f"{ODD}.json"}]
     (data / "sets.json").write_text(json.dumps(described))
     text = evaluated(data, tmp_path / "out")
-    assert is_escaped(text)
+    assert is_escaped(text, SHOWN)
     assert "error" not in text
     assert "left out annotations: 1 without a segmentation" in text
 
@@ -84,5 +72,5 @@ def test_the_other_commands_escape_what_they_refuse(
 ) -> None:
     paths = {"MISSING": tmp_path / f"no {ODD}", "DATA": data, "RUN": tmp_path / "run"}
     text = output(module, *(paths.get(word, word) for word in arguments.split()))
-    assert is_escaped(text)
+    assert is_escaped(text, SHOWN)
     assert text.count("\n") <= 2, "one error, and what training says before it"

@@ -17,7 +17,6 @@ from glesam.config import GleConfig, nano
 from glesam.data.augmentation import Image
 from glesam.data.batches import SamplePool
 from glesam.data.masks import Mask
-from glesam.data.prompts import innermost_pixel
 from glesam.data.regions import SHARE, random_regions
 from glesam.gle import Gle
 from glesam.model import GleSam
@@ -91,28 +90,6 @@ def test_a_point_on_a_part_leaves_the_single_mask_some_freedom_and_a_box_does_no
     by_kind = {bool(one.prompt.labels[0] == 2): one.single_weight for one in targets}
     assert by_kind == {True: 1.0, False: PART_WEIGHT}
     assert {region_target(small, False, rng).single_weight for _ in range(60)} == {1.0}
-
-
-def distance_to_the_edge(mask: Mask) -> np.ndarray:
-    """By brute force: of each pixel's centre to the nearest pixel outside, or outside the picture."""
-    padded = np.pad(mask, 1)
-    outside = np.argwhere(~padded)
-    distances = np.zeros(mask.shape)
-    for y, x in np.argwhere(mask):
-        distances[y, x] = np.sqrt(((outside - (y + 1, x + 1)) ** 2).sum(1).min())
-    return distances
-
-
-@pytest.mark.parametrize("seed", range(6))
-def test_the_innermost_pixel_is_farthest_from_the_edge(seed: int) -> None:
-    rng = np.random.default_rng(seed)
-    mask = np.zeros((24, 32), bool)
-    for _ in range(3):
-        y, x = rng.integers(0, 18), rng.integers(0, 24)
-        mask[y : y + int(rng.integers(1, 9)), x : x + int(rng.integers(1, 12))] = True
-    x, y = innermost_pixel(mask)
-    distances = distance_to_the_edge(mask)
-    assert distances[y, x] == pytest.approx(distances.max(), abs=1e-3)
 
 
 @pytest.mark.parametrize(

@@ -36,7 +36,8 @@ def loop(seed: int, average: float = 0.0) -> LoopConfig:
     return LoopConfig(2, lr=1e-3, warmup=1, save_every=1, report_every=1, seed=seed, average=average)
 
 
-# Windows of fewer positions reach a stride-2 convolution as one: torch 2.13 on CPUs then has NaN in bf16 gradients.
+# Smaller windows reach a stride-2 convolution as one position: torch 2.13 on CPUs then has NaN in bf16
+# gradients.
 RECIPE = Recipe(
     SamStage(loop(0, 0.9), crop_px=32, crop_batch=2, whole_px=64, whole_batch=1, objects=3),
     GleStage(loop(1, 0.9), batch=2, side=4),

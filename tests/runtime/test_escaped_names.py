@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import importlib
 import os
 import shutil
 from pathlib import Path
 
+import escaped_output
 import pytest
 from PIL import Image
-from typer.testing import CliRunner
 
 ODD = os.fsdecode(b"a\x1b[31m\r\n\x07\xff\xe2\x80\xae")
 """A name with a colour, CR, LF, BEL, a byte that is no UTF-8, and a mark that turns the text around."""
@@ -18,16 +17,12 @@ BOX = ["--box", "24", "16", "104", "80"]
 
 
 def output(command: str, *arguments: object) -> str:
-    """What a command prints on stdout and stderr, whatever its exit status; an exception fails the test."""
-    app = importlib.import_module(f"glesam_runtime.cli.{command}").app
-    done = CliRunner().invoke(app, [str(argument) for argument in arguments])
-    assert done.exception is None or isinstance(done.exception, SystemExit), done.exception
-    return done.output
+    """What a command of the runtime prints."""
+    return escaped_output.output(f"glesam_runtime.cli.{command}", *arguments)
 
 
 def is_escaped(text: str) -> bool:
-    lines = text.split("\n")
-    return any(SHOWN in line for line in lines) and all(line.isprintable() for line in lines)
+    return escaped_output.is_escaped(text, SHOWN)
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from .onnx_messages import Constant, Model, Node
 from .protobuf import Damaged, quoted
 from .shape_rules import MOST_VALUES, Operands, Result, result_of
-from .sizes import Shape, Size, Unclear, elements, product
+from .sizes import MOST_AXES, Shape, Size, Unclear, elements, product
 from .spec import GraphSpec, TensorSpec
 
 MOST_COMPUTED = 1 << 29
@@ -27,7 +27,6 @@ MOST_FOLDED = 1 << 27
 """Most elements and multiplications of nodes that take constants alone, beyond FOLDED_PER_ELEMENT."""
 FOLDED_PER_ELEMENT = 16
 """The same for each element of all constants, which a few steps may turn into other types and orders."""
-_MOST_AXES = 8
 _NUMBERS = {"num_prompts": Size(1, prompts=(0, 1)), "num_points": Size(1, points=(0, 1))}
 
 
@@ -89,7 +88,7 @@ class GraphCost:
 
     def _define(self, index: int, name: str, shape: Shape) -> int:
         """Notes a computed tensor; returns its elements."""
-        if len(shape) > _MOST_AXES or any(size.factor < 1 for size in shape):
+        if len(shape) > MOST_AXES or any(size.factor < 1 for size in shape):
             raise Unclear
         count = elements(shape)
         if count > MOST_COMPUTED:
@@ -117,7 +116,7 @@ class GraphCost:
         if constant is None or constant.data_type != 1 or constant.raw_data is None:
             raise Unclear
         raw = self._content[constant.raw_data.start : constant.raw_data.end]
-        if len(raw) > 4 * _MOST_AXES:
+        if len(raw) > 4 * MOST_AXES:
             raise Unclear
         return struct.unpack(f"<{len(raw) // 4}f", raw)
 

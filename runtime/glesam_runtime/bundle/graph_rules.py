@@ -11,6 +11,7 @@ from collections.abc import Collection, Mapping
 from .graph_cost import check_cost
 from .onnx_messages import Attribute, Constant, Model, Node, Value, read_model
 from .protobuf import Damaged, quoted
+from .sizes import MOST_AXES
 from .spec import GraphSpec, TensorSpec
 
 FLOAT_OPERATORS = {
@@ -20,7 +21,7 @@ FLOAT_OPERATORS = {
     "ReduceSum", "Relu", "Reshape", "Resize", "Shape", "Sigmoid", "Sin", "Slice", "Softmax",
     "Split", "Squeeze", "Sub", "Transpose", "Unsqueeze", "Where",
 }  # fmt: skip
-"""The operators of float bundles."""
+"""The operators of float bundles: all are in onnx-tensorrt's operator matrix for TensorRT 10.3."""
 OPERATORS = FLOAT_OPERATORS | {"QuantizeLinear", "DequantizeLinear"}
 """All operators; those for int8 included."""
 OPSETS = range(18, 21)
@@ -31,8 +32,6 @@ MOST_NODES = 8_192
 """Most nodes of a graph."""
 MOST_ELEMENTS = 1 << 31
 """Most elements of a tensor."""
-MOST_AXES = 8
-"""Most axes of a tensor."""
 MOST_GRAPH_BYTES = 512 << 20
 """Largest ONNX file, without the weights beside it."""
 _DTYPES = {1: "float32", 3: "int8", 6: "int32", 7: "int64", 9: "bool", 10: "float16", 16: "bfloat16"}

@@ -15,6 +15,8 @@ PROMPTS, POINTS = 64, 16
 """Numbers of prompts, and of points of each, that a graph's cost is measured at."""
 LARGEST = 1 << 30
 """Largest number in a formula that is computed with."""
+MOST_AXES = 8
+"""Most axes of a tensor."""
 ENDLESS = 1 << 60
 """Stands for every count above it."""
 

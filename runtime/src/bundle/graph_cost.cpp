@@ -24,7 +24,6 @@ constexpr std::int64_t most_multiply_adds = std::int64_t{1} << 43U;
 constexpr std::int64_t most_folded = std::int64_t{1} << 27U;
 /// The same for each element of all constants, which a few steps may turn into other types and orders.
 constexpr std::int64_t folded_per_element = 16;
-constexpr std::size_t most_axes = 8;
 
 Shape shape_of(const TensorSpec& tensor) {
     Shape shape;

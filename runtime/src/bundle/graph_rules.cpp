@@ -8,6 +8,7 @@
 #include "bundle/graph_cost.hpp"
 #include "bundle/onnx_messages.hpp"
 #include "bundle/protobuf.hpp"
+#include "bundle/sizes.hpp"
 #include "common/text.hpp"
 
 namespace glesam::core {
@@ -33,7 +34,6 @@ constexpr Limits opsets = {18, 20};
 constexpr Limits ir_versions = {8, 10};
 constexpr std::size_t most_nodes = 8'192;
 constexpr std::int64_t most_elements = std::int64_t{1} << 31U;
-constexpr std::size_t most_axes = 8;
 
 const std::set<std::string>& operators() {
     static const std::set<std::string> table = {"Add",

@@ -4,6 +4,7 @@
 // sums, such as 8 * N * (7 + P); another formula is Unclear. glesam_runtime/bundle/sizes.py does the same.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <exception>
 #include <vector>
@@ -14,6 +15,8 @@ namespace glesam::core {
 constexpr std::int64_t measured_prompts = 64;
 constexpr std::int64_t measured_points = 16;
 
+/// Most axes of a tensor.
+constexpr std::size_t most_axes = 8;
 /// Stands for every count above it.
 constexpr std::int64_t endless = std::int64_t{1} << 60U;
 
