@@ -10,9 +10,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn.functional import avg_pool2d
 
+from glesam.data.innermost import innermost_pixel
 from glesam.data.label_maps import mask_box
 from glesam.data.masks import Mask
-from glesam.data.innermost import innermost_pixel
 from glesam.data.prompts import PointPrompt, random_prompt
 from glesam_runtime.prompts import BACKGROUND, FOREGROUND, PADDING
 
