@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from glesam_runtime.errors import InputError
 
@@ -19,9 +19,9 @@ EMBEDDING_STRIDE = 16
 """Pixels of the input image per position of the embedding, along each axis."""
 NUM_MASKS = 4
 """Masks per prompt: SAM's single mask, then its three multimask outputs."""
-FORMAT_VERSION = 3
+FORMAT_VERSION = 4
 """Version of `config.json`. Format 1 had no section for the decoder (`_decoder_of_format_1`), format 2 no
-`channel_expansion`."""
+`channel_expansion`, format 3 no SAM 2."""
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,51 @@ class LiteEncoderConfig:
     kind: Literal["efficientnet_lite"] = "efficientnet_lite"
 
 
-EncoderConfig = VitEncoderConfig | LiteEncoderConfig
+NoMemEmbed = Literal["before_gle", "after_gle"]
+"""Place of SAM 2's `no_mem_embed`, which is added to the image embedding, relative to GLE."""
+
+
+@dataclass(frozen=True)
+class HieraEncoderConfig:
+    """SAM 2's image encoder (`glesam.sam2.HieraEncoder`): Hiera, a feature pyramid, and two projections.
+
+    Width and number of heads double from stage to stage. Each stage but the first starts by halving the side
+    of its features, from S/4 to S/32.
+
+    Attributes:
+        embed_dim, num_heads: those of the first stage.
+        stages: number of blocks of each of the four stages.
+        global_attn_indexes: blocks, counted through all stages, that attend to the whole image.
+        window_sizes: side of each stage's attention windows.
+        background_size: side of the position embedding that is stretched over the image.
+        top_down_levels: stages whose neck output includes that of the next, coarser stage; the last is where
+            this starts.
+        no_mem_embed: "before_gle": the encoder adds it, and GLE sees what SAM 2's decoder expects.
+            "after_gle": the decoder adds it. No released file says which of them GleSAM2 is.
+    """
+
+    embed_dim: int
+    num_heads: int
+    stages: tuple[int, ...]
+    global_attn_indexes: tuple[int, ...]
+    window_sizes: tuple[int, ...] = (8, 4, 14, 7)
+    background_size: int = 7
+    top_down_levels: tuple[int, ...] = (2, 3)
+    no_mem_embed: NoMemEmbed = "before_gle"
+    kind: Literal["hiera"] = "hiera"
+
+    def __post_init__(self) -> None:
+        if self.no_mem_embed not in get_args(NoMemEmbed):
+            raise InputError(
+                f"no_mem_embed {self.no_mem_embed!r}: expected {' or '.join(get_args(NoMemEmbed))}"
+            )
+        if not len(self.stages) == len(self.window_sizes) == 4:
+            raise InputError(
+                f"stages {list(self.stages)}, window_sizes {list(self.window_sizes)}: expected four of each"
+            )
+
+
+EncoderConfig = VitEncoderConfig | LiteEncoderConfig | HieraEncoderConfig
 
 
 @dataclass(frozen=True)
@@ -87,7 +131,26 @@ class PromptMapDecoderConfig:
     kind: Literal["prompt_maps"] = "prompt_maps"
 
 
-DecoderConfig = TwoWayDecoderConfig | PromptMapDecoderConfig
+@dataclass(frozen=True)
+class HighResDecoderConfig:
+    """SAM 2's mask decoder (`glesam.sam2.HighResDecoder`), which also reads the encoder's finer features.
+
+    Attributes:
+        mlp_dim: width of the transformer's MLPs.
+        dynamic_multimask: whether an unstable mask 0 is replaced by the best of masks 1 to 3.
+        stability_delta: mask 0 is cut at plus and minus this logit, and its stability is the ratio of the two
+            areas.
+        stability_threshold: smallest stability at which mask 0 stays.
+    """
+
+    mlp_dim: int = 2048
+    dynamic_multimask: bool = True
+    stability_delta: float = 0.05
+    stability_threshold: float = 0.98
+    kind: Literal["two_way_high_res"] = "two_way_high_res"
+
+
+DecoderConfig = TwoWayDecoderConfig | PromptMapDecoderConfig | HighResDecoderConfig
 
 
 @dataclass(frozen=True)
@@ -110,6 +173,11 @@ class SamConfig:
     def __post_init__(self) -> None:
         if type(self.refinements) is not int or self.refinements < 0:
             raise InputError(f"refinements {self.refinements!r}: expected a whole number from 0")
+        if isinstance(self.decoder, HighResDecoderConfig) != isinstance(self.encoder, HieraEncoderConfig):
+            raise InputError(
+                f"decoder {self.decoder.kind} on encoder {self.encoder.kind}: expected SAM 2's decoder "
+                "(two_way_high_res) exactly with SAM 2's encoder (hiera)"
+            )
 
 
 @dataclass(frozen=True)
@@ -214,13 +282,17 @@ def _config_from_dict(data: Mapping[str, Any]) -> GleSamConfig:
     )
 
 
-ENCODERS: Mapping[str, type[VitEncoderConfig] | type[LiteEncoderConfig]] = {
+ENCODERS: Mapping[str, type[VitEncoderConfig] | type[LiteEncoderConfig] | type[HieraEncoderConfig]] = {
     "vit": VitEncoderConfig,
     "efficientnet_lite": LiteEncoderConfig,
+    "hiera": HieraEncoderConfig,
 }
-DECODERS: Mapping[str, type[TwoWayDecoderConfig] | type[PromptMapDecoderConfig]] = {
+DECODERS: Mapping[
+    str, type[TwoWayDecoderConfig] | type[PromptMapDecoderConfig] | type[HighResDecoderConfig]
+] = {
     "two_way": TwoWayDecoderConfig,
     "prompt_maps": PromptMapDecoderConfig,
+    "two_way_high_res": HighResDecoderConfig,
 }
 
 
@@ -263,6 +335,25 @@ def tiny(unet_style: Literal["sd15", "sd21"] = "sd15") -> GleSamConfig:
     )
 
 
+def tiny_sam2(no_mem_embed: NoMemEmbed = "before_gle") -> GleSamConfig:
+    """Random weights for tests: a SAM 2 of eight blocks at 64 px with `tiny`'s GLE.
+
+    Like the official sizes it has all kinds of blocks: windows that fit, windows that need padding, whole
+    images, and the three changes of stage.
+    """
+    encoder = HieraEncoderConfig(
+        embed_dim=16,
+        num_heads=1,
+        stages=(1, 2, 3, 2),
+        global_attn_indexes=(4,),
+        window_sizes=(8, 4, 6, 3),
+        background_size=3,
+        no_mem_embed=no_mem_embed,
+    )
+    sam = SamConfig("tiny_sam2", image_size=64, encoder=encoder, decoder=HighResDecoderConfig(64))
+    return GleSamConfig("tiny-sam2", sam, tiny().gle)
+
+
 def nano() -> GleSamConfig:
     """The shipped model: EfficientNet-Lite0 at 512 px and a two-level U-Net, CPU-sized.
 
@@ -292,7 +383,19 @@ def nano() -> GleSamConfig:
     return GleSamConfig("nano", sam, gle)
 
 
-SamType = Literal["vit_b", "vit_l", "vit_h"]
+SamType = Literal[
+    "vit_b",
+    "vit_l",
+    "vit_h",
+    "sam2_hiera_tiny",
+    "sam2_hiera_small",
+    "sam2_hiera_base_plus",
+    "sam2_hiera_large",
+    "sam2.1_hiera_tiny",
+    "sam2.1_hiera_small",
+    "sam2.1_hiera_base_plus",
+    "sam2.1_hiera_large",
+]
 BaseName = Literal["sd15", "sd21"]
 
 
@@ -313,6 +416,30 @@ def sam_vit_h() -> SamConfig:
 
 def _official_sam(sam_type: SamType, encoder: VitEncoderConfig) -> SamConfig:
     return SamConfig(sam_type, image_size=1024, encoder=encoder)
+
+
+HIERA: Mapping[str, HieraEncoderConfig] = {
+    "tiny": HieraEncoderConfig(96, 1, (1, 2, 7, 2), (5, 7, 9)),
+    "small": HieraEncoderConfig(96, 1, (1, 2, 11, 2), (7, 10, 13)),
+    "base_plus": HieraEncoderConfig(112, 2, (2, 3, 16, 3), (12, 16, 20), background_size=14),
+    "large": HieraEncoderConfig(144, 2, (2, 6, 36, 4), (23, 33, 43), window_sizes=(8, 4, 16, 8)),
+}
+"""SAM 2's image encoders by size; SAM 2.1 has the same ones."""
+
+
+def official_sam(sam_type: SamType, no_mem_embed: NoMemEmbed = "before_gle") -> SamConfig:
+    """Any released SAM.
+
+    Args:
+        sam_type: SAM 2 and SAM 2.1 differ in weights and in what they do with video, not in their networks
+            for images.
+        no_mem_embed: see `HieraEncoderConfig`; without effect on a SAM 1.
+    """
+    release, _, size = sam_type.partition("_hiera_")
+    if size in HIERA and release in ("sam2", "sam2.1"):
+        encoder = replace(HIERA[size], no_mem_embed=no_mem_embed)
+        return SamConfig(sam_type, image_size=1024, encoder=encoder, decoder=HighResDecoderConfig())
+    return {"vit_b": sam_vit_b, "vit_l": sam_vit_l, "vit_h": sam_vit_h}[sam_type]()
 
 
 def sd15() -> UNetConfig:
@@ -341,16 +468,18 @@ def official(
     lora_rank: int = 8,
     timestep: int = 1,
     lora_alpha: float | None = None,
+    no_mem_embed: NoMemEmbed = "before_gle",
 ) -> GleSamConfig:
-    """A model of the authors' parts: any of SAM's three sizes with either Stable Diffusion.
+    """A model of the authors' parts: any released SAM or SAM 2 with either Stable Diffusion.
 
     Args:
         gamma: FDA's scale; no official file holds it. 3 in the released demo (SD 1.5, ViT-L), 5 in the paper.
         lora_rank: the authors' is 8.
         lora_alpha: by default the rank, as the authors' files presume.
         timestep: the T of GLE's one step; no official file holds it either.
+        no_mem_embed: where SAM 2's `no_mem_embed` is added; no file holds that either.
     """
-    sam = {"vit_b": sam_vit_b, "vit_l": sam_vit_l, "vit_h": sam_vit_h}[sam_type]()
+    sam = official_sam(sam_type, no_mem_embed)
     unet = {"sd15": sd15, "sd21": sd21}[base]()
     gle = GleConfig(
         unet,

@@ -3,28 +3,49 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
 
+from glesam_runtime.errors import InputError
 from glesam_runtime.prompts import PADDING
 
 MaskPredictor = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
 """mask_input, has_mask_input -> low_res_masks, iou_predictions; shapes as in `decode`."""
 
 
+@dataclass(frozen=True)
+class ImageFeatures:
+    """What a mask decoder knows of B images.
+
+    Attributes:
+        image_embeddings: [B, 256, S/16, S/16], which GLE enhances.
+        high_res: SAM 2's finer features, [B, 32, S/4, S/4] and [B, 64, S/8, S/8], which pass by GLE; SAM has
+            none.
+    """
+
+    image_embeddings: Tensor
+    high_res: tuple[Tensor, ...] = ()
+
+
 class Decoder(Protocol):
     """What every mask decoder offers, whatever network it is."""
 
+    @property
+    def num_high_res(self) -> int:
+        """Number of high-resolution features that it reads: 2 for SAM 2's decoder, else 0."""
+        ...
+
     def prepare(
-        self, prompt_encoder: nn.Module, image_embeddings: Tensor, point_coords: Tensor, point_labels: Tensor
+        self, prompt_encoder: nn.Module, features: ImageFeatures, point_coords: Tensor, point_labels: Tensor
     ) -> MaskPredictor:
         """Computes what depends neither on mask inputs nor on refinements.
 
         Args:
             prompt_encoder: the one that this decoder was built with.
-            image_embeddings: [B, 256, S/16, S/16].
+            features: those of B images.
             point_coords, point_labels: N prompts as in `decode`, N a multiple of B, image by image.
 
         Returns:
@@ -36,24 +57,33 @@ class Decoder(Protocol):
 def decode(
     prompt_encoder: nn.Module,
     mask_decoder: Decoder,
-    image_embeddings: Tensor,
+    image_embeddings: Tensor | ImageFeatures,
     point_coords: Tensor,
     point_labels: Tensor,
     mask_input: Tensor,
     has_mask_input: Tensor,
     refinements: int = 0,
 ) -> tuple[Tensor, Tensor]:
-    """Image embeddings and N prompts -> low_res_masks [N, 4, S/4, S/4], iou_predictions [N, 4].
+    """Image features and N prompts -> low_res_masks [N, 4, S/4, S/4], iou_predictions [N, 4].
 
     The arguments are the decoder graph's (docs/bundle.md), but for `image_embeddings`, which may be those of
-    B images, [B, 256, S/16, S/16]: N is then a multiple of B, prompts image by image. S follows from the
-    embedding's size. SAM repeats one image's embedding for every prompt; here it broadcasts, so that no
-    data-dependent repeat enters the graph.
+    B images, [B, 256, S/16, S/16], or features that hold them: N is a multiple of B, prompts image by image.
+    S follows from the embedding's size. SAM repeats one image's embedding for every prompt; here it
+    broadcasts, so that no data-dependent repeat enters the graph.
 
     `refinements`: how often mask 0 is predicted again with itself as mask input. Masks 1 to 3 stay those of
     the first prediction: mask 0 has decided between the meanings that they keep apart.
+
+    Raises:
+        InputError: the high-resolution features are not those that the decoder reads.
     """
-    predict = mask_decoder.prepare(prompt_encoder, image_embeddings, point_coords, point_labels)
+    features = ImageFeatures(image_embeddings) if isinstance(image_embeddings, Tensor) else image_embeddings
+    if len(features.high_res) != mask_decoder.num_high_res:
+        raise InputError(
+            f"found {len(features.high_res)} high-resolution features, expected {mask_decoder.num_high_res}; "
+            "SAM 2's decoder needs both of GleSam.encode_features, the others take none"
+        )
+    predict = mask_decoder.prepare(prompt_encoder, features, point_coords, point_labels)
     masks, ious = predict(mask_input, has_mask_input)
     for _ in range(refinements):
         refined, refined_ious = predict(masks[:, :1], torch.ones_like(has_mask_input))

@@ -8,6 +8,7 @@ from __future__ import annotations
 import copy
 from dataclasses import replace
 from pathlib import Path
+from typing import overload
 
 import torch
 from torch import Tensor, nn
@@ -23,7 +24,7 @@ from glesam.checkpoint_folder import (
     write_checkpoint,
 )
 from glesam.config import GleSamConfig
-from glesam.decoding import decode
+from glesam.decoding import ImageFeatures, decode
 from glesam.gle import Gle
 from glesam.sam import build_image_encoder, build_mask_decoder, build_prompt_encoder
 from glesam_runtime.errors import CheckpointError
@@ -36,6 +37,9 @@ class GleSam(nn.Module):
 
     Training, evaluation and export call the methods one after the other; `forward` is encode, enhance and
     decode in one call. S is the side of the model's input in px, `config.sam.image_size`.
+
+    SAM 2's decoder needs more of an image than its embedding: `encode_features` returns it for every model,
+    and `enhance` and `decode` take it in the embedding's place.
     """
 
     def __init__(self, config: GleSamConfig) -> None:
@@ -54,17 +58,35 @@ class GleSam(nn.Module):
 
     def encode(self, image: Tensor) -> Tensor:
         """Normalized image [B, 3, S, S] -> image embeddings [B, 256, S/16, S/16]."""
-        embeddings: Tensor = self.image_encoder(image)
-        return embeddings
+        return self.encode_features(image).image_embeddings
 
-    def enhance(self, image_embeddings: Tensor) -> Tensor:
-        """Runs GLE's denoising step: image embeddings [B, 256, S/16, S/16] -> enhanced ones."""
-        enhanced: Tensor = self.gle(image_embeddings)
-        return enhanced
+    def encode_features(self, image: Tensor) -> ImageFeatures:
+        """Normalized image [B, 3, S, S] -> image embeddings and, of SAM 2, high-resolution features."""
+        output = self.image_encoder(image)
+        if isinstance(output, Tensor):
+            return ImageFeatures(output)
+        embeddings, *high_res = output
+        return ImageFeatures(embeddings, tuple(high_res))
+
+    @overload
+    def enhance(self, features: Tensor) -> Tensor: ...
+
+    @overload
+    def enhance(self, features: ImageFeatures) -> ImageFeatures: ...
+
+    def enhance(self, features: Tensor | ImageFeatures) -> Tensor | ImageFeatures:
+        """Runs GLE's denoising step: image embeddings [B, 256, S/16, S/16] -> enhanced ones.
+
+        High-resolution features pass unchanged.
+        """
+        if isinstance(features, Tensor):
+            enhanced: Tensor = self.gle(features)
+            return enhanced
+        return replace(features, image_embeddings=self.gle(features.image_embeddings))
 
     def decode(
         self,
-        image_embeddings: Tensor,
+        image_embeddings: Tensor | ImageFeatures,
         point_coords: Tensor,
         point_labels: Tensor,
         mask_input: Tensor,
@@ -74,13 +96,17 @@ class GleSam(nn.Module):
         """N prompts -> low_res_masks [N, 4, S/4, S/4], logits, and iou_predictions [N, 4].
 
         Args:
-            image_embeddings: [B, 256, S/16, S/16]; N is a multiple of B, prompts image by image.
+            image_embeddings: [B, 256, S/16, S/16], or features that hold them, as SAM 2 needs; N is a
+                multiple of B, prompts image by image.
             point_coords: float [N, P, 2], (x, y) in pixels of the S x S input.
             point_labels: int [N, P]; -1 padding, 0 background, 1 foreground, 2 and 3 box corners.
             mask_input: float [N, 1, S/4, S/4], logits.
             has_mask_input: float [N], 1 where the mask input counts, else 0.
             refinements: how often mask 0 is predicted again with its own logits as mask input
                 (`glesam.decoding.decode`); None: as the configuration says. Training passes 0.
+
+        Raises:
+            InputError: SAM 2's high-resolution features are missing, or another SAM is given some.
         """
         return decode(
             self.prompt_encoder,
@@ -102,8 +128,8 @@ class GleSam(nn.Module):
         has_mask_input: Tensor,
     ) -> tuple[Tensor, Tensor]:
         """One normalized image [1, 3, S, S] and N prompts -> low_res_masks, iou_predictions."""
-        embeddings = self.enhance(self.encode(image))
-        return self.decode(embeddings, point_coords, point_labels, mask_input, has_mask_input)
+        features = self.enhance(self.encode_features(image))
+        return self.decode(features, point_coords, point_labels, mask_input, has_mask_input)
 
     def with_refinements(self, refinements: int) -> GleSam:
         """Returns this model with another `SamConfig.refinements`; both share all weights."""

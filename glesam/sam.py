@@ -13,11 +13,13 @@ from glesam.config import (
     EMBEDDING_STRIDE,
     NUM_MASKS,
     EncoderConfig,
+    HieraEncoderConfig,
+    HighResDecoderConfig,
     LiteEncoderConfig,
     PromptMapDecoderConfig,
     SamConfig,
 )
-from glesam.decoding import MaskPredictor, embed_masks, embed_points, per_prompt
+from glesam.decoding import ImageFeatures, MaskPredictor, embed_masks, embed_points, per_prompt
 from glesam.nano.decoder import NanoDecoder
 from glesam.nano.encoder import NanoEncoder
 from glesam.nano.prompt_maps import PromptMaps
@@ -28,9 +30,16 @@ DEAD_BELOW = 1e-3
 
 
 def build_image_encoder(config: EncoderConfig, image_size: int) -> nn.Module:
-    """Image float32 [B, 3, S, S], normalized -> image embeddings [B, 256, S/16, S/16]."""
+    """Image float32 [B, 3, S, S], normalized -> image embeddings [B, 256, S/16, S/16].
+
+    SAM 2's returns its high-resolution features as well (`glesam.sam2.HieraEncoder`).
+    """
     if isinstance(config, LiteEncoderConfig):
         return NanoEncoder(config)
+    if isinstance(config, HieraEncoderConfig):
+        from glesam.sam2 import HieraEncoder  # imports transformers, which others do not need
+
+        return HieraEncoder(config)
     encoder: nn.Module = ImageEncoderViT(
         img_size=image_size,
         patch_size=EMBEDDING_STRIDE,
@@ -64,11 +73,17 @@ def build_mask_decoder(config: SamConfig) -> TwoWayDecoder | NanoDecoder:
     """The network that `config.decoder` describes, a `glesam.decoding.Decoder`."""
     if isinstance(config.decoder, PromptMapDecoderConfig):
         return NanoDecoder(config.decoder)
+    if isinstance(config.decoder, HighResDecoderConfig) and isinstance(config.encoder, HieraEncoderConfig):
+        from glesam.sam2 import HighResDecoder
+
+        return HighResDecoder(config.decoder, config.encoder.no_mem_embed)
     return TwoWayDecoder(config.decoder.mlp_dim)
 
 
 class TwoWayDecoder(MaskDecoder):  # type: ignore[misc]  # segment-anything is untyped
     """SAM's mask decoder, whose prompt and image tokens attend to each other, for N prompts at once."""
+
+    num_high_res = 0
 
     def __init__(self, mlp_dim: int) -> None:
         super().__init__(
@@ -82,10 +97,11 @@ class TwoWayDecoder(MaskDecoder):  # type: ignore[misc]  # segment-anything is u
         )
 
     def prepare(
-        self, prompt_encoder: nn.Module, image_embeddings: Tensor, point_coords: Tensor, point_labels: Tensor
+        self, prompt_encoder: nn.Module, features: ImageFeatures, point_coords: Tensor, point_labels: Tensor
     ) -> MaskPredictor:
         """See `glesam.decoding.Decoder`; here every image token depends on the mask input."""
         encoder: Any = prompt_encoder
+        image_embeddings, high_res = features.image_embeddings, features.high_res
         height, width = image_embeddings.shape[-2:]
         image_pe = encoder.pe_layer((height, width)).unsqueeze(0)
         sparse = embed_points(encoder, point_coords, point_labels, height * EMBEDDING_STRIDE)
@@ -93,30 +109,43 @@ class TwoWayDecoder(MaskDecoder):  # type: ignore[misc]  # segment-anything is u
         def predict(mask_input: Tensor, has_mask_input: Tensor) -> tuple[Tensor, Tensor]:
             dense = embed_masks(encoder, mask_input, has_mask_input)
             source = per_prompt(image_embeddings, dense.shape[0]) + dense
-            return self.predict_all(source, image_pe, sparse)
+            return self.predict_all(source, image_pe, sparse, high_res)
 
         return predict
 
-    def predict_all(self, source: Tensor, image_pe: Tensor, sparse: Tensor) -> tuple[Tensor, Tensor]:
+    def output_tokens(self) -> Tensor:
+        """Learned tokens [T, 256] before a prompt's own; the last five are those of IoU and of four masks."""
+        return torch.cat([self.iou_token.weight, self.mask_tokens.weight])
+
+    def upscale(self, source: Tensor, high_res: tuple[Tensor, ...]) -> Tensor:
+        """Image tokens [N, 256, S/16, S/16] -> [N, 32, S/4, S/4]; SAM has no `high_res`."""
+        upscaled: Tensor = self.output_upscaling(source)
+        return upscaled
+
+    def predict_all(
+        self, source: Tensor, image_pe: Tensor, sparse: Tensor, high_res: tuple[Tensor, ...] = ()
+    ) -> tuple[Tensor, Tensor]:
         """All four masks of each prompt, as `MaskDecoder.predict_masks` computes them.
 
         Args:
             source: [N, 256, S/16, S/16], the sum of image and dense prompt embeddings.
             image_pe: [1, 256, S/16, S/16], the dense positional encoding.
             sparse: [N, P, 256].
+            high_res: see `glesam.decoding.ImageFeatures`, of B images.
 
         Returns:
             low_res_masks [N, 4, S/4, S/4], logits, and iou_predictions [N, 4].
         """
-        learned = torch.cat([self.iou_token.weight, self.mask_tokens.weight])
+        learned = self.output_tokens()
         tokens = torch.cat([learned.expand(sparse.shape[0], -1, -1), sparse], dim=1)
         n, channels, height, width = source.shape
         tokens, source = self.transformer(source, image_pe.expand_as(source), tokens)
-        upscaled = self.output_upscaling(source.transpose(1, 2).reshape(n, channels, height, width))
+        tokens = tokens[:, len(learned) - NUM_MASKS - 1 :]
+        upscaled = self.upscale(source.transpose(1, 2).reshape(n, channels, height, width), high_res)
         weights = torch.stack(
             [mlp(tokens[:, 1 + i]) for i, mlp in enumerate(self.output_hypernetworks_mlps)], dim=1
         )
-        masks = (weights @ upscaled.flatten(2)).unflatten(2, upscaled.shape[-2:])
+        masks = (weights @ upscaled.flatten(2)).reshape(n, NUM_MASKS, *upscaled.shape[-2:])
         return masks, self.iou_prediction_head(tokens[:, 0])
 
 

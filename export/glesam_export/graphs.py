@@ -12,11 +12,12 @@ from glesam.config import EMBEDDING_CHANNELS, EMBEDDING_STRIDE
 from glesam.model import GleSam
 from glesam.nano.decoder import NanoDecoder
 from glesam.sam import TwoWayDecoder
+from glesam.sam2 import HIGH_RES_CHANNELS, HighResDecoder
 from glesam_export.folds import FoldReport, fold_all
 from glesam_export.rewrites.chunked_attention import chunked_self_attention
 from glesam_export.rewrites.native_layers import for_export
 from glesam_export.rewrites.prompt_map_decoder import PromptMapDecoderGraph
-from glesam_export.rewrites.static_decoder import StaticDecoder
+from glesam_export.rewrites.static_decoder import StaticDecoder, StaticHighResDecoder
 from glesam_export.rewrites.static_encoder import static_encoder
 from glesam_export.rewrites.static_gle import StaticGle
 
@@ -36,14 +37,17 @@ class Graph:
 
 
 class ImageEncoderGraph(nn.Module):
-    """Normalized image float32 [1, 3, S, S] -> image embeddings [1, 256, S/16, S/16]."""
+    """Normalized image float32 [1, 3, S, S] -> image embeddings [1, 256, S/16, S/16].
+
+    SAM 2's has the high-resolution features as further outputs.
+    """
 
     def __init__(self, image_encoder: nn.Module) -> None:
         super().__init__()
         self.image_encoder = for_export(image_encoder)
 
-    def forward(self, image: Tensor) -> Tensor:
-        embeddings: Tensor = self.image_encoder(image)
+    def forward(self, image: Tensor) -> Tensor | tuple[Tensor, ...]:
+        embeddings: Tensor | tuple[Tensor, ...] = self.image_encoder(image)
         return embeddings
 
 
@@ -61,6 +65,7 @@ class GleGraph(nn.Module):
 
 DECODER_GRAPHS: Mapping[type[nn.Module], Callable[[nn.Module, nn.Module, int, int], nn.Module]] = {
     TwoWayDecoder: StaticDecoder,
+    HighResDecoder: StaticHighResDecoder,
     NanoDecoder: PromptMapDecoderGraph,
 }
 """The exportable form of each mask decoder, made of prompt encoder, mask decoder, side and refinements."""
@@ -72,16 +77,28 @@ def decoder_graph(model: GleSam, side: int) -> nn.Module:
     return build(model.prompt_encoder, model.mask_decoder, side, model.config.sam.refinements)
 
 
+def high_res_examples(model: GleSam, side: int) -> dict[str, Tensor]:
+    """SAM 2's high-resolution features by name; none for another SAM."""
+    if not isinstance(model.mask_decoder, HighResDecoder):
+        return {}
+    fine, middle = HIGH_RES_CHANNELS
+    return {
+        "high_res_s0": torch.zeros(1, fine, 4 * side, 4 * side),
+        "high_res_s1": torch.zeros(1, middle, 2 * side, 2 * side),
+    }
+
+
 def graphs(model: GleSam) -> Iterator[Graph]:
     """The graphs of a bundle, in the order they run; one at a time, since each holds its own folds."""
     size = model.config.sam.image_size
     side = size // EMBEDDING_STRIDE
     image_embeddings = torch.zeros(1, EMBEDDING_CHANNELS, side, side)
+    high_res = high_res_examples(model, side)
     yield Graph(
         "image_encoder",
         ImageEncoderGraph(static_encoder(model.image_encoder, side)).eval(),
         {"image": torch.zeros(1, 3, size, size)},
-        ("image_embeddings",),
+        ("image_embeddings", *high_res),
         {},
     )
     folded, folds = fold_all(model.gle)
@@ -100,6 +117,7 @@ def graphs(model: GleSam) -> Iterator[Graph]:
         decoder_graph(model, side).eval(),
         {
             "image_embeddings": image_embeddings,
+            **high_res,
             "point_coords": torch.zeros(n, p, 2),
             "point_labels": torch.zeros(n, p, dtype=torch.int32),
             "mask_input": torch.zeros(n, 1, 4 * side, 4 * side),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 
@@ -25,8 +25,12 @@ def _option(group: str, metavar: str, text: str) -> Any:  # noqa: ANN401 - typer
     return typer.Option(metavar=metavar, help=text, show_default=False, rich_help_panel=group)
 
 
-SamCheckpoint = Annotated[Path | None, _option(FILES, "FILE", "SAM's file, such as sam_vit_l_0b3195.pth.")]
-SamType = Annotated[str | None, _option(FILES, "NAME", "Check that it is vit_b, vit_l or vit_h.")]
+SamCheckpoint = Annotated[
+    Path | None, _option(FILES, "PATH", "SAM's or SAM 2's file, or transformers' folder of SAM 2.")
+]
+SamType = Annotated[
+    str | None, _option(FILES, "NAME", "Check that it is vit_b, vit_l, vit_h, or such as sam2.1_hiera_tiny.")
+]
 UNet = Annotated[
     Path | None, _option(FILES, "DIR", "Stable Diffusion's unet folder, or the folder that holds it.")
 ]
@@ -51,6 +55,12 @@ Gamma = Annotated[
     float | None, _option(SETTINGS, "F", "FDA's scale (feature distribution alignment). Default: 3.")
 ]
 Timestep = Annotated[int | None, _option(SETTINGS, "N", "GLE's diffusion timestep, 0 to 999. Default: 1.")]
+NoMemEmbed = Annotated[
+    str | None,
+    _option(
+        SETTINGS, "PLACE", "Place of SAM 2's no_mem_embed: before_gle or after_gle. Default: before_gle."
+    ),
+]
 Out = Annotated[Path, _option(OUTPUT, "DIR", "The checkpoint's folder; an older checkpoint is replaced.")]
 
 
@@ -66,6 +76,7 @@ def convert(
     text_embedding: TextEmbedding = None,
     gamma: Gamma = None,
     timestep: Timestep = None,
+    no_mem_embed: NoMemEmbed = None,
     out: Out,
     _version: Version = False,
 ) -> None:
@@ -79,7 +90,16 @@ def convert(
         from glesam.official.build import OfficialFiles
 
         official = OfficialFiles(
-            sam_checkpoint, unet, lora, decoder, text_embedding, sam_type, gamma, timestep, new_lora
+            sam_checkpoint,
+            unet,
+            lora,
+            decoder,
+            text_embedding,
+            sam_type,
+            gamma,
+            timestep,
+            new_lora,
+            cast(Any, no_mem_embed),  # checked by `load`
         )
         check_out(out, official)
         model = official.load()

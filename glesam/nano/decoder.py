@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from torch.nn.functional import avg_pool2d, interpolate, pixel_shuffle
 
 from glesam.config import EMBEDDING_CHANNELS, NUM_MASKS, PromptMapDecoderConfig
-from glesam.decoding import MaskPredictor, per_prompt
+from glesam.decoding import ImageFeatures, MaskPredictor, per_prompt
 from glesam.nano.prompt_maps import MAPS
 
 CHILDREN = 4
@@ -55,6 +55,8 @@ class SharedFeatures:
 class NanoDecoder(nn.Module):
     """Image embeddings and drawn prompts to masks, a `glesam.decoding.Decoder`."""
 
+    num_high_res = 0
+
     def __init__(self, config: PromptMapDecoderConfig) -> None:
         super().__init__()
         self.config = c = config
@@ -73,12 +75,12 @@ class NanoDecoder(nn.Module):
         self.iou = nn.Linear(SUMMARY, NUM_MASKS)
 
     def prepare(
-        self, prompt_encoder: nn.Module, image_embeddings: Tensor, point_coords: Tensor, point_labels: Tensor
+        self, prompt_encoder: nn.Module, features: ImageFeatures, point_coords: Tensor, point_labels: Tensor
     ) -> MaskPredictor:
         """See `glesam.decoding.Decoder`; `prompt_encoder` is a `PromptMaps`."""
         encoder: Any = prompt_encoder
-        height, width = image_embeddings.shape[-2:]
-        shared = self.look(image_embeddings)
+        height, width = features.image_embeddings.shape[-2:]
+        shared = self.look(features.image_embeddings)
         drawn = encoder(point_coords, point_labels, 2 * height, 2 * width)
 
         def predict(mask_input: Tensor, has_mask_input: Tensor) -> tuple[Tensor, Tensor]:

@@ -5,16 +5,17 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from pathlib import Path
+from typing import get_args
 
 import torch
 from peft.tuners.lora import LoraLayer
 
-from glesam.config import BaseName, GleSamConfig, official, sd15, sd21
+from glesam.config import BaseName, GleSamConfig, HieraEncoderConfig, NoMemEmbed, official, sd15, sd21
 from glesam.model import GleSam
 from glesam.official.decoder import load_decoder
 from glesam.official.lora import load_lora, lora_kind, read_lora
 from glesam.official.lora_alpha import alphas_of, common_alpha, config_beside
-from glesam.official.sam import load_sam, sam_type_of
+from glesam.official.sam import load_sam, sam_file, sam_type_of
 from glesam.official.text_embedding import load_text_embedding
 from glesam.official.unet import load_unet, read_unet_config, unet_folder, weights_file
 from glesam_runtime.errors import CheckpointError
@@ -31,7 +32,8 @@ class OfficialFiles:
 
     `sam_type`: the expected type of `sam_checkpoint`. `text_embedding`: by default the tokenizer and the
     text encoder beside the U-Net. `gamma` and `timestep`: 3 and 1 by default. `new_lora`: GLE starts with
-    fresh adapters in place of a `lora` file, ready for stage 1 of training.
+    fresh adapters in place of a `lora` file, ready for stage 1 of training. `no_mem_embed`: see
+    `glesam.config.HieraEncoderConfig`; before_gle by default, and for a SAM 2 alone.
     """
 
     sam_checkpoint: Path | None = None
@@ -43,6 +45,7 @@ class OfficialFiles:
     gamma: float | None = None
     timestep: int | None = None
     new_lora: bool = False
+    no_mem_embed: NoMemEmbed | None = None
 
     def load(self) -> GleSam:
         """Loads the model, float32 on the CPU, in eval mode.
@@ -57,12 +60,28 @@ class OfficialFiles:
             raise CheckpointError(f"gamma {gamma:g}: expected a number above 0, such as 3")
         if not 0 <= timestep < 1000:
             raise CheckpointError(f"timestep {timestep}: expected a whole number from 0 to 999")
+        if self.no_mem_embed not in (None, *get_args(NoMemEmbed)):
+            raise CheckpointError(
+                f"no-mem-embed {self.no_mem_embed}: expected {' or '.join(get_args(NoMemEmbed))}"
+            )
         text_embedding = self._text_embedding(unet)
-        config = config_of(sam, unet, self.lora, gamma, timestep=timestep)
+        config = config_of(
+            sam,
+            unet,
+            self.lora,
+            gamma,
+            timestep=timestep,
+            sam_type=self.sam_type,
+            no_mem_embed=self.no_mem_embed or "before_gle",
+        )
         if self.sam_type not in (None, config.sam.sam_type):
             raise CheckpointError(
                 f"{sam} is a SAM {config.sam.sam_type}, expected {self.sam_type}; "
                 "give the other file, or leave --sam-type out"
+            )
+        if self.no_mem_embed and not isinstance(config.sam.encoder, HieraEncoderConfig):
+            raise CheckpointError(
+                f"{sam} is a SAM {config.sam.sam_type}, which has no no_mem_embed; leave --no-mem-embed out"
             )
         return build_official(sam, unet, text_embedding, self.lora, self.decoder, config)
 
@@ -70,7 +89,11 @@ class OfficialFiles:
         """Every file that `load` reads tensors or sizes from, as `option/file`."""
         sam, unet = self._required()
         folder, text = unet_folder(unet), self._text_embedding(unet)
-        files = [("sam_checkpoint", sam), ("unet", folder / "config.json"), ("unet", weights_file(folder))]
+        files = [
+            ("sam_checkpoint", sam_file(sam)),
+            ("unet", folder / "config.json"),
+            ("unet", weights_file(folder)),
+        ]
         files += [("lora", path) for path in self._lora_files()]
         files += [("decoder", self.decoder)] if self.decoder is not None else []
         if text.is_dir():
@@ -130,7 +153,8 @@ def build_official(
     GLE is then its base, and ready for stage 1 of training.
 
     Args:
-        sam_checkpoint: `sam_vit_{b,l,h}_*.pth`, or a whole fine-tuned SAM.
+        sam_checkpoint: `sam_vit_{b,l,h}_*.pth`, a whole fine-tuned SAM, or a SAM 2: its `.pt` file, whole or
+            its image part alone, or transformers' folder.
         unet: Stable Diffusion's `unet/` folder, or the folder that holds it.
         text_embedding: see `glesam.official.text_embedding`.
         lora: `pytorch_lora_weights.safetensors`.
@@ -160,6 +184,8 @@ def config_of(
     gamma: float = 3.0,
     lora_rank: int = LORA_RANK,
     timestep: int = 1,
+    sam_type: str | None = None,
+    no_mem_embed: NoMemEmbed = "before_gle",
 ) -> GleSamConfig:
     """Reads the sizes from the files: SAM's type, the base, and rank and alpha where there is a LoRA.
 
@@ -167,17 +193,19 @@ def config_of(
         gamma: FDA's scale, which no file holds (`glesam.config.official`).
         lora_rank: rank of new adapters, where there is no LoRA file.
         timestep: GLE's timestep, which no file holds either.
+        sam_type: chooses SAM 2 or 2.1 where the file shows the size alone.
+        no_mem_embed: place of SAM 2's `no_mem_embed`.
 
     Raises:
         CheckpointError: a file is unreadable, or of a size that is neither SAM's nor Stable Diffusion's.
     """
-    sam_type, base = sam_type_of(sam_checkpoint), base_of(unet)
+    found, base = sam_type_of(sam_checkpoint, sam_type), base_of(unet)
     if lora is None:
-        return official(sam_type, base, gamma, lora_rank, timestep)
+        return official(found, base, gamma, lora_rank, timestep, no_mem_embed=no_mem_embed)
     tensors = read_lora(lora)
     rank = lora_kind(tensors, lora).rank
     alpha = common_alpha(alphas_of(Path(lora), tensors), rank)
-    return official(sam_type, base, gamma, rank, timestep, alpha)
+    return official(found, base, gamma, rank, timestep, alpha, no_mem_embed)
 
 
 def base_of(unet: str | Path) -> BaseName:

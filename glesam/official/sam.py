@@ -1,13 +1,15 @@
-"""Whole SAM models: segment-anything's `sam_vit_{b,l,h}_*.pth`, and the authors' `GleSAM-l.pth`."""
+"""Whole SAM models: segment-anything's `sam_vit_{b,l,h}_*.pth`, the authors' `GleSAM-l.pth`, and SAM 2."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 from torch import Tensor
 
-from glesam.config import SamType
+from glesam.config import HieraEncoderConfig, SamType
 from glesam.model import GleSam
+from glesam.official import sam2
 from glesam.official.tensor_files import check_fit, put, read_tensors
 from glesam_runtime.errors import CheckpointError
 
@@ -26,14 +28,15 @@ def load_sam(model: GleSam, path: str | Path) -> None:
         CheckpointError: the file is unreadable, another SAM's, or does not hold exactly the model's tensors.
     """
     loaded = read_plain_sam(path)
-    width = int(loaded[PATCH_EMBEDDING].shape[0])
     own = {f"{part}.{name}": t for part in PARTS for name, t in getattr(model, part).state_dict().items()}
-    expected = int(own[PATCH_EMBEDDING].shape[0]) if PATCH_EMBEDDING in own else 0
-    if width != expected:
+    if _kind(loaded) != _kind(own):
         raise CheckpointError(
-            f"{path} is a SAM {SAM_TYPES.get(width, f'of width {width}')}, "
+            f"{path} is a SAM {_name(loaded)}, "
             f"the model a {model.config.sam.sam_type}; choose the sam_type of the file"
         )
+    encoder = model.config.sam.encoder
+    if isinstance(encoder, HieraEncoderConfig):
+        loaded = sam2.image_part(loaded, encoder.no_mem_embed, path)
     check_fit(path, loaded, own)
     for part in PARTS:
         prefix = f"{part}."
@@ -43,13 +46,25 @@ def load_sam(model: GleSam, path: str | Path) -> None:
         )
 
 
-def sam_type_of(path: str | Path) -> SamType:
-    """The type of the SAM in a file, read from the shape of its patch embedding.
+def sam_file(path: str | Path) -> Path:
+    """The file of weights: `path` itself, or the one in a folder of transformers'."""
+    path = Path(path)
+    return path / sam2.WEIGHTS if path.is_dir() else path
+
+
+def sam_type_of(path: str | Path, expected: str | None = None) -> SamType:
+    """The type of the SAM in a file, read from the shapes of its image encoder.
+
+    Args:
+        expected: see `glesam.official.sam2.sam2_type`.
 
     Raises:
-        CheckpointError: the file is unreadable, or none of the three.
+        CheckpointError: the file is unreadable, or of another size than the released ones.
     """
-    width = int(read_plain_sam(path)[PATCH_EMBEDDING].shape[0])
+    loaded = read_plain_sam(path)
+    if sam2.is_sam2(loaded):
+        return sam2.sam2_type(loaded, path, expected)
+    width = int(loaded[PATCH_EMBEDDING].shape[0])
     if width not in SAM_TYPES:
         raise CheckpointError(
             f"{path} has an image encoder of width {width}; "
@@ -70,11 +85,28 @@ def read_plain_sam(path: str | Path) -> dict[str, Tensor]:
 
 
 def read_sam(path: str | Path) -> dict[str, Tensor]:
-    """Reads the tensors of a SAM file and removes DataParallel's prefix."""
-    loaded = {name.removeprefix("module."): tensor for name, tensor in read_tensors(path).items()}
-    if PATCH_EMBEDDING not in loaded:
+    """Reads the tensors of a SAM's or SAM 2's file and removes DataParallel's prefix."""
+    loaded = {
+        name.removeprefix("module."): tensor
+        for name, tensor in read_tensors(sam_file(path), inside="model").items()
+    }
+    if PATCH_EMBEDDING not in loaded and not sam2.is_sam2(loaded):
         raise CheckpointError(
             f"{path} has no {PATCH_EMBEDDING} among its {len(loaded)} tensors; "
-            "expected a whole SAM with a ViT encoder, such as sam_vit_b_01ec64.pth"
+            "expected a whole SAM with a ViT encoder, such as sam_vit_b_01ec64.pth, or a SAM 2"
         )
     return loaded
+
+
+def _kind(tensors: Mapping[str, Tensor]) -> tuple[int, ...]:
+    """Width of a SAM's image encoder; of a SAM 2's, width and number of blocks."""
+    if PATCH_EMBEDDING in tensors:
+        return (int(tensors[PATCH_EMBEDDING].shape[0]),)
+    return sam2.hiera_size(tensors)
+
+
+def _name(tensors: Mapping[str, Tensor]) -> str:
+    if sam2.is_sam2(tensors):
+        return sam2.name_of(tensors)
+    width = int(tensors[PATCH_EMBEDDING].shape[0])
+    return SAM_TYPES.get(width, f"of width {width}")

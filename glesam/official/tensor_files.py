@@ -22,16 +22,19 @@ SHOWN = 3
 """Number of names listed in an error message."""
 
 
-def read_tensors(path: str | Path) -> dict[str, Tensor]:
+def read_tensors(path: str | Path, inside: str | None = None) -> dict[str, Tensor]:
     """Reads a file's tensors to the CPU, mapped into memory rather than copied where the format allows it.
 
     Args:
         path: a `.safetensors` file, or any other that torch.save wrote; only tensors are unpickled.
+        inside: name under which the tensors may stand in a mapping of their own, beside others.
 
     Raises:
         CheckpointError: it cannot be read, or holds anything but named tensors.
     """
     tensors = read_object(path)
+    if isinstance(tensors, Mapping) and isinstance(tensors.get(inside), Mapping):
+        tensors = tensors[inside]
     if not isinstance(tensors, Mapping) or not all(map(_is_named_tensor, tensors.items())):
         raise CheckpointError(
             f"{path} holds {_described(tensors)}; "

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 from PIL import Image
+
+from .antialias import antialiased
 
 Floats = npt.NDArray[np.float32]
 Doubles = npt.NDArray[np.float64]
@@ -23,7 +26,7 @@ class Geometry:
     """Place of the original picture in the S x S input: at the top left, resized to `resized_size`.
 
     direct_masks: masks are resized from S/4 straight to the original size, as the authors'
-    evaluation does, instead of through S as SAM does.
+    evaluation and SAM 2 do, instead of through S as SAM does.
     """
 
     original_size: Size
@@ -43,10 +46,10 @@ class Geometry:
 
 @dataclass(frozen=True)
 class Resize:
-    """A way to fit a picture into S x S: the geometry, and the resizing itself."""
+    """A way to fit a picture into S x S: the geometry, and the resizing to uint8 or float32 [h,w,3]."""
 
     geometry: Callable[[Size, int], Geometry]
-    resized: Callable[[Image.Image, Geometry], Image.Image]
+    resized: Callable[[Pixels, Geometry], npt.NDArray[Any]]
 
 
 def longest_side(original_size: Size, image_size: int) -> Geometry:
@@ -59,7 +62,7 @@ def longest_side(original_size: Size, image_size: int) -> Geometry:
 
 
 def squash(original_size: Size, image_size: int) -> Geometry:
-    """Returns the authors' geometry: the picture fills the S x S input and loses its aspect ratio."""
+    """Returns the authors' and SAM 2's geometry: the picture fills the input and loses its aspect ratio."""
     return Geometry(original_size, (image_size, image_size), image_size, direct_masks=True)
 
 
@@ -73,14 +76,23 @@ def resampled(picture: Image.Image, size: Size, resampling: Image.Resampling) ->
     return picture.resize((width, picture.height), resampling).resize((width, height), resampling)
 
 
-def _bilinear(picture: Image.Image, geometry: Geometry) -> Image.Image:
-    return resampled(picture, geometry.resized_size, Image.Resampling.BILINEAR)
+def _bilinear(image: Pixels, geometry: Geometry) -> Pixels:
+    return _bilinear_picture(Image.fromarray(image), geometry)
 
 
-def _through_512(picture: Image.Image, geometry: Geometry) -> Image.Image:
+def _bilinear_picture(picture: Image.Image, geometry: Geometry) -> Pixels:
+    return np.asarray(resampled(picture, geometry.resized_size, Image.Resampling.BILINEAR))
+
+
+def _through_512(image: Pixels, geometry: Geometry) -> Pixels:
     """Resizes to 512 x 512 first, as the authors' evaluation does."""
-    small = resampled(picture, (_AUTHORS_SIZE_PX, _AUTHORS_SIZE_PX), Image.Resampling.BICUBIC)
-    return _bilinear(small, geometry)
+    size = (_AUTHORS_SIZE_PX, _AUTHORS_SIZE_PX)
+    small = resampled(Image.fromarray(image), size, Image.Resampling.BICUBIC)
+    return _bilinear_picture(small, geometry)
+
+
+def _antialiased(image: Pixels, geometry: Geometry) -> Floats:
+    return antialiased(image, geometry.resized_size)
 
 
 RESIZES = {
@@ -88,6 +100,10 @@ RESIZES = {
     "squash-512": Resize(squash, _through_512),
 }
 """Ways to resize by name: SAM's own, and the one that reproduces the authors' published table."""
+
+SQUASH = "squash"
+SAM2_RESIZES = {SQUASH: Resize(squash, _antialiased)}
+"""SAM 2's own way, which rounds to no integers. The C++ library has not got it yet."""
 
 
 def preprocess(
@@ -100,11 +116,11 @@ def preprocess(
     """Returns the encoder's input float32 [1,3,S,S] for `image`, uint8 [H,W,3] RGB, and its geometry.
 
     In SAM's order the picture is resized, normalised with `pixel_mean` and `pixel_std` (in [0, 255]), and
-    padded with zeros at the bottom and right. `resize` is a name in RESIZES.
+    padded with zeros at the bottom and right. `resize` is a name in RESIZES or SAM2_RESIZES.
     """
-    strategy = RESIZES[resize]
+    strategy = {**RESIZES, **SAM2_RESIZES}[resize]
     geometry = strategy.geometry((image.shape[0], image.shape[1]), image_size)
-    resized = np.asarray(strategy.resized(Image.fromarray(image), geometry))
+    resized = strategy.resized(image, geometry)
     height, width = geometry.resized_size
     padded = np.zeros((1, 3, image_size, image_size), np.float32)
     # One channel at a time: numpy's arithmetic along an axis of three takes as long as resizing.

@@ -12,13 +12,16 @@ from torch import Tensor, nn
 
 from glesam.config import (
     DecoderConfig,
+    HighResDecoderConfig,
+    NoMemEmbed,
     SamConfig,
     TwoWayDecoderConfig,
     nano,
     official,
     tiny,
+    tiny_sam2,
 )
-from glesam.decoding import decode
+from glesam.decoding import ImageFeatures, decode
 from glesam.sam import build_mask_decoder, build_prompt_encoder
 from glesam_export.graphs import DECODER_GRAPHS
 from glesam_runtime.prompts import BACKGROUND, BOX_BOTTOM_RIGHT, BOX_TOP_LEFT, FOREGROUND, PADDING
@@ -46,7 +49,7 @@ def parts(sam: SamConfig) -> tuple[Any, Any]:
             for parameter in part.parameters():
                 if parameter.ndim == 1 or not parameter.any():
                     parameter.add_(0.2 * torch.randn_like(parameter))
-        if not isinstance(sam.decoder, TwoWayDecoderConfig):
+        if not isinstance(sam.decoder, TwoWayDecoderConfig | HighResDecoderConfig):
             return built
         # SAM computes the image tokens' places in float32, whatever its weights are.
         places = torch.stack(torch.meshgrid(2 * [(torch.arange(SIDE) + 0.5) / SIDE], indexing="xy"), dim=-1)
@@ -82,6 +85,31 @@ def test_it_is_exact(refinements: int, decoder: DecoderConfig, has_mask: list[fl
     inputs = feeds(kind, len(has_mask), has_mask)
     expected = decode(prompt_encoder, mask_decoder, **inputs, refinements=refinements)
     outputs = exported(prompt_encoder, mask_decoder, SIDE, refinements)(**inputs)
+    for one, other in zip(outputs, expected, strict=True):
+        assert one.shape == other.shape
+        assert float((one - other).abs().max() / other.abs().max()) < 1e-11
+
+
+@pytest.mark.parametrize("kind", PROMPTS)
+@pytest.mark.parametrize("has_mask", [[0.0], [0.0, 1.0, 0.0]])
+@pytest.mark.parametrize("place", ["before_gle", "after_gle"])
+@pytest.mark.parametrize("delta", [0.05, 1.0])
+@pytest.mark.parametrize("refinements", [0, 1])
+@torch.no_grad()
+def test_sam_2s_is_exact(
+    refinements: int, delta: float, place: NoMemEmbed, has_mask: list[float], kind: str
+) -> None:
+    """With stable masks, and at the larger delta with unstable ones that are replaced."""
+    sam = tiny_sam2(place).sam
+    prompt_encoder, mask_decoder = parts(
+        replace(sam, decoder=HighResDecoderConfig(64, stability_delta=delta))
+    )
+    inputs = feeds(kind, len(has_mask), has_mask)
+    high_res = (torch.randn(1, 32, 16, 16).double(), torch.randn(1, 64, 8, 8).double())
+    features = ImageFeatures(inputs.pop("image_embeddings"), high_res)
+    expected = decode(prompt_encoder, mask_decoder, features, **inputs, refinements=refinements)
+    graph = exported(prompt_encoder, mask_decoder, SIDE, refinements)
+    outputs = graph(features.image_embeddings, *high_res, **inputs)
     for one, other in zip(outputs, expected, strict=True):
         assert one.shape == other.shape
         assert float((one - other).abs().max() / other.abs().max()) < 1e-11

@@ -20,14 +20,25 @@ from glesam.config import (
     nano,
     official,
     tiny,
+    tiny_sam2,
 )
 from glesam.nano.efficientnet_lite import PIXEL_MEAN, PIXEL_STD
 from glesam.sam import build_image_encoder, build_mask_decoder, build_prompt_encoder
+from glesam_runtime.errors import InputError
 
 
 @pytest.mark.parametrize(
     "config",
-    [tiny("sd15"), tiny("sd21"), nano(), official("vit_h", "sd21"), official("vit_b", "sd15", 5.0, 16)],
+    [
+        tiny("sd15"),
+        tiny("sd21"),
+        tiny_sam2(),
+        tiny_sam2("after_gle"),
+        nano(),
+        official("vit_h", "sd21"),
+        official("vit_b", "sd15", 5.0, 16),
+        official("sam2.1_hiera_base_plus", "sd15"),
+    ],
 )
 def test_json_gives_back_the_same_config(config: GleSamConfig) -> None:
     assert GleSamConfig.from_json(config.to_json()) == config
@@ -38,11 +49,11 @@ def test_a_config_cannot_be_changed() -> None:
         tiny().sam.image_size = 32  # type: ignore[misc]
 
 
-@pytest.mark.parametrize("version", [0, 4, "1", "2", None])
+@pytest.mark.parametrize("version", [0, 5, "1", "2", None])
 def test_another_format_version_says_what_to_do(version: object) -> None:
     text = json.dumps(json.loads(tiny().to_json()) | {"format_version": version})
     with pytest.raises(
-        ValueError, match=f"format_version {version}, this glesam reads 1 to 3; upgrade glesam"
+        ValueError, match=f"format_version {version}, this glesam reads 1 to 4; upgrade glesam"
     ):
         GleSamConfig.from_json(text)
 
@@ -178,3 +189,17 @@ def test_an_official_models_alpha_is_its_rank() -> None:
     gle = official("vit_l", "sd21", lora_rank=16).gle
     assert gle.lora_alpha == gle.lora_rank == 16
     assert (gle.gamma, gle.timestep, gle.text_tokens) == (3.0, 1, 77)
+
+
+@pytest.mark.parametrize(
+    ("encoder", "match"),
+    [
+        ({"no_mem_embed": "inside"}, "no_mem_embed 'inside': expected before_gle or after_gle"),
+        ({"stages": [1, 2, 3]}, "expected four of each"),
+    ],
+)
+def test_a_sam_2_of_odd_settings_is_refused(encoder: dict[str, object], match: str) -> None:
+    content = json.loads(tiny_sam2().to_json())
+    content["sam"]["encoder"] |= encoder
+    with pytest.raises(InputError, match=match):
+        GleSamConfig.from_json(json.dumps(content))

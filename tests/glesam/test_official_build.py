@@ -166,7 +166,7 @@ def test_a_config_that_the_files_do_not_fit_is_refused(files: Files) -> None:
 def tiny_config(files: Files, monkeypatch: pytest.MonkeyPatch) -> None:
     """Accepts files of a size that is neither SAM's nor Stable Diffusion's."""
 
-    def config_of(*_: object, timestep: int) -> GleSamConfig:
+    def config_of(*_: object, timestep: int, **_options: object) -> GleSamConfig:
         config = files.model.config
         return replace(config, gle=replace(config.gle, timestep=timestep))
 

@@ -9,7 +9,9 @@ import pytest
 import torch
 from PIL import Image
 from tiny_bundle import IMAGE_SIZE
+from torch.nn.functional import interpolate
 
+from glesam_runtime.antialias import antialiased
 from glesam_runtime.preprocess import Pixels, longest_side, preprocess, squash
 
 if TYPE_CHECKING:
@@ -60,3 +62,29 @@ def test_a_panorama_keeps_at_least_one_row() -> None:
     tensor, _ = preprocess(np.full((20000, 100, 3), 255, np.uint8), 64, MEAN, STD)
     assert (tensor[0, :, :, 0] > 0).all()
     assert (tensor[0, :, :, 1:] == 0).all()
+
+
+@pytest.mark.parametrize(
+    "size", [(96, 128), (128, 96), (64, 64), (17, 31), (1, 1), (1, 300), (480, 641), (63, 65)]
+)
+def test_squash_equals_sam_2s_own_transform(size: tuple[int, int]) -> None:
+    """ToTensor, torchvision's Resize of a tensor (antialiased), Normalize."""
+    image = np.random.default_rng(2).integers(0, 256, (*size, 3), np.uint8)
+    tensor, geometry = preprocess(image, IMAGE_SIZE, MEAN, STD, "squash")
+    expected = torch.from_numpy(image).permute(2, 0, 1)[None].float() / 255
+    expected = interpolate(expected, (IMAGE_SIZE, IMAGE_SIZE), mode="bilinear", antialias=True)
+    mean, std = (torch.tensor(x).reshape(3, 1, 1) for x in ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)))
+    assert geometry == squash(size, IMAGE_SIZE)
+    assert (tensor.shape, tensor.dtype) == ((1, 3, IMAGE_SIZE, IMAGE_SIZE), np.float32)
+    np.testing.assert_allclose(tensor, (expected - mean) / std, atol=3e-6)
+
+
+@pytest.mark.parametrize(("size", "resized"), [(64, 64), (1, 7), (7, 1), (1000, 64), (65, 64), (64, 65)])
+def test_a_flat_picture_stays_flat_when_it_is_antialiased(size: int, resized: int) -> None:
+    flat = antialiased(np.full((size, size, 1), 200, np.uint8), (resized, resized))
+    np.testing.assert_allclose(flat, 200, rtol=1e-6)
+
+
+def test_a_picture_of_the_right_size_is_squashed_to_itself() -> None:
+    image = np.random.default_rng(3).integers(0, 256, (IMAGE_SIZE, IMAGE_SIZE, 3), np.uint8)
+    np.testing.assert_array_equal(antialiased(image, (IMAGE_SIZE, IMAGE_SIZE)), image)

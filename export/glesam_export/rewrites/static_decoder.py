@@ -7,6 +7,7 @@ the side of the prompt tokens (token_side_attention.py), and masks are upscaled 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -16,12 +17,19 @@ from glesam.config import EMBEDDING_STRIDE, NUM_MASKS
 from glesam.decoding import embed_masks, embed_points
 from glesam_export.rewrites.native_layers import for_export
 from glesam_export.rewrites.static_gle import constant
-from glesam_export.rewrites.static_upscaling import ChannelsLastUpscaling
+from glesam_export.rewrites.static_stability import stable_masks
+from glesam_export.rewrites.static_upscaling import ChannelsLastUpscaling, HighResUpscaling
 from glesam_export.rewrites.token_side_attention import TokenSideTransformer
 
+Upscale = Callable[[Tensor, Tensor], Tensor]
+"""Image tokens [N, side side, 256] and weights [N, M, 32] -> masks [N, M, 4 side, 4 side]."""
 
-class StaticDecoder(nn.Module):
-    """`glesam.decoding.decode` of one image with `glesam.sam.TwoWayDecoder`, with native norms."""
+
+class StaticTwoWay(nn.Module):
+    """What the graphs of SAM's and SAM 2's decoders share: all but the inputs and the upscaling."""
+
+    refined_masks = 1
+    """Number of masks that a refinement predicts."""
 
     def __init__(
         self, prompt_encoder: nn.Module, mask_decoder: nn.Module, side: int, refinements: int
@@ -33,11 +41,58 @@ class StaticDecoder(nn.Module):
         self.prompt_encoder = encoder
         self.side, self.refinements = side, refinements
         self.positions = constant(encoder.pe_layer((side, side)).flatten(1).T.unsqueeze(0))
-        self.learned = constant(torch.cat([decoder.iou_token.weight, decoder.mask_tokens.weight]))
+        self.learned = constant(decoder.output_tokens())
+        self.iou_index = len(self.learned) - NUM_MASKS - 1
         self.transformer = TokenSideTransformer(decoder.transformer)
-        self.upscaling = ChannelsLastUpscaling(decoder.output_upscaling)
         self.weights = decoder.output_hypernetworks_mlps
         self.iou_head = decoder.iou_prediction_head
+
+    def decode(
+        self,
+        image_embeddings: Tensor,
+        upscale: Upscale,
+        point_coords: Tensor,
+        point_labels: Tensor,
+        mask_input: Tensor,
+        has_mask_input: Tensor,
+    ) -> tuple[Tensor, Tensor]:
+        """Prompts to masks as `glesam.decoding.decode`; `upscale` makes masks of image tokens and weights."""
+        image_size = self.side * EMBEDDING_STRIDE
+        sparse = embed_points(self.prompt_encoder, point_coords, point_labels, image_size)
+        tokens = torch.cat([self.learned.expand(sparse.shape[0], -1, -1), sparse], dim=1)
+        source = image_embeddings + embed_masks(self.prompt_encoder, mask_input, has_mask_input)
+        masks, ious = self._predict(source, upscale, tokens, NUM_MASKS)
+        for _ in range(self.refinements):
+            dense = embed_masks(self.prompt_encoder, masks[:, :1], torch.ones_like(has_mask_input))
+            refined, refined_ious = self._predict(
+                image_embeddings + dense, upscale, tokens, self.refined_masks
+            )
+            masks = torch.cat([refined[:, :1], masks[:, 1:]], dim=1)
+            ious = torch.cat([refined_ious[:, :1], ious[:, 1:]], dim=1)
+        return masks, ious
+
+    def choose(self, masks: Tensor, ious: Tensor) -> tuple[Tensor, Tensor]:
+        """What becomes of the predicted masks; SAM's stay as they are."""
+        return masks, ious
+
+    def _predict(self, source: Tensor, upscale: Upscale, tokens: Tensor, masks: int) -> tuple[Tensor, Tensor]:
+        """The first `masks` of each prompt's four, [N, masks, S/4, S/4], and all four scores [N, 4]."""
+        queries, image = self.transformer(source.flatten(2).transpose(1, 2), self.positions, tokens)
+        first = self.iou_index
+        weights = torch.stack([self.weights[i](queries[:, first + 1 + i]) for i in range(masks)], dim=1)
+        return self.choose(upscale(image, weights), self.iou_head(queries[:, first]))
+
+
+class StaticDecoder(StaticTwoWay):
+    """`glesam.decoding.decode` of one image with `glesam.sam.TwoWayDecoder`, with native norms."""
+
+    def __init__(
+        self, prompt_encoder: nn.Module, mask_decoder: nn.Module, side: int, refinements: int
+    ) -> None:
+        """`side`: positions of the embedding per side, S / 16."""
+        super().__init__(prompt_encoder, mask_decoder, side, refinements)
+        decoder: Any = for_export(mask_decoder)
+        self.upscaling = ChannelsLastUpscaling(decoder.output_upscaling)
 
     def forward(
         self,
@@ -47,20 +102,52 @@ class StaticDecoder(nn.Module):
         mask_input: Tensor,
         has_mask_input: Tensor,
     ) -> tuple[Tensor, Tensor]:
-        image_size = self.side * EMBEDDING_STRIDE
-        sparse = embed_points(self.prompt_encoder, point_coords, point_labels, image_size)
-        tokens = torch.cat([self.learned.expand(sparse.shape[0], -1, -1), sparse], dim=1)
-        source = image_embeddings + embed_masks(self.prompt_encoder, mask_input, has_mask_input)
-        masks, ious = self._predict(source, tokens, NUM_MASKS)
-        for _ in range(self.refinements):
-            dense = embed_masks(self.prompt_encoder, masks[:, :1], torch.ones_like(has_mask_input))
-            refined, refined_ious = self._predict(image_embeddings + dense, tokens, 1)
-            masks = torch.cat([refined, masks[:, 1:]], dim=1)
-            ious = torch.cat([refined_ious[:, :1], ious[:, 1:]], dim=1)
-        return masks, ious
+        def upscale(image: Tensor, weights: Tensor) -> Tensor:
+            masks: Tensor = self.upscaling(image, weights, self.side)
+            return masks
 
-    def _predict(self, source: Tensor, tokens: Tensor, masks: int) -> tuple[Tensor, Tensor]:
-        """The first `masks` of each prompt's four, [N, masks, S/4, S/4], and all four scores [N, 4]."""
-        queries, image = self.transformer(source.flatten(2).transpose(1, 2), self.positions, tokens)
-        weights = torch.stack([self.weights[i](queries[:, 1 + i]) for i in range(masks)], dim=1)
-        return self.upscaling(image, weights, self.side), self.iou_head(queries[:, 0])
+        return self.decode(image_embeddings, upscale, point_coords, point_labels, mask_input, has_mask_input)
+
+
+class StaticHighResDecoder(StaticTwoWay):
+    """`glesam.decoding.decode` of one image with `glesam.sam2.HighResDecoder`: SAM 2's."""
+
+    refined_masks = NUM_MASKS  # the best of masks 1 to 3 may take the place of mask 0 again
+
+    def __init__(
+        self, prompt_encoder: nn.Module, mask_decoder: nn.Module, side: int, refinements: int
+    ) -> None:
+        """`side`: positions of the embedding per side, S / 16."""
+        super().__init__(prompt_encoder, mask_decoder, side, refinements)
+        decoder: Any = for_export(mask_decoder)
+        self.config = decoder.config
+        self.upscaling = HighResUpscaling(decoder.output_upscaling)
+        self.no_mem_embed = (
+            constant(decoder.no_mem_embed.reshape(1, -1, 1, 1)) if decoder.adds_no_mem_embed else None
+        )
+
+    def forward(
+        self,
+        image_embeddings: Tensor,
+        high_res_s0: Tensor,
+        high_res_s1: Tensor,
+        point_coords: Tensor,
+        point_labels: Tensor,
+        mask_input: Tensor,
+        has_mask_input: Tensor,
+    ) -> tuple[Tensor, Tensor]:
+        fine, middle = self.upscaling.ordered(high_res_s0, 4), self.upscaling.ordered(high_res_s1, 2)
+        if self.no_mem_embed is not None:
+            image_embeddings = image_embeddings + self.no_mem_embed
+
+        def upscale(image: Tensor, weights: Tensor) -> Tensor:
+            masks: Tensor = self.upscaling(image, weights, self.side, fine, middle)
+            return masks
+
+        return self.decode(image_embeddings, upscale, point_coords, point_labels, mask_input, has_mask_input)
+
+    def choose(self, masks: Tensor, ious: Tensor) -> tuple[Tensor, Tensor]:
+        """Replaces an unstable mask 0, where the configuration says so."""
+        if not self.config.dynamic_multimask:
+            return masks, ious
+        return stable_masks(masks, ious, self.config.stability_delta, self.config.stability_threshold)

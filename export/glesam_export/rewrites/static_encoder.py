@@ -21,20 +21,27 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import pad
 
+from glesam.config import EMBEDDING_STRIDE
 from glesam.nano.encoder import NanoEncoder
+from glesam.sam2 import HieraEncoder
 from glesam.sam_modules import ViTBlock, relative_positions
 from glesam_export.rewrites.channels_last_neck import ChannelsLastEncoder
 from glesam_export.rewrites.static_gle import constant, shared_copy
+from glesam_export.rewrites.static_hiera import StaticHiera
 
 
 def static_encoder(image_encoder: nn.Module, side: int) -> nn.Module:
     """A copy, sharing its tensors, in the form of the graph: SAM's with `StaticBlock`s, nano's channels last.
+
+    SAM 2's has three outputs (`glesam_export.rewrites.static_hiera`).
 
     Args:
         side: tokens per side of the image, S / 16.
     """
     if isinstance(image_encoder, NanoEncoder):
         return ChannelsLastEncoder(shared_copy(image_encoder))
+    if isinstance(image_encoder, HieraEncoder):
+        return StaticHiera(shared_copy(image_encoder), side * EMBEDDING_STRIDE)
     copy: Any = shared_copy(image_encoder)
     for parent in list(copy.modules()):
         for name, child in parent.named_children():

@@ -28,9 +28,7 @@ class ChannelsLastUpscaling(nn.Module):
     def forward(self, tokens: Tensor, weights: Tensor, side: int) -> Tensor:
         """Image tokens [N, side side, 256] and weights [N, M, 32] -> masks [N, M, 4 side, 4 side]."""
         values = weights @ self._second(self._first(tokens)).transpose(1, 2)
-        # The axes: a token's row and column, then row and column within it, and within that.
-        ordered = values.reshape(-1, side, side, 2, 2, 2, 2).permute(0, 1, 3, 5, 2, 4, 6)
-        return ordered.reshape(*weights.shape[:2], 4 * side, 4 * side)
+        return in_rows(values, side)
 
     def _first(self, tokens: Tensor) -> Tensor:
         """[N, P, 256] -> [N, 4 P, 64]; the children of a position follow each other."""
@@ -44,6 +42,37 @@ class ChannelsLastUpscaling(nn.Module):
         """[N, P, 64] -> [N, 4 P, 32]."""
         activated: Tensor = self.second_activation(children @ self.second_weight + self.second_bias)
         return activated.reshape(children.shape[0], -1, self.out_channels)
+
+
+class HighResUpscaling(ChannelsLastUpscaling):
+    """SAM 2's, which adds the image's finer features to each of the two steps before its activation."""
+
+    def ordered(self, features: Tensor, children: int) -> Tensor:
+        """[1, C, c side, c side] -> [1, c c side side, C] with c `children`, in the tokens' order."""
+        channels, side = features.shape[1], features.shape[2] // children
+        halvings = [2] * (children // 2)  # children 2: [2], 4: [2, 2]
+        split = features.reshape(1, channels, side, *halvings, side, *halvings)
+        steps = len(halvings) + 1
+        axes = [axis for step in range(steps) for axis in (2 + step, 2 + steps + step)]
+        return split.permute(0, *axes, 1).reshape(1, -1, channels)
+
+    def forward(  # type: ignore[override]  # it needs more than SAM's
+        self, tokens: Tensor, weights: Tensor, side: int, fine: Tensor, middle: Tensor
+    ) -> Tensor:
+        """`fine` [1, 16 side side, 32] and `middle` [1, 4 side side, 64] are those of `ordered`."""
+        norm = self.norm
+        first = (tokens @ self.first_weight + self.first_bias).reshape(tokens.shape[0], -1, self.channels)
+        first = layer_norm(first + middle, (self.channels,), norm.weight, norm.bias, norm.eps)
+        second = self.first_activation(first) @ self.second_weight + self.second_bias
+        second = self.second_activation(second.reshape(tokens.shape[0], -1, self.out_channels) + fine)
+        return in_rows(weights @ second.transpose(1, 2), side)
+
+
+def in_rows(values: Tensor, side: int) -> Tensor:
+    """Masks in the tokens' order [N, M, 16 side side] -> [N, M, 4 side, 4 side]."""
+    # The axes: a token's row and column, then row and column within it, and within that.
+    ordered = values.reshape(-1, side, side, 2, 2, 2, 2).permute(0, 1, 3, 5, 2, 4, 6)
+    return ordered.reshape(*values.shape[:2], 4 * side, 4 * side)
 
 
 def _as_product(convolution: nn.ConvTranspose2d) -> tuple[nn.Parameter, nn.Parameter]:
