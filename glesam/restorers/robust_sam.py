@@ -1,10 +1,10 @@
 """RobustSAM (Chen et al., CVPR 2024): SAM whose decoder restores features and tokens of degraded pictures.
 
-image -> encode -> image embeddings, early features -> restore -> robust features
+image -> encode -> image embeddings, early features -> enhance -> image embeddings, robust features
 image embeddings, robust features -> decode (with prompts) -> masks
 
-`encode` and `restore` run once per image, `decode` for N prompts at once. The authors' decoder does all of
-`restore` again for every prompt, and takes one prompt per call.
+`encode` and `enhance` run once per image, `decode` for N prompts at once. The authors' decoder does all of
+`enhance` again for every prompt, and takes one prompt per call.
 """
 
 from __future__ import annotations
@@ -13,66 +13,56 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import layer_norm
+from torch.nn.functional import layer_norm, pixel_shuffle, pixel_unshuffle
 
-from glesam.config import (
-    EMBEDDING_CHANNELS,
-    EMBEDDING_STRIDE,
-    NUM_MASKS,
-    SamConfig,
-    TwoWayDecoderConfig,
-    VitEncoderConfig,
-)
+from glesam.checkpoint_folder import SavedModel
+from glesam.config import EMBEDDING_CHANNELS, EMBEDDING_STRIDE, NUM_MASKS, RobustSamConfig
 from glesam.decoding import embed_masks, embed_points, per_prompt
 from glesam.restorers.robust_features import MASK_CHANNELS, RobustImageFeatures, RobustMaskFeatures
 from glesam.sam import TwoWayDecoder, build_image_encoder, build_prompt_encoder
-from glesam.sam_modules import MLP
-from glesam_runtime.errors import InputError
 
 TOKEN_CHANNELS = EMBEDDING_CHANNELS // NUM_MASKS
 """Channels of an output token that AOTG reads."""
+FINER = 4
+"""Positions of the robust features per position of the embedding, along each axis."""
+PACKED_CHANNELS = EMBEDDING_CHANNELS + MASK_CHANNELS * FINER**2
+"""Channels that `RobustSam.decode` reads."""
 
 
-class RobustSam(nn.Module):
-    """SAM's encoders and RobustSAM's decoder; methods normalize, encode, restore and decode.
+class RobustSam(SavedModel):
+    """SAM's encoders and RobustSAM's decoder; methods normalize, encode, enhance and decode, as `GleSam` has.
 
-    S is the side of the model's input in px, `config.image_size`, a multiple of 64; C is the width of the
-    image encoder.
+    S is the side of the model's input in px, `config.sam.image_size`; C is the width of the image encoder.
+    Between the methods an image is one tensor, SAM's embedding and what RobustSAM adds to it.
     """
 
-    def __init__(self, config: SamConfig) -> None:
-        """Raises InputError where `config` is not of SAM's own networks."""
-        super().__init__()
-        encoder, decoder = config.encoder, config.decoder
-        if not isinstance(encoder, VitEncoderConfig) or not isinstance(decoder, TwoWayDecoderConfig):
-            raise InputError(
-                f"RobustSAM reads the global attention of a ViT, found {encoder.kind} with {decoder.kind}; "
-                "use vit_b, vit_l or vit_h"
-            )
-        self.config = config
+    config: RobustSamConfig
+    config_type = RobustSamConfig
+
+    def __init__(self, config: RobustSamConfig) -> None:
+        super().__init__(config)
+        encoder: Any = config.sam.encoder
         self.early_block = min(encoder.global_attn_indexes)
-        self.image_encoder = build_image_encoder(encoder, config.image_size)
-        self.prompt_encoder = build_prompt_encoder(config)
-        self.mask_decoder = RobustDecoder(encoder.embed_dim, decoder.mlp_dim)
+        self.image_encoder = build_image_encoder(encoder, config.sam.image_size)
+        self.prompt_encoder = build_prompt_encoder(config.sam)
+        self.mask_decoder = RobustDecoder(encoder.embed_dim, config.sam.decoder.mlp_dim)
 
-    def normalize(self, image: Tensor) -> Tensor:
-        """RGB float [B, 3, S, S] in [0, 255] -> SAM's normalized input."""
-        mean = image.new_tensor(self.config.pixel_mean).reshape(3, 1, 1)
-        std = image.new_tensor(self.config.pixel_std).reshape(3, 1, 1)
-        return (image - mean) / std
-
-    def encode(self, image: Tensor) -> tuple[Tensor, Tensor]:
-        """Normalized image -> image embeddings [B, 256, S/16, S/16], early features [B, C, S/16, S/16]."""
+    def encode(self, image: Tensor) -> Tensor:
+        """Normalized image -> image embeddings and early features, [B, 256 + C, S/16, S/16]."""
         return encode_with_early_features(self.image_encoder, image, self.early_block)
 
-    def restore(self, image_embeddings: Tensor, early_features: Tensor) -> Tensor:
-        """Both outputs of `encode` -> robust features [B, 32, S/4, S/4]."""
-        return self.mask_decoder.restore(image_embeddings, early_features)
+    def enhance(self, features: Tensor) -> Tensor:
+        """What `encode` returns -> image embeddings and robust features, [B, 768, S/16, S/16].
+
+        The last 512 channels are 32 at stride 4, in blocks of 4 x 4 positions.
+        """
+        embeddings, early = features.tensor_split([EMBEDDING_CHANNELS], dim=1)
+        robust = self.mask_decoder.restore(embeddings, early)
+        return torch.cat([embeddings, pixel_unshuffle(robust, FINER)], dim=1)
 
     def decode(
         self,
         image_embeddings: Tensor,
-        robust_features: Tensor,
         point_coords: Tensor,
         point_labels: Tensor,
         mask_input: Tensor,
@@ -81,19 +71,18 @@ class RobustSam(nn.Module):
         """N prompts -> low_res_masks [N, 4, S/4, S/4], logits, and iou_predictions [N, 4].
 
         Args:
-            robust_features: what `restore` returns, [B, 32, S/4, S/4].
-            image_embeddings, point_coords, point_labels, mask_input, has_mask_input: see `GleSam.decode`.
+            image_embeddings: what `enhance` returns, [B, 768, S/16, S/16].
+            point_coords, point_labels, mask_input, has_mask_input: see `GleSam.decode`.
         """
-        side = image_embeddings.shape[-1]
+        embeddings, packed = image_embeddings.tensor_split([EMBEDDING_CHANNELS], dim=1)
+        side = embeddings.shape[-1]
         prompt_encoder: Any = self.prompt_encoder
         image_pe = prompt_encoder.pe_layer((side, side)).unsqueeze(0)
         sparse = embed_points(prompt_encoder, point_coords, point_labels, side * EMBEDDING_STRIDE)
         dense = embed_masks(prompt_encoder, mask_input, has_mask_input)
-        prompts = dense.shape[0]
-        source = per_prompt(image_embeddings, prompts) + dense
-        return self.mask_decoder.predict_robust(
-            source, image_pe, sparse, per_prompt(robust_features, prompts)
-        )
+        source = per_prompt(embeddings, dense.shape[0]) + dense
+        robust = per_prompt(pixel_shuffle(packed, FINER), dense.shape[0])
+        return self.mask_decoder.predict_robust(source, image_pe, sparse, robust)
 
     def forward(
         self,
@@ -104,19 +93,18 @@ class RobustSam(nn.Module):
         has_mask_input: Tensor,
     ) -> tuple[Tensor, Tensor]:
         """One normalized image [1, 3, S, S] and N prompts -> low_res_masks, iou_predictions."""
-        embeddings, early = self.encode(image)
-        features = self.restore(embeddings, early)
-        return self.decode(embeddings, features, point_coords, point_labels, mask_input, has_mask_input)
+        features = self.enhance(self.encode(image))
+        return self.decode(features, point_coords, point_labels, mask_input, has_mask_input)
 
 
-def encode_with_early_features(image_encoder: Any, image: Tensor, block: int) -> tuple[Tensor, Tensor]:  # noqa: ANN401
-    """SAM's image encoder, and the output of one of its blocks, channels first."""
+def encode_with_early_features(image_encoder: Any, image: Tensor, block: int) -> Tensor:  # noqa: ANN401
+    """SAM's image embeddings, and behind them the output of one of the encoder's blocks."""
     early = x = image_encoder.patch_embed(image) + image_encoder.pos_embed
     for index, layer in enumerate(image_encoder.blocks):
         x = layer(x)
         if index == block:
             early = x
-    return image_encoder.neck(x.permute(0, 3, 1, 2)), early.permute(0, 3, 1, 2)
+    return torch.cat([image_encoder.neck(x.permute(0, 3, 1, 2)), early.permute(0, 3, 1, 2)], dim=1)
 
 
 class TokenBlock(nn.Module):

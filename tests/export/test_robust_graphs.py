@@ -13,11 +13,16 @@ from glesam.restorers.robust_sam import RobustSam
 from glesam_calib.graph.files import save_onnx
 from glesam_calib.graph.precision import lower_precision
 from glesam_export.rewrites.half_spectrum import HalfSpectrum
-from glesam_export.rewrites.static_robust import StaticFourierBlock, StaticRestorer, StaticRobustDecoder
+from glesam_export.rewrites.static_robust import (
+    MasksOfConvolution,
+    StaticFourierBlock,
+    StaticRestorer,
+    StaticRobustDecoder,
+)
 from glesam_export.robust_graphs import robust_graphs
 from glesam_export.to_onnx import onnx_from_graph
 from glesam_runtime.bundle.graph_rules import check_graph_file
-from glesam_runtime.bundle.spec import robust_contract
+from glesam_runtime.bundle.spec import bundle_contract
 from glesam_runtime.engines import open_engine
 from glesam_runtime.engines.base import Engine
 
@@ -37,26 +42,31 @@ def exact() -> RobustSam:
 
 
 @pytest.fixture(scope="module")
-def restored(exact: RobustSam) -> tuple[Tensor, Tensor, Tensor]:
-    """A picture's image embeddings, early features and robust features."""
+def restored(exact: RobustSam) -> tuple[Tensor, Tensor]:
+    """A picture's features, of `encode` and of `enhance`."""
     with torch.no_grad():
-        embeddings, early = exact.encode(picture())
-        return embeddings, early, exact.restore(embeddings, early)
+        features = exact.encode(picture())
+        return features, exact.enhance(features)
 
 
-@pytest.mark.parametrize(("height", "width"), [(4, 4), (16, 16), (64, 64), (256, 256), (6, 10), (5, 8)])
+@pytest.mark.parametrize(("height", "width"), [(4, 4), (16, 16), (64, 64), (256, 256), (4, 12), (20, 8)])
 @torch.no_grad()
 def test_products_are_the_fourier_transform(height: int, width: int) -> None:
     x = torch.randn(2, 3, height, width).double()
     transform = HalfSpectrum(height, width, torch.float64)
+    rows, columns = torch.tensor(transform.column_order)[:, None], torch.tensor(transform.row_order)
+    assert sorted(transform.column_order) == list(range(height))
+    assert sorted(transform.row_order) == list(range(width // 2 + 1))
     expected = torch.fft.rfft2(x, norm="ortho")
     real, imaginary = transform(x)
-    assert_close(real, expected.real)
-    assert_close(imaginary, expected.imag)
+    assert_close(real, expected.real[..., rows, columns])
+    assert_close(imaginary, expected.imag[..., rows, columns])
     assert_close(transform.inverse(real, imaginary), x)
     other = torch.fft.rfft2(torch.randn_like(x), norm="ortho") * expected
+    shuffled = other[..., rows, columns]
     assert_close(
-        transform.inverse(other.real, other.imag), torch.fft.irfft2(other, s=x.shape[2:], norm="ortho")
+        transform.inverse(shuffled.real, shuffled.imag),
+        torch.fft.irfft2(other, s=x.shape[2:], norm="ortho"),
     )
 
 
@@ -69,18 +79,26 @@ def test_a_channel_of_zeros_has_the_phase_that_torch_gives_it(exact: RobustSam) 
 
 
 @torch.no_grad()
-def test_the_restorer_is_exact(exact: RobustSam, restored: tuple[Tensor, Tensor, Tensor]) -> None:
-    embeddings, early, expected = restored
-    assert_close(StaticRestorer(exact.mask_decoder, SIDE)(embeddings, early), expected)
+def test_the_restorer_is_exact(exact: RobustSam, restored: tuple[Tensor, Tensor]) -> None:
+    features, expected = restored
+    assert_close(StaticRestorer(exact.mask_decoder, SIDE)(features), expected)
 
 
 @torch.no_grad()
-def test_the_decoder_is_exact(exact: RobustSam, restored: tuple[Tensor, Tensor, Tensor]) -> None:
-    embeddings, _, features = restored
+def test_the_decoder_is_exact(exact: RobustSam, restored: tuple[Tensor, Tensor]) -> None:
     decoder = StaticRobustDecoder(exact.prompt_encoder, exact.mask_decoder, SIDE)
-    expected = exact.decode(embeddings, features, *prompts())
-    for one, other in zip(decoder(embeddings, features, *prompts()), expected, strict=True):
+    expected = exact.decode(restored[1], *prompts())
+    for one, other in zip(decoder(restored[1], *prompts()), expected, strict=True):
         assert_close(one, other)
+
+
+@torch.no_grad()
+def test_the_last_convolution_and_the_masks_weights_change_places() -> None:
+    conv = torch.nn.Conv2d(64, 32, 3, padding=1).double()
+    weights, features = torch.randn(2, 4, 32).double(), torch.randn(2, 64, 8, 8).double()
+    image_features = torch.randn(1, 32, 8, 8).double()
+    expected = (weights @ (conv(features) + image_features).flatten(2)).reshape(2, 4, 8, 8)
+    assert_close(MasksOfConvolution(conv, 8)(weights, features, image_features), expected)
 
 
 @pytest.fixture(scope="module")
@@ -88,7 +106,7 @@ def engines(tmp_path_factory: pytest.TempPathFactory) -> dict[tuple[str, str], E
     """Each graph in both precisions in ONNX Runtime, once the reader of bundles has accepted it."""
     folder = tmp_path_factory.mktemp("robust")
     model = tiny_robust_sam()
-    contract = robust_contract(CONFIG.image_size, model.image_encoder.pos_embed.shape[-1])
+    contract = bundle_contract(CONFIG.sam.image_size, "robustsam", 32)
     opened = {}
     for graph in robust_graphs(model):
         onnx, spec = onnx_from_graph(graph), contract[graph.name]
@@ -115,11 +133,9 @@ def test_graphs_in_a_row_give_the_models_masks(
     inputs = dict(zip(names, (tensor[:count] for tensor in prompts()), strict=True))
     inputs = {name: t.float() if t.is_floating_point() else t for name, t in inputs.items()}
     encoded = engines[precision, "image_encoder"]({"image": image.numpy()})
-    features = engines[precision, "restorer"](encoded)
-    feeds = {"image_embeddings": encoded["image_embeddings"], **features}
-    outputs = engines[precision, "mask_decoder"](
-        feeds | {name: tensor.numpy() for name, tensor in inputs.items()}
-    )
+    enhanced = engines[precision, "gle"](encoded)["image_embeddings_enhanced"]
+    feeds = {"image_embeddings": enhanced} | {name: tensor.numpy() for name, tensor in inputs.items()}
+    outputs = engines[precision, "mask_decoder"](feeds)
     expected = tiny_robust_sam()(image, **inputs)
     for one, other in zip(outputs.values(), expected, strict=True):
         assert one.shape == other.shape

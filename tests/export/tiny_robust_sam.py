@@ -8,11 +8,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from glesam.config import VitEncoderConfig, tiny
+from glesam.config import RobustDecoderConfig, RobustSamConfig, VitEncoderConfig, tiny
 from glesam.restorers.robust_sam import RobustSam
 
 EARLY_OF_FOUR = VitEncoderConfig(32, depth=4, num_heads=2, global_attn_indexes=(1, 3), window_size=3)
-CONFIG = replace(tiny().sam, encoder=EARLY_OF_FOUR)
+CONFIG = RobustSamConfig(
+    "tiny-robustsam", replace(tiny().sam, encoder=EARLY_OF_FOUR, decoder=RobustDecoderConfig(64))
+)
 """Two global blocks, of which RobustSAM reads the first."""
 
 

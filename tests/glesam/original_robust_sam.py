@@ -13,7 +13,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from glesam.config import SamConfig, TwoWayDecoderConfig, VitEncoderConfig
+from glesam.config import RobustDecoderConfig, SamConfig, VitEncoderConfig
 
 PACKAGE = "robust_segment_anything"
 pytest.importorskip("matplotlib", reason=f"{PACKAGE} imports it")
@@ -53,7 +53,7 @@ class FixedFourierBlock(nn.Module):
 def original(config: SamConfig) -> Any:  # noqa: ANN401
     """The authors' `Sam` of this size, with fixed Fourier blocks."""
     encoder, decoder, size = config.encoder, config.decoder, config.image_size
-    assert isinstance(encoder, VitEncoderConfig) and isinstance(decoder, TwoWayDecoderConfig)
+    assert isinstance(encoder, VitEncoderConfig) and isinstance(decoder, RobustDecoderConfig)
     sam = modeling.Sam(
         modeling.ImageEncoderViT(
             img_size=size,

@@ -18,7 +18,7 @@ from glesam.restorers.robust_sam import RobustSam
 @pytest.fixture(scope="module")
 def pair() -> tuple[RobustSam, Any]:
     """Ours and the authors', with the same weights, in float64."""
-    ours, theirs = tiny_robust_sam(), original(CONFIG)
+    ours, theirs = tiny_robust_sam(), original(CONFIG.sam)
     theirs.load_state_dict(ours.state_dict(), strict=True)
     return in_float64(ours), in_float64(theirs.eval().requires_grad_(False))
 
@@ -38,7 +38,7 @@ def test_the_published_fourier_block_returns_its_input_and_ours_does_not() -> No
 @torch.no_grad()
 def test_the_encoder_returns_the_embedding_and_the_first_global_block(pair: tuple[RobustSam, Any]) -> None:
     ours, theirs = pair
-    embeddings, early = ours.encode(picture())
+    embeddings, early = ours.encode(picture()).tensor_split([256], dim=1)
     expected, features = theirs.image_encoder(picture())
     assert_close(embeddings, expected)
     assert_close(early, features[0].permute(0, 3, 1, 2))
@@ -68,8 +68,9 @@ def test_masks_of_prompts_at_once_are_the_authors_one_by_one(pair: tuple[RobustS
     """The image's part, computed once here, is computed for each prompt there."""
     ours, theirs = pair
     coords, labels, masks, has_mask = prompts()
-    embeddings, early = ours.encode(picture())
-    actual, ious = ours.decode(embeddings, ours.restore(embeddings, early), coords, labels, masks, has_mask)
+    features = ours.encode(picture())
+    embeddings, early = features.tensor_split([256], dim=1)
+    actual, ious = ours.decode(ours.enhance(features), coords, labels, masks, has_mask)
     assert actual.shape == (3, 4, 16, 16)
     for i in range(3):
         mask = masks[i : i + 1] if has_mask[i] else None

@@ -7,6 +7,7 @@ Changes to AMFG (`glesam.restorers.robust_features`), all exact:
 - The spectrum is computed by matrix products (half_spectrum.py), whose scale is in the bias of the 1 x 1
   convolution.
 - Phases are kept as cosine and sine, without the angle: cos = real / magnitude.
+- The last convolution of the prompt's AMFG and the masks' weights change places (`MasksOfConvolution`).
 """
 
 from __future__ import annotations
@@ -15,12 +16,20 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import avg_pool2d, conv2d, instance_norm, layer_norm, linear
+from torch.nn.functional import (
+    avg_pool2d,
+    conv2d,
+    instance_norm,
+    layer_norm,
+    linear,
+    pixel_shuffle,
+    pixel_unshuffle,
+)
 
-from glesam.config import EMBEDDING_STRIDE, NUM_MASKS
+from glesam.config import EMBEDDING_CHANNELS, EMBEDDING_STRIDE, NUM_MASKS
 from glesam.decoding import embed_masks, embed_points
 from glesam.restorers.robust_features import CELLS
-from glesam.restorers.robust_sam import TOKEN_CHANNELS
+from glesam.restorers.robust_sam import FINER, TOKEN_CHANNELS
 from glesam_export.rewrites.half_spectrum import HalfSpectrum
 from glesam_export.rewrites.native_layers import for_export
 from glesam_export.rewrites.static_gle import constant
@@ -30,6 +39,8 @@ SLOPE = 0.01
 """Slope of LeakyReLU below 0."""
 NOTHING = 1e-15
 """Real part of a frequency that is absent: its phase is then 0, as `torch.angle` has it."""
+TAPS = 9
+"""Positions that a 3 x 3 convolution reads."""
 LEAST_POWER = 1e-36
 """Smallest squared magnitude, of which float32 still has the logarithm."""
 
@@ -101,7 +112,7 @@ class StaticRobustFeatures(nn.Module):
 
 
 class StaticRestorer(nn.Module):
-    """`RobustSam.restore`: what depends on the image alone."""
+    """`RobustSam.enhance`: what depends on the image alone."""
 
     def __init__(self, mask_decoder: nn.Module, side: int) -> None:
         """`side`: positions of the embedding per side, S / 16."""
@@ -110,9 +121,10 @@ class StaticRestorer(nn.Module):
         self.early = StaticRobustFeatures(decoder.fourier_first_layer_features, side)
         self.last = StaticRobustFeatures(decoder.fourier_last_layer_features, side)
 
-    def forward(self, image_embeddings: Tensor, early_features: Tensor) -> Tensor:
-        features: Tensor = self.early(early_features) + self.last(image_embeddings)
-        return features
+    def forward(self, image_embeddings: Tensor) -> Tensor:
+        embeddings, early = image_embeddings.tensor_split([EMBEDDING_CHANNELS], dim=1)
+        robust = self.early(early) + self.last(embeddings)
+        return torch.cat([embeddings, pixel_unshuffle(robust, FINER)], dim=1)
 
 
 class StaticRobustDecoder(nn.Module):
@@ -130,34 +142,65 @@ class StaticRobustDecoder(nn.Module):
         self.transformer = TokenSideTransformer(decoder.transformer)
         self.upscaling = decoder.output_upscaling
         self.mask_features = StaticRobustFeatures(decoder.fourier_mask_features, 4 * side)
+        *layers, last = self.mask_features.last
+        self.mask_features.last = nn.Sequential(*layers)
+        self.masks = MasksOfConvolution(last, 4 * side)
         self.token_mlp, self.weights = decoder.custom_token_block.mlp, decoder.robust_mlp
         self.iou_head = decoder.iou_prediction_head
 
     def forward(
         self,
         image_embeddings: Tensor,
-        robust_features: Tensor,
         point_coords: Tensor,
         point_labels: Tensor,
         mask_input: Tensor,
         has_mask_input: Tensor,
     ) -> tuple[Tensor, Tensor]:
+        embeddings, robust = image_embeddings.tensor_split([EMBEDDING_CHANNELS], dim=1)
         sparse = embed_points(self.prompt_encoder, point_coords, point_labels, self.side * EMBEDDING_STRIDE)
         tokens = torch.cat([self.learned.expand(sparse.shape[0], -1, -1), sparse], dim=1)
-        source = image_embeddings + embed_masks(self.prompt_encoder, mask_input, has_mask_input)
+        source = embeddings + embed_masks(self.prompt_encoder, mask_input, has_mask_input)
         tokens, image = self.transformer(source.flatten(2).transpose(1, 2), self.positions, tokens)
         upscaled = self.upscaling(image.transpose(1, 2).reshape(-1, image.shape[2], self.side, self.side))
-        features = self.mask_features(upscaled) + robust_features
         # one by one: a bundle's reader follows no slice within the dynamic axis
-        robust = torch.stack([tokens[:, 1 + i] for i in range(NUM_MASKS)], dim=1)
-        masks = self._robust_weights(robust) @ features.flatten(2)
-        return masks.reshape(-1, NUM_MASKS, 4 * self.side, 4 * self.side), self.iou_head(tokens[:, 0])
+        outputs = torch.stack([tokens[:, 1 + i] for i in range(NUM_MASKS)], dim=1)
+        masks = self.masks(
+            self._robust_weights(outputs), self.mask_features(upscaled), pixel_shuffle(robust, FINER)
+        )
+        return masks, self.iou_head(tokens[:, 0])
 
     def _robust_weights(self, tokens: Tensor) -> Tensor:
         """Output tokens [N, 4, 256] -> weights of the mask features [N, 4, 32]."""
         normed = layer_norm(layer_norm(tokens, tokens.shape[-1:]), tokens.shape[-1:])
         weights: Tensor = self.weights(self.token_mlp(normed[..., :TOKEN_CHANNELS]))
         return weights
+
+
+class MasksOfConvolution(nn.Module):
+    """Masks of features that are the sum of a 3 x 3 convolution and the image's own.
+
+    The masks' weights meet the convolution's before the features do. Nine values of each mask at a position,
+    one for each tap, are then all that is left of the convolution's 32 channels, and a sum of shifted ones.
+    """
+
+    def __init__(self, convolution: nn.Module, side: int) -> None:
+        """`convolution`: 64 channels to 32; `side`: positions of the masks per side, S / 4."""
+        super().__init__()
+        weight, bias = convolution.get_parameter("weight"), convolution.get_parameter("bias")
+        self.side, self.channels = side, weight.shape[1]
+        # [32, 64, 3, 3] -> [32, 9 x 64]
+        self.taps = constant(weight.flatten(2).transpose(1, 2).flatten(1))
+        self.bias = constant(bias.unsqueeze(1))
+        shifts = torch.eye(TAPS, dtype=weight.dtype).reshape(TAPS, 3, 3)
+        self.shifts = constant(shifts.repeat(NUM_MASKS, 1, 1, 1))
+
+    def forward(self, weights: Tensor, features: Tensor, image_features: Tensor) -> Tensor:
+        """Weights [N, 4, 32], features [N, 64, H, W] and the image's [1, 32, H, W] -> masks [N, 4, H, W]."""
+        of_taps = (weights @ self.taps).reshape(-1, NUM_MASKS * TAPS, self.channels)
+        maps = (of_taps @ features.flatten(2)).reshape(-1, NUM_MASKS * TAPS, self.side, self.side)
+        masks = conv2d(maps, self.shifts, padding=1, groups=NUM_MASKS)
+        others = weights @ image_features.flatten(2) + weights @ self.bias
+        return masks + others.reshape(-1, NUM_MASKS, self.side, self.side)
 
 
 def leaky(x: Tensor) -> Tensor:
