@@ -11,7 +11,7 @@ from glesam.model import GleSam
 from glesam.sam import dead_mask_heads
 from glesam_runtime import Engines, Predictor
 from glesam_runtime.bundle.manifest import Manifest
-from glesam_runtime.bundle.spec import GraphSpec, bundle_contract
+from glesam_runtime.bundle.spec import GraphSpec
 from glesam_runtime.engines.base import Array, Tensors
 from glesam_runtime.engines.function import FunctionEngine
 
@@ -20,7 +20,7 @@ TorchFunction = Callable[..., Tensor | tuple[Tensor, ...]]
 
 def torch_engines(model: GleSam) -> Engines:
     """The model's own functions, nothing merged or folded."""
-    contract = bundle_contract(model.config.sam.image_size)
+    contract = reference_manifest(model).contract()
     return Engines(
         torch_engine(contract["image_encoder"], lambda image: model.encode(image)),
         torch_engine(contract["gle"], lambda image_embeddings: model.enhance(image_embeddings)),

@@ -104,8 +104,8 @@ def test_a_path_that_is_no_folder_says_what_it_is(tmp_path: Path, photo: Path) -
 
 
 def test_a_future_format_version_says_to_upgrade(own_bundle: Path) -> None:
-    rewrite(own_bundle, lambda m: m.update(format_version=2, gamma="of another kind"))
-    assert "format_version 2, this glesam_runtime reads 1; upgrade" in refusal(own_bundle)
+    rewrite(own_bundle, lambda m: m.update(format_version=3, gamma="of another kind"))
+    assert "format_version 3, this glesam_runtime reads 1 and 2; upgrade" in refusal(own_bundle)
 
 
 @pytest.mark.parametrize(

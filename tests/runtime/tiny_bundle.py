@@ -14,7 +14,7 @@ from typing import Any
 import onnx
 from onnx import numpy_helper, parser
 
-from glesam_runtime.bundle.spec import TensorSpec, bundle_contract
+from glesam_runtime.bundle.spec import Family, GraphSpec, TensorSpec, bundle_contract
 from glesam_runtime.engines import Engine
 from glesam_runtime.engines.base import Array, Tensors
 from glesam_runtime.engines.function import FunctionEngine
@@ -142,14 +142,67 @@ mask_decoder (
 """
 
 GRAPHS = {"image_encoder": ENCODER, "gle": GLE, "mask_decoder": DECODER}
+ROBUST_WIDTH = 32
+"""Width of the tiny RobustSAM's image encoder."""
 
 
-def write_bundle(root: Path, **changes: Any) -> Path:  # noqa: ANN401
+def sam2_graphs() -> dict[str, str]:
+    """Returns the tiny bundle's graphs as a SAM 2, whose finer features are brightnesses in the logits."""
+    encoder = ENCODER.replace(
+        "image_embeddings) {",
+        """image_embeddings, float[1,32,16,16] high_res_s0, float[1,64,8,8] high_res_s1) {
+  finest = AveragePool <kernel_shape = [4,4], strides = [4,4]> (image)
+  finest_shape = Constant <value = int64[4] {32,3,1,1}> ()
+  finest_weight = Expand (third, finest_shape)
+  high_res_s0 = Conv (finest, finest_weight)
+  finer = AveragePool <kernel_shape = [8,8], strides = [8,8]> (image)
+  finer_shape = Constant <value = int64[4] {64,3,1,1}> ()
+  finer_weight = Expand (third, finer_shape)
+  high_res_s1 = Conv (finer, finer_weight)""",
+    )
+    inputs = "float[1,256,4,4] image_embeddings, float[1,32,16,16] high_res_s0, float[1,64,8,8] high_res_s1,"
+    decoder = DECODER.replace("float[1,256,4,4] image_embeddings,", inputs).replace(
+        "  low_res_masks = Add (logits, offsets_4d)",
+        """  one_channel = Constant <value = int64[1] {1}> ()
+  brightness = ReduceMean <keepdims = 1> (high_res_s0, one_channel)
+  finer_brightness = ReduceMean <keepdims = 1> (high_res_s1)
+  bright_logits = Add (logits, brightness)
+  brighter_logits = Sub (bright_logits, finer_brightness)
+  low_res_masks = Add (brighter_logits, offsets_4d)""",
+    )
+    return {"image_encoder": encoder, "gle": GLE, "mask_decoder": decoder}
+
+
+def robust_graphs() -> dict[str, str]:
+    """Returns the tiny bundle's graphs as a RobustSAM: early features behind the embedding, 768 restored."""
+    packed = 256 + ROBUST_WIDTH
+    encoder = ENCODER.replace("float[1,256,4,4]", f"float[1,{packed},4,4]")
+    restorer = f"""
+<ir_version: 8, opset_import: ["" : 18]>
+gle (float[1,{packed},4,4] image_embeddings) => (float[1,768,4,4] image_embeddings_enhanced) {{
+  share = Constant <value = float[1,1,1,1] {{0.005}}> ()
+  shape = Constant <value = int64[4] {{768,{packed},1,1}}> ()
+  weight = Expand (share, shape)
+  image_embeddings_enhanced = Conv (image_embeddings, weight)
+}}
+"""
+    decoder = DECODER.replace("float[1,256,4,4]", "float[1,768,4,4]").replace("{4096.0}", "{12288.0}")
+    return {
+        "image_encoder": encoder.replace("{256,3,1,1}", f"{{{packed},3,1,1}}"),
+        "gle": restorer,
+        "mask_decoder": decoder,
+    }
+
+
+_FAMILIES = {"sam": lambda: GRAPHS, "sam2": sam2_graphs, "robustsam": robust_graphs}
+
+
+def write_bundle(root: Path, family: Family = "sam", **changes: Any) -> Path:  # noqa: ANN401
     """Writes the bundle to `root` as docs/bundle.md says; `changes` replace fields of the manifest."""
     root.mkdir(parents=True)
-    for name, text in GRAPHS.items():
+    for name, text in _FAMILIES[family]().items():
         onnx.save(model_of(text), root / f"{name}.onnx")
-    write_manifest(root, manifest(root) | changes)
+    write_manifest(root, manifest(root, family) | changes)
     return root
 
 
@@ -171,19 +224,23 @@ def model_of(text: str) -> onnx.ModelProto:
     return model
 
 
-def manifest(root: Path) -> dict[str, Any]:
+def manifest(root: Path, family: Family = "sam") -> dict[str, Any]:
     """Returns the manifest of the graphs in `root`."""
+    width = ROBUST_WIDTH if family == "robustsam" else 0
+    model = {"name": "tiny", "sam_type": "tiny", "multimask": True}
+    newer = {"family": family, **({"encoder_channels": width} if width else {})}
+    resize = "squash" if family == "sam2" else "longest-side"
     return {
-        "format_version": 1,
-        "model": {"name": "tiny", "sam_type": "tiny", "multimask": True},
+        "format_version": 1 if family == "sam" else 2,
+        "model": model if family == "sam" else model | newer,
         "image_size": IMAGE_SIZE,
+        **({} if family == "sam" else {"resize": resize}),
         "pixel_mean": [123.675, 116.28, 103.53],
         "pixel_std": [58.395, 57.12, 57.375],
         "mask_threshold": 0.0,
-        "gamma": 2.0,
-        "timestep": 20,
+        **({} if family == "robustsam" else {"gamma": 2.0, "timestep": 20}),
         "precision": "fp32",
-        "graphs": {name: _graph(name) for name in GRAPHS},
+        "graphs": {name: _graph(spec) for name, spec in bundle_contract(IMAGE_SIZE, family, width).items()},
         "files": {path.name: record(path) for path in sorted(root.glob("*.onnx"))},
         "made_from": {"checkpoint": {}, "versions": {"onnx": onnx.__version__}},
         "parity": {"graphs": {}, "mask_iou": {}},
@@ -204,10 +261,9 @@ def record(path: Path) -> dict[str, Any]:
     return {"size": len(content), "sha256": hashlib.sha256(content).hexdigest()}
 
 
-def _graph(name: str) -> dict[str, Any]:
-    spec = bundle_contract(IMAGE_SIZE)[name]
+def _graph(spec: GraphSpec) -> dict[str, Any]:
     return {
-        "file": f"{name}.onnx",
+        "file": f"{spec.name}.onnx",
         "precision": "fp32",
         "fp32_islands": {},
         "inputs": [_tensor(tensor) for tensor in spec.inputs],

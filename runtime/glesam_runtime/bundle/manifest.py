@@ -2,26 +2,24 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TypeGuard, TypeVar
+from typing import Literal
 
 from ..errors import BundleError
 from .document import parse_document
-from .spec import Dimension, GraphSpec, TensorSpec, bundle_contract
+from .fields import Fields, refuse
+from .spec import Family, GraphSpec, TensorSpec, bundle_contract
 
-FORMAT_VERSION = 1
 MOST_BYTES = 16 << 30
 """Most bytes of all files of a bundle."""
 MOST_IMAGE_SIZE = 32_768
 """Largest image size [pixels]: S * S * 3 floats must fit in memory."""
-_LARGEST = 1e30  # well within float32, in which the graphs compute
-# As in C++ (text.cpp): controls, and what shows nothing or turns the direction of writing.
-_HIDDEN = re.compile("[\x00-\x1f\x7f-\xa0\xad\u061c\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff]")
-_KIND_NAMES = {dict: "an object", list: "a list", str: "a string", bool: "true or false"}
-_Kind = TypeVar("_Kind", dict[str, object], list[object], str, bool)
+MOST_CHANNELS = 65_536
+"""Largest number of channels of an image encoder."""
+ManifestResize = Literal["longest-side", "squash"]
+"""How a bundle's pictures are resized: names in preprocess.RESIZES."""
 
 
 @dataclass(frozen=True)
@@ -56,7 +54,7 @@ class FileRecord:
 
 @dataclass(frozen=True)
 class Manifest:
-    """bundle.json, format version 1. docs/bundle.md explains the fields."""
+    """bundle.json. docs/bundle.md explains the fields; only RobustSAM has no gamma and no timestep."""
 
     name: str
     sam_type: str
@@ -65,13 +63,30 @@ class Manifest:
     pixel_mean: tuple[float, float, float]
     pixel_std: tuple[float, float, float]
     mask_threshold: float
-    gamma: float
-    timestep: int
+    gamma: float | None
+    timestep: int | None
     precision: str
     graphs: Mapping[str, Graph]
     files: Mapping[str, FileRecord]
     made_from: Mapping[str, object]
     parity: Mapping[str, object]
+    family: Family = "sam"
+    encoder_channels: int = 0
+    resize: ManifestResize = "longest-side"
+
+    @property
+    def format_version(self) -> int:
+        """Version of bundle.json: 1 for the family "sam", 2 for the others."""
+        return 1 if self.family == "sam" else 2
+
+    @property
+    def needs_gle(self) -> bool:
+        """Whether the decoder reads only what the graph gle computes, never the encoder's own embedding."""
+        return self.family == "robustsam"
+
+    def contract(self) -> dict[str, GraphSpec]:
+        """Returns the bundle's graphs by name, as its readers expect them."""
+        return bundle_contract(self.image_size, self.family, self.encoder_channels)
 
     def graph_files(self, name: str) -> list[str]:
         """Returns the files of graph `name`: its own and, for large weights, the one beside it."""
@@ -83,28 +98,28 @@ def parse_manifest(text: bytes) -> Manifest:
     """Parses bundle.json. Raises BundleError for anything that docs/bundle.md does not allow."""
     document = parse_document(text)
     if not isinstance(document, dict):
-        raise _refuse("the document", "an object", document)
-    root = _Fields(document)
-    _check_format_version(root)
-    return _manifest(root)
+        raise refuse("the document", "an object", document)
+    root = Fields(document)
+    return _manifest(root, _format_version(root))
 
 
-def _check_format_version(root: _Fields) -> None:
+def _format_version(root: Fields) -> int:
     version = root.integer("format_version", least=1)
-    if version != FORMAT_VERSION:
+    if version not in (1, 2):
         raise BundleError(
-            f"bundle.json has format_version {version}, this glesam_runtime reads {FORMAT_VERSION}; "
+            f"bundle.json has format_version {version}, this glesam_runtime reads 1 and 2; "
             "upgrade glesam, or export the bundle with this version"
         )
+    return version
 
 
-def _manifest(root: _Fields) -> Manifest:
+def _manifest(root: Fields, version: int) -> Manifest:
     model = root.fields("model")
-    image_size = root.integer("image_size", least=16)
-    if image_size % 16:
-        raise _refuse("image_size", "a multiple of 16", image_size)
-    if image_size > MOST_IMAGE_SIZE:
-        raise _refuse("image_size", f"at most {MOST_IMAGE_SIZE}", image_size)
+    image_size = _image_size(root)
+    family = _family(model, version)
+    has_gle = family != "robustsam"
+    encoder_channels = 0 if has_gle else _encoder_channels(model)
+    contract = bundle_contract(image_size, family, encoder_channels)
     files = _files(root.fields("files"))
     return Manifest(
         name=model.label("name"),
@@ -114,41 +129,85 @@ def _manifest(root: _Fields) -> Manifest:
         pixel_mean=root.rgb("pixel_mean"),
         pixel_std=root.rgb("pixel_std", positive=True),
         mask_threshold=root.number("mask_threshold"),
-        gamma=root.number("gamma", positive=True),
-        timestep=root.integer("timestep"),
+        gamma=root.number("gamma", positive=True) if has_gle else None,
+        timestep=root.integer("timestep") if has_gle else None,
         precision=root.label("precision"),
-        graphs=_graphs(root.fields("graphs"), files, image_size),
+        graphs=_graphs(root.fields("graphs"), files, contract),
         files=files,
         made_from=root.get("made_from", dict),
         parity=root.get("parity", dict),
+        family=family,
+        encoder_channels=encoder_channels,
+        resize=_resize(root, version),
     )
 
 
-def _files(records: _Fields) -> dict[str, FileRecord]:
+def _image_size(root: Fields) -> int:
+    image_size = root.integer("image_size", least=16)
+    if image_size % 16:
+        raise refuse("image_size", "a multiple of 16", image_size)
+    if image_size > MOST_IMAGE_SIZE:
+        raise refuse("image_size", f"at most {MOST_IMAGE_SIZE}", image_size)
+    return image_size
+
+
+def _family(model: Fields, version: int) -> Family:
+    if version == 1:
+        return "sam"
+    match model.get("family", str):
+        case "sam2":
+            return "sam2"
+        case "robustsam":
+            return "robustsam"
+        case other:
+            raise refuse("model.family", "sam2 or robustsam", other)
+
+
+def _encoder_channels(model: Fields) -> int:
+    channels = model.integer("encoder_channels", least=1)
+    if channels > MOST_CHANNELS:
+        raise refuse("model.encoder_channels", f"at most {MOST_CHANNELS}", channels)
+    return channels
+
+
+def _resize(root: Fields, version: int) -> ManifestResize:
+    if version == 1:
+        return "longest-side"
+    match root.get("resize", str):
+        case "longest-side":
+            return "longest-side"
+        case "squash":
+            return "squash"
+        case other:
+            raise refuse("resize", "longest-side or squash", other)
+
+
+def _files(records: Fields) -> dict[str, FileRecord]:
     files = {path: _file(records.fields(path)) for path in records.values}
     if sum(file.size for file in files.values()) > MOST_BYTES:
-        raise _refuse("files", f"of at most {MOST_BYTES} bytes", "more")
+        raise refuse("files", f"of at most {MOST_BYTES} bytes", "more")
     return files
 
 
-def _file(record: _Fields) -> FileRecord:
+def _file(record: Fields) -> FileRecord:
     sha256 = record.get("sha256", str)
     if not re.fullmatch("[0-9a-f]{64}", sha256):
-        raise _refuse(f"{record.where}sha256", "64 lower-case hex digits", sha256)
+        raise refuse(f"{record.where}sha256", "64 lower-case hex digits", sha256)
     return FileRecord(record.integer("size"), sha256)
 
 
-def _graphs(graphs: _Fields, files: Mapping[str, FileRecord], image_size: int) -> dict[str, Graph]:
-    contract = bundle_contract(image_size)
+def _graphs(
+    graphs: Fields, files: Mapping[str, FileRecord], contract: Mapping[str, GraphSpec]
+) -> dict[str, Graph]:
     if set(graphs.values) != set(contract):
-        raise _refuse("graphs", f"exactly {', '.join(contract)}", sorted(graphs.values))
+        raise refuse("graphs", f"exactly {', '.join(contract)}", sorted(graphs.values))
     return {name: _graph(graphs.fields(name), files, contract[name]) for name in contract}
 
 
-def _graph(graph: _Fields, files: Mapping[str, FileRecord], expected: GraphSpec) -> Graph:
+def _graph(graph: Fields, files: Mapping[str, FileRecord], expected: GraphSpec) -> Graph:
     file = graph.get("file", str)
     if file not in files:
-        raise _refuse(f"{graph.where}file", "a path listed under files", file)
+        raise refuse(f"{graph.where}file", "a path listed under files", file)
     islands = graph.fields("fp32_islands")
     _check_tensors(f"{graph.where}inputs", graph.tensors("inputs"), expected.inputs)
     _check_tensors(f"{graph.where}outputs", graph.tensors("outputs"), expected.outputs)
@@ -161,7 +220,7 @@ def _graph(graph: _Fields, files: Mapping[str, FileRecord], expected: GraphSpec)
     )
 
 
-def _int8(record: _Fields) -> Int8Layers:
+def _int8(record: Fields) -> Int8Layers:
     return Int8Layers(record.strings("layers"), record.strings("left"))
 
 
@@ -171,95 +230,3 @@ def _check_tensors(where: str, actual: tuple[TensorSpec, ...], expected: tuple[T
             f"bundle.json: {where} must be {'; '.join(map(str, expected))}, "
             f"found {'; '.join(map(str, actual)) or 'none'}; export the bundle again"
         )
-
-
-@dataclass(frozen=True)
-class _Fields:
-    """A JSON object whose fields are read by name and type; `where` is its path in error messages."""
-
-    values: dict[str, object]
-    where: str = ""
-
-    def take(self, name: str) -> object:
-        if name not in self.values:
-            raise BundleError(f"bundle.json: {self.where}{name} is missing; export the bundle again")
-        return self.values[name]
-
-    def get(self, name: str, kind: type[_Kind]) -> _Kind:
-        value = self.take(name)
-        if not isinstance(value, kind):
-            raise _refuse(f"{self.where}{name}", _KIND_NAMES[kind], value)
-        return value
-
-    def label(self, name: str) -> str:
-        """Returns a text that is shown to people: without characters that a terminal acts on."""
-        value = self.get(name, str)
-        if _HIDDEN.search(name + value):
-            raise _refuse(f"{self.where}{name}", "text without control characters", value)
-        return value
-
-    def fields(self, name: str) -> _Fields:
-        return _Fields(self.get(name, dict), f"{self.where}{name}.")
-
-    def integer(self, name: str, least: int = 0) -> int:
-        value = self.take(name)
-        if not _is_integer(value) or value < least:
-            raise _refuse(f"{self.where}{name}", f"an integer of at least {least}", value)
-        return value
-
-    def number(self, name: str, positive: bool = False) -> float:
-        return _number(f"{self.where}{name}", self.take(name), positive)
-
-    def rgb(self, name: str, positive: bool = False) -> tuple[float, float, float]:
-        values = self.get(name, list)
-        if len(values) != 3:
-            raise _refuse(f"{self.where}{name}", "three numbers (R, G, B)", values)
-        red, green, blue = (_number(f"{self.where}{name}", value, positive) for value in values)
-        return red, green, blue
-
-    def strings(self, name: str) -> tuple[str, ...]:
-        values = self.get(name, list)
-        if not all(isinstance(value, str) for value in values):
-            raise _refuse(f"{self.where}{name}", "a list of strings", values)
-        return tuple(map(str, values))
-
-    def tensors(self, name: str) -> tuple[TensorSpec, ...]:
-        where = f"{self.where}{name}"
-        return tuple(_tensor(f"{where}[{i}]", v) for i, v in enumerate(self.get(name, list)))
-
-
-def _is_integer(value: object) -> TypeGuard[int]:
-    """Returns whether `value` is an integer of 64 bits; bool is a subclass of int, and no size."""
-    return isinstance(value, int) and not isinstance(value, bool) and value < 1 << 63
-
-
-def _number(where: str, value: object, positive: bool) -> float:
-    # A comparison is false for NaN, and unlike math.isfinite() it takes an integer of any length.
-    if (
-        isinstance(value, bool)
-        or not isinstance(value, int | float)
-        or not -_LARGEST < value < _LARGEST
-        or (positive and value <= 0)
-    ):
-        raise _refuse(where, "a positive number" if positive else "a finite number", value)
-    return float(value)
-
-
-def _tensor(where: str, value: object) -> TensorSpec:
-    if not isinstance(value, dict):
-        raise _refuse(where, "an object", value)
-    tensor = _Fields(value, f"{where}.")
-    shape = tuple(_dimension(f"{where}.shape", size) for size in tensor.get("shape", list))
-    return TensorSpec(tensor.get("name", str), tensor.get("dtype", str), shape)
-
-
-def _dimension(where: str, value: object) -> Dimension:
-    if not isinstance(value, str) and not _is_integer(value):
-        raise _refuse(where, "integers and names of dynamic dimensions", value)
-    return value
-
-
-def _refuse(where: str, expected: str, value: object) -> BundleError:
-    shown = json.dumps(value)
-    shown = shown if len(shown) <= 80 else f"{shown[:77]}..."
-    return BundleError(f"bundle.json: {where} must be {expected}, found {shown}; export the bundle again")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 Dimension = int | str
 """A fixed size, or the name of a dynamic one."""
@@ -29,46 +30,57 @@ class GraphSpec:
     outputs: tuple[TensorSpec, ...]
 
 
-def bundle_contract(image_size: int, channels: int = 256) -> dict[str, GraphSpec]:
+Family = Literal["sam", "sam2", "robustsam"]
+"""Kinds of models, which differ in the tensors between their graphs: see docs/bundle.md."""
+EMBEDDING_CHANNELS = 256
+"""Channels of SAM's image embedding."""
+ROBUST_CHANNELS = EMBEDDING_CHANNELS + 32 * 4 * 4
+"""Channels that RobustSAM's decoder reads: the embedding, and 32 channels at stride 4 in blocks of 4 x 4."""
+
+
+def bundle_contract(
+    image_size: int, family: Family = "sam", encoder_channels: int = 0
+) -> dict[str, GraphSpec]:
     """Returns the three graphs of docs/bundle.md for a square input of S = `image_size` pixels.
 
-    `channels`: those of the image embeddings.
+    encoder_channels: width of RobustSAM's image encoder, whose early features lie behind the embedding; 0 for
+    the other families.
     """
-    embedding = (1, channels, image_size // 16, image_size // 16)
-    low_res = image_size // 4
+    side, low_res = image_size // 16, image_size // 4
 
-    def floats(name: str, *shape: Dimension) -> TensorSpec:
-        return TensorSpec(name, "float32", shape)
+    def embeddings(name: str, channels: int) -> TensorSpec:
+        return _floats(name, 1, channels, side, side)
 
-    embeddings = floats("image_embeddings", *embedding)
-    encoder = GraphSpec("image_encoder", (floats("image", 1, 3, image_size, image_size),), (embeddings,))
-    gle = GraphSpec("gle", (embeddings,), (floats("image_embeddings_enhanced", *embedding),))
+    encoded = embeddings("image_embeddings", EMBEDDING_CHANNELS + encoder_channels)
+    restored = ROBUST_CHANNELS if family == "robustsam" else EMBEDDING_CHANNELS
+    high_res = (
+        (_floats("high_res_s0", 1, 32, low_res, low_res), _floats("high_res_s1", 1, 64, 2 * side, 2 * side))
+        if family == "sam2"
+        else ()
+    )
+    image = _floats("image", 1, 3, image_size, image_size)
+    encoder = GraphSpec("image_encoder", (image,), (encoded, *high_res))
+    gle = GraphSpec("gle", (encoded,), (embeddings("image_embeddings_enhanced", restored),))
     decoder = GraphSpec(
         "mask_decoder",
+        (embeddings("image_embeddings", restored), *high_res, *_prompts(low_res)),
         (
-            embeddings,
-            floats("point_coords", "num_prompts", "num_points", 2),
-            TensorSpec("point_labels", "int32", ("num_prompts", "num_points")),
-            floats("mask_input", "num_prompts", 1, low_res, low_res),
-            floats("has_mask_input", "num_prompts"),
-        ),
-        (
-            floats("low_res_masks", "num_prompts", 4, low_res, low_res),
-            floats("iou_predictions", "num_prompts", 4),
+            _floats("low_res_masks", "num_prompts", 4, low_res, low_res),
+            _floats("iou_predictions", "num_prompts", 4),
         ),
     )
     return {graph.name: graph for graph in (encoder, gle, decoder)}
 
 
-def robust_contract(image_size: int, early_channels: int) -> dict[str, GraphSpec]:
-    """Returns the three graphs of a RobustSAM whose image encoder is `early_channels` wide."""
-    side, low_res = image_size // 16, image_size // 4
-    sam = bundle_contract(image_size)
-    embeddings = sam["image_encoder"].outputs[0]
-    early = TensorSpec("early_features", "float32", (1, early_channels, side, side))
-    robust = TensorSpec("robust_features", "float32", (1, 32, low_res, low_res))
-    encoder = GraphSpec("image_encoder", sam["image_encoder"].inputs, (embeddings, early))
-    restorer = GraphSpec("restorer", (embeddings, early), (robust,))
-    prompts, outputs = sam["mask_decoder"].inputs[1:], sam["mask_decoder"].outputs
-    decoder = GraphSpec("mask_decoder", (embeddings, robust, *prompts), outputs)
-    return {graph.name: graph for graph in (encoder, restorer, decoder)}
+def _floats(name: str, *shape: Dimension) -> TensorSpec:
+    return TensorSpec(name, "float32", shape)
+
+
+def _prompts(low_res: int) -> tuple[TensorSpec, ...]:
+    """Returns the decoder's inputs that say what to segment; masks are `low_res` pixels wide."""
+    return (
+        _floats("point_coords", "num_prompts", "num_points", 2),
+        TensorSpec("point_labels", "int32", ("num_prompts", "num_points")),
+        _floats("mask_input", "num_prompts", 1, low_res, low_res),
+        _floats("has_mask_input", "num_prompts"),
+    )

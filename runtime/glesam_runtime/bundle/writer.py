@@ -10,9 +10,9 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from .manifest import FORMAT_VERSION, Manifest
+from .manifest import Manifest
 from .reader import Bundle, sha256_of
-from .spec import TensorSpec, bundle_contract
+from .spec import TensorSpec
 
 FILE = "bundle.json"
 CALIBRATION = "calibration.json"
@@ -38,18 +38,23 @@ def bundle_document(
     """bundle.json for a model's numbers; `files` and `parity` are still empty.
 
     Args:
-        model: only the model's numbers are taken from it, from `name` to `timestep`.
+        model: only the model's own fields are taken from it; not its precision, graphs, files and origin.
     """
-    contract = bundle_contract(model.image_size)
+    contract = model.contract()
     return {
-        "format_version": FORMAT_VERSION,
-        "model": {"name": model.name, "sam_type": model.sam_type, "multimask": model.multimask},
+        "format_version": model.format_version,
+        "model": {
+            "name": model.name,
+            "sam_type": model.sam_type,
+            "multimask": model.multimask,
+            **_family(model),
+        },
         "image_size": model.image_size,
+        **({} if model.format_version == 1 else {"resize": model.resize}),
         "pixel_mean": model.pixel_mean,
         "pixel_std": model.pixel_std,
         "mask_threshold": model.mask_threshold,
-        "gamma": model.gamma,
-        "timestep": model.timestep,
+        **({} if model.gamma is None else {"gamma": model.gamma, "timestep": model.timestep}),
         "precision": precision,
         "graphs": {
             name: {
@@ -66,6 +71,14 @@ def bundle_document(
         "made_from": made_from,
         "parity": {},
     }
+
+
+def _family(model: Manifest) -> Json:
+    """The fields of `model` that format version 1 has not got."""
+    if model.format_version == 1:
+        return {}
+    channels = {"encoder_channels": model.encoder_channels} if model.encoder_channels else {}
+    return {"family": model.family, **channels}
 
 
 def write_bundle(folder: Path, document: Json) -> Bundle:

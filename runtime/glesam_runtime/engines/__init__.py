@@ -92,9 +92,14 @@ def open_engines(
     Without cached TensorRT engines "auto" chooses for each graph: of a bf16 bundle openvino runs the encoder,
     and onnxruntime the fp32 decoder. `stream`: the CUDA stream for a backend on a GPU to run on.
     `threads`: threads of the CPU, 0 for one on each core that this process may use; a GPU ignores it.
-    Raises BackendError as open_engine does.
+    Raises BackendError as open_engine does, and where the model does not run without GLE.
     """
     checked_threads(threads)
+    if bundle.manifest.needs_gle and not enhance:
+        raise BackendError(
+            f"model {bundle.manifest.name!r}: its decoder reads the features that graph gle restores, so it "
+            "does not run without; open it with enhance"
+        )
     graphs = {name: graph for name, graph in bundle.manifest.graphs.items() if enhance or name != "gle"}
     chosen, _ = pick_for_bundle(backend, bundle)
     if chosen in TENSORRT:

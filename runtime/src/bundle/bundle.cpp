@@ -90,7 +90,7 @@ void check_size(const fs::path& root, const std::string& name, std::int64_t expe
 /// The graphs whose ONNX file is `name`.
 std::vector<const GraphSpec*> graphs_of(const Manifest& manifest, const std::string& name) {
     std::vector<const GraphSpec*> specs;
-    for (const GraphSpec& each : bundle_contract(manifest.image_size)) {
+    for (const GraphSpec& each : manifest.contract()) {
         const Graph& graph = manifest.graphs.at(each.name);
         if (graph.file == name) specs.push_back(&graph.spec);
     }

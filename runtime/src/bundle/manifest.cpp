@@ -9,19 +9,39 @@ namespace glesam::core {
 
 namespace {
 
-constexpr std::int64_t format_version = 1;
 constexpr std::int64_t most_bytes = std::int64_t{16} << 30U;  // of all files
 // Picture sizes are ints, and S * S * 3 floats must fit in memory.
 constexpr std::int64_t largest_image_size = 32768;
+constexpr std::int64_t most_channels = 65536;  // of an image encoder
 
 using Files = std::vector<std::pair<std::string, FileRecord>>;
 
-void check_format_version(const Fields& root) {
+std::int64_t checked_format_version(const Fields& root) {
     const std::int64_t actual = root.integer("format_version", 1);
-    if (actual != format_version) {
-        throw bundle_error("bundle.json has format_version " + std::to_string(actual) + ", this glesam_runtime reads " +
-                           std::to_string(format_version) + "; upgrade glesam, or export the bundle with this version");
-    }
+    if (actual == 1 || actual == 2) return actual;
+    throw bundle_error("bundle.json has format_version " + std::to_string(actual) +
+                       ", this glesam_runtime reads 1 and 2; upgrade glesam, or export the bundle with this version");
+}
+
+Family checked_family(const Fields& model, std::int64_t version) {
+    if (version == 1) return Family::sam;
+    const std::string family = model.text("family");
+    if (family == "sam2") return Family::sam2;
+    if (family == "robustsam") return Family::robustsam;
+    throw refusal("model.family", "sam2 or robustsam", family);
+}
+
+std::int64_t checked_encoder_channels(const Fields& model) {
+    const std::int64_t channels = model.integer("encoder_channels", 1);
+    if (channels > most_channels) throw refusal("model.encoder_channels", "at most 65536", channels);
+    return channels;
+}
+
+std::string checked_resize(const Fields& root, std::int64_t version) {
+    if (version == 1) return "longest-side";
+    std::string resize = root.text("resize");
+    if (resize != "longest-side" && resize != "squash") throw refusal("resize", "longest-side or squash", resize);
+    return resize;
 }
 
 std::int64_t checked_image_size(const Fields& root) {
@@ -79,8 +99,8 @@ Graph checked_graph(const Fields& graph, const Files& files, const GraphSpec& ex
     return result;
 }
 
-std::map<std::string, Graph> checked_graphs(const Fields& graphs, const Files& files, std::int64_t image_size) {
-    const std::vector<GraphSpec> contract = bundle_contract(image_size);
+std::map<std::string, Graph> checked_graphs(const Fields& graphs, const Files& files,
+                                            const std::vector<GraphSpec>& contract) {
     std::vector<std::string> expected;
     std::vector<std::string> actual;
     for (const GraphSpec& spec : contract) expected.push_back(spec.name);
@@ -97,10 +117,13 @@ std::map<std::string, Graph> checked_graphs(const Fields& graphs, const Files& f
 }
 
 /// Reads all fields in the order of the Python reader, so that both name the same field first.
-Manifest checked_manifest(const Fields& root) {
+Manifest checked_manifest(const Fields& root, std::int64_t version) {
     const Fields model = root.fields("model");
     Manifest manifest;
     manifest.image_size = checked_image_size(root);
+    manifest.family = checked_family(model, version);
+    const bool has_gle = manifest.family != Family::robustsam;
+    if (!has_gle) manifest.encoder_channels = checked_encoder_channels(model);
     manifest.files = file_records(root.fields("files"));
     manifest.name = model.label("name");
     manifest.sam_type = model.label("sam_type");
@@ -108,12 +131,15 @@ Manifest checked_manifest(const Fields& root) {
     manifest.pixel_mean = root.rgb("pixel_mean");
     manifest.pixel_std = root.rgb("pixel_std", true);
     manifest.mask_threshold = root.number("mask_threshold");
-    manifest.gamma = root.number("gamma", true);
-    manifest.timestep = root.integer("timestep");
+    if (has_gle) {
+        manifest.gamma = root.number("gamma", true);
+        manifest.timestep = root.integer("timestep");
+    }
     manifest.precision = root.label("precision");
-    manifest.graphs = checked_graphs(root.fields("graphs"), manifest.files, manifest.image_size);
+    manifest.graphs = checked_graphs(root.fields("graphs"), manifest.files, manifest.contract());
     root.fields("made_from");
     root.fields("parity");
+    manifest.resize = checked_resize(root, version);
     return manifest;
 }
 
@@ -123,8 +149,7 @@ Manifest parse_manifest(std::string_view text) {
     const Json document = parse_json(text);
     if (!document.is_object()) throw refusal("the document", "an object", document);
     const Fields root(document);
-    check_format_version(root);
-    return checked_manifest(root);
+    return checked_manifest(root, checked_format_version(root));
 }
 
 }  // namespace glesam::core

@@ -26,21 +26,33 @@ struct FileRecord {
     std::string sha256;
 };
 
-/// bundle.json, format version 1. Fields are named and explained in docs/bundle.md.
+/// bundle.json. Fields are named and explained in docs/bundle.md.
 struct Manifest {
     std::string name;
     std::string sam_type;
     bool multimask = false;
+    Family family = Family::sam;
+    /// Width of RobustSAM's image encoder; 0 for the other families.
+    std::int64_t encoder_channels = 0;
     std::int64_t image_size = 0;
+    /// How pictures are resized: a name that resize_from_name knows.
+    std::string resize = "longest-side";
     std::array<double, 3> pixel_mean{};
     std::array<double, 3> pixel_std{};
     double mask_threshold = 0;
+    /// 0 for RobustSAM, as timestep.
     double gamma = 0;
     std::int64_t timestep = 0;
     std::string precision;
     std::map<std::string, Graph> graphs;
     /// Every file, in the order of bundle.json, in which they are verified.
     std::vector<std::pair<std::string, FileRecord>> files;
+
+    /// Whether the decoder reads only what the graph gle computes, never the encoder's own embedding.
+    bool needs_gle() const { return family == Family::robustsam; }
+
+    /// The bundle's graphs as its readers expect them.
+    std::vector<GraphSpec> contract() const { return bundle_contract(image_size, family, encoder_channels); }
 };
 
 /// Parses bundle.json. Throws BundleError for whatever docs/bundle.md does not allow.

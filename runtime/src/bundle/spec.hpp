@@ -33,8 +33,15 @@ struct GraphSpec {
     std::vector<TensorSpec> outputs;
 };
 
+/// Kinds of models, which differ in the tensors between their graphs: see docs/bundle.md.
+enum class Family { sam, sam2, robustsam };
+
 /// The three graphs of docs/bundle.md for a square input of `image_size` = S pixels.
-std::vector<GraphSpec> bundle_contract(std::int64_t image_size);
+///
+/// encoder_channels: width of RobustSAM's image encoder, whose early features lie behind the embedding; 0 for the
+/// other families.
+std::vector<GraphSpec> bundle_contract(std::int64_t image_size, Family family = Family::sam,
+                                       std::int64_t encoder_channels = 0);
 
 /// The text() of each, joined.
 std::string specs_text(const std::vector<TensorSpec>& specs, const std::string& separator);

@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <vector>
 
+#include "common/error.hpp"
+#include "common/text.hpp"
 #include "engines/cpus.hpp"
 #include "engines/open.hpp"
 
@@ -59,6 +61,11 @@ Choice choose_backend(const std::string& backend, const Bundle& bundle) {
 
 Engines open_engines(const std::string& backend, const Bundle& bundle, bool enhance, int threads) {
     check_threads(threads);
+    if (bundle.manifest.needs_gle() && !enhance) {
+        throw backend_error("model " + repr(bundle.manifest.name) +
+                            ": its decoder reads the features that graph gle restores, so it does not run without; "
+                            "open it with enhance");
+    }
     const std::vector<Backend> built = backends();
     const bool tensorrt = choose_backend(backend, bundle).backend == "tensorrt";
     const auto open = [&](const std::string& name) {
