@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping
+from dataclasses import replace
 from importlib.resources import files
 from pathlib import Path
 from typing import ClassVar, TypeVar
@@ -39,6 +41,16 @@ class SavedModel(nn.Module):
         mean = image.new_tensor(self.config.sam.pixel_mean).reshape(3, 1, 1)
         std = image.new_tensor(self.config.sam.pixel_std).reshape(3, 1, 1)
         return (image - mean) / std
+
+    def with_refinements(self: ModelT, refinements: int) -> ModelT:
+        """Returns this model with another `SamConfig.refinements`; both share all weights.
+
+        Raises:
+            InputError: its decoder has none.
+        """
+        other = copy.copy(self)
+        other.config = replace(self.config, sam=replace(self.config.sam, refinements=refinements))
+        return other
 
     def save_pretrained(self, folder: str | Path, dtype: torch.dtype = torch.float32) -> None:
         """Writes `config.json` and `model.safetensors`.

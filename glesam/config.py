@@ -281,6 +281,8 @@ class RobustSamConfig:
             raise InputError("RobustSAM reads the first block of global attention, found an encoder of none")
         if size % 64:
             raise InputError(f"RobustSAM's image_size {size}: expected a multiple of 64, such as 1024")
+        if self.sam.refinements:
+            raise InputError(f"refinements {self.sam.refinements}: expected 0, RobustSAM has none")
 
     def to_json(self) -> str:
         return json.dumps(asdict(self), indent=2) + "\n"

@@ -5,7 +5,6 @@ image -> encode -> image embeddings -> enhance -> enhanced embeddings -> decode 
 
 from __future__ import annotations
 
-import copy
 from dataclasses import replace
 from typing import overload
 
@@ -120,9 +119,3 @@ class GleSam(SavedModel):
         """One normalized image [1, 3, S, S] and N prompts -> low_res_masks, iou_predictions."""
         features = self.enhance(self.encode_features(image))
         return self.decode(features, point_coords, point_labels, mask_input, has_mask_input)
-
-    def with_refinements(self, refinements: int) -> GleSam:
-        """Returns this model with another `SamConfig.refinements`; both share all weights."""
-        other = copy.copy(self)
-        other.config = replace(self.config, sam=replace(self.config.sam, refinements=refinements))
-        return other

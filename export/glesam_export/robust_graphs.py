@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -35,7 +34,6 @@ def robust_graphs(model: RobustSam) -> Iterator[Graph]:
     """
     size = model.config.sam.image_size
     side = size // EMBEDDING_STRIDE
-    encoder: Any = model.config.sam.encoder
     yield Graph(
         "image_encoder",
         RobustEncoderGraph(static_encoder(model.image_encoder, side), model.early_block).eval(),
@@ -46,7 +44,7 @@ def robust_graphs(model: RobustSam) -> Iterator[Graph]:
     yield Graph(
         "gle",
         StaticRestorer(model.mask_decoder, side).eval(),
-        {"image_embeddings": torch.zeros(1, EMBEDDING_CHANNELS + encoder.embed_dim, side, side)},
+        {"image_embeddings": torch.zeros(1, EMBEDDING_CHANNELS + model.encoder_width, side, side)},
         ("image_embeddings_enhanced",),
         {},
     )

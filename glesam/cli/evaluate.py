@@ -54,9 +54,7 @@ Seed = Annotated[int, _option(PROMPTS, "N", "Seed of new points and of the degra
 Methods = Annotated[
     str, _option(METHODS_GROUP, "LIST", "Any of box (filled), grabcut, sam (GLE off) and glesam (GLE on).")
 ]
-Checkpoint = Annotated[
-    list[str] | None, _option(METHODS_GROUP, SOURCE, "A PyTorch checkpoint, or RobustSAM's file. Repeatable.")
-]
+Checkpoint = Annotated[list[str] | None, _option(METHODS_GROUP, SOURCE, "A PyTorch checkpoint. Repeatable.")]
 Bundle = Annotated[
     list[str] | None,
     _option(METHODS_GROUP, SOURCE, "A bundle. Repeatable. Without any source: the shipped bundle."),

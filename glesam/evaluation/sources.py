@@ -1,7 +1,7 @@
 """Models to evaluate: PyTorch checkpoints and exported bundles, with GLE ("glesam") or without it ("sam").
 
 A source is written `[NAME=]FOLDER[:METHODS]`: "runs/a", "GLE off=runs/off:sam", "runs/b:sam,glesam".
-A checkpoint may also be RobustSAM's official file, which runs the method "robustsam" alone.
+A RobustSAM runs the method "robustsam" alone.
 """
 
 from __future__ import annotations
@@ -109,17 +109,12 @@ class LastAnswer:
 def parse_source(kind: SourceKind, text: str) -> SourceSpec:
     """Parses `[NAME=]FOLDER[:METHODS]`; an existing folder whose own name looks like that wins.
 
-    An existing file is RobustSAM's.
     Raises InputError for an empty name or folder, or an unknown method.
     """
     if Path(text).is_dir():
         return SourceSpec(kind, text)
-    if kind == "checkpoint" and Path(text).is_file():
-        return SourceSpec(kind, text, methods=(ROBUST_METHOD,))
     name, named, rest = text.partition("=") if "=" in text else ("", "", text)
     path, divided, methods = (rest, "", "") if Path(rest).is_dir() else rest.partition(":")
-    if named and name and kind == "checkpoint" and Path(rest).is_file():
-        return SourceSpec(kind, rest, name, (ROBUST_METHOD,))
     chosen = tuple(methods.split(",")) if divided else ()
     if not path or (named and not name) or not set(chosen) <= set(MODEL_METHODS):
         raise InputError(
@@ -158,15 +153,30 @@ def open_methods(
     methods: list[Method] = [BASELINES[name]() for name in baselines]
     origins = []
     for spec in sources or ([SHIPPED] if models else []):
-        if not (chosen := spec.methods or models):
-            raise InputError(
-                f"{spec.path}: nothing to run; add sam or glesam to --methods, or :sam to the folder"
-            )
         source = open_source(spec, backend)
-        methods += methods_of(source, chosen)
+        methods += methods_of(source, chosen_methods(spec, source, models))
         origins.append(f"{source.name}: {source.origin}")
     _refuse_equal_names(methods)
     return methods, origins
+
+
+def chosen_methods(spec: SourceSpec, source: Source, models: Sequence[str]) -> Sequence[str]:
+    """Methods that a source runs: its own, or those of the run, `models`; of a RobustSAM always its one.
+
+    Raises InputError where there is none, or none that the model has.
+    """
+    if source.manifest.family == "robustsam":
+        if spec.methods:
+            raise InputError(
+                f"{spec.path} is a RobustSAM, which runs the method {ROBUST_METHOD} alone; "
+                f"leave :{','.join(spec.methods)} out"
+            )
+        return (ROBUST_METHOD,)
+    if not (chosen := spec.methods or models):
+        raise InputError(
+            f"{spec.path}: nothing to run; add sam or glesam to --methods, or :sam to the folder"
+        )
+    return chosen
 
 
 def open_source(spec: SourceSpec, backend: str = "auto") -> Source:
@@ -203,25 +213,14 @@ def _open_bundle(spec: SourceSpec, backend: str) -> Source:
 
 
 def _open_checkpoint(spec: SourceSpec) -> Source:
-    if Path(spec.path).is_file():
-        return _open_robust_sam(spec.path)
-    from glesam.model import WEIGHTS_FILE, GleSam
-    from glesam.reference import reference_manifest, torch_engines
+    from glesam.checkpoint_folder import WEIGHTS_FILE, resolve_folder
+    from glesam.reference import load_model, reference_manifest, torch_engines
 
-    folder = GleSam.resolve(spec.path)
-    model = GleSam.from_pretrained(folder)
+    folder = resolve_folder(spec.path)
+    model = load_model(folder)
     name = Path(spec.path).resolve().name
     origin = f"checkpoint {spec.path}, sha256 {sha256_of(folder / WEIGHTS_FILE)[:12]}, fp32, PyTorch"
     return Source(name, reference_manifest(model), torch_engines(model), origin)
-
-
-def _open_robust_sam(path: str) -> Source:
-    from glesam.official.robust_sam import load_robust_sam
-    from glesam.restorers.robust_reference import robust_engines, robust_manifest
-
-    model = load_robust_sam(path)
-    origin = f"RobustSAM {path}, sha256 {sha256_of(Path(path))[:12]}, fp32, PyTorch"
-    return Source(Path(path).stem, robust_manifest(model), robust_engines(model), origin)
 
 
 def _refuse_equal_names(methods: Sequence[Method]) -> None:

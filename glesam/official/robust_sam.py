@@ -6,14 +6,14 @@ from pathlib import Path
 
 import torch
 
-from glesam.config import SamConfig, sam_vit_b, sam_vit_h, sam_vit_l
+from glesam.config import RobustSamConfig, official_sam, robust_sam
 from glesam.official.sam import PATCH_EMBEDDING, ROBUST_TOKEN, SAM_TYPES, read_sam
 from glesam.official.tensor_files import check_fit, put
 from glesam.restorers.robust_sam import RobustSam
 from glesam_runtime.errors import CheckpointError
 
 
-def load_robust_sam(path: str | Path, config: SamConfig | None = None) -> RobustSam:
+def load_robust_sam(path: str | Path, config: RobustSamConfig | None = None) -> RobustSam:
     """Loads a RobustSAM, float32 on the CPU, in eval mode.
 
     Args:
@@ -35,11 +35,7 @@ def load_robust_sam(path: str | Path, config: SamConfig | None = None) -> Robust
             "expected 768 (vit_b), 1024 (vit_l) or 1280 (vit_h)"
         )
     with torch.device("meta"):
-        model = RobustSam(config or SIZES[SAM_TYPES[width]]())
+        model = RobustSam(config or robust_sam(official_sam(SAM_TYPES[width])))
     check_fit(path, loaded, model.state_dict())
     put(model, loaded)
     return model.eval()
-
-
-SIZES = {"vit_b": sam_vit_b, "vit_l": sam_vit_l, "vit_h": sam_vit_h}
-"""SAM's sizes by type."""

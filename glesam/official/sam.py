@@ -79,7 +79,7 @@ def read_plain_sam(path: str | Path) -> dict[str, Tensor]:
     if ROBUST_TOKEN in loaded:
         raise CheckpointError(
             f"{path} is a RobustSAM, expected a SAM such as sam_vit_b_01ec64.pth; "
-            "RobustSAM runs as it is, without GLE"
+            "glesam-convert takes a RobustSAM with --robust-sam, alone"
         )
     return loaded
 

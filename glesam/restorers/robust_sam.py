@@ -9,7 +9,7 @@ image embeddings, robust features -> decode (with prompts) -> masks
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -20,6 +20,7 @@ from glesam.config import EMBEDDING_CHANNELS, EMBEDDING_STRIDE, NUM_MASKS, Robus
 from glesam.decoding import embed_masks, embed_points, per_prompt
 from glesam.restorers.robust_features import MASK_CHANNELS, RobustImageFeatures, RobustMaskFeatures
 from glesam.sam import TwoWayDecoder, build_image_encoder, build_prompt_encoder
+from glesam.sam_modules import MLP
 
 TOKEN_CHANNELS = EMBEDDING_CHANNELS // NUM_MASKS
 """Channels of an output token that AOTG reads."""
@@ -41,11 +42,12 @@ class RobustSam(SavedModel):
 
     def __init__(self, config: RobustSamConfig) -> None:
         super().__init__(config)
-        encoder: Any = config.sam.encoder
+        encoder, decoder = cast(Any, config.sam.encoder), cast(Any, config.sam.decoder)  # kinds are checked
+        self.encoder_width: int = encoder.embed_dim
         self.early_block = min(encoder.global_attn_indexes)
         self.image_encoder = build_image_encoder(encoder, config.sam.image_size)
         self.prompt_encoder = build_prompt_encoder(config.sam)
-        self.mask_decoder = RobustDecoder(encoder.embed_dim, config.sam.decoder.mlp_dim)
+        self.mask_decoder = RobustDecoder(self.encoder_width, decoder.mlp_dim)
 
     def encode(self, image: Tensor) -> Tensor:
         """Normalized image -> image embeddings and early features, [B, 256 + C, S/16, S/16]."""

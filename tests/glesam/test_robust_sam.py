@@ -4,16 +4,36 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pytest
 import torch
-from tiny_robust_sam import CONFIG, assert_close, in_float64, picture, prompts, tiny_robust_sam
+from tiny_robust_sam import (
+    CONFIG,
+    EARLY_OF_FOUR,
+    assert_close,
+    in_float64,
+    picture,
+    prompts,
+    tiny_robust_sam,
+)
 
-from glesam.config import SamConfig, nano, sam_vit_b, sam_vit_h, sam_vit_l, tiny
+from glesam.config import (
+    RobustSamConfig,
+    SamConfig,
+    nano,
+    robust_sam,
+    sam_vit_b,
+    sam_vit_h,
+    sam_vit_l,
+    tiny,
+)
 from glesam.model import GleSam
 from glesam.official.robust_sam import load_robust_sam
 from glesam.official.sam import load_sam, sam_type_of
+from glesam.reference import load_model
 from glesam.restorers.robust_features import FourierBlock
 from glesam.restorers.robust_sam import RobustSam
 from glesam_runtime.errors import CheckpointError, InputError
@@ -27,10 +47,10 @@ def exact() -> RobustSam:
     return model
 
 
-@pytest.mark.parametrize(("size", "config"), [("b", sam_vit_b), ("l", sam_vit_l), ("h", sam_vit_h)])
-def test_its_tensors_have_the_official_names_and_shapes(size: str, config: Callable[[], SamConfig]) -> None:
+@pytest.mark.parametrize(("size", "sam"), [("b", sam_vit_b), ("l", sam_vit_l), ("h", sam_vit_h)])
+def test_its_tensors_have_the_official_names_and_shapes(size: str, sam: Callable[[], SamConfig]) -> None:
     with torch.device("meta"):
-        model = RobustSam(config())
+        model = RobustSam(robust_sam(sam()))
     own = {name: list(tensor.shape) for name, tensor in model.state_dict().items()}
     decoder = {name: shape for name, shape in own.items() if name.startswith("mask_decoder.")}
     assert decoder == dict(json.loads(KEYS.read_text())[size])
@@ -61,8 +81,7 @@ def test_prompts_of_two_images_share_a_batch(exact: RobustSam) -> None:
     model = exact
     inputs = [torch.cat([tensor[:2], tensor[1:]]) for tensor in prompts()]
     images = torch.cat([picture(), picture().flip(3)])
-    embeddings, early = model.encode(images)
-    together = model.decode(embeddings, model.restore(embeddings, early), *inputs)
+    together = model.decode(model.enhance(model.encode(images)), *inputs)
     for i in range(2):
         alone = model(images[i : i + 1], *(tensor[2 * i : 2 * i + 2] for tensor in inputs))
         for one, other in zip(together, alone, strict=True):
@@ -70,17 +89,32 @@ def test_prompts_of_two_images_share_a_batch(exact: RobustSam) -> None:
 
 
 @torch.no_grad()
-def test_robust_masks_are_not_sams(exact: RobustSam) -> None:
-    model, (coords, labels, masks, has_mask) = exact, prompts()
-    embeddings, early = model.encode(picture())
-    robust, _ = model.decode(embeddings, model.restore(embeddings, early), coords, labels, masks, has_mask)
-    other, _ = model.decode(embeddings, model.restore(embeddings, 2 * early), coords, labels, masks, has_mask)
-    assert not torch.allclose(robust, other)
+def test_early_features_change_the_masks(exact: RobustSam) -> None:
+    model, inputs = exact, prompts()
+    features = model.encode(picture())
+    changed = torch.cat([features[:, :256], 2 * features[:, 256:]], dim=1)
+    masks, other = (model.decode(model.enhance(some), *inputs)[0] for some in (features, changed))
+    assert not torch.allclose(masks, other)
 
 
-def test_it_needs_sams_own_networks() -> None:
-    with pytest.raises(InputError, match="found efficientnet_lite with prompt_maps; use vit_b"):
-        RobustSam(nano().sam)
+@pytest.mark.parametrize(
+    ("sam", "message"),
+    [
+        (nano().sam, "found prompt_maps on efficientnet_lite; use vit_b"),
+        (sam_vit_b(), "found two_way on vit; use vit_b"),
+        (replace(CONFIG.sam, image_size=80), "image_size 80: expected a multiple of 64"),
+        (replace(CONFIG.sam, refinements=1), "refinements 1: expected 0, RobustSAM has none"),
+        (replace(CONFIG.sam, encoder=replace(EARLY_OF_FOUR, global_attn_indexes=())), "an encoder of none"),
+    ],
+)
+def test_a_configuration_that_it_has_not_is_refused(sam: SamConfig, message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        RobustSamConfig("other", sam)
+
+
+def test_gle_and_its_decoder_exclude_each_other() -> None:
+    with pytest.raises(InputError, match="RobustSAM's decoder with GLE"):
+        replace(tiny(), sam=CONFIG.sam)
 
 
 @pytest.mark.parametrize("prefix", ["", "module."])
@@ -94,25 +128,73 @@ def test_a_file_is_loaded_whole(tmp_path: Path, prefix: str) -> None:
         assert torch.equal(tensor, saved.state_dict()[name]), name
 
 
-def test_a_file_that_does_not_fit_is_refused_in_one_line(tmp_path: Path) -> None:
-    robust, plain, damaged = (tmp_path / name for name in ("robust.pth", "sam.pth", "damaged.pth"))
-    tensors = tiny_robust_sam().state_dict()
-    torch.save(tensors, robust)
-    del tensors["mask_decoder.fourier_mask_features.fgm_block.conv_layer.bias"]
-    torch.save(tensors, damaged)
+def test_a_checkpoint_comes_back(tmp_path: Path) -> None:
+    saved = tiny_robust_sam()
+    saved.save_pretrained(tmp_path)
+    loaded = load_model(tmp_path)
+    assert isinstance(loaded, RobustSam) and loaded.config == CONFIG and not loaded.training
+    for name, tensor in loaded.state_dict().items():
+        assert torch.equal(tensor, saved.state_dict()[name]), name
+
+
+def test_a_checkpoint_of_another_kind_is_refused_in_one_line(tmp_path: Path) -> None:
+    robust, gle = tmp_path / "robust", tmp_path / "gle"
+    tiny_robust_sam().save_pretrained(robust)
+    GleSam(tiny()).save_pretrained(gle)
+    with pytest.raises(CheckpointError, match=r"it is a RobustSAM; give the folder of a GleSAM$"):
+        GleSam.from_pretrained(robust)
+    with pytest.raises(CheckpointError, match=r"it is a GleSAM; give the folder of a RobustSAM$"):
+        RobustSam.from_pretrained(gle)
+    (robust / "config.json").write_text("{")
+    with pytest.raises(CheckpointError, match=r"not a GleSAM config.json[^\n]*$"):
+        load_model(robust)
+
+
+@pytest.fixture
+def files(tmp_path: Path) -> dict[str, Path]:
+    """Files of a RobustSAM, of a SAM, and of RobustSAMs that are damaged."""
+    whole = dict(tiny_robust_sam().state_dict())
+    name = "mask_decoder.fourier_mask_features.fgm_block.conv_layer.bias"
+    first = "mask_decoder.fourier_first_layer_features.conv_layer.weight"
     sam = {
         f"{part}.{name}": tensor
         for part in ("image_encoder", "prompt_encoder", "mask_decoder")
         for name, tensor in getattr(GleSam(tiny()), part).state_dict().items()
     }
-    torch.save(sam, plain)
-    with pytest.raises(CheckpointError, match=r"plain SAM, expected a RobustSAM, such as[^\n]*$"):
-        load_robust_sam(plain, CONFIG)
-    with pytest.raises(CheckpointError, match=r"1 missing tensor \(mask_decoder.fourier_mask[^\n]*$"):
-        load_robust_sam(damaged, CONFIG)
+    tensors: dict[str, dict[str, torch.Tensor]] = {
+        "whole": whole,
+        "plain": sam,
+        "missing": {key: tensor for key, tensor in whole.items() if key != name},
+        "mixed": whole | {first: torch.zeros(48, 96, 3, 3)},  # another size's
+        "nan": whole | {name: torch.full((64,), torch.nan)},
+    }
+    paths = {key: tmp_path / f"{key}.pth" for key in (*tensors, "truncated")}
+    for key, some in tensors.items():
+        torch.save(some, paths[key])
+    paths["truncated"].write_bytes(paths["whole"].read_bytes()[:-1000])
+    return paths
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("plain", "it is a plain SAM, expected a RobustSAM, such as"),
+        ("missing", r"1 missing tensor \(mask_decoder.fourier_mask_features"),
+        ("mixed", r"1 misshapen tensor \(mask_decoder.fourier_first_layer_features"),
+        ("nan", "fgm_block.conv_layer.bias"),
+        ("truncated", "cannot read tensors from"),
+    ],
+)
+def test_a_file_that_does_not_fit_is_refused_in_one_line(
+    files: dict[str, Path], name: str, message: str
+) -> None:
+    with pytest.raises(CheckpointError, match=f"{name}.pth[^\n]*{message}[^\n]*$"):
+        load_robust_sam(files[name], CONFIG)
+
+
+def test_its_file_is_no_sams_file_and_names_a_released_size(files: dict[str, Path]) -> None:
     with pytest.raises(CheckpointError, match=r"width 32; expected 768[^\n]*$"):
-        load_robust_sam(robust)
-    with pytest.raises(CheckpointError, match=r"is a RobustSAM, expected a SAM[^\n]*$"):
-        load_sam(GleSam(tiny()), robust)
-    with pytest.raises(CheckpointError, match=r"is a RobustSAM, expected a SAM[^\n]*$"):
-        sam_type_of(robust)
+        load_robust_sam(files["whole"])
+    for read in (sam_type_of, partial(load_sam, GleSam(tiny()))):
+        with pytest.raises(CheckpointError, match=r"is a RobustSAM, expected a SAM[^\n]*alone$"):
+            read(files["whole"])

@@ -1,4 +1,4 @@
-"""glesam-eval runs RobustSAM from its official file, beside every other model."""
+"""glesam-eval runs RobustSAM from its checkpoint, beside every other model."""
 
 from __future__ import annotations
 
@@ -8,27 +8,24 @@ import numpy as np
 import pytest
 import torch
 from evaluation_runs import attempted, evaluated, rows_of, write_data
-from tiny_robust_sam import CONFIG, tiny_robust_sam
+from tiny_robust_sam import tiny_robust_sam
 
-from glesam.evaluation.sources import SourceSpec, open_source, parse_source
-from glesam.official import robust_sam as official
-from glesam.restorers.robust_reference import robust_engines, robust_manifest
-from glesam_runtime import Predictor, Prompt, PromptError
+from glesam.evaluation.sources import open_source, parse_source
+from glesam.reference import reference_predictor
+from glesam_runtime import Prompt, PromptError
 
 
-@pytest.fixture
-def file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A RobustSAM's file, of the tests' size."""
-    monkeypatch.setitem(official.SAM_TYPES, 32, "vit_b")
-    monkeypatch.setitem(official.SIZES, "vit_b", lambda: CONFIG)
-    path = tmp_path / "robustsam_checkpoint_b.pth"
-    torch.save(tiny_robust_sam().state_dict(), path)
-    return path
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A checkpoint."""
+    folder = tmp_path_factory.mktemp("checkpoint") / "robust"
+    tiny_robust_sam().save_pretrained(folder)
+    return folder
 
 
 def test_a_predictors_masks_are_the_models() -> None:
     model = tiny_robust_sam()
-    predictor = Predictor(robust_manifest(model), robust_engines(model))
+    predictor = reference_predictor(model)
     picture = np.random.default_rng(0).integers(0, 255, (64, 64, 3), np.uint8)
     boxes = [(4, 8, 50, 33), (20, 11, 31, 60)]
     predictor.set_image(picture)
@@ -43,26 +40,23 @@ def test_a_predictors_masks_are_the_models() -> None:
         predictor.predict(box=boxes[0], multimask=True)
 
 
-def test_a_file_is_a_source_of_one_method(file: Path) -> None:
-    assert parse_source("checkpoint", str(file)) == SourceSpec("checkpoint", str(file), "", ("robustsam",))
-    assert parse_source("checkpoint", f"robust={file}").name == "robust"
-    source = open_source(parse_source("checkpoint", str(file)))
-    assert source.name == "robustsam_checkpoint_b"
-    assert source.origin.startswith(f"RobustSAM {file}, sha256 ")
+def test_its_origin_is_its_checkpoint(folder: Path) -> None:
+    source = open_source(parse_source("checkpoint", f"b={folder}"))
+    assert source.name == "b" and source.manifest.family == "robustsam"
+    assert source.origin.startswith(f"checkpoint {folder}, sha256 ")
 
 
-def test_its_row_stands_in_the_table(file: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("methods", ["box", "box,sam,glesam"])
+def test_its_row_stands_in_the_table(folder: Path, tmp_path: Path, methods: str) -> None:
     data, out = write_data(tmp_path / "data", 1), tmp_path / "out"
-    evaluated(data, out, "--checkpoint", f"b={file}", "--methods", "box", "--levels", "clean")
+    evaluated(data, out, "--checkpoint", f"b={folder}", "--methods", methods, "--levels", "clean")
     rows = {(row["source"], row["method"]) for row in rows_of(out)}
     assert rows == {("", "box"), ("b", "robustsam")}
     assert "| b: robustsam |" in (out / "table.md").read_text()
 
 
-def test_another_file_is_refused_in_one_line(tmp_path: Path) -> None:
-    other = tmp_path / "other.pth"
-    torch.save({"weight": torch.zeros(1)}, other)
-    result = attempted(write_data(tmp_path / "data", 1), tmp_path / "out", "--checkpoint", other)
+def test_it_has_no_other_methods(folder: Path, tmp_path: Path) -> None:
+    result = attempted(write_data(tmp_path / "data", 1), tmp_path / "out", "--checkpoint", f"{folder}:sam")
     assert result.exit_code == 2
-    assert f"{other} has no image_encoder.patch_embed.proj.weight" in result.stderr
+    assert "is a RobustSAM, which runs the method robustsam alone; leave :sam out" in result.stderr
     assert len(result.stderr.splitlines()) == 1

@@ -35,24 +35,26 @@ class HalfSpectrum(nn.Module):
         columns = torch.arange(height).reshape(quarter, 4).T  # each row: frequencies of one remainder by 4
         self.row_order, self.column_order = torch.cat([even, odd]).tolist(), columns.flatten().tolist()
         self.even, self.odd = _Rows(width, even, dtype), _Rows(width, odd, dtype)
-        cos, sin = _waves(height)
-        self.column_cos, self.column_sin = (constant(wave[columns, :quarter].to(dtype)) for wave in (cos, sin))
+        cos, sin = (wave[columns, :quarter].to(dtype) for wave in _waves(height))
+        self.column_cos, self.column_sin = constant(cos), constant(sin)
 
     def forward(self, x: Tensor) -> Complex:
         """[..., H, W] -> real and imaginary part, [..., H, W/2 + 1] each."""
         left, right = x.chunk(2, dim=-1)
         even, odd = self.even(left + right), self.odd(left - right)
-        rows = (torch.cat(parts, dim=-1) for parts in zip(even, odd, strict=True))
-        real, imaginary = (torch.stack(parts, dim=-3) for parts in _combined(*rows, sign=-1))
+        real, imaginary = (torch.cat(parts, dim=-1) for parts in zip(even, odd, strict=True))
+        real, imaginary = (torch.stack(parts, dim=-3) for parts in _combined(real, imaginary, sign=-1))
         cos, sin = self.column_cos, self.column_sin
         return (cos @ real + sin @ imaginary).flatten(-3, -2), (cos @ imaginary - sin @ real).flatten(-3, -2)
 
     def inverse(self, real: Tensor, imaginary: Tensor) -> Tensor:
         """Real and imaginary part -> [..., H, W]."""
-        real, imaginary = (part.unflatten(-2, (4, -1)) for part in (real, imaginary))
+        quarters = (part.reshape(*part.shape[:-2], 4, -1, part.shape[-1]) for part in (real, imaginary))
+        real, imaginary = quarters
         cos, sin = self.column_cos.transpose(1, 2), self.column_sin.transpose(1, 2)
-        turned = (cos @ real - sin @ imaginary).flatten(-3, -2), (cos @ imaginary + sin @ real).flatten(-3, -2)
-        real, imaginary = (torch.cat(parts, dim=-2) for parts in _combined(*turned, sign=1))
+        turned = cos @ real - sin @ imaginary, cos @ imaginary + sin @ real
+        real, imaginary = (part.flatten(-3, -2) for part in turned)
+        real, imaginary = (torch.cat(parts, dim=-2) for parts in _combined(real, imaginary, sign=1))
         count = self.even.count
         even = self.even.inverse(real[..., :count], imaginary[..., :count])
         odd = self.odd.inverse(real[..., count:], imaginary[..., count:])

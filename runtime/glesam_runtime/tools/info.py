@@ -81,6 +81,7 @@ def json_document(info: Info) -> Json:
         "name": model.name,
         "path": str(bundle.root),
         "bundle_sha256": bundle.hash,
+        "family": model.family,
         "sam_type": model.sam_type,
         "image_size": model.image_size,
         "multimask": model.multimask,

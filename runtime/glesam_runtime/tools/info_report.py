@@ -40,12 +40,14 @@ def tables(info: Info, verbose: bool) -> Iterator[Drawn]:
 def _model(info: Info) -> Rows:
     model = info.bundle.manifest
     masks = "multimask" if model.multimask else "no multimask"
+    network = "RobustSAM" if model.family == "robustsam" else "SAM"
+    gle = [] if model.gamma is None else [("GLE", f"gamma {model.gamma:g}, timestep {model.timestep}")]
     return [
         ("model", f"{model.name} {model.precision}"),
         ("folder", str(info.bundle.root)),
         ("sha256", info.bundle.hash),
-        ("network", f"SAM {model.sam_type}, {model.image_size} x {model.image_size} pixels, {masks}"),
-        ("GLE", f"gamma {model.gamma:g}, timestep {model.timestep}"),
+        ("network", f"{network} {model.sam_type}, {model.image_size} x {model.image_size} pixels, {masks}"),
+        *gle,
     ]
 
 
