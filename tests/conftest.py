@@ -19,7 +19,10 @@ if TYPE_CHECKING:  # torch and onnx, which most folders' tests do without
     from glesam_export.graphs import Graph
     from glesam_runtime.tools.measure import ImageSets
 
-sys.path += [str(Path(__file__).parent), str(Path(__file__).parent / "export")]  # escaped_output, tiny_model
+TESTS = Path(__file__).parent
+sys.path += map(
+    str, (TESTS, TESTS / "export", TESTS.parent / "benchmarks")
+)  # escaped_output, tiny_model, harness
 
 
 @pytest.fixture(scope="session")
@@ -93,6 +96,34 @@ def int8_bundle(fp32_bundle: Path, photos: Path, tmp_path_factory: pytest.TempPa
     return written_by(app, fp32_bundle, "int8", photos, tmp_path_factory, *options)
 
 
+@pytest.fixture(scope="session")
+def robust_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A tiny RobustSAM, made by glesam-convert of a file as its authors publish theirs."""
+    import torch
+    from tiny_robust_sam import CONFIG, tiny_robust_sam
+
+    from glesam.cli.convert import app
+    from glesam.official import robust_sam as official
+
+    torch.set_num_threads(1)
+    folder = tmp_path_factory.mktemp("robust")
+    file, out = folder / "robustsam_checkpoint_b.pth", folder / "checkpoint"
+    torch.save({f"module.{name}": tensor for name, tensor in tiny_robust_sam().state_dict().items()}, file)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(official.SAM_TYPES, 32, "vit_b")
+        patch.setattr(official, "robust_sam", lambda _: CONFIG)
+        result = CliRunner().invoke(app, ["--robust-sam", str(file), "--out", str(out)])
+    assert result.exit_code == 0, result.output
+    assert result.stdout.splitlines()[-1].endswith(f"next: glesam-export {out} --precision fp16")
+    return out
+
+
+@pytest.fixture(scope="session")
+def robust_bundle(robust_checkpoint: Path, photos: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Made by glesam-export of `robust_checkpoint` in fp32; never change it."""
+    return exported("fp32", robust_checkpoint, photos, tmp_path_factory)
+
+
 @contextmanager
 def known_graphs(bundle: Path, *names: str) -> Iterator[None]:
     """Exports in this block take the graphs `names` from a bundle that has them already."""
@@ -110,7 +141,7 @@ def known_graphs(bundle: Path, *names: str) -> Iterator[None]:
         yield
 
 
-@pytest.fixture(name="known_graphs")
+@pytest.fixture(name="known_graphs", scope="session")
 def known_graphs_of() -> Callable[..., AbstractContextManager[None]]:
     """`known_graphs`, for tests that export on their own."""
     return known_graphs

@@ -6,7 +6,8 @@ from dataclasses import replace
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from harness.original_robust_sam import random_model
+from torch import Tensor
 
 from glesam.config import RobustDecoderConfig, RobustSamConfig, VitEncoderConfig, tiny
 from glesam.restorers.robust_sam import RobustSam
@@ -18,22 +19,9 @@ CONFIG = RobustSamConfig(
 """Two global blocks, of which RobustSAM reads the first."""
 
 
-def randomize(module: nn.Module) -> None:
-    """Random values of every tensor, running statistics included: nothing stays at zero or one."""
-    with torch.no_grad():
-        for name, tensor in module.state_dict().items():
-            if name.endswith("running_var"):
-                tensor.uniform_(0.5, 2)
-            elif tensor.is_floating_point() and (tensor.ndim == 1 or not tensor.any()):
-                tensor.add_(0.2 * torch.randn_like(tensor))
-
-
 def tiny_robust_sam() -> RobustSam:
     """In float32, as it is loaded from a file."""
-    torch.manual_seed(0)
-    model = RobustSam(CONFIG)
-    randomize(model)
-    return model.eval().requires_grad_(False)
+    return random_model(CONFIG)
 
 
 def in_float64(model: Any) -> Any:  # noqa: ANN401

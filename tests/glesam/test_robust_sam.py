@@ -188,8 +188,9 @@ def files(tmp_path: Path) -> dict[str, Path]:
 def test_a_file_that_does_not_fit_is_refused_in_one_line(
     files: dict[str, Path], name: str, message: str
 ) -> None:
-    with pytest.raises(CheckpointError, match=f"{name}.pth[^\n]*{message}[^\n]*$"):
+    with pytest.raises(CheckpointError, match=message) as refusal:
         load_robust_sam(files[name], CONFIG)
+    assert f"{name}.pth" in str(refusal.value) and "\n" not in str(refusal.value)
 
 
 def test_its_file_is_no_sams_file_and_names_a_released_size(files: dict[str, Path]) -> None:

@@ -15,14 +15,6 @@ from glesam.reference import reference_predictor
 from glesam_runtime import Prompt, PromptError
 
 
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A checkpoint."""
-    folder = tmp_path_factory.mktemp("checkpoint") / "robust"
-    tiny_robust_sam().save_pretrained(folder)
-    return folder
-
-
 def test_a_predictors_masks_are_the_models() -> None:
     model = tiny_robust_sam()
     predictor = reference_predictor(model)
@@ -40,23 +32,35 @@ def test_a_predictors_masks_are_the_models() -> None:
         predictor.predict(box=boxes[0], multimask=True)
 
 
-def test_its_origin_is_its_checkpoint(folder: Path) -> None:
-    source = open_source(parse_source("checkpoint", f"b={folder}"))
+def test_its_origin_is_its_checkpoint(robust_checkpoint: Path) -> None:
+    source = open_source(parse_source("checkpoint", f"b={robust_checkpoint}"))
     assert source.name == "b" and source.manifest.family == "robustsam"
-    assert source.origin.startswith(f"checkpoint {folder}, sha256 ")
+    assert source.origin.startswith(f"checkpoint {robust_checkpoint}, sha256 ")
 
 
 @pytest.mark.parametrize("methods", ["box", "box,sam,glesam"])
-def test_its_row_stands_in_the_table(folder: Path, tmp_path: Path, methods: str) -> None:
+def test_its_row_stands_in_the_table(robust_checkpoint: Path, tmp_path: Path, methods: str) -> None:
     data, out = write_data(tmp_path / "data", 1), tmp_path / "out"
-    evaluated(data, out, "--checkpoint", f"b={folder}", "--methods", methods, "--levels", "clean")
+    evaluated(data, out, "--checkpoint", f"b={robust_checkpoint}", "--methods", methods, "--levels", "clean")
     rows = {(row["source"], row["method"]) for row in rows_of(out)}
     assert rows == {("", "box"), ("b", "robustsam")}
     assert "| b: robustsam |" in (out / "table.md").read_text()
 
 
-def test_it_has_no_other_methods(folder: Path, tmp_path: Path) -> None:
-    result = attempted(write_data(tmp_path / "data", 1), tmp_path / "out", "--checkpoint", f"{folder}:sam")
+def test_it_has_no_other_methods(robust_checkpoint: Path, tmp_path: Path) -> None:
+    result = attempted(
+        write_data(tmp_path / "data", 1), tmp_path / "out", "--checkpoint", f"{robust_checkpoint}:sam"
+    )
     assert result.exit_code == 2
     assert "is a RobustSAM, which runs the method robustsam alone; leave :sam out" in result.stderr
     assert len(result.stderr.splitlines()) == 1
+
+
+def test_a_bundle_has_the_same_row(robust_bundle: Path, robust_checkpoint: Path, tmp_path: Path) -> None:
+    data, out = write_data(tmp_path / "data", 1), tmp_path / "out"
+    both = ["--checkpoint", f"torch={robust_checkpoint}", "--bundle", f"onnx={robust_bundle}"]
+    evaluated(data, out, *both, "--methods", "sam", "--levels", "clean")
+    ious = {(row["source"], row["method"]): float(row["iou"]) for row in rows_of(out)}
+    assert ious.keys() == {("torch", "robustsam"), ("onnx", "robustsam")}
+    one, other = ious.values()
+    assert one == pytest.approx(other, abs=1e-3)

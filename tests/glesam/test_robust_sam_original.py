@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 import torch
-from original_robust_sam import FixedFourierBlock, components, decode_one, original
-from tiny_robust_sam import CONFIG, assert_close, in_float64, picture, prompts, tiny_robust_sam
+from harness.original_robust_sam import FixedFourierBlock, decode_one, original, published_fourier_block
+from tiny_robust_sam import assert_close, in_float64, picture, prompts, tiny_robust_sam
 from torch import nn
 
 from glesam.restorers.robust_features import FourierBlock, RobustImageFeatures, RobustMaskFeatures
@@ -18,16 +18,15 @@ from glesam.restorers.robust_sam import RobustSam
 @pytest.fixture(scope="module")
 def pair() -> tuple[RobustSam, Any]:
     """Ours and the authors', with the same weights, in float64."""
-    ours, theirs = tiny_robust_sam(), original(CONFIG.sam)
-    theirs.load_state_dict(ours.state_dict(), strict=True)
-    return in_float64(ours), in_float64(theirs.eval().requires_grad_(False))
+    ours = tiny_robust_sam()
+    return in_float64(ours), in_float64(original(tiny_robust_sam()))
 
 
 @torch.no_grad()
 def test_the_published_fourier_block_returns_its_input_and_ours_does_not() -> None:
     torch.manual_seed(0)
     x = torch.randn(2, 12, 16, 16).double()
-    published = components.FGMBlock(6).double()
+    published = published_fourier_block(6).double()
     assert torch.equal(published(x), x)
     ours = FourierBlock(12).double()
     ours.load_state_dict(published.state_dict(), strict=True)

@@ -45,31 +45,41 @@ LEAST_POWER = 1e-36
 """Smallest squared magnitude, of which float32 still has the logarithm."""
 
 
+class StaticSelector(nn.Module):
+    """`Selector`, with one output layer: [B, C, side, side] -> shares [B, C, 4, 1, 4, 1]."""
+
+    def __init__(self, selector: Any, side: int) -> None:  # noqa: ANN401 - official names
+        super().__init__()
+        self.side = side
+        self.hidden = selector.fc
+        self.weight = constant(selector.att_conv1.weight - selector.att_conv2.weight)
+        self.bias = constant(selector.att_conv1.bias - selector.att_conv2.bias)
+
+    def forward(self, x: Tensor) -> Tensor:
+        pooled = avg_pool2d(x, self.side // CELLS).flatten(1)
+        shares = linear(self.hidden(pooled), self.weight, self.bias).sigmoid()
+        return shares.reshape(-1, x.shape[1], CELLS, 1, CELLS, 1)
+
+
 class StaticSelectiveConv(nn.Module):
     """`SelectiveConv` of [B, C, side, side]; the first dimension may be dynamic."""
 
-    def __init__(self, selective: Any, side: int) -> None:  # noqa: ANN401 - official names, a ModuleDict's
+    def __init__(self, selective: Any, side: int) -> None:  # noqa: ANN401
         super().__init__()
         self.side = side
         self.conv1, self.conv2 = selective.conv1, selective.conv2
-        norm, selector = selective.BN, selective.selector
+        norm = selective.BN
         scale = norm.weight / (norm.running_var + norm.eps).sqrt()
         self.scale = constant(scale.reshape(-1, 1, 1))
         self.shift = constant((norm.bias - norm.running_mean * scale).reshape(-1, 1, 1))
-        self.hidden = selector.fc
-        self.difference_weight = constant(selector.att_conv1.weight - selector.att_conv2.weight)
-        self.difference_bias = constant(selector.att_conv1.bias - selector.att_conv2.bias)
+        self.selector = StaticSelector(selective.selector, side)
 
     def forward(self, x: Tensor) -> Tensor:
         by_batch = self.conv1(leaky(x * self.scale + self.shift))
         by_instance = self.conv2(leaky(instance_norm(x)))
-        pooled = avg_pool2d(by_batch + by_instance, self.side // CELLS).flatten(1)
-        shares = linear(self.hidden(pooled), self.difference_weight, self.difference_bias).sigmoid()
-        cell = self.side // CELLS
-        by_cell = (-1, x.shape[1], CELLS, cell, CELLS, cell)
-        shares = shares.reshape(-1, x.shape[1], CELLS, 1, CELLS, 1)
-        blended = shares * (by_batch - by_instance).reshape(by_cell)
-        out: Tensor = by_instance + blended.reshape(-1, x.shape[1], self.side, self.side)
+        shares, cell = self.selector(by_batch + by_instance), self.side // CELLS
+        by_cell = (by_batch - by_instance).reshape(-1, x.shape[1], CELLS, cell, CELLS, cell)
+        out: Tensor = by_instance + (shares * by_cell).reshape(-1, x.shape[1], self.side, self.side)
         return out
 
 
