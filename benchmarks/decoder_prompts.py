@@ -80,7 +80,9 @@ def boxes(count: int, image_size: int) -> Tensors:
     corners = rng.uniform(0, image_size, (count, CORNERS, 2)).astype(np.float32)
     embeddings = (0.1 * rng.normal(size=(1, 256, side, side))).astype(np.float32)
     labels = np.tile(np.array(BOX, np.int32), (count, 1))
-    return PromptTensors.without_masks(np.sort(corners, axis=1), labels, image_size).feeds(embeddings)
+    return PromptTensors.without_masks(np.sort(corners, axis=1), labels, image_size).feeds(
+        {"image_embeddings": embeddings}
+    )
 
 
 if __name__ == "__main__":

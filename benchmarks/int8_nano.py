@@ -42,7 +42,7 @@ from glesam_runtime.degradation.lqseg import LEVEL_RATES, degrade
 from glesam_runtime.engines import Engine, open_engine
 from glesam_runtime.engines.base import Array
 from glesam_runtime.postprocess import MaskResizer
-from glesam_runtime.preprocess import Pixels, preprocess
+from glesam_runtime.preprocess import Pixels, model_input
 from glesam_runtime.prompts import PromptTensors, encode_prompts
 from glesam_runtime.tools.measure import fixed_prompts
 from glesam_runtime.tools.parity import compare, mask_iou
@@ -113,11 +113,11 @@ def reference(bundle: Bundle, decoder: Engine, images: Path) -> Iterator[Case]:
             shown: Pixels = picture
             if level:
                 shown = degrade(picture, LEVEL_RATES[level], np.random.default_rng(seed))
-            image, geometry = preprocess(shown, manifest.image_size, manifest.pixel_mean, manifest.pixel_std)
+            image, geometry = model_input(shown, manifest)
             prompts = encode_prompts(fixed_prompts(shown), geometry)
             resizer = MaskResizer.for_geometry(geometry)
             enhanced = gle(encoder({"image": image}))["image_embeddings_enhanced"]
-            masks = decoder(prompts.feeds(enhanced))["low_res_masks"][:, 0]
+            masks = decoder(prompts.feeds({"image_embeddings": enhanced}))["low_res_masks"][:, 0]
             yield Case(level, image, prompts, resizer, enhanced, masks)
 
 
@@ -164,7 +164,7 @@ def calibration_feeds(bundle: Bundle, pictures: CalibrationPictures) -> dict[str
     manifest = bundle.manifest
     feeds: dict[str, list[Array]] = {name: [] for name in GRAPHS}
     for _, picture in pictures:
-        image, _ = preprocess(picture, manifest.image_size, manifest.pixel_mean, manifest.pixel_std)
+        image, _ = model_input(picture, manifest)
         feeds["image_encoder"].append(image)
         feeds["gle"].append(encoder({"image": image})["image_embeddings"])
     return feeds
@@ -178,7 +178,7 @@ def accuracy(bundle: Bundle, graphs: Graphs, cases: list[Case], decoder: Engine)
     for case in cases:
         enhanced = answer(engines, case.image)
         errors.append(compare(enhanced, case.embeddings).relative)
-        masks = decoder(case.prompts.feeds(enhanced))["low_res_masks"][:, 0]
+        masks = decoder(case.prompts.feeds({"image_embeddings": enhanced}))["low_res_masks"][:, 0]
         pairs = zip(*(case.resizer.masks(m, 0.0) for m in (masks, case.masks)), strict=True)
         ious[case.level].append(float(np.mean([mask_iou(a, b) for a, b in pairs])))
     mib = sum(path.stat().st_size for path in graphs.values()) / 2**20

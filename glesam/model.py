@@ -17,10 +17,10 @@ from glesam.checkpoint_folder import (
     checkpoint_files,
     shipped_checkpoint,
 )
-from glesam.config import GleSamConfig
+from glesam.config import GleSamConfig, HighResDecoderConfig
 from glesam.decoding import ImageFeatures, decode
 from glesam.gle import Gle
-from glesam.sam import build_image_encoder, build_mask_decoder, build_prompt_encoder
+from glesam.sam import build_image_encoder, build_mask_decoder, build_prompt_encoder, dead_mask_heads
 
 __all__ = ["CONFIG_FILE", "WEIGHTS_FILE", "GleSam", "checkpoint_files", "shipped_checkpoint"]
 
@@ -119,3 +119,18 @@ class GleSam(SavedModel):
         """One normalized image [1, 3, S, S] and N prompts -> low_res_masks, iou_predictions."""
         features = self.enhance(self.encode_features(image))
         return self.decode(features, point_coords, point_labels, mask_input, has_mask_input)
+
+    def load_tensors(self, tensors: dict[str, Tensor], source: str) -> None:
+        super().load_tensors(tensors, source)
+        if not any(tensor.is_meta for tensor in tensors.values()):
+            self.keep_live_masks()
+
+    def keep_live_masks(self) -> None:
+        """Switches SAM 2's dynamic multimask off where a mask head is dead: it might choose the dead mask."""
+        config = self.config.sam.decoder
+        if not isinstance(config, HighResDecoderConfig) or not config.dynamic_multimask:
+            return
+        if dead_mask_heads(self.mask_decoder):
+            decoder = replace(config, dynamic_multimask=False)
+            self.config = replace(self.config, sam=replace(self.config.sam, decoder=decoder))
+            self.mask_decoder.config = decoder

@@ -5,18 +5,20 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from glesam.checkpoint_folder import CONFIG_FILE, resolve_folder
-from glesam.config import RobustSamConfig, config_from_json
+from glesam.config import HieraEncoderConfig, RobustSamConfig, config_from_json
+from glesam.decoding import ImageFeatures
 from glesam.model import GleSam
 from glesam.restorers.robust_sam import RobustSam
 from glesam.sam import dead_mask_heads
 from glesam_runtime import Engines, Predictor
 from glesam_runtime.bundle.manifest import Manifest
-from glesam_runtime.bundle.spec import GraphSpec
+from glesam_runtime.bundle.spec import HIGH_RES, GraphSpec
 from glesam_runtime.engines.base import Array, Tensors
 from glesam_runtime.engines.function import FunctionEngine
 
@@ -42,11 +44,26 @@ def load_model(folder_or_hub_id: str | Path) -> Model:
 def torch_engines(model: Model) -> Engines:
     """The model's own functions, nothing merged or folded."""
     contract = reference_manifest(model).contract()
+    encode, decode = (model.encode, model.decode) if isinstance(model, RobustSam) else _by_name(model)
     return Engines(
-        torch_engine(contract["image_encoder"], lambda image: model.encode(image)),
+        torch_engine(contract["image_encoder"], encode),
         torch_engine(contract["gle"], lambda image_embeddings: model.enhance(image_embeddings)),
-        torch_engine(contract["mask_decoder"], model.decode),
+        torch_engine(contract["mask_decoder"], decode),
     )
+
+
+def _by_name(model: GleSam) -> tuple[TorchFunction, TorchFunction]:
+    """`encode` and `decode` with SAM 2's high-resolution features by their names."""
+
+    def encode(image: Tensor) -> tuple[Tensor, ...]:
+        features = model.encode_features(image)
+        return features.image_embeddings, *features.high_res
+
+    def decode(image_embeddings: Tensor, **others: Any) -> tuple[Tensor, Tensor]:  # noqa: ANN401
+        high_res = tuple(others.pop(name) for name in HIGH_RES if name in others)
+        return model.decode(ImageFeatures(image_embeddings, high_res), **others)
+
+    return encode, decode
 
 
 def torch_engine(spec: GraphSpec, function: TorchFunction) -> FunctionEngine:
@@ -70,6 +87,7 @@ def reference_predictor(model: Model) -> Predictor:
 def reference_manifest(model: Model) -> Manifest:
     """The manifest of a bundle without files: a model's numbers as the runtime wants them."""
     config = model.config
+    is_sam2 = isinstance(config.sam.encoder, HieraEncoderConfig)
     manifest = Manifest(
         name=config.name,
         sam_type=config.sam.sam_type,
@@ -85,6 +103,8 @@ def reference_manifest(model: Model) -> Manifest:
         files={},
         made_from={},
         parity={},
+        family="sam2" if is_sam2 else "sam",
+        resize="squash" if is_sam2 else "longest-side",
     )
     if isinstance(model, RobustSam):  # no multimask: the authors' returns fifteen masks with three scores
         return replace(manifest, family="robustsam", encoder_channels=model.encoder_width)

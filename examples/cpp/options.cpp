@@ -20,7 +20,7 @@ const char* const usage =
     "  --backend NAME              auto, openvino, onnxruntime or tensorrt\n"
     "  --threads N                 threads of the CPU; default: one on each core that this process may use\n"
     "  --no-enhance                plain SAM, without GLE\n"
-    "  --resize NAME               longest-side or squash-512\n"
+    "  --resize NAME               longest-side, squash or squash-512; default: as the bundle says\n"
     "  --out FILE                  where the mask goes (mask.png)\n";
 
 namespace {

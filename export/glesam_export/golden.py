@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from glesam_runtime.bundle.spec import HIGH_RES
 from glesam_runtime.engines.base import Array
 from glesam_runtime.tools.measure import Case
 
@@ -32,5 +33,6 @@ def golden_vectors(case: Case) -> dict[str, Array]:
         "image": case.picture,
         "image_embeddings": known["image_embeddings"],
         "image_embeddings_enhanced": known["image_embeddings_enhanced"],
+        **{name: known[name] for name in HIGH_RES if name in known},
         **{name: known[name][PROMPTS] for name in PER_PROMPT},
     }

@@ -200,6 +200,7 @@ def build_official(
         load_lora(model, lora)
     if decoder is not None:
         load_decoder(model, decoder)
+    model.keep_live_masks()
     return model.eval()
 
 

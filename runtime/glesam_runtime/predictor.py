@@ -25,7 +25,7 @@ from .engines import open_engines
 from .engines.base import Engines
 from .errors import BackendError, ImageError, PromptError
 from .postprocess import MaskResizer
-from .preprocess import RESIZES, Floats, Geometry, Pixels, Size, preprocess
+from .preprocess import RESIZES, Floats, Geometry, Pixels, Size, model_input
 from .prompts import Box, Points, Prompt, encode_prompts, one_or_several
 
 
@@ -56,9 +56,13 @@ class DevicePrediction:
 
 @dataclass(frozen=True, eq=False)
 class _Picture:
-    """An image that is ready for predict; its embeddings are left in the engines' memory."""
+    """An image that is ready for predict; its features are left in the engines' memory.
 
-    image_embeddings: Any
+    encoded: the encoder's outputs by name. enhanced: GLE's; None without GLE.
+    """
+
+    encoded: Mapping[str, Any]
+    enhanced: Any
     geometry: Geometry
     mask_resizer: MaskResizer
 
@@ -66,8 +70,9 @@ class _Picture:
 class Predictor:
     """Segments one image at a time. Give each thread a new_session() of its own."""
 
-    def __init__(self, manifest: Manifest, engines: Engines, resize: str = "longest-side") -> None:
+    def __init__(self, manifest: Manifest, engines: Engines, resize: str | None = None) -> None:
         """Uses `engines`, the graphs of `manifest`. Most callers want from_bundle()."""
+        resize = manifest.resize if resize is None else resize
         if resize not in RESIZES:
             raise ImageError(f"resize {resize!r} is unknown; choose {' or '.join(RESIZES)}")
         self.manifest = manifest
@@ -84,14 +89,15 @@ class Predictor:
         path: str | os.PathLike[str] | Bundle | None = None,
         backend: str = "auto",
         enhance: bool = True,
-        resize: str = "longest-side",
+        resize: str | None = None,
         stream: int | None = None,
         threads: int = 0,
     ) -> Predictor:
         """Opens a bundle; without `path`, the one in this package. enhance=False: plain SAM, no GLE.
 
         backend: NAME[:DEVICE[:HINT]], such as "openvino:gpu"; "auto" chooses by machine and precision.
-        resize: "longest-side", SAM's own, or "squash-512", the one of the authors' evaluation.
+        resize: "longest-side", SAM's own, "squash", SAM 2's, or "squash-512", the one of the authors'
+        evaluation; None: as the bundle says.
         stream: handle of a CUDA stream, for a backend on a GPU to queue its work on; see docs/nvidia.md.
         threads: threads of the CPU for each call; 0: one on each core that this process may use (taskset,
         cgroup). A GPU ignores it.
@@ -118,13 +124,10 @@ class Predictor:
         Raises ImageError for any other type or shape, and BackendError where an array cannot be copied: the
         previous image stays. Raises BackendError where a graph fails: no image is held then.
         """
-        model = self.manifest
         with self._timed("preprocess"):
             image = _on_host(image)
             check_image(image)
-            tensor, geometry = preprocess(
-                image, model.image_size, model.pixel_mean, model.pixel_std, self._resize
-            )
+            tensor, geometry = model_input(image, self.manifest, self._resize)
         self._encode(tensor, geometry)
 
     def set_tensor(self, image: Any, geometry: Geometry) -> None:  # noqa: ANN401
@@ -149,16 +152,16 @@ class Predictor:
 
     def _encode(self, tensor: Any, geometry: Geometry) -> None:  # noqa: ANN401
         """Runs the encoder and GLE on a preprocessed image."""
-        # From here on the previous image's embeddings may be overwritten, even if this image fails.
+        # From here on the previous image's features may be overwritten, even if this image fails.
         self._picture = None
         with self._timed("encode"):
             encoded = self._engines.image_encoder({"image": tensor}, on_device=True)
-            embeddings = encoded["image_embeddings"]
+        enhanced = None
         if self._engines.gle is not None:
             with self._timed("enhance"):
-                enhanced = self._engines.gle({"image_embeddings": embeddings}, on_device=True)
-                embeddings = enhanced["image_embeddings_enhanced"]
-        self._picture = _Picture(embeddings, geometry, MaskResizer.for_geometry(geometry))
+                embeddings = {"image_embeddings": encoded["image_embeddings"]}
+                enhanced = self._engines.gle(embeddings, on_device=True)["image_embeddings_enhanced"]
+        self._picture = _Picture(encoded, enhanced, geometry, MaskResizer.for_geometry(geometry))
 
     @property
     def geometry(self) -> Geometry:
@@ -245,7 +248,8 @@ class Predictor:
             )
         picture = self._current()
         with self._timed("decode"):
-            feeds = encode_prompts(prompts, picture.geometry).feeds(picture.image_embeddings)
+            tensors = encode_prompts(prompts, picture.geometry, self.manifest.family)
+            feeds = tensors.feeds(picture.encoded, picture.enhanced)
             return self._engines.mask_decoder(feeds, on_device)
 
     def _current(self) -> _Picture:

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from .antialias import antialiased
+from .bundle.manifest import Manifest
 
 Floats = npt.NDArray[np.float32]
 Doubles = npt.NDArray[np.float64]
@@ -91,19 +91,32 @@ def _through_512(image: Pixels, geometry: Geometry) -> Pixels:
     return _bilinear_picture(small, geometry)
 
 
-def _antialiased(image: Pixels, geometry: Geometry) -> Floats:
-    return antialiased(image, geometry.resized_size)
+def _unrounded(image: Pixels, geometry: Geometry) -> Floats:
+    """Resizes as SAM 2 does: `_bilinear` without rounding, float32 [h,w,3] in [0, 255].
+
+    It is torch's antialiased bilinear resizing: the mean of the pixels under a triangle, which is two output
+    pixels wide where the picture shrinks and two input pixels wide where it grows. Pillow sums in float64 in
+    the order of the pixels and rounds to float32 after the rows and after the columns.
+    """
+    bands = [band.convert("F") for band in Image.fromarray(image).split()]
+    resized = [resampled(band, geometry.resized_size, Image.Resampling.BILINEAR) for band in bands]
+    return np.stack([np.asarray(band) for band in resized], axis=-1)
 
 
 RESIZES = {
     "longest-side": Resize(longest_side, _bilinear),
+    "squash": Resize(squash, _unrounded),
     "squash-512": Resize(squash, _through_512),
 }
-"""Ways to resize by name: SAM's own, and the one that reproduces the authors' published table."""
+"""Ways to resize by name: SAM's, SAM 2's, and the one that reproduces the authors' published table."""
 
-SQUASH = "squash"
-SAM2_RESIZES = {SQUASH: Resize(squash, _antialiased)}
-"""SAM 2's own way, which rounds to no integers. The C++ library has not got it yet."""
+
+def model_input(image: Pixels, model: Manifest, resize: str | None = None) -> tuple[Floats, Geometry]:
+    """Returns the encoder's input for `image` as `preprocess` does, with the numbers of a bundle.
+
+    resize: a name in RESIZES; None: the bundle's own.
+    """
+    return preprocess(image, model.image_size, model.pixel_mean, model.pixel_std, resize or model.resize)
 
 
 def preprocess(
@@ -116,9 +129,9 @@ def preprocess(
     """Returns the encoder's input float32 [1,3,S,S] for `image`, uint8 [H,W,3] RGB, and its geometry.
 
     In SAM's order the picture is resized, normalised with `pixel_mean` and `pixel_std` (in [0, 255]), and
-    padded with zeros at the bottom and right. `resize` is a name in RESIZES or SAM2_RESIZES.
+    padded with zeros at the bottom and right. `resize` is a name in RESIZES.
     """
-    strategy = {**RESIZES, **SAM2_RESIZES}[resize]
+    strategy = RESIZES[resize]
     geometry = strategy.geometry((image.shape[0], image.shape[1]), image_size)
     resized = strategy.resized(image, geometry)
     height, width = geometry.resized_size

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
+from .bundle.spec import Family
 from .errors import PromptError
 from .preprocess import Doubles, Floats, Geometry, Pixels, Size, resampled
 
@@ -18,6 +19,8 @@ PADDING, BACKGROUND, FOREGROUND, BOX_TOP_LEFT, BOX_BOTTOM_RIGHT = -1, 0, 1, 2, 3
 
 # A drawn mask is either inside or outside. SAM's own logits saturate around this value.
 _CONFIDENT_LOGIT = 10.0
+_LARGEST_LOGIT = 32.0
+"""Limit of the logits that SAM 2's official predictor returns, and so takes as a mask input."""
 _CLIPPED_PX = 1.0
 """How far outside the picture a box or a point is still clipped to it: detectors round to there."""
 _NORMALISED_PAST = 0.5
@@ -64,9 +67,14 @@ class PromptTensors(NamedTuple):
         masks = np.zeros((count, 1, side, side), np.float32)
         return cls(point_coords, point_labels, masks, np.zeros(count, np.float32))
 
-    def feeds(self, image_embeddings: Any) -> dict[str, Any]:  # noqa: ANN401
-        """Returns all five inputs of the decoder by name."""
-        return {"image_embeddings": image_embeddings, **self._asdict()}
+    def feeds(self, encoded: Mapping[str, Any], enhanced: Any = None) -> dict[str, Any]:  # noqa: ANN401
+        """Returns all inputs of the decoder by name.
+
+        encoded: the encoder's outputs by name. enhanced: GLE's output, which replaces the embeddings; None:
+        the model runs without GLE.
+        """
+        features = encoded if enhanced is None else {**encoded, "image_embeddings": enhanced}
+        return {**features, **self._asdict()}
 
 
 def one_or_several(single: Prompt, prompts: Sequence[Prompt] | None) -> Sequence[Prompt]:
@@ -82,10 +90,11 @@ def one_or_several(single: Prompt, prompts: Sequence[Prompt] | None) -> Sequence
     return prompts
 
 
-def encode_prompts(prompts: Sequence[Prompt], geometry: Geometry) -> PromptTensors:
-    """Returns N prompts as the decoder's inputs.
+def encode_prompts(prompts: Sequence[Prompt], geometry: Geometry, family: Family = "sam") -> PromptTensors:
+    """Returns N prompts as the inputs of a `family`'s decoder.
 
-    Prompts with fewer points than others are padded with label -1 at their end.
+    Prompts with fewer points than others are padded with label -1 at their end. Two rules are SAM 2's alone,
+    as in its official predictor: a box is followed by a padding point too, and logits of a mask are limited.
     Raises PromptError where a prompt is empty or does not fit the picture.
     """
     if not prompts:
@@ -95,7 +104,7 @@ def encode_prompts(prompts: Sequence[Prompt], geometry: Geometry) -> PromptTenso
             raise PromptError(
                 f"prompts: expected Prompt, found {type(prompt).__name__}; write prompts=[Prompt(box=...)]"
             )
-    pairs = [_coords_and_labels(prompt, geometry) for prompt in prompts]
+    pairs = [_coords_and_labels(prompt, geometry, family) for prompt in prompts]
     longest = max(len(labels) for _, labels in pairs)
     coords = np.zeros((len(pairs), longest, 2), np.float32)
     labels = np.full((len(pairs), longest), PADDING, np.int32)
@@ -104,6 +113,8 @@ def encode_prompts(prompts: Sequence[Prompt], geometry: Geometry) -> PromptTenso
         labels[row, : len(prompt_labels)] = prompt_labels
     tensors = PromptTensors.without_masks(coords, labels, geometry.image_size)
     _write_masks(prompts, tensors)
+    if family == "sam2":
+        np.clip(tensors.mask_input, -_LARGEST_LOGIT, _LARGEST_LOGIT, out=tensors.mask_input)
     return tensors
 
 
@@ -137,16 +148,22 @@ def _check_mask(mask: Pixels | npt.NDArray[np.bool_], original_size: Size) -> No
         )
 
 
-def _coords_and_labels(prompt: Prompt, geometry: Geometry) -> tuple[Floats, list[int]]:
+def _coords_and_labels(prompt: Prompt, geometry: Geometry, family: Family) -> tuple[Floats, list[int]]:
     """Returns [P,2] in the input's frame and P labels, in SAM's order: points, box corners or padding."""
+    coords, labels = _checked_points_and_box(prompt, geometry)
+    if prompt.box is not None and family != "sam2":
+        return coords, labels
+    return np.concatenate([coords, np.zeros((1, 2), np.float32)]), [*labels, PADDING]
+
+
+def _checked_points_and_box(prompt: Prompt, geometry: Geometry) -> tuple[Floats, list[int]]:
     points = _checked_points("point", prompt.points, geometry.original_size)
     background = _checked_points("background point", prompt.background_points, geometry.original_size)
     labels = [FOREGROUND] * len(points) + [BACKGROUND] * len(background)
     if prompt.box is None:
         if not labels and prompt.mask_input is None:
             raise PromptError("no prompt: give a box, a point or a mask")
-        coords = geometry.to_input(np.concatenate([points, background]))
-        return np.concatenate([coords, np.zeros((1, 2), np.float32)]), [*labels, PADDING]
+        return geometry.to_input(np.concatenate([points, background])), labels
     corners = _checked_box(prompt.box, geometry.original_size)
     coords = geometry.to_input(np.concatenate([points, background, corners]))
     return coords, [*labels, BOX_TOP_LEFT, BOX_BOTTOM_RIGHT]

@@ -47,13 +47,13 @@ class FakeRequest : public Request {
         return sum / 100;
     }
 
-    /// Number of prompts: the first size of every input but the embeddings.
-    static Shape shape_of(const std::vector<Dimension>& dimensions, const Tensor* inputs) {
+    /// Number of prompts: the first size of the last input.
+    Shape shape_of(const std::vector<Dimension>& dimensions, const Tensor* inputs) const {
         Shape shape;
         shape.rank = dimensions.size();
         for (std::size_t i = 0; i < shape.rank; ++i) {
             const auto* fixed = std::get_if<std::int64_t>(&dimensions[i]);
-            shape.sizes[i] = fixed != nullptr ? *fixed : inputs[1].shape.sizes[0];
+            shape.sizes[i] = fixed != nullptr ? *fixed : inputs[spec_.inputs.size() - 1].shape.sizes[0];
         }
         return shape;
     }
@@ -73,15 +73,16 @@ class FakeEngine : public Engine {
 };
 
 /// A model of S = 64 whose engines are fakes.
-inline std::shared_ptr<const glesam::core::Model> fake_model() {
+inline std::shared_ptr<const glesam::core::Model> fake_model(glesam::core::Family family = glesam::core::Family::sam) {
     glesam::core::Model model;
+    model.manifest.family = family;
     model.manifest.name = "fake";
     model.manifest.multimask = true;
     model.manifest.image_size = 64;
     model.manifest.pixel_mean = {123.675, 116.28, 103.53};
     model.manifest.pixel_std = {58.395, 57.12, 57.375};
     model.resize = glesam::core::Resize::longest_side;
-    const auto specs = glesam::core::bundle_contract(64);
+    const auto specs = model.manifest.contract();
     model.engines = {std::make_shared<FakeEngine>(specs[0]), std::make_shared<FakeEngine>(specs[1]),
                      std::make_shared<FakeEngine>(specs[2])};
     return std::make_shared<const glesam::core::Model>(std::move(model));

@@ -49,10 +49,13 @@ void the_steps_give_what_predict_gives() {
     const Picture picture(93, 60, 3);
     std::vector<float> input(predictor.input_size());
     const auto geometry = predictor.preprocess(picture.view(), input.data());
-    const float* embeddings = predictor.enhance(predictor.encode(input.data()));
+    std::vector<float> encoded(predictor.encoded_size());
+    std::vector<float> features(predictor.features_size());
+    predictor.encode(input.data(), encoded.data());
+    predictor.enhance(encoded.data(), features.data());
     const auto feeds = predictor.encode_prompts(geometry, prompts.data(), prompts.size());
     CHECK(feeds.num_points == 4);  // two points, one background point, one padding
-    const auto decoded = predictor.decode(embeddings, feeds);
+    const auto decoded = predictor.decode(features.data(), feeds);
     std::vector<std::uint8_t> masks(std::size_t{93} * 60);
     predictor.postprocess(geometry, decoded.low_res_masks + 16 * 16, 1, masks.data());
     CHECK(std::equal(masks.begin(), masks.end(), expected.masks.begin()));

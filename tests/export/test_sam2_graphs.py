@@ -15,6 +15,7 @@ from glesam.model import GleSam
 from glesam.sam2 import stable_masks
 from glesam_calib.graph.files import save_onnx
 from glesam_export.graphs import graphs
+from glesam_export.rewrites.static_stability import Stability
 from glesam_export.rewrites.static_stability import stable_masks as graph_stable_masks
 from glesam_export.to_onnx import onnx_from_graph
 
@@ -25,7 +26,8 @@ def test_masks_are_chosen_alike_where_scores_are_equal_and_areas_empty() -> None
     masks[:20, 0], masks[20:40, 0] = -1, 1
     ious = torch.randint(0, 3, (200, 4)) / 2.0
     for threshold in (0.5, 0.75, 0.98):
-        expected, actual = (f(masks, ious, 0.5, threshold) for f in (stable_masks, graph_stable_masks))
+        expected = stable_masks(masks, ious, 0.5, threshold)
+        actual = graph_stable_masks(masks, ious, Stability(0.5, threshold))
         assert all(torch.equal(one, other) for one, other in zip(actual, expected, strict=True))
 
 

@@ -7,7 +7,7 @@ from typing import Literal
 
 import torch
 
-from glesam.config import GleSamConfig, LiteEncoderConfig, PromptMapDecoderConfig, nano, tiny
+from glesam.config import GleSamConfig, LiteEncoderConfig, PromptMapDecoderConfig, nano, tiny, tiny_sam2
 from glesam.model import GleSam
 
 Style = Literal["sd15", "sd21"]
@@ -27,6 +27,20 @@ def random_model(style: Style, seed: int = 0) -> GleSam:
             if "lora_B" in name:
                 parameter.normal_(std=0.1)
             elif parameter.dim() == 1 or "rel_pos" in name:
+                parameter.add_(torch.randn_like(parameter), alpha=0.1)
+        model.gle.get_buffer("text_embedding").normal_()
+    return model.requires_grad_(False)
+
+
+def random_sam2(seed: int = 0) -> GleSam:
+    """A SAM 2 in which no layer is left at its start."""
+    torch.manual_seed(seed)
+    model = GleSam(tiny_sam2()).eval()
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            if "lora_B" in name or not parameter.any():
+                parameter.normal_(std=0.1)
+            elif parameter.dim() == 1:
                 parameter.add_(torch.randn_like(parameter), alpha=0.1)
         model.gle.get_buffer("text_embedding").normal_()
     return model.requires_grad_(False)

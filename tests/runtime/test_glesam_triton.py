@@ -12,12 +12,13 @@ import numpy as np
 import onnx
 import pytest
 from google.protobuf import text_format
+from tiny_bundle import write_bundle as write_tiny
 from tritonclient.grpc import model_config_pb2
 from typer.testing import CliRunner, Result
 
 from glesam_runtime import Bundle, Predictor, read_image
 from glesam_runtime.bundle.reader import default_bundle_path, sha256_of
-from glesam_runtime.bundle.spec import GraphSpec, TensorSpec
+from glesam_runtime.bundle.spec import HIGH_RES, Family, GraphSpec, TensorSpec
 from glesam_runtime.bundle.writer import write_bundle
 from glesam_runtime.cli.triton import app
 from glesam_runtime.engines.onnxruntime import OnnxRuntimeEngine
@@ -87,10 +88,10 @@ def infer(repository: Path, name: str, request: Tensors) -> Tensors:
 
 def request_for(manifest: Any, prompts: list[Prompt]) -> Tensors:  # noqa: ANN401
     """What a client sends, made from the manifest that lies in the repository."""
-    image, geometry = preprocess(
-        read_image(PHOTO), manifest["image_size"], manifest["pixel_mean"], manifest["pixel_std"]
-    )
-    return {"image": image, **encode_prompts(prompts, geometry)._asdict()}
+    family, resize = manifest["model"].get("family", "sam"), manifest.get("resize", "longest-side")
+    numbers = manifest["image_size"], manifest["pixel_mean"], manifest["pixel_std"], resize
+    image, geometry = preprocess(read_image(PHOTO), *numbers)
+    return {"image": image, **encode_prompts(prompts, geometry, family)._asdict()}
 
 
 def test_every_model_is_configured_by_tritons_schema_and_named_after_its_folder(repository: Path) -> None:
@@ -135,6 +136,25 @@ def test_the_ensembles_embeddings_answer_another_prompt(repository: Path) -> Non
     again = infer(repository, "glesam_mask_decoder", more | {"image_embeddings": embeddings})
     whole = infer(repository, "glesam", second)
     np.testing.assert_array_equal(again["low_res_masks"], whole["low_res_masks"])
+
+
+@pytest.mark.parametrize("family", ["sam2", "robustsam"])
+def test_an_ensemble_of_another_family_answers_as_the_predictor_does(tmp_path: Path, family: Family) -> None:
+    bundle, repository = write_tiny(tmp_path / "bundle", family), tmp_path / "repository"
+    write_triton(Bundle.open(bundle), repository)
+    manifest = json.loads((repository / "glesam/1/bundle.json").read_text())
+    prompts = [Prompt(box=(20, 5, 470, 510)), Prompt(points=[(250, 350)])]
+    request = request_for(manifest, prompts)
+    response = infer(repository, "glesam", request)
+    with Predictor.from_bundle(bundle, backend="onnxruntime") as predictor:
+        predictor.set_image(read_image(PHOTO))
+        expected = predictor.predict(prompts=prompts)
+    np.testing.assert_array_equal(response["low_res_masks"][:, 0], expected.low_res_masks)
+    features = {name: response[name] for name in HIGH_RES if name in response}
+    more = {name: array for name, array in request.items() if name != "image"}
+    more["image_embeddings"] = response["image_embeddings_enhanced"]
+    again = infer(repository, "glesam_mask_decoder", more | features)
+    np.testing.assert_array_equal(again["low_res_masks"], response["low_res_masks"])
 
 
 @pytest.fixture

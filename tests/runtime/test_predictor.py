@@ -40,7 +40,7 @@ def iou(a: np.ndarray, b: np.ndarray) -> float:
     return float((a & b).sum() / (a | b).sum())
 
 
-@pytest.mark.parametrize("resize", ["longest-side", "squash-512"])
+@pytest.mark.parametrize("resize", ["longest-side", "squash", "squash-512"])
 def test_the_mask_is_the_box_of_the_prompt(bundle_path: Path, image: Pixels, resize: str) -> None:
     with Predictor.from_bundle(bundle_path, resize=resize) as predictor:
         predictor.set_image(image)
@@ -177,7 +177,7 @@ def test_a_bad_prompt_leaves_the_picture_in_place(predictor: Predictor, image: P
 
 
 def test_an_unknown_resize_names_the_known_ones(bundle_path: Path) -> None:
-    with pytest.raises(ImageError, match="choose longest-side or squash-512"):
+    with pytest.raises(ImageError, match="choose longest-side or squash or squash-512"):
         Predictor.from_bundle(bundle_path, resize="crop")
 
 

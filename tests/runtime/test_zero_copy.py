@@ -15,14 +15,16 @@ import numpy as np
 import pytest
 from fake_cuda import FakeGpu, ForeignArray, Work, download
 from fake_tensorrt import FakeTensorRt, plan_of
+from tiny_bundle import write_bundle
 
 from glesam_runtime import BackendError, Bundle, ImageError, Predictor, Prompt
+from glesam_runtime.bundle.spec import Family
 from glesam_runtime.engines import pick_for_bundle
 from glesam_runtime.engines.cuda import current_gpu
 from glesam_runtime.engines.tensorrt import choice
 from glesam_runtime.engines.tensorrt.build import engine_key
 from glesam_runtime.engines.tensorrt.cache import EngineRecord, bundle_folder, part_path, store
-from glesam_runtime.preprocess import Floats, Geometry, Pixels, preprocess
+from glesam_runtime.preprocess import Floats, Geometry, Pixels, model_input
 
 BOX = (24, 16, 104, 80)
 PROMPTS = [Prompt(BOX), Prompt(points=[(64, 48)]), Prompt((8, 8, 60, 60))]
@@ -36,7 +38,10 @@ def cached(
     """Returns a bundle whose engines, of the fake TensorRT, are in the cache."""
     monkeypatch.setenv("GLESAM_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr(choice, "load_library", lambda backend: tensorrt._library)
-    bundle = Bundle.open(bundle_path)
+    return with_engines(Bundle.open(bundle_path), tensorrt)
+
+
+def with_engines(bundle: Bundle, tensorrt: FakeTensorRt) -> Bundle:
     for name in bundle.manifest.graphs:
         key = engine_key(tensorrt._library, bundle, name, current_gpu())
         plan = plan_of(bundle.graph_path(name))
@@ -58,8 +63,7 @@ def on_cpu(cached: Bundle) -> Predictor:
 
 
 def tensor_of(predictor: Predictor, image: Pixels) -> tuple[Floats, Geometry]:
-    model = predictor.manifest
-    return preprocess(image, model.image_size, model.pixel_mean, model.pixel_std)
+    return model_input(image, predictor.manifest)
 
 
 def work(gpu: FakeGpu) -> list[str]:
@@ -95,6 +99,25 @@ def test_nothing_comes_to_the_host_between_the_graphs(
     predictor.predict(box=BOX)
     expected = ["HostToDevice"] * 4 + ["run low_res_masks+iou_predictions"] + ["DeviceToHost"] * 2
     assert work(gpu) == expected
+
+
+@pytest.mark.parametrize("family", ["sam2", "robustsam"])
+def test_the_features_of_another_family_stay_on_the_gpu(
+    cached: Bundle, gpu: FakeGpu, tensorrt: FakeTensorRt, image: Pixels, tmp_path: Path, family: Family
+) -> None:
+    bundle = with_engines(Bundle.open(write_bundle(tmp_path / family, family)), tensorrt)
+    on_cpu = Predictor.from_bundle(bundle, "onnxruntime")
+    high_res = "+high_res_s0+high_res_s1" if family == "sam2" else ""
+    with Predictor.from_bundle(bundle, "tensorrt") as predictor:
+        for picture in (image, image // 2, image):
+            work(gpu)
+            predictor.set_image(picture)
+            on_cpu.set_image(picture)
+            names = [name.removeprefix("graph ") for name in work(gpu)]
+            encode = [f"run image_embeddings{high_res}", "run image_embeddings_enhanced"]
+            assert names == ["HostToDevice", *encode]
+            actual, expected = (each.predict(prompts=PROMPTS) for each in (predictor, on_cpu))
+            assert_same(actual, expected)
 
 
 def test_static_graphs_are_recorded_once_and_replayed(

@@ -35,6 +35,9 @@ EARLY_LAYERS = (
     "*.backbone.blocks.[01].*",
 )
 """Patterns of their names. Without this island nano's embeddings are 2.7 times further from fp32."""
+STABILITY = "areas of masks, up to 65,536, overflow fp16, and bf16 keeps 8 bits of them"
+STABILITY_LAYERS = "stability/*"
+"""Pattern of the names of the nodes that decide whether SAM 2's mask 0 is stable."""
 TRIGONOMETRY = ("Sin", "Cos")
 WEIGHTED = ("Conv", "ConvTranspose", "Gemm", "MatMul")
 FP32_DECODER = "logits decide where a mask ends, and bf16 keeps 8 bits of them; it is 1 % of the work"
@@ -85,6 +88,8 @@ def find_islands(graph: ir.Graph) -> Islands:
     for node in _closing_arithmetic(graph):
         islands[node] = ("combination", COMBINATION)
     for node in graph:
+        if fnmatchcase(node.name or "", STABILITY_LAYERS):
+            islands[node] = ("stability", STABILITY)
         if node.op_type in FP32_OPS:
             islands[node] = (node.op_type, FP32_OPS[node.op_type])
         elif in_fourier(node):

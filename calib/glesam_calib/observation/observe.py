@@ -19,7 +19,7 @@ from glesam_runtime.bundle.spec import GraphSpec, TensorSpec
 from glesam_runtime.engines import Engine, open_engine
 from glesam_runtime.engines.base import Array
 from glesam_runtime.errors import CalibrationError
-from glesam_runtime.preprocess import Pixels, preprocess
+from glesam_runtime.preprocess import Pixels, model_input
 
 GRAPHS = ("image_encoder", "gle")
 """The graphs that are observed, in the order they run. The mask decoder stays in float."""
@@ -82,7 +82,7 @@ def calibrate(
         for name, picture in samples:
             if name in table.samples:
                 continue
-            image, _ = preprocess(picture, manifest.image_size, manifest.pixel_mean, manifest.pixel_std)
+            image, _ = model_input(picture, manifest)
             feeds: dict[str, Array] = {"image": image}
             for graph in GRAPHS:
                 tensors = feeds | engines[graph](feeds)

@@ -20,7 +20,7 @@ from glesam_runtime.bundle.reader import sha256_of
 from glesam_runtime.degradation.lqseg import LEVEL_RATES, degrade
 from glesam_runtime.engines import open_engine
 from glesam_runtime.errors import CalibrationError
-from glesam_runtime.preprocess import Pixels, preprocess
+from glesam_runtime.preprocess import Pixels, model_input
 from glesam_runtime.tools.progress import track
 
 LEVELS = (0, *LEVEL_RATES)
@@ -125,7 +125,7 @@ def measure_sensitivity(
     manifest = bundle.manifest
     feeds: list[Feeds] = []
     for _, picture in islice(pictures, min(count, len(pictures))):
-        image, _ = preprocess(picture, manifest.image_size, manifest.pixel_mean, manifest.pixel_std)
+        image, _ = model_input(picture, manifest)
         feeds.append({"image": image})
     for graph in GRAPHS:
         path, spec = bundle.graph_path(graph), manifest.graphs[graph].spec

@@ -17,7 +17,7 @@ from glesam.config import EMBEDDING_STRIDE, NUM_MASKS
 from glesam.decoding import embed_masks, embed_points
 from glesam_export.rewrites.native_layers import for_export
 from glesam_export.rewrites.static_gle import constant
-from glesam_export.rewrites.static_stability import stable_masks
+from glesam_export.rewrites.static_stability import Stability, stable_masks
 from glesam_export.rewrites.static_upscaling import ChannelsLastUpscaling, HighResUpscaling
 from glesam_export.rewrites.token_side_attention import TokenSideTransformer
 
@@ -120,7 +120,12 @@ class StaticHighResDecoder(StaticTwoWay):
         """`side`: positions of the embedding per side, S / 16."""
         super().__init__(prompt_encoder, mask_decoder, side, refinements)
         decoder: Any = for_export(mask_decoder)
-        self.config = decoder.config
+        config = decoder.config
+        self.stability = (
+            Stability(config.stability_delta, config.stability_threshold)
+            if config.dynamic_multimask
+            else None
+        )
         self.upscaling = HighResUpscaling(decoder.output_upscaling)
         self.no_mem_embed = (
             constant(decoder.no_mem_embed.reshape(1, -1, 1, 1)) if decoder.adds_no_mem_embed else None
@@ -148,6 +153,4 @@ class StaticHighResDecoder(StaticTwoWay):
 
     def choose(self, masks: Tensor, ious: Tensor) -> tuple[Tensor, Tensor]:
         """Replaces an unstable mask 0, where the configuration says so."""
-        if not self.config.dynamic_multimask:
-            return masks, ious
-        return stable_masks(masks, ious, self.config.stability_delta, self.config.stability_threshold)
+        return (masks, ious) if self.stability is None else stable_masks(masks, ious, self.stability)

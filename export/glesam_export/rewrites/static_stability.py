@@ -6,18 +6,30 @@ Comparisons and ArgMax are none of them; Max with Equal says the same, and the f
 from __future__ import annotations
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 
-def stable_masks(
-    masks: Tensor, ious: Tensor, stability_delta: float, stability_threshold: float
-) -> tuple[Tensor, Tensor]:
+class Stability(nn.Module):
+    """Mask logits [N, 1, h, w] -> [N, 1], 1 where the mask is stable, else 0.
+
+    It is a module of its own so that its nodes can stay in fp32: areas of 256 x 256 overflow fp16.
+    """
+
+    def __init__(self, delta: float, threshold: float) -> None:
+        super().__init__()
+        self.delta, self.threshold = delta, threshold
+
+    def forward(self, masks: Tensor) -> Tensor:
+        inner = _above(masks, self.delta).sum((2, 3))
+        outer = _above(masks, -self.delta).sum((2, 3))
+        empty = (outer == 0).to(masks.dtype)
+        ratio = (inner + empty) / (outer + empty)
+        return 1 - _above(-ratio, -self.threshold)
+
+
+def stable_masks(masks: Tensor, ious: Tensor, stability: nn.Module) -> tuple[Tensor, Tensor]:
     """The same function as `glesam.sam2.stable_masks`: masks [N, 4, h, w] and scores [N, 4]."""
-    inner = _above(masks[:, :1], stability_delta).sum((2, 3))  # [N, 1]
-    outer = _above(masks[:, :1], -stability_delta).sum((2, 3))
-    empty = (outer == 0).to(masks.dtype)
-    ratio = (inner + empty) / (outer + empty)
-    stable = 1 - _above(-ratio, -stability_threshold)
+    stable = stability(masks[:, :1])
     best = (ious[:, 1:] == ious[:, 1:].amax(1, keepdim=True)).to(masks.dtype)
     first, second, third = best[:, :1], best[:, 1:2], best[:, 2:]
     second = second * (1 - first)

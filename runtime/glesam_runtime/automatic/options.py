@@ -24,6 +24,8 @@ MEASURED: dict[str, dict[str, Any]] = {
     "nano": {"pred_iou_thresh": 0.2, "stability_score_thresh": 0.6},
 }
 """Defaults of a model that differ from SAM's, by SAM type."""
+SAM2 = {"pred_iou_thresh": 0.8}
+"""Defaults of SAM2AutomaticMaskGenerator that differ from SAM's (facebookresearch/sam2)."""
 
 
 @dataclass(frozen=True)
@@ -59,7 +61,8 @@ class AutomaticOptions:
     @classmethod
     def for_model(cls, sam_type: str, **chosen: float) -> AutomaticOptions:
         """Returns the defaults of a model of `sam_type`, with `chosen` in place of some."""
-        values: dict[str, Any] = MEASURED.get(sam_type, {}) | chosen
+        own = SAM2 if sam_type.startswith("sam2") else MEASURED.get(sam_type, {})
+        values: dict[str, Any] = own | chosen
         return cls(**values)
 
     def __post_init__(self) -> None:

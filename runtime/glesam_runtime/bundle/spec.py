@@ -34,6 +34,8 @@ Family = Literal["sam", "sam2", "robustsam"]
 """Kinds of models, which differ in the tensors between their graphs: see docs/bundle.md."""
 EMBEDDING_CHANNELS = 256
 """Channels of SAM's image embedding."""
+HIGH_RES = ("high_res_s0", "high_res_s1")
+"""Names of SAM 2's finer features, at strides 4 and 8, which pass by GLE from the encoder to the decoder."""
 ROBUST_CHANNELS = EMBEDDING_CHANNELS + 32 * 4 * 4
 """Channels that RobustSAM's decoder reads: the embedding, and 32 channels at stride 4 in blocks of 4 x 4."""
 
@@ -54,7 +56,7 @@ def bundle_contract(
     encoded = embeddings("image_embeddings", EMBEDDING_CHANNELS + encoder_channels)
     restored = ROBUST_CHANNELS if family == "robustsam" else EMBEDDING_CHANNELS
     high_res = (
-        (_floats("high_res_s0", 1, 32, low_res, low_res), _floats("high_res_s1", 1, 64, 2 * side, 2 * side))
+        (_floats(HIGH_RES[0], 1, 32, low_res, low_res), _floats(HIGH_RES[1], 1, 64, 2 * side, 2 * side))
         if family == "sam2"
         else ()
     )

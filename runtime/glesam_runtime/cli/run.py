@@ -41,7 +41,7 @@ def run(
     backend: options.Backend = "auto",
     threads: options.Threads = 0,
     no_enhance: options.NoEnhance = False,
-    resize: options.Resize = "longest-side",
+    resize: options.Resize = None,
     out: options.Out = Path("out"),
     as_json: options.AsJson = False,
     _version: Version = False,

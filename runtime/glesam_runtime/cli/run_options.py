@@ -136,11 +136,11 @@ NoEnhance = Annotated[
     bool, typer.Option("--no-enhance", rich_help_panel=_MODEL, help="Run plain SAM, without GLE.")
 ]
 Resize = Annotated[
-    str,
+    str | None,
     typer.Option(
         metavar="NAME",
         rich_help_panel=_MODEL,
-        help=f"How a picture is resized for the model: {' or '.join(RESIZES)}.",
+        help=f"How a picture is resized: {' or '.join(RESIZES)}; without it as the bundle says.",
     ),
 ]
 Out = Annotated[

@@ -5,16 +5,18 @@ from __future__ import annotations
 import io
 import math
 import zlib
+from collections.abc import Mapping
 from typing import IO
 from zipfile import BadZipFile, ZipFile
 
 import numpy as np
 
 from ..bundle.reader import Bundle
+from ..bundle.spec import HIGH_RES
 from ..engines.base import Array, Tensors
 from ..errors import BundleError, first_line
 
-ARRAYS = {
+ARRAYS: Mapping[str, tuple[type[np.generic], int]] = {
     "image": (np.uint8, 3),
     "point_coords": (np.float32, 3),
     "point_labels": (np.int32, 2),
@@ -24,8 +26,13 @@ ARRAYS = {
     "iou_predictions": (np.float32, 2),
 }
 """Type and rank of the arrays in every golden file (docs/bundle.md)."""
+SAM2_ARRAYS: Mapping[str, tuple[type[np.generic], int]] = {
+    **ARRAYS,
+    **{name: (np.float32, 4) for name in HIGH_RES},
+}
+"""The same for SAM 2."""
 MOST_BYTES = 2**28
-"""Largest golden file and sum of its arrays: 256 MiB, of which the full-size model needs 30."""
+"""Largest golden file and sum of its arrays: 256 MiB, of which the largest model needs 45."""
 
 
 def read_golden(bundle: Bundle, name: str) -> Tensors:
@@ -34,10 +41,11 @@ def read_golden(bundle: Bundle, name: str) -> Tensors:
     Raises BundleError where it cannot be read, is larger than MOST_BYTES, has changed since the bundle was
     opened, or is not what docs/bundle.md says.
     """
+    arrays = SAM2_ARRAYS if bundle.manifest.family == "sam2" else ARRAYS
     try:
         with ZipFile(io.BytesIO(_bytes(bundle, name))) as archive:
             present = {info.filename: info.file_size for info in archive.infolist()}
-            wanted = [key for key in ARRAYS if f"{key}.npy" in present]
+            wanted = [key for key in arrays if f"{key}.npy" in present]
             if sum(present[f"{key}.npy"] for key in wanted) > MOST_BYTES:
                 raise ValueError(f"its arrays take more than {MOST_BYTES // 2**20} MiB")
             golden = {key: _array(archive, f"{key}.npy", present[f"{key}.npy"]) for key in wanted}
@@ -53,7 +61,7 @@ def read_golden(bundle: Bundle, name: str) -> Tensors:
         BadZipFile,
     ) as error:
         raise BundleError(f"{name}: cannot be read ({first_line(error)}); export the bundle again") from error
-    wrong = [key for key in ARRAYS if key not in golden or not _is_sound(key, golden[key])]
+    wrong = [key for key in arrays if key not in golden or not _is_sound(key, golden[key], *arrays[key])]
     if wrong or golden["point_coords"].shape != (*golden["point_labels"].shape, 2):
         raise BundleError(
             f"{name}: {wrong[0] if wrong else 'point_coords'} is missing or not what docs/bundle.md says; "
@@ -90,9 +98,8 @@ def _check_header(file: IO[bytes], size: int) -> None:
         raise ValueError("an array of another size than its file")
 
 
-def _is_sound(key: str, array: Array) -> bool:
+def _is_sound(key: str, array: Array, kind: type[np.generic], rank: int) -> bool:
     """Returns whether an array has the type and rank of docs/bundle.md, is not empty, and has no NaN."""
-    kind, rank = ARRAYS[key]
     if array.dtype != kind or array.ndim != rank or not array.size:
         return False
     return array.shape[2] == 3 if key == "image" else bool(np.isfinite(array).all())

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
 
 from ..bundle.manifest import Graph
+from ..bundle.spec import Family
 from ..engines.tensorrt.cache import EngineRecord
 from . import parity
 from .console import grid, plain, table
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from .console import Drawn
 
 Rows = list[tuple[str, str]]
+_NETWORKS: Mapping[Family, str] = {"sam": "SAM", "sam2": "SAM 2", "robustsam": "RobustSAM"}
 _SHORT = 12  # digits of a hash, enough to tell files apart
 
 
@@ -39,15 +41,16 @@ def tables(info: Info, verbose: bool) -> Iterator[Drawn]:
 
 def _model(info: Info) -> Rows:
     model = info.bundle.manifest
-    masks = "multimask" if model.multimask else "no multimask"
-    network = "RobustSAM" if model.family == "robustsam" else "SAM"
-    gle = [] if model.gamma is None else [("GLE", f"gamma {model.gamma:g}, timestep {model.timestep}")]
+    network = f"{_NETWORKS[model.family]} {model.sam_type}, {model.image_size} x {model.image_size} pixels"
+    gle = (
+        f"gamma {model.gamma:g}, timestep {model.timestep}" if model.gamma is not None else "RobustSAM's own"
+    )
     return [
         ("model", f"{model.name} {model.precision}"),
         ("folder", str(info.bundle.root)),
         ("sha256", info.bundle.hash),
-        ("network", f"{network} {model.sam_type}, {model.image_size} x {model.image_size} pixels, {masks}"),
-        *gle,
+        ("network", f"{network}, {'multimask' if model.multimask else 'no multimask'}"),
+        ("GLE", gle),
     ]
 
 

@@ -13,10 +13,11 @@ import numpy as np
 
 from .. import BackendError, Bundle, ParityError, Prompt
 from ..bundle.manifest import Manifest
+from ..bundle.spec import HIGH_RES
 from ..engines import Engine, open_engine
 from ..engines.base import Array, Engines
 from ..postprocess import MaskResizer
-from ..preprocess import Geometry, Pixels, preprocess
+from ..preprocess import Geometry, Pixels, model_input
 from ..prompts import PromptTensors, encode_prompts
 from .parity import GraphParity, MaskParity, Parity, compare, mask_iou
 from .progress import track
@@ -47,7 +48,8 @@ class Case:
             return {"image": chain["image"]}
         if graph == "gle":
             return {"image_embeddings": chain["image_embeddings"]}
-        return self.prompts.feeds(chain["image_embeddings_enhanced"])
+        features = {name: chain[name] for name in ("image_embeddings", *HIGH_RES) if name in chain}
+        return self.prompts.feeds(features, chain["image_embeddings_enhanced"])
 
 
 def reference_cases(manifest: Manifest, reference: Engines, images: ImageSets) -> list[Case]:
@@ -77,8 +79,8 @@ def _cases(manifest: Manifest, images: ImageSets) -> list[Case]:
     """One case for every picture, before any graph has run."""
     cases = []
     for name, picture in ((name, picture) for name, some in images.items() for picture in some):
-        image, geometry = preprocess(picture, manifest.image_size, manifest.pixel_mean, manifest.pixel_std)
-        prompts = encode_prompts(fixed_prompts(picture), geometry)
+        image, geometry = model_input(picture, manifest)
+        prompts = encode_prompts(fixed_prompts(picture), geometry, manifest.family)
         cases.append(Case(name, picture, geometry, prompts, {"image": image}, {"image": image}))
     return cases
 

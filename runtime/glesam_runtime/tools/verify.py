@@ -8,9 +8,10 @@ import numpy as np
 
 from ..bundle.manifest import Manifest
 from ..bundle.reader import Bundle
+from ..bundle.spec import HIGH_RES
 from ..engines.base import Array, Engine, Tensors
 from ..errors import BundleError
-from ..preprocess import preprocess
+from ..preprocess import model_input
 from ..prompts import PromptTensors
 from .golden import read_golden
 from .parity import MIN_IOU, GraphParity, MaskParity, Parity, compare, mask_iou
@@ -59,19 +60,20 @@ def required_iou(bundle: Bundle) -> float:
 def _feeds(golden: Tensors, manifest: Manifest) -> dict[str, dict[str, Array]]:
     """Returns the inputs of each graph, which are PyTorch's outputs of the graph before it."""
     picture = golden["image"].astype(np.uint8, copy=False)
-    image, _ = preprocess(picture, manifest.image_size, manifest.pixel_mean, manifest.pixel_std)
+    image, _ = model_input(picture, manifest)
+    features = {name: golden[name] for name in ("image_embeddings", *HIGH_RES) if name in golden}
     prompts = PromptTensors.without_masks(golden["point_coords"], golden["point_labels"], manifest.image_size)
     return {
         "image_encoder": {"image": image},
         "gle": {"image_embeddings": golden["image_embeddings"]},
-        "mask_decoder": prompts.feeds(golden["image_embeddings_enhanced"]),
+        "mask_decoder": prompts.feeds(features, golden["image_embeddings_enhanced"]),
     }
 
 
 def _end_to_end(engines: Mapping[str, Engine], encoded: Tensors, prompts: Tensors) -> Array:
-    """Returns logits from this machine's own embeddings; `prompts` are the decoder's feeds."""
-    enhanced = engines["gle"](encoded)["image_embeddings_enhanced"]
-    return engines["mask_decoder"]({**prompts, "image_embeddings": enhanced})["low_res_masks"]
+    """Returns logits from this machine's own features; `prompts` are the decoder's feeds."""
+    enhanced = engines["gle"]({"image_embeddings": encoded["image_embeddings"]})["image_embeddings_enhanced"]
+    return engines["mask_decoder"]({**prompts, **encoded, "image_embeddings": enhanced})["low_res_masks"]
 
 
 def _mask_parity(logits: Array, golden: Tensors, manifest: Manifest) -> MaskParity:

@@ -61,7 +61,7 @@ typedef struct glesam_model_info {
     double pixel_mean[3];
     double pixel_std[3];
     double mask_threshold;
-    double gamma;
+    double gamma; /* of GLE; 0 for RobustSAM, as timestep */
     int64_t timestep;
 } glesam_model_info;
 
@@ -88,8 +88,9 @@ typedef struct glesam_predictor glesam_predictor;
 /*
  * Compiles the bundle's graphs. The bundle may be freed afterwards.
  * backend: "auto", or one that the library was built with: "openvino", "onnxruntime", "tensorrt".
- * enhance: 0 is plain SAM, without GLE (generative latent space enhancement).
- * resize: "longest-side", SAM's own, or "squash-512", as in the authors' evaluation.
+ * enhance: 0 is plain SAM, without GLE (generative latent space enhancement). RobustSAM does not run without.
+ * resize: "", as the bundle says; "longest-side", SAM's own; "squash", SAM 2's; or "squash-512", as in the authors'
+ * evaluation.
  */
 GLESAM_API glesam_status glesam_predictor_open(const glesam_bundle* bundle, const char* backend, int enhance,
                                                const char* resize, glesam_predictor** predictor);
@@ -281,6 +282,23 @@ typedef struct glesam_decoded {
 GLESAM_API glesam_status glesam_preprocess(glesam_predictor* predictor, const glesam_image_view* image, float* input,
                                            glesam_geometry* geometry);
 
+/*
+ * Number of floats that the encoder gives and that the decoder reads. SAM's are one embedding [256, S/16, S/16]; SAM 2
+ * has high_res_s0 [32, S/4, S/4] and high_res_s1 [64, S/8, S/8] behind it (docs/bundle.md).
+ */
+GLESAM_API glesam_status glesam_feature_sizes(const glesam_predictor* predictor, size_t* encoded_size,
+                                              size_t* features_size);
+
+/* Input [3, S, S] -> what the encoder gives. */
+GLESAM_API glesam_status glesam_encode_features(glesam_predictor* predictor, const float* input, float* encoded,
+                                                size_t encoded_size);
+
+/* What the encoder gives -> what the decoder reads. An error where the predictor was opened without GLE. */
+GLESAM_API glesam_status glesam_enhance_features(glesam_predictor* predictor, const float* encoded, size_t encoded_size,
+                                                 float* features, size_t features_size);
+
+/* The next three are these steps for a model with one embedding [256, S/16, S/16]; another model refuses them. */
+
 /* Input [3, S, S] -> image_embeddings [256, S/16, S/16]. */
 GLESAM_API glesam_status glesam_encode(glesam_predictor* predictor, const float* input, float* image_embeddings);
 
@@ -295,6 +313,11 @@ GLESAM_API glesam_status glesam_encode_prompts(glesam_predictor* predictor, cons
 /* Embeddings and prompts -> logits. `decoded` is valid until the predictor's next glesam_decode or glesam_predict. */
 GLESAM_API glesam_status glesam_decode(glesam_predictor* predictor, const float* image_embeddings,
                                        const glesam_prompt_feeds* feeds, glesam_decoded* decoded);
+
+/* The same for any model: what the decoder reads, and prompts -> logits. */
+GLESAM_API glesam_status glesam_decode_features(glesam_predictor* predictor, const float* features,
+                                                size_t features_size, const glesam_prompt_feeds* feeds,
+                                                glesam_decoded* decoded);
 
 /* Logits [count, S/4, S/4] -> masks [count, original_height, original_width], 1 where logits > mask_threshold. */
 GLESAM_API glesam_status glesam_postprocess(glesam_predictor* predictor, const glesam_geometry* geometry,

@@ -235,7 +235,7 @@ class Bundle {
 struct Options {
     std::string backend = "auto";  ///< or one that the library was built with: "openvino", "onnxruntime", "tensorrt"
     bool enhance = true;           ///< false: plain SAM, without GLE
-    std::string resize = "longest-side";  ///< SAM's own; or "squash-512", as in the authors' evaluation
+    std::string resize = {};       ///< "": as the bundle says; "longest-side"; "squash"; or "squash-512"
     int threads = 0;  ///< of the CPU for each call; 0: one on each core that this process may use (taskset, cgroup)
 };
 
@@ -332,16 +332,15 @@ class Predictor {
     std::vector<float> encode(const std::vector<float>& input) {
         const auto side = static_cast<std::size_t>(info().image_size);
         expect_size("input", input, 3 * side * side);
-        std::vector<float> image_embeddings(embeddings_size());
-        check(glesam_encode(handle_.get(), input.data(), image_embeddings.data()));
-        return image_embeddings;
+        std::vector<float> encoded(feature_sizes().first);
+        check(glesam_encode_features(handle_.get(), input.data(), encoded.data(), encoded.size()));
+        return encoded;
     }
 
-    std::vector<float> enhance(const std::vector<float>& image_embeddings) {
-        expect_size("image_embeddings", image_embeddings, embeddings_size());
-        std::vector<float> enhanced(embeddings_size());
-        check(glesam_enhance(handle_.get(), image_embeddings.data(), enhanced.data()));
-        return enhanced;
+    std::vector<float> enhance(const std::vector<float>& encoded) {
+        std::vector<float> features(feature_sizes().second);
+        check(glesam_enhance_features(handle_.get(), encoded.data(), encoded.size(), features.data(), features.size()));
+        return features;
     }
 
     PromptFeeds encode_prompts(const Geometry& geometry, const std::vector<Prompt>& prompts) {
@@ -351,10 +350,9 @@ class Predictor {
         return feeds;
     }
 
-    Decoded decode(const std::vector<float>& image_embeddings, const PromptFeeds& feeds) {
-        expect_size("image_embeddings", image_embeddings, embeddings_size());
+    Decoded decode(const std::vector<float>& features, const PromptFeeds& feeds) {
         Decoded decoded{};
-        check(glesam_decode(handle_.get(), image_embeddings.data(), &feeds, &decoded));
+        check(glesam_decode_features(handle_.get(), features.data(), features.size(), &feeds, &decoded));
         return decoded;
     }
 
@@ -404,9 +402,11 @@ class Predictor {
         throw Error(GLESAM_ARGUMENT_ERROR, message.c_str());
     }
 
-    std::size_t embeddings_size() const {
-        const auto side = static_cast<std::size_t>(info().image_size / 16);
-        return 256 * side * side;
+    /// Floats that the encoder gives, and that the decoder reads.
+    std::pair<std::size_t, std::size_t> feature_sizes() const {
+        std::pair<std::size_t, std::size_t> sizes{};
+        check(glesam_feature_sizes(handle_.get(), &sizes.first, &sizes.second));
+        return sizes;
     }
 
     std::unique_ptr<glesam_predictor, Free> handle_;

@@ -71,7 +71,8 @@ std::vector<GraphSpec> bundle_contract(std::int64_t image_size, Family family, s
     return {
         {"image_encoder", {floats("image", {one, std::int64_t{3}, image_size, image_size})}, encoded},
         gle,
-        {"mask_decoder", decoder,
+        {"mask_decoder",
+         decoder,
          {floats("low_res_masks", {prompts, std::int64_t{4}, low_res, low_res}),
           floats("iou_predictions", {prompts, std::int64_t{4}})}},
     };

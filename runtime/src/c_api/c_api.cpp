@@ -131,7 +131,7 @@ glesam_status glesam_predictor_open_threads(const glesam_bundle* bundle, const c
         require(resize, "resize");
         require(predictor, "predictor");
         const Bundle& opened = bundle->bundle;
-        const auto strategy = glesam::core::resize_from_name(resize);
+        const auto strategy = glesam::core::resize_from_name(*resize == '\0' ? opened.manifest.resize : resize);
         auto engines = glesam::core::open_engines(backend, opened, enhance != 0, threads);
         auto model = std::make_shared<const Model>(Model{opened.manifest, opened.hash, std::move(engines), strategy});
         *predictor = wrapped(std::make_unique<Predictor>(std::move(model)));

@@ -29,6 +29,47 @@ void check_geometry(const Predictor& predictor, const glesam_geometry& geometry)
     glesam::core::check_geometry(geometry, static_cast<int>(predictor.model().manifest.image_size));
 }
 
+/// Features in the caller's memory, and their name in messages.
+template <typename Float>
+struct Array {
+    const char* name;
+    Float* data;
+    std::size_t size;
+};
+
+/// Throws an ArgumentError for NULL, and for another number of floats than the model's.
+template <typename Float>
+void check_array(const Array<Float>& array, std::size_t expected) {
+    require(array.data, array.name);
+    if (array.size == expected) return;
+    throw glesam::core::argument_error(std::string(array.name) + ": expected " + std::to_string(expected) +
+                                       " floats, found " + std::to_string(array.size) +
+                                       "; give as many as glesam_feature_sizes says");
+}
+
+/// Number of floats of [256, S/16, S/16], which is all that the oldest functions know of.
+std::size_t one_embedding(const glesam_predictor& predictor) {
+    const auto side = static_cast<std::size_t>(predictor.predictor->model().manifest.image_size / 16);
+    return 256 * side * side;
+}
+
+void encode(Predictor& predictor, const float* input, const Array<float>& encoded) {
+    check_array(encoded, predictor.encoded_size());
+    predictor.encode(input, encoded.data);
+}
+
+void enhance(Predictor& predictor, const Array<const float>& encoded, const Array<float>& features) {
+    check_array(encoded, predictor.encoded_size());
+    check_array(features, predictor.features_size());
+    predictor.enhance(encoded.data, features.data);
+}
+
+glesam_decoded decode(Predictor& predictor, const Array<const float>& features, const glesam_prompt_feeds* feeds) {
+    check_array(features, predictor.features_size());
+    check_feeds(feeds);
+    return predictor.decode(features.data, *feeds);
+}
+
 }  // namespace
 
 glesam_status glesam_geometry_of(const glesam_predictor* predictor, int32_t height, int32_t width,
@@ -63,23 +104,46 @@ glesam_status glesam_preprocess(glesam_predictor* predictor, const glesam_image_
     });
 }
 
+glesam_status glesam_feature_sizes(const glesam_predictor* predictor, size_t* encoded_size, size_t* features_size) {
+    return guarded([&] {
+        require(predictor, "predictor");
+        require(encoded_size, "encoded_size");
+        require(features_size, "features_size");
+        *encoded_size = predictor->predictor->encoded_size();
+        *features_size = predictor->predictor->features_size();
+    });
+}
+
 glesam_status glesam_encode(glesam_predictor* predictor, const float* input, float* image_embeddings) {
     return guarded([&] {
         require(predictor, "predictor");
         require(input, "input");
-        require(image_embeddings, "image_embeddings");
-        const float* answer = predictor->predictor->encode(input);
-        std::copy_n(answer, predictor->predictor->embeddings_size(), image_embeddings);
+        encode(*predictor->predictor, input, {"image_embeddings", image_embeddings, one_embedding(*predictor)});
+    });
+}
+
+glesam_status glesam_encode_features(glesam_predictor* predictor, const float* input, float* encoded,
+                                     size_t encoded_size) {
+    return guarded([&] {
+        require(predictor, "predictor");
+        require(input, "input");
+        encode(*predictor->predictor, input, {"encoded", encoded, encoded_size});
     });
 }
 
 glesam_status glesam_enhance(glesam_predictor* predictor, const float* image_embeddings, float* enhanced) {
     return guarded([&] {
         require(predictor, "predictor");
-        require(image_embeddings, "image_embeddings");
-        require(enhanced, "enhanced");
-        const float* answer = predictor->predictor->enhance(image_embeddings);
-        std::copy_n(answer, predictor->predictor->embeddings_size(), enhanced);
+        const size_t size = one_embedding(*predictor);
+        enhance(*predictor->predictor, {"image_embeddings", image_embeddings, size}, {"enhanced", enhanced, size});
+    });
+}
+
+glesam_status glesam_enhance_features(glesam_predictor* predictor, const float* encoded, size_t encoded_size,
+                                      float* features, size_t features_size) {
+    return guarded([&] {
+        require(predictor, "predictor");
+        enhance(*predictor->predictor, {"encoded", encoded, encoded_size}, {"features", features, features_size});
     });
 }
 
@@ -99,10 +163,18 @@ glesam_status glesam_decode(glesam_predictor* predictor, const float* image_embe
                             const glesam_prompt_feeds* feeds, glesam_decoded* decoded) {
     return guarded([&] {
         require(predictor, "predictor");
-        require(image_embeddings, "image_embeddings");
         require(decoded, "decoded");
-        check_feeds(feeds);
-        *decoded = predictor->predictor->decode(image_embeddings, *feeds);
+        const size_t size = one_embedding(*predictor);
+        *decoded = decode(*predictor->predictor, {"image_embeddings", image_embeddings, size}, feeds);
+    });
+}
+
+glesam_status glesam_decode_features(glesam_predictor* predictor, const float* features, size_t features_size,
+                                     const glesam_prompt_feeds* feeds, glesam_decoded* decoded) {
+    return guarded([&] {
+        require(predictor, "predictor");
+        require(decoded, "decoded");
+        *decoded = decode(*predictor->predictor, {"features", features, features_size}, feeds);
     });
 }
 

@@ -22,10 +22,10 @@ Tensor DeviceStore::aligned(const char* name, const Tensor& tensor) {
     return is_aligned ? tensor : copy(aligned_, tensor);
 }
 
-Tensor DeviceStore::keep(const Tensor& tensor) {
-    const Tensor result = copy(kept_[0], tensor);
+void DeviceStore::keep(Tensor* tensors, std::size_t count) {
+    kept_[0].resize(count);
+    for (std::size_t i = 0; i < count; ++i) tensors[i] = copy(kept_[0][i], tensors[i]);
     std::swap(kept_[0], kept_[1]);
-    return result;
 }
 
 Tensor DeviceStore::copy(Buffer& buffer, const Tensor& tensor) {

@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <memory>
 #include <utility>
+#include <vector>
 
 #include "engines/device_memory.hpp"
 
@@ -22,8 +23,8 @@ class DeviceStore {
     /// A caller's tensor itself, or a copy where its address is not aligned. `name` is for messages.
     Tensor aligned(const char* name, const Tensor& tensor);
 
-    /// Copies a tensor and replaces the one kept before; that one stays intact where copying fails.
-    Tensor keep(const Tensor& tensor);
+    /// Replaces tensors by copies, and those copied before are free; they stay intact where copying fails.
+    void keep(Tensor* tensors, std::size_t count);
 
    private:
     struct Buffer {
@@ -36,7 +37,7 @@ class DeviceStore {
     std::unique_ptr<DeviceMemory> memory_;
     Buffer picture_;
     Buffer aligned_;
-    std::array<Buffer, 2> kept_;  // the second is the one in use
+    std::array<std::vector<Buffer>, 2> kept_;  // the second is the one in use
 };
 
 }  // namespace glesam::core

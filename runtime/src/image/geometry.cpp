@@ -9,12 +9,13 @@ namespace glesam::core {
 
 Resize resize_from_name(const std::string& name) {
     if (name == "longest-side") return Resize::longest_side;
+    if (name == "squash") return Resize::squash;
     if (name == "squash-512") return Resize::squash_512;
-    throw image_error("resize " + repr(name) + " is unknown; choose longest-side or squash-512");
+    throw image_error("resize " + repr(name) + " is unknown; choose longest-side or squash or squash-512");
 }
 
 glesam_geometry geometry_of(int height, int width, int image_size, Resize resize) {
-    if (resize == Resize::squash_512) return {height, width, image_size, image_size, image_size, 1};
+    if (resize != Resize::longest_side) return {height, width, image_size, image_size, image_size, 1};
     const double scale = static_cast<double>(image_size) / std::max(height, width);
     // SAM rounds the short side of an extreme panorama to 0 pixels, which nothing can resize to.
     const auto resized = [scale](int side) { return std::max(1, static_cast<int>(side * scale + 0.5)); };

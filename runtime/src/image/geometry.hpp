@@ -8,14 +8,15 @@
 
 namespace glesam::core {
 
-/// How a picture is resized: "longest-side", as in SAM, or "squash-512", as in the authors' published table.
-enum class Resize { longest_side, squash_512 };
+/// How a picture is resized: "longest-side", as in SAM, "squash", as in SAM 2, or "squash-512", as in the authors'
+/// published table.
+enum class Resize { longest_side, squash, squash_512 };
 
 /// The way of resizing with this name. Throws ImageError for an unknown name.
 Resize resize_from_name(const std::string& name);
 
 /// longest_side: the longest side becomes S, the aspect ratio is kept, the rest is padding.
-/// squash_512: the picture fills the S x S input and loses its aspect ratio.
+/// squash, squash_512: the picture fills the S x S input and loses its aspect ratio.
 glesam_geometry geometry_of(int height, int width, int image_size, Resize resize);
 
 /// A point in pixels of the input: (x, y) in pixels of the original picture, rounded to float once.

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <array>
+#include <optional>
 #include <vector>
 
 #include "bundle/manifest.hpp"
@@ -23,9 +24,13 @@ class Preprocessor {
 
    private:
     void write_channel(const Pixels& resized, int channel, float* plane) const;
+    void squash(const Pixels& picture, float* input);
 
     glesam_geometry geometry_;
     std::vector<Resampler> steps_;
+    std::optional<FloatResampler> unrounded_;  // in place of the steps
+    std::array<float, 3> mean_{};
+    std::array<float, 3> std_{};
     /// The normalised value of each of 256 grey levels, per channel: the same floats, and no division per pixel.
     std::array<std::array<float, 256>, 3> normalised_;
 };

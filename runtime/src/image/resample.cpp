@@ -28,15 +28,22 @@ std::int32_t fixed_point(double weight) {
 
 std::uint8_t to_byte(std::int32_t sum) { return static_cast<std::uint8_t>(std::clamp(sum >> precision_bits, 0, 255)); }
 
+AxisWeights<std::int32_t> fixed_point_weights(int input_size, int output_size, Filter filter) {
+    const AxisWeights<double> axis = axis_weights(input_size, output_size, filter);
+    AxisWeights<std::int32_t> result{axis.taps, axis.first, axis.count, {}};
+    for (const double weight : axis.weights) result.weights.push_back(fixed_point(weight));
+    return result;
+}
+
 }  // namespace
 
-AxisWeights axis_weights(int input_size, int output_size, Filter filter) {
+AxisWeights<double> axis_weights(int input_size, int output_size, Filter filter) {
     const auto shape = filter == Filter::bilinear ? triangle : cubic;
     const double scale = static_cast<double>(input_size) / output_size;
     const double stretch = std::max(scale, 1.0);  // shrinking widens the filter: that is the antialiasing
     const double support = (filter == Filter::bilinear ? 1.0 : 2.0) * stretch;
 
-    AxisWeights axis;
+    AxisWeights<double> axis;
     axis.taps = static_cast<int>(std::ceil(support)) * 2 + 1;
     axis.weights.assign(static_cast<std::size_t>(output_size) * static_cast<std::size_t>(axis.taps), 0);
     std::vector<double> values(static_cast<std::size_t>(axis.taps));
@@ -51,8 +58,8 @@ AxisWeights axis_weights(int input_size, int output_size, Filter filter) {
             // Multiplied, not divided, as in Pillow: the last bit may decide a rounding.
             total += values[static_cast<std::size_t>(t)] = shape((t + first - centre + 0.5) * (1.0 / stretch));
         }
-        std::int32_t* weights = &axis.weights[static_cast<std::size_t>(i) * static_cast<std::size_t>(axis.taps)];
-        for (int t = 0; t < count; ++t) weights[t] = fixed_point(values[static_cast<std::size_t>(t)] / total);
+        double* weights = &axis.weights[static_cast<std::size_t>(i) * static_cast<std::size_t>(axis.taps)];
+        for (int t = 0; t < count; ++t) weights[t] = values[static_cast<std::size_t>(t)] / total;
         axis.first.push_back(first);
         axis.count.push_back(count);
     }
@@ -63,8 +70,8 @@ Resampler::Resampler(int height, int width, int output_height, int output_width,
     : height_(height),
       output_height_(output_height),
       output_width_(output_width),
-      horizontal_(axis_weights(width, output_width, filter)),
-      vertical_(axis_weights(height, output_height, filter)),
+      horizontal_(fixed_point_weights(width, output_width, filter)),
+      vertical_(fixed_point_weights(height, output_height, filter)),
       narrowed_(static_cast<std::size_t>(height) * static_cast<std::size_t>(output_width) * 3),
       resized_(static_cast<std::size_t>(output_height) * static_cast<std::size_t>(output_width) * 3),
       sums_(static_cast<std::size_t>(output_width) * 3) {}
@@ -107,6 +114,43 @@ void Resampler::resize_columns() {
         std::transform(sums_.begin(), sums_.end(), resized_.begin() + static_cast<std::ptrdiff_t>(y * row_bytes),
                        to_byte);
     }
+}
+
+FloatResampler::FloatResampler(int height, int width, int output_height, int output_width)
+    : horizontal_(axis_weights(width, output_width, Filter::bilinear)),
+      vertical_(axis_weights(height, output_height, Filter::bilinear)),
+      sums_(static_cast<std::size_t>(output_width) * 3),
+      output_(sums_.size()) {
+    rows_.resize(static_cast<std::size_t>(vertical_.taps) * sums_.size());
+}
+
+void FloatResampler::resize_row(const Pixels& picture, int y) {
+    const auto [red, green, blue] = picture.rgb;
+    const std::uint8_t* input = picture.data + y * picture.stride;
+    const double* weights = horizontal_.weights.data();
+    float* output = row(y);
+    for (std::size_t x = 0; x < horizontal_.first.size(); ++x, weights += horizontal_.taps, output += 3) {
+        const std::uint8_t* pixel = input + std::ptrdiff_t{horizontal_.first[x]} * picture.step;
+        double sums[3] = {0, 0, 0};
+        for (int t = 0; t < horizontal_.count[x]; ++t, pixel += picture.step) {
+            sums[0] += weights[t] * pixel[red];
+            sums[1] += weights[t] * pixel[green];
+            sums[2] += weights[t] * pixel[blue];
+        }
+        for (int channel = 0; channel < 3; ++channel) output[channel] = static_cast<float>(sums[channel]);
+    }
+}
+
+/// Output row `y`: the weighted sum of the rows that are ready.
+const float* FloatResampler::combined(std::size_t y) {
+    const double* weights = &vertical_.weights[y * static_cast<std::size_t>(vertical_.taps)];
+    std::fill(sums_.begin(), sums_.end(), 0.0);
+    for (int t = 0; t < vertical_.count[y]; ++t) {
+        const float* input = row(vertical_.first[y] + t);
+        for (std::size_t i = 0; i < sums_.size(); ++i) sums_[i] += weights[t] * static_cast<double>(input[i]);
+    }
+    std::transform(sums_.begin(), sums_.end(), output_.begin(), [](double sum) { return static_cast<float>(sum); });
+    return output_.data();
 }
 
 }  // namespace glesam::core

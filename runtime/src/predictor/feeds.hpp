@@ -1,10 +1,14 @@
 // Arrays as input tensors of the bundle's graphs. S is the model's image_size.
 #pragma once
 
+#include <algorithm>
 #include <array>
 #include <cstddef>
 #include <cstdint>
+#include <variant>
+#include <vector>
 
+#include "bundle/spec.hpp"
 #include "engines/tensor.hpp"
 #include "glesam/glesam.h"
 
@@ -19,21 +23,58 @@ inline Tensor input_tensor(const float* input, std::int64_t image_size) {
     return {input, {1, 3, image_size, image_size}};
 }
 
-/// Embeddings [1, 256, S/16, S/16], on the host.
-inline Tensor embeddings_tensor(const float* image_embeddings, std::int64_t image_size) {
-    return {image_embeddings, {1, 256, image_size / 16, image_size / 16}};
+/// Most tensors that a decoder reads of a picture: SAM 2's embedding and two finer features.
+constexpr std::size_t most_features = 3;
+
+/// What is known of a picture: the encoder's outputs, or the decoder's inputs before the prompts.
+struct Features {
+    std::array<Tensor, most_features> tensors{};
+    std::size_t count = 0;
+
+    std::size_t size() const {
+        std::size_t elements = 0;
+        for (std::size_t i = 0; i < count; ++i) elements += tensors[i].shape.elements();
+        return elements;
+    }
+};
+
+/// The features among a graph's tensors, which are those of fixed sizes, one after the other at `data` on the host.
+inline Features features_at(const float* data, const std::vector<TensorSpec>& specs) {
+    Features features;
+    for (const TensorSpec& spec : specs) {
+        if (spec.is_dynamic()) continue;
+        Tensor& tensor = features.tensors.at(features.count++);
+        tensor.shape.rank = spec.shape.size();
+        for (std::size_t i = 0; i < spec.shape.size(); ++i) {
+            tensor.shape.sizes.at(i) = std::get<std::int64_t>(spec.shape[i]);
+        }
+        tensor.data = data;
+        if (data != nullptr) data += tensor.shape.elements();
+    }
+    return features;
 }
 
-/// The embeddings, in place, and the prompts; in the order of the decoder's spec.
-inline std::array<Tensor, 5> decoder_inputs(const Tensor& image_embeddings, const glesam_prompt_feeds& feeds) {
+/// Copies tensors on the host to `output`, one after the other; returns the end.
+inline float* copy_tensors(const Tensor* tensors, std::size_t count, float* output) {
+    for (std::size_t i = 0; i < count; ++i) {
+        output = std::copy_n(tensors[i].floats(), tensors[i].shape.elements(), output);
+    }
+    return output;
+}
+
+/// The features, in place, and the prompts; in the order of the decoder's spec.
+inline std::array<Tensor, most_features + 4> decoder_inputs(const Features& features,
+                                                            const glesam_prompt_feeds& feeds) {
     const std::int64_t prompts = feeds.num_prompts;
     const std::int64_t points = feeds.num_points;
-    const std::int64_t low_res = 4 * image_embeddings.shape.sizes[3];
-    return {{image_embeddings,
-             {feeds.point_coords, {prompts, points, 2}},
-             {feeds.point_labels, {prompts, points}},
-             {feeds.mask_input, {prompts, 1, low_res, low_res}},
-             {feeds.has_mask_input, {prompts}}}};
+    const std::int64_t low_res = 4 * features.tensors[0].shape.sizes[3];
+    std::array<Tensor, most_features + 4> inputs{};
+    auto* next = std::copy_n(features.tensors.begin(), features.count, inputs.begin());
+    *next++ = {feeds.point_coords, {prompts, points, 2}};
+    *next++ = {feeds.point_labels, {prompts, points}};
+    *next++ = {feeds.mask_input, {prompts, 1, low_res, low_res}};
+    *next++ = {feeds.has_mask_input, {prompts}};
+    return inputs;
 }
 
 }  // namespace glesam::core

@@ -7,7 +7,6 @@
 
 #include "common/error.hpp"
 #include "common/text.hpp"
-#include "predictor/feeds.hpp"
 
 namespace glesam::core {
 
@@ -40,12 +39,13 @@ Predictor::Predictor(std::shared_ptr<const Model> model)
     : model_(std::move(model)),
       image_encoder_(*model_->engines.image_encoder),
       mask_decoder_(*model_->engines.mask_decoder),
+      prompt_encoder_(model_->manifest.family),
       input_(input_size()) {
     if (model_->engines.gle) gle_.emplace(*model_->engines.gle);
     if (auto memory = model_->engines.image_encoder->new_device_memory()) {
         device_.emplace(std::move(memory));
     } else {
-        host_embeddings_.resize(embeddings_size());
+        host_features_.resize(features_size());
     }
 }
 
@@ -64,27 +64,30 @@ void Predictor::set_tensor(const glesam_tensor_view& view, const glesam_geometry
 
 void Predictor::encode_picture(const Tensor& input, const glesam_geometry& geometry) {
     mask_resizer_for(geometry);
-    Tensor embeddings;
+    Features features;
     {
         const Timed timed(timings_.encode_ms);
-        embeddings = image_encoder_.run_on_device(&input).front();
+        const std::vector<Tensor>& encoded = image_encoder_.run_on_device(&input);
+        features.count = encoded.size();
+        std::copy(encoded.begin(), encoded.end(), features.tensors.begin());
     }
     if (gle_) {
         const Timed timed(timings_.enhance_ms);
-        embeddings = gle_->run_on_device(&embeddings).front();
+        features.tensors[0] = gle_->run_on_device(features.tensors.data()).front();
     }
-    keep(embeddings);
+    keep(features);
     picture_ = geometry;
 }
 
-/// Copies the embeddings, so that a later picture that fails leaves this one in place. 0.1 ms on the host.
-void Predictor::keep(const Tensor& embeddings) {
+/// Copies the features, so that a later picture that fails leaves this one in place. 0.1 ms on the host.
+void Predictor::keep(Features features) {
     if (device_) {
-        image_embeddings_ = device_->keep(embeddings);
+        device_->keep(features.tensors.data(), features.count);
+        features_ = features;
         return;
     }
-    std::copy_n(embeddings.floats(), embeddings_size(), host_embeddings_.begin());
-    image_embeddings_ = {host_embeddings_.data(), embeddings.shape};
+    copy_tensors(features.tensors.data(), features.count, host_features_.data());
+    features_ = features_at(host_features_.data(), model_->engines.mask_decoder->spec().inputs);
 }
 
 glesam_prediction Predictor::predict(const glesam_prompt* prompts, std::size_t count, bool multimask) {
@@ -95,7 +98,7 @@ glesam_prediction Predictor::predict(const glesam_prompt* prompts, std::size_t c
     {
         const Timed timed(timings_.decode_ms);
         const glesam_prompt_feeds feeds = encode_prompts(geometry, prompts, count);
-        keep_candidates(decode(image_embeddings_, feeds), multimask ? 1 : 0, candidates);
+        keep_candidates(decode(features_, feeds), multimask ? 1 : 0, candidates);
     }
     check_finite();
     const auto height = static_cast<std::size_t>(geometry.original_height);
@@ -116,7 +119,7 @@ glesam_device_prediction Predictor::predict_on_device(const glesam_prompt* promp
     const glesam_geometry& geometry = current();
     const Timed timed(timings_.decode_ms);
     const glesam_prompt_feeds feeds = encode_prompts(geometry, prompts, count);
-    const auto& outputs = mask_decoder_.run_on_device(decoder_inputs(image_embeddings_, feeds).data());
+    const auto& outputs = mask_decoder_.run_on_device(decoder_inputs(features_, feeds).data());
     const std::size_t first = multimask ? 1 : 0;
     return {outputs[0].floats() + first * squared(geometry.image_size / 4),
             outputs[1].floats() + first,

@@ -11,6 +11,7 @@
 #include "engines/engine.hpp"
 #include "image/postprocess.hpp"
 #include "image/preprocess.hpp"
+#include "predictor/feeds.hpp"
 #include "predictor/prompts.hpp"
 
 namespace glesam::core {
@@ -40,21 +41,23 @@ class Predictor {
 
     // The steps, one by one, all in host memory. None of them touches the current picture.
     glesam_geometry preprocess(const glesam_image_view& view, float* input);
-    const float* encode(const float* input);
-    const float* enhance(const float* image_embeddings);
+    // Features that the encoder gives, or that the decoder reads, lie one after the other.
+    void encode(const float* input, float* encoded);
+    void enhance(const float* encoded, float* features);
     glesam_prompt_feeds encode_prompts(const glesam_geometry& geometry, const glesam_prompt* prompts,
                                        std::size_t count);
-    glesam_decoded decode(const float* image_embeddings, const glesam_prompt_feeds& feeds);
+    glesam_decoded decode(const float* features, const glesam_prompt_feeds& feeds);
     void postprocess(const glesam_geometry& geometry, const float* low_res_masks, std::size_t count,
                      std::uint8_t* masks);
 
-    std::size_t input_size() const;       // elements of [3, S, S]
-    std::size_t embeddings_size() const;  // elements of [256, S/16, S/16]
+    std::size_t input_size() const;     // elements of [3, S, S]
+    std::size_t encoded_size() const;   // elements that the encoder gives
+    std::size_t features_size() const;  // elements that the decoder reads
 
    private:
     void encode_picture(const Tensor& input, const glesam_geometry& geometry);
-    void keep(const Tensor& embeddings);
-    glesam_decoded decode(const Tensor& image_embeddings, const glesam_prompt_feeds& feeds);
+    void keep(Features features);
+    glesam_decoded decode(const Features& features, const glesam_prompt_feeds& feeds);
     Tensor readable_input(const glesam_tensor_view& view);
     DeviceStore& device(const char* name, const char* refusal);
     Preprocessor& preprocessor_for(int height, int width);
@@ -79,8 +82,8 @@ class Predictor {
 
     // The current picture.
     std::optional<glesam_geometry> picture_;
-    Tensor image_embeddings_;  // on the device, or host_embeddings_
-    std::vector<float> host_embeddings_;
+    Features features_;  // on the device, or in host_features_
+    std::vector<float> host_features_;
 
     // Grown once, then reused: predict allocates nothing.
     std::vector<float> input_;

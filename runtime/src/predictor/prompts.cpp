@@ -22,6 +22,8 @@ Error no_prompt() { return prompt_error("no prompt: give a box, a point or a mas
 constexpr double clipped_px = 1;
 /// A box within 0 to 1 and this far past it is taken for a normalised one, as detectors emit them.
 constexpr double normalised_past = 0.5;
+/// Limit of the logits that SAM 2's official predictor returns, and so takes as a mask input.
+constexpr float largest_logit = 32;
 
 bool near_range(double value, int size) { return -clipped_px <= value && value <= size + clipped_px; }
 
@@ -108,11 +110,6 @@ void check_prompt(const glesam_prompt& prompt, const glesam_geometry& geometry) 
     }
 }
 
-/// Number of a prompt's points, with the box's two corners or the padding point in their place.
-std::size_t points_of(const glesam_prompt& prompt) {
-    return prompt.num_points + prompt.num_background_points + (prompt.box != nullptr ? 2 : 1);
-}
-
 /// Writes one prompt's points, one after the other.
 class PointWriter {
    public:
@@ -143,6 +140,13 @@ class PointWriter {
 };
 
 }  // namespace
+
+/// Number of a prompt's points, with the box's two corners and the padding point.
+std::size_t PromptEncoder::points_of(const glesam_prompt& prompt) const {
+    const std::size_t corners = prompt.box != nullptr ? 2 : 0;
+    const std::size_t padding_points = prompt.box == nullptr || is_sam2_ ? 1 : 0;
+    return prompt.num_points + prompt.num_background_points + corners + padding_points;
+}
 
 glesam_prompt_feeds PromptEncoder::operator()(const glesam_prompt* prompts, std::size_t count,
                                               const glesam_geometry& geometry) {
@@ -182,7 +186,11 @@ void PromptEncoder::write_mask(const glesam_prompt& prompt, const glesam_geometr
     const int side = geometry.image_size / 4;
     check_logits(prompt, side);
     const std::ptrdiff_t size = std::ptrdiff_t{side} * side;
-    std::copy(prompt.mask_input, prompt.mask_input + size, masks_.begin() + static_cast<std::ptrdiff_t>(row) * size);
+    const auto limited = [this](float logit) {
+        return is_sam2_ ? std::clamp(logit, -largest_logit, largest_logit) : logit;
+    };
+    std::transform(prompt.mask_input, prompt.mask_input + size,
+                   masks_.begin() + static_cast<std::ptrdiff_t>(row) * size, limited);
     has_mask_[row] = 1;
 }
 

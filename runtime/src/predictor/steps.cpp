@@ -25,7 +25,13 @@ bool same_geometry(const glesam_geometry& a, const glesam_geometry& b) {
 
 std::size_t Predictor::input_size() const { return 3 * squared(model_->manifest.image_size); }
 
-std::size_t Predictor::embeddings_size() const { return 256 * squared(model_->manifest.image_size / 16); }
+std::size_t Predictor::encoded_size() const {
+    return features_at(nullptr, model_->engines.image_encoder->spec().outputs).size();
+}
+
+std::size_t Predictor::features_size() const {
+    return features_at(nullptr, model_->engines.mask_decoder->spec().inputs).size();
+}
 
 glesam_geometry Predictor::geometry_of(int height, int width) const {
     check_picture_size(height, width);
@@ -62,15 +68,17 @@ DeviceStore& Predictor::device(const char* name, const char* refusal) {
     throw backend_error(std::string(name) + ": " + refusal + ", or open the bundle with backend tensorrt");
 }
 
-const float* Predictor::encode(const float* input) {
+void Predictor::encode(const float* input, float* encoded) {
     const Tensor tensor = input_tensor(input, model_->manifest.image_size);
-    return image_encoder_.run(&tensor).front().floats();
+    const std::vector<Tensor>& outputs = image_encoder_.run(&tensor);
+    copy_tensors(outputs.data(), outputs.size(), encoded);
 }
 
-const float* Predictor::enhance(const float* image_embeddings) {
+void Predictor::enhance(const float* encoded, float* features) {
     if (!gle_) throw backend_error("gle: this predictor was opened without GLE; open it with enhance");
-    const Tensor tensor = embeddings_tensor(image_embeddings, model_->manifest.image_size);
-    return gle_->run(&tensor).front().floats();
+    const Features input = features_at(encoded, model_->engines.image_encoder->spec().outputs);
+    float* rest = copy_tensors(gle_->run(input.tensors.data()).data(), 1, features);
+    copy_tensors(&input.tensors[1], input.count - 1, rest);
 }
 
 glesam_prompt_feeds Predictor::encode_prompts(const glesam_geometry& geometry, const glesam_prompt* prompts,
@@ -78,12 +86,12 @@ glesam_prompt_feeds Predictor::encode_prompts(const glesam_geometry& geometry, c
     return prompt_encoder_(prompts, count, geometry);
 }
 
-glesam_decoded Predictor::decode(const float* image_embeddings, const glesam_prompt_feeds& feeds) {
-    return decode(embeddings_tensor(image_embeddings, model_->manifest.image_size), feeds);
+glesam_decoded Predictor::decode(const float* features, const glesam_prompt_feeds& feeds) {
+    return decode(features_at(features, model_->engines.mask_decoder->spec().inputs), feeds);
 }
 
-glesam_decoded Predictor::decode(const Tensor& image_embeddings, const glesam_prompt_feeds& feeds) {
-    const auto& outputs = mask_decoder_.run(decoder_inputs(image_embeddings, feeds).data());
+glesam_decoded Predictor::decode(const Features& features, const glesam_prompt_feeds& feeds) {
+    const auto& outputs = mask_decoder_.run(decoder_inputs(features, feeds).data());
     return {outputs[0].floats(), outputs[1].floats(), feeds.num_prompts};
 }
 

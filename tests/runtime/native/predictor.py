@@ -43,7 +43,7 @@ class NativePredictor:
         path: str | os.PathLike[str] | Bundle | None = None,
         backend: str = "auto",
         enhance: bool = True,
-        resize: str = "longest-side",
+        resize: str | None = None,
     ) -> Self:
         """Open a bundle; no path: the shipped default. Arguments are those of Predictor.from_bundle.
 
@@ -53,7 +53,7 @@ class NativePredictor:
         root = path.root if isinstance(path, Bundle) else path or default_bundle_path()
         library, handle = load_library(), c_void_p()
         with opened_bundle(library, root) as bundle:
-            options = backend.encode(), int(enhance), resize.encode()
+            options = backend.encode(), int(enhance), (resize or "").encode()
             check(library, library.glesam_predictor_open(bundle, *options, byref(handle)))
         return cls(library, handle)
 

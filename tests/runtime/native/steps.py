@@ -44,6 +44,33 @@ class NativeSteps(NativePredictor):
         self._check(self._library.glesam_enhance(self._opened(), pointer(embeddings), pointer(enhanced)))
         return enhanced
 
+    def feature_sizes(self) -> tuple[int, int]:
+        """Numbers of floats that the encoder gives and that the decoder reads."""
+        sizes = c_size_t(), c_size_t()
+        self._check(self._library.glesam_feature_sizes(self._opened(), byref(sizes[0]), byref(sizes[1])))
+        return sizes[0].value, sizes[1].value
+
+    def encode_features(self, tensor: Floats, size: int | None = None) -> Floats:
+        """What the encoder gives, one tensor after the other."""
+        encoded = np.empty(self.feature_sizes()[0] if size is None else size, np.float32)
+        self._check(
+            self._library.glesam_encode_features(
+                self._opened(), pointer(tensor), pointer(encoded), c_size_t(encoded.size)
+            )
+        )
+        return encoded
+
+    def enhance_features(self, encoded: Floats) -> Floats:
+        """What the decoder reads, one tensor after the other."""
+        features = np.empty(self.feature_sizes()[1], np.float32)
+        sizes = c_size_t(encoded.size), c_size_t(features.size)
+        self._check(
+            self._library.glesam_enhance_features(
+                self._opened(), pointer(encoded), sizes[0], pointer(features), sizes[1]
+            )
+        )
+        return features
+
     def encode_prompts(self, prompts: Sequence[Prompt], geometry: Geometry) -> dict[str, npt.NDArray[Any]]:
         feeds, side = CFeeds(), geometry.image_size // 4
         arrays = CPrompts(prompts, side)
@@ -64,7 +91,7 @@ class NativeSteps(NativePredictor):
             "has_mask_input": copied(feeds.has_mask_input, feeds.num_prompts),
         }
 
-    def decode(self, embeddings: Floats, feeds: dict[str, npt.NDArray[Any]]) -> dict[str, Floats]:
+    def decode(self, features: Floats, feeds: dict[str, npt.NDArray[Any]]) -> dict[str, Floats]:
         labels = feeds["point_labels"]
         raw = CFeeds(
             ctypes.cast(pointer(feeds["point_coords"]), POINTER(c_float)),
@@ -75,7 +102,9 @@ class NativeSteps(NativePredictor):
         )
         decoded = CDecoded()
         self._check(
-            self._library.glesam_decode(self._opened(), pointer(embeddings), byref(raw), byref(decoded))
+            self._library.glesam_decode_features(
+                self._opened(), pointer(features), c_size_t(features.size), byref(raw), byref(decoded)
+            )
         )
         side = feeds["mask_input"].shape[-1]
         return {

@@ -29,7 +29,7 @@ class Model:
     bundle: Path | None = None
     backend: str = "auto"
     enhance: bool = True
-    resize: str = "longest-side"
+    resize: str | None = None
     public_key: Path | None = None
     threads: int = 0
 

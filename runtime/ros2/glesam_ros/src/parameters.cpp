@@ -73,7 +73,9 @@ std::set<std::string> declare_parameters(rclcpp_lifecycle::LifecycleNode& node) 
     declare("bundle", "", described("Folder of the bundle that glesam-export wrote", "required"));
     declare("backend", "auto", described("Library that runs the model", "auto, or one the library was built with"));
     declare("enhance", true, described("Repair the image embedding with GLE; false: plain SAM"));
-    declare("resize", "longest-side", described("How pictures get the model's size", "longest-side or squash-512"));
+    declare("resize", "",
+            described("How pictures get the model's size; empty: as the bundle says",
+                      "longest-side, squash or squash-512"));
     declare("image_transport", "raw", described("Transport of the image topic", "raw, or an installed plugin's name"));
     declare("image_reliable", false, described("Ask for a reliable image topic; false: best effort"));
     declare("prompt_match", "exact",
