@@ -10,11 +10,12 @@ from tiny_robust_sam import CONFIG, assert_close, in_float64, picture, prompts, 
 from torch import Tensor
 
 from glesam.restorers.robust_sam import RobustSam
+from glesam.sam_modules import LayerNorm2d
 from glesam_calib.graph.files import save_onnx
 from glesam_calib.graph.precision import lower_precision
 from glesam_export.rewrites.half_spectrum import HalfSpectrum
 from glesam_export.rewrites.static_robust import (
-    MasksOfConvolution,
+    RobustMasks,
     StaticFourierBlock,
     StaticRestorer,
     StaticRobustDecoder,
@@ -94,11 +95,13 @@ def test_the_decoder_is_exact(exact: RobustSam, restored: tuple[Tensor, Tensor])
 
 @torch.no_grad()
 def test_the_last_convolution_and_the_masks_weights_change_places() -> None:
-    conv = torch.nn.Conv2d(64, 32, 3, padding=1).double()
+    layers = torch.nn.Sequential(LayerNorm2d(64), torch.nn.GELU(), torch.nn.Conv2d(64, 32, 3, padding=1))
+    for tensor in layers.double().parameters():
+        tensor.add_(torch.randn_like(tensor))
     weights, features = torch.randn(2, 4, 32).double(), torch.randn(2, 64, 8, 8).double()
-    image_features = torch.randn(1, 32, 8, 8).double()
-    expected = (weights @ (conv(features) + image_features).flatten(2)).reshape(2, 4, 8, 8)
-    assert_close(MasksOfConvolution(conv, 8)(weights, features, image_features), expected)
+    packed = torch.randn(1, 512, 2, 2).double()
+    expected = weights @ (layers(features) + torch.nn.functional.pixel_shuffle(packed, 4)).flatten(2)
+    assert_close(RobustMasks(*layers, 8)(weights, features, packed), expected.reshape(2, 4, 8, 8))
 
 
 @pytest.fixture(scope="module")

@@ -7,7 +7,7 @@ Changes to AMFG (`glesam.restorers.robust_features`), all exact:
 - The spectrum is computed by matrix products (half_spectrum.py), whose scale is in the bias of the 1 x 1
   convolution.
 - Phases are kept as cosine and sine, without the angle: cos = real / magnitude.
-- The last convolution of the prompt's AMFG and the masks' weights change places (`MasksOfConvolution`).
+- The last convolution of the prompt's AMFG and the masks' weights change places (`RobustMasks`).
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ NOTHING = 1e-15
 TAPS = 9
 """Positions that a 3 x 3 convolution reads."""
 LEAST_POWER = 1e-36
-"""Smallest squared magnitude, of which float32 still has the logarithm."""
+"""Smallest squared magnitude: its square root divides."""
 
 
 class StaticSelector(nn.Module):
@@ -96,9 +96,8 @@ class StaticFourierBlock(nn.Module):
         real, imaginary = self.spectrum(x)
         real = real + NOTHING
         power = real * real + imaginary * imaginary
-        # 1 / sqrt(power): bundles have no Sqrt
-        inverse = (-0.5 * power.clamp(min=LEAST_POWER).log()).exp()
-        ratio = conv2d(power * inverse, self.weight, self.bias) * inverse
+        magnitude = power.clamp(min=LEAST_POWER).sqrt()
+        ratio = conv2d(magnitude, self.weight, self.bias) / magnitude
         return self.spectrum.inverse(ratio * real, ratio * imaginary)
 
 
@@ -152,9 +151,8 @@ class StaticRobustDecoder(nn.Module):
         self.transformer = TokenSideTransformer(decoder.transformer)
         self.upscaling = decoder.output_upscaling
         self.mask_features = StaticRobustFeatures(decoder.fourier_mask_features, 4 * side)
-        *layers, last = self.mask_features.last
-        self.mask_features.last = nn.Sequential(*layers)
-        self.masks = MasksOfConvolution(last, 4 * side)
+        self.mask_features.last, *layers = self.mask_features.last
+        self.masks = RobustMasks(*layers, 4 * side)
         self.token_mlp, self.weights = decoder.custom_token_block.mlp, decoder.robust_mlp
         self.iou_head = decoder.iou_prediction_head
 
@@ -174,9 +172,7 @@ class StaticRobustDecoder(nn.Module):
         upscaled = self.upscaling(image.transpose(1, 2).reshape(-1, image.shape[2], self.side, self.side))
         # one by one: a bundle's reader follows no slice within the dynamic axis
         outputs = torch.stack([tokens[:, 1 + i] for i in range(NUM_MASKS)], dim=1)
-        masks = self.masks(
-            self._robust_weights(outputs), self.mask_features(upscaled), pixel_shuffle(robust, FINER)
-        )
+        masks = self.masks(self._robust_weights(outputs), self.mask_features(upscaled), robust)
         return masks, self.iou_head(tokens[:, 0])
 
     def _robust_weights(self, tokens: Tensor) -> Tensor:
@@ -186,17 +182,18 @@ class StaticRobustDecoder(nn.Module):
         return weights
 
 
-class MasksOfConvolution(nn.Module):
-    """Masks of features that are the sum of a 3 x 3 convolution and the image's own.
+class RobustMasks(nn.Module):
+    """Norm, activation and last 3 x 3 convolution of the prompts' AMFG, the image's features, and the masks.
 
     The masks' weights meet the convolution's before the features do. Nine values of each mask at a position,
     one for each tap, are then all that is left of the convolution's 32 channels, and a sum of shifted ones.
     """
 
-    def __init__(self, convolution: nn.Module, side: int) -> None:
+    def __init__(self, norm: nn.Module, activation: nn.Module, convolution: nn.Module, side: int) -> None:
         """`convolution`: 64 channels to 32; `side`: positions of the masks per side, S / 4."""
         super().__init__()
         weight, bias = convolution.get_parameter("weight"), convolution.get_parameter("bias")
+        self.norm, self.activation = norm, activation
         self.side, self.channels = side, weight.shape[1]
         # [32, 64, 3, 3] -> [32, 9 x 64]
         self.taps = constant(weight.flatten(2).transpose(1, 2).flatten(1))
@@ -204,13 +201,23 @@ class MasksOfConvolution(nn.Module):
         shifts = torch.eye(TAPS, dtype=weight.dtype).reshape(TAPS, 3, 3)
         self.shifts = constant(shifts.repeat(NUM_MASKS, 1, 1, 1))
 
-    def forward(self, weights: Tensor, features: Tensor, image_features: Tensor) -> Tensor:
-        """Weights [N, 4, 32], features [N, 64, H, W] and the image's [1, 32, H, W] -> masks [N, 4, H, W]."""
+    def forward(self, weights: Tensor, features: Tensor, robust_features: Tensor) -> Tensor:
+        """Masks' weights [N, 4, 32] and features of prompts [N, 64, H, W] -> masks [N, 4, H, W].
+
+        `robust_features`: the image's, [1, 512, H/4, W/4], as `RobustSam.enhance` packs them.
+        """
         of_taps = (weights @ self.taps).reshape(-1, NUM_MASKS * TAPS, self.channels)
-        maps = (of_taps @ features.flatten(2)).reshape(-1, NUM_MASKS * TAPS, self.side, self.side)
+        last = self.activation(self._normed(features)).flatten(1, 2)  # channels last
+        maps = (of_taps @ last.transpose(1, 2)).reshape(-1, NUM_MASKS * TAPS, self.side, self.side)
         masks = conv2d(maps, self.shifts, padding=1, groups=NUM_MASKS)
-        others = weights @ image_features.flatten(2) + weights @ self.bias
-        return masks + others.reshape(-1, NUM_MASKS, self.side, self.side)
+        coarse = self.side // FINER
+        image = weights @ robust_features.reshape(1, weights.shape[2], -1) + weights @ self.bias
+        return masks + pixel_shuffle(image.reshape(-1, NUM_MASKS * FINER**2, coarse, coarse), FINER)
+
+    def _normed(self, x: Tensor) -> Tensor:
+        weight = self.norm.get_parameter("weight")
+        eps: Any = self.norm.eps
+        return layer_norm(x.permute(0, 2, 3, 1), weight.shape, weight, self.norm.get_parameter("bias"), eps)
 
 
 def leaky(x: Tensor) -> Tensor:
