@@ -116,8 +116,8 @@ def test_int8_layers_are_the_encoders_and_the_restorers_convolutions(int8_bundle
     assert graphs["mask_decoder"].int8 is None
     convolutions = ("selective.conv1/Conv", "selective.conv2/Conv", "conv/Conv")
     assert set(restorer.layers) == {f"{part}.{name}" for part in ("early", "last") for name in convolutions}
-    assert any("selector" in name for name in restorer.left)
-    assert any("fourier" in name for name in restorer.left)
+    for part in ("selector", "fourier", "channel_attention", "upscaling"):
+        assert any(part in name for name in restorer.left), part
     assert any("blocks." in name for name in encoder.layers)
 
 

@@ -267,7 +267,7 @@ def test_products_of_a_fourier_transform_are_fp32_where_it_is_an_island(bundle_p
         check_layers(graph, [waves])
     island = replace(graph, fp32_islands={"fourier": "why"})
     assert check_layers(island, [waves]) == {"fp32": 1}
-    with pytest.raises(BackendError, match="found early.conv/Conv is fp32"):
+    with pytest.raises(BackendError, match=r"found early\.conv/Conv is fp32"):
         check_layers(island, [waves, convolution])
 
 

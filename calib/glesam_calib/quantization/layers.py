@@ -15,12 +15,12 @@ HIGH_PRECISION = (
     *("*.conv_in*", "*.conv_out*", "*.conv_shortcut*"),
     *("*.backbone.stem/*", "*.backbone.blocks.0.*", "*.backbone.blocks.1.*"),
     *FOURIER_NODES,
-    *("*.selector/*", "*.selector.*", "*.channel_attention.*"),
+    *("*.selector/*", "*.selector.*", "*.channel_attention.*", "*.upscaling/*"),
 )
 """Patterns of the layers in float by default: the U-Net's input and output layers, whose error is an error of
 the answer, and its shortcuts, which carry the residual itself; the first layers of an EfficientNet, where all
-details pass through 16 to 32 channels of very different range; RobustSAM's spectrum, and the shares that it
-gives to channels, one vector of an image. Sums, norms, softmax and products of two
+details pass through 16 to 32 channels of very different range; RobustSAM's spectrum, its weights of channels
+and regions, which are one vector of an image, and its output layers. Sums, norms, softmax and products of two
 activations are never quantized, nor is anything in the mask decoder: it is 1 % of the work, and its logits
 decide where a mask ends."""
 

@@ -7,6 +7,7 @@ Changes to AMFG (`glesam.restorers.robust_features`), all exact:
 - The spectrum is computed by matrix products (half_spectrum.py), whose scale is in the bias of the 1 x 1
   convolution.
 - Phases are kept as cosine and sine, without the angle: cos = real / magnitude.
+- The last layers of the image's AMFG are matrix products: TensorRT has no ConvTranspose in bf16.
 - The last convolution of the prompt's AMFG and the masks' weights change places (`RobustMasks`).
 """
 
@@ -23,16 +24,16 @@ from torch.nn.functional import (
     layer_norm,
     linear,
     pixel_shuffle,
-    pixel_unshuffle,
 )
 
 from glesam.config import EMBEDDING_CHANNELS, EMBEDDING_STRIDE, NUM_MASKS
 from glesam.decoding import embed_masks, embed_points
-from glesam.restorers.robust_features import CELLS
+from glesam.restorers.robust_features import CELLS, MASK_CHANNELS
 from glesam.restorers.robust_sam import FINER, TOKEN_CHANNELS
 from glesam_export.rewrites.half_spectrum import HalfSpectrum
 from glesam_export.rewrites.native_layers import for_export
 from glesam_export.rewrites.static_gle import constant
+from glesam_export.rewrites.static_upscaling import ChannelsLastUpscaling
 from glesam_export.rewrites.token_side_attention import TokenSideTransformer
 
 SLOPE = 0.01
@@ -102,7 +103,7 @@ class StaticFourierBlock(nn.Module):
 
 
 class StaticRobustFeatures(nn.Module):
-    """Any of the three AMFG blocks, of [B, C, side, side]."""
+    """Any of the three AMFG blocks without its last layers, of [B, C, side, side]."""
 
     def __init__(self, features: Any, side: int) -> None:  # noqa: ANN401
         super().__init__()
@@ -111,13 +112,22 @@ class StaticRobustFeatures(nn.Module):
         self.channel_attention = both.channel_attention
         self.fourier = StaticFourierBlock(features.fgm_block, side)
         self.conv = features.conv_layer
-        upscaling = hasattr(features, "upsample_layer")
-        self.last = features.upsample_layer if upscaling else features.downsample_layer
 
     def forward(self, x: Tensor) -> Tensor:
         both = self.channel_attention(torch.cat([x, self.selective(x)], dim=1))
-        out: Tensor = self.last(self.conv(self.fourier(both)))
+        out: Tensor = self.conv(self.fourier(both))
         return out
+
+
+class StaticImageFeatures(StaticRobustFeatures):
+    """`RobustImageFeatures`: [1, C, side, side] -> [1, 16 side side, 32], in the order of `in_rows`."""
+
+    def __init__(self, features: Any, side: int) -> None:  # noqa: ANN401
+        super().__init__(features, side)
+        self.upscaling = ChannelsLastUpscaling((*features.upsample_layer, nn.Identity()))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.upscaling.upscaled(super().forward(x).flatten(2).transpose(1, 2))
 
 
 class StaticRestorer(nn.Module):
@@ -127,13 +137,16 @@ class StaticRestorer(nn.Module):
         """`side`: positions of the embedding per side, S / 16."""
         super().__init__()
         decoder: Any = for_export(mask_decoder)
-        self.early = StaticRobustFeatures(decoder.fourier_first_layer_features, side)
-        self.last = StaticRobustFeatures(decoder.fourier_last_layer_features, side)
+        self.side = side
+        self.early = StaticImageFeatures(decoder.fourier_first_layer_features, side)
+        self.last = StaticImageFeatures(decoder.fourier_last_layer_features, side)
 
     def forward(self, image_embeddings: Tensor) -> Tensor:
         embeddings, early = image_embeddings.tensor_split([EMBEDDING_CHANNELS], dim=1)
         robust = self.early(early) + self.last(embeddings)
-        return torch.cat([embeddings, pixel_unshuffle(robust, FINER)], dim=1)
+        # The axes: a token's row and column, then row and column within it, and within that; channels.
+        blocks = robust.reshape(self.side, self.side, 2, 2, 2, 2, MASK_CHANNELS).permute(6, 2, 4, 3, 5, 0, 1)
+        return torch.cat([embeddings, blocks.reshape(1, -1, self.side, self.side)], dim=1)
 
 
 class StaticRobustDecoder(nn.Module):
@@ -151,8 +164,8 @@ class StaticRobustDecoder(nn.Module):
         self.transformer = TokenSideTransformer(decoder.transformer)
         self.upscaling = decoder.output_upscaling
         self.mask_features = StaticRobustFeatures(decoder.fourier_mask_features, 4 * side)
-        self.mask_features.last, *layers = self.mask_features.last
-        self.masks = RobustMasks(*layers, 4 * side)
+        self.first_layer, *last_layers = decoder.fourier_mask_features.downsample_layer
+        self.masks = RobustMasks(*last_layers, 4 * side)
         self.token_mlp, self.weights = decoder.custom_token_block.mlp, decoder.robust_mlp
         self.iou_head = decoder.iou_prediction_head
 
@@ -172,7 +185,8 @@ class StaticRobustDecoder(nn.Module):
         upscaled = self.upscaling(image.transpose(1, 2).reshape(-1, image.shape[2], self.side, self.side))
         # one by one: a bundle's reader follows no slice within the dynamic axis
         outputs = torch.stack([tokens[:, 1 + i] for i in range(NUM_MASKS)], dim=1)
-        masks = self.masks(self._robust_weights(outputs), self.mask_features(upscaled), robust)
+        features = self.first_layer(self.mask_features(upscaled))
+        masks = self.masks(self._robust_weights(outputs), features, robust)
         return masks, self.iou_head(tokens[:, 0])
 
     def _robust_weights(self, tokens: Tensor) -> Tensor:
