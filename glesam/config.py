@@ -99,7 +99,7 @@ EncoderConfig = VitEncoderConfig | LiteEncoderConfig | HieraEncoderConfig
 
 @dataclass(frozen=True)
 class TwoWayDecoderConfig:
-    """SAM's mask decoder (`glesam.sam.TwoWayDecoder`); `mlp_dim` is the width of its transformer's MLPs."""
+    """SAM's mask decoder (`glesam.two_way.TwoWayDecoder`); `mlp_dim` is the width of its MLPs."""
 
     mlp_dim: int = 2048
     kind: Literal["two_way"] = "two_way"

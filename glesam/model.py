@@ -20,7 +20,8 @@ from glesam.checkpoint_folder import (
 from glesam.config import GleSamConfig, HighResDecoderConfig
 from glesam.decoding import ImageFeatures, decode
 from glesam.gle import Gle
-from glesam.sam import build_image_encoder, build_mask_decoder, build_prompt_encoder, dead_mask_heads
+from glesam.sam import build_image_encoder, build_mask_decoder, build_prompt_encoder
+from glesam.two_way import dead_mask_heads
 
 __all__ = ["CONFIG_FILE", "WEIGHTS_FILE", "GleSam", "checkpoint_files", "shipped_checkpoint"]
 

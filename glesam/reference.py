@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -15,7 +14,7 @@ from glesam.config import HieraEncoderConfig, RobustSamConfig, config_from_json
 from glesam.decoding import ImageFeatures
 from glesam.model import GleSam
 from glesam.restorers.robust_sam import RobustSam
-from glesam.sam import dead_mask_heads
+from glesam.two_way import dead_mask_heads
 from glesam_runtime import Engines, Predictor
 from glesam_runtime.bundle.manifest import Manifest
 from glesam_runtime.bundle.spec import HIGH_RES, GraphSpec
@@ -59,9 +58,18 @@ def _by_name(model: GleSam) -> tuple[TorchFunction, TorchFunction]:
         features = model.encode_features(image)
         return features.image_embeddings, *features.high_res
 
-    def decode(image_embeddings: Tensor, **others: Any) -> tuple[Tensor, Tensor]:  # noqa: ANN401
-        high_res = tuple(others.pop(name) for name in HIGH_RES if name in others)
-        return model.decode(ImageFeatures(image_embeddings, high_res), **others)
+    def decode(
+        image_embeddings: Tensor,
+        point_coords: Tensor,
+        point_labels: Tensor,
+        mask_input: Tensor,
+        has_mask_input: Tensor,
+        **high_res: Tensor,
+    ) -> tuple[Tensor, Tensor]:
+        features = ImageFeatures(
+            image_embeddings, tuple(high_res[name] for name in HIGH_RES if name in high_res)
+        )
+        return model.decode(features, point_coords, point_labels, mask_input, has_mask_input)
 
     return encode, decode
 

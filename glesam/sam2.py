@@ -22,8 +22,8 @@ from glesam.config import (
     NoMemEmbed,
 )
 from glesam.decoding import ImageFeatures, MaskPredictor, per_prompt
-from glesam.sam import TwoWayDecoder
 from glesam.sam_modules import MLP
+from glesam.two_way import TwoWayDecoder
 
 HIGH_RES_CHANNELS = (EMBEDDING_CHANNELS // 8, EMBEDDING_CHANNELS // 4)
 """Channels of the high-resolution features at strides 4 and 8."""

@@ -11,8 +11,8 @@ from torch import Tensor, nn
 from glesam.config import EMBEDDING_CHANNELS, EMBEDDING_STRIDE
 from glesam.model import GleSam
 from glesam.nano.decoder import NanoDecoder
-from glesam.sam import TwoWayDecoder
 from glesam.sam2 import HIGH_RES_CHANNELS, HighResDecoder
+from glesam.two_way import TwoWayDecoder
 from glesam_export.folds import FoldReport, fold_all
 from glesam_export.rewrites.chunked_attention import chunked_self_attention
 from glesam_export.rewrites.native_layers import for_export

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from glesam.model import GleSam
 from glesam.reference import Model, reference_manifest, torch_engines
-from glesam.sam import dead_mask_heads
+from glesam.two_way import dead_mask_heads
 from glesam_calib.graph.files import save_onnx
 from glesam_calib.graph.precision import decoder_precision, lower_precision
 from glesam_export.golden import write_golden

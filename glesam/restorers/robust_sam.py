@@ -19,8 +19,9 @@ from glesam.checkpoint_folder import SavedModel
 from glesam.config import EMBEDDING_CHANNELS, EMBEDDING_STRIDE, NUM_MASKS, RobustSamConfig
 from glesam.decoding import embed_masks, embed_points, per_prompt
 from glesam.restorers.robust_features import MASK_CHANNELS, RobustImageFeatures, RobustMaskFeatures
-from glesam.sam import TwoWayDecoder, build_image_encoder, build_prompt_encoder
+from glesam.sam import build_image_encoder, build_prompt_encoder
 from glesam.sam_modules import MLP
+from glesam.two_way import TwoWayDecoder
 
 TOKEN_CHANNELS = EMBEDDING_CHANNELS // NUM_MASKS
 """Channels of an output token that AOTG reads."""

@@ -174,7 +174,7 @@ class DeviceRequest : public Request {
 
    private:
     void compute(const Tensor* inputs, Tensor* outputs) {
-        std::array<Tensor, 5> readable;
+        std::array<Tensor, 7> readable;
         for (std::size_t i = 0; i < spec_.inputs.size(); ++i)
             readable.at(i) = readable_copy(inputs[i], spec_.inputs[i].name);
         device_->did("run ", spec_.name.c_str());
@@ -216,8 +216,9 @@ class DeviceEngine : public Engine {
 };
 
 /// fake_model() on a device, with the same results.
-inline std::shared_ptr<const glesam::core::Model> device_model(const std::shared_ptr<FakeDevice>& device) {
-    glesam::core::Model model = *fake_model();
+inline std::shared_ptr<const glesam::core::Model> device_model(
+    const std::shared_ptr<FakeDevice>& device, glesam::core::Family family = glesam::core::Family::sam) {
+    glesam::core::Model model = *fake_model(family);
     for (auto* engine : {&model.engines.image_encoder, &model.engines.gle, &model.engines.mask_decoder}) {
         *engine = std::make_shared<DeviceEngine>(device, (*engine)->spec());
     }

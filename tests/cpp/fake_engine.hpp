@@ -2,6 +2,7 @@
 #pragma once
 
 #include <algorithm>
+#include <array>
 #include <memory>
 #include <utility>
 #include <vector>
@@ -72,10 +73,14 @@ class FakeEngine : public Engine {
     GraphSpec spec_;
 };
 
+constexpr std::array<glesam::core::Family, 3> families = {glesam::core::Family::sam, glesam::core::Family::sam2,
+                                                          glesam::core::Family::robustsam};
+
 /// A model of S = 64 whose engines are fakes.
 inline std::shared_ptr<const glesam::core::Model> fake_model(glesam::core::Family family = glesam::core::Family::sam) {
     glesam::core::Model model;
     model.manifest.family = family;
+    model.manifest.encoder_channels = family == glesam::core::Family::robustsam ? 32 : 0;
     model.manifest.name = "fake";
     model.manifest.multimask = true;
     model.manifest.image_size = 64;

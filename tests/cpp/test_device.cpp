@@ -108,6 +108,18 @@ void a_failure_leaves_the_current_picture() {
     CHECK(answer_of(predictor) == on_host(later));
 }
 
+void all_features_of_a_picture_stay_on_the_device(glesam::core::Family family) {
+    const auto device = std::make_shared<FakeDevice>();
+    Predictor predictor(device_model(device, family));
+    Predictor on_host(fake_model(family));
+    for (const unsigned seed : {11U, 12U, 13U}) {
+        const Picture picture(90, 60, seed);
+        predictor.set_image(picture.view());
+        on_host.set_image(picture.view());
+        CHECK(answer_of(predictor) == answer_of(on_host));
+    }
+}
+
 void a_backend_of_the_host_refuses_device_memory() {
     const auto device = std::make_shared<FakeDevice>();
     const Picture picture(90, 60, 13);
@@ -168,6 +180,10 @@ int main() {
         {"pixels are read after the work of their stream", pixels_are_read_after_the_work_of_their_stream},
         {"the embedding never comes to the host", the_embedding_never_comes_to_the_host},
         {"a failure leaves the current picture", a_failure_leaves_the_current_picture},
+        {"all features of a picture stay on the device",
+         [] {
+             for (const auto family : glesam_tests::families) all_features_of_a_picture_stay_on_the_device(family);
+         }},
         {"a backend of the host refuses device memory", a_backend_of_the_host_refuses_device_memory},
         {"sessions share a device and nothing else", sessions_share_a_device_and_nothing_else},
         {"a session keeps its picture while another sets one", a_session_keeps_its_picture_while_another_sets_one},

@@ -43,8 +43,8 @@ void eight_threads_share_a_model() {
     CHECK(wrong == 0);
 }
 
-void the_steps_give_what_predict_gives() {
-    Predictor predictor(glesam_tests::fake_model());
+void the_steps_give_what_predict_gives(glesam::core::Family family) {
+    Predictor predictor(glesam_tests::fake_model(family));
     const Answer expected = segmented(predictor, 3);
     const Picture picture(93, 60, 3);
     std::vector<float> input(predictor.input_size());
@@ -67,6 +67,9 @@ void the_steps_give_what_predict_gives() {
 int main() {
     return glesam_tests::run_all({
         {"eight threads share a model", eight_threads_share_a_model},
-        {"the steps give what predict gives", the_steps_give_what_predict_gives},
+        {"the steps give what predict gives",
+         [] {
+             for (const auto family : glesam_tests::families) the_steps_give_what_predict_gives(family);
+         }},
     });
 }

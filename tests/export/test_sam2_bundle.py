@@ -17,7 +17,7 @@ from glesam.model import GleSam
 from glesam.reference import reference_predictor
 from glesam_export.cli import app as export_app
 from glesam_runtime import Bundle, Predictor
-from glesam_runtime.cli import bench, info, run, verify
+from glesam_runtime.cli import bench, build, info, run, verify
 from glesam_runtime.tools.measure import ImageSets, fixed_prompts
 from glesam_runtime.tools.parity import mask_iou
 
@@ -121,3 +121,19 @@ def test_every_command_reads_the_bundle(sam2_bundle: Path, photos: Path, tmp_pat
         run.app, photo, "--auto", "--points-per-side", 4, "--bundle", sam2_bundle, "--out", tmp_path / "auto"
     )
     assert list((tmp_path / "out").glob("*.png"))
+
+
+@pytest.mark.parametrize("precision", ["fp32", "fp16"])
+def test_tensorrt_for_rtx_builds_the_graphs(
+    sam2_bundle: Path,
+    low_bundles: dict[str, Path],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    precision: str,
+) -> None:
+    pytest.importorskip("tensorrt_rtx", reason="TensorRT for RTX is not installed: pip install tensorrt-rtx")
+    monkeypatch.setenv("GLESAM_CACHE", str(tmp_path / "cache"))
+    bundle = sam2_bundle if precision == "fp32" else low_bundles[precision]
+    result = CliRunner().invoke(build.app, [str(bundle), "--target", "sm86"])
+    assert result.exit_code == 0, result.output
+    assert result.stdout.count("heavy layers: ") == 3

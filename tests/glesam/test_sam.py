@@ -12,8 +12,8 @@ from torch import Tensor
 
 from glesam.config import EMBEDDING_CHANNELS, nano, tiny
 from glesam.model import GleSam
-from glesam.sam import dead_mask_heads
 from glesam.sam_modules import ImageEncoderViT
+from glesam.two_way import dead_mask_heads
 
 PADDING = ((0.0, 0.0), -1)
 POINT = ((13.0, 40.0), 1)

@@ -15,7 +15,7 @@ from transformers.models.sam2.modeling_sam2 import Sam2Model
 from glesam.config import tiny_sam2
 from glesam.model import GleSam
 from glesam.reference import reference_manifest, torch_engines
-from glesam.sam import dead_mask_heads
+from glesam.two_way import dead_mask_heads
 from glesam_runtime import Engines, Predictor, Prompt
 from glesam_runtime.errors import BackendError
 from glesam_runtime.preprocess import squash

@@ -84,7 +84,7 @@ class StaticTwoWay(nn.Module):
 
 
 class StaticDecoder(StaticTwoWay):
-    """`glesam.decoding.decode` of one image with `glesam.sam.TwoWayDecoder`, with native norms."""
+    """`glesam.decoding.decode` of one image with `glesam.two_way.TwoWayDecoder`, with native norms."""
 
     def __init__(
         self, prompt_encoder: nn.Module, mask_decoder: nn.Module, side: int, refinements: int

@@ -164,8 +164,8 @@ class StaticRobustDecoder(nn.Module):
         self.transformer = TokenSideTransformer(decoder.transformer)
         self.upscaling = decoder.output_upscaling
         self.mask_features = StaticRobustFeatures(decoder.fourier_mask_features, 4 * side)
-        self.first_layer, *last_layers = decoder.fourier_mask_features.downsample_layer
-        self.masks = RobustMasks(*last_layers, 4 * side)
+        self.first_layer, norm, activation, last = decoder.fourier_mask_features.downsample_layer
+        self.masks = RobustMasks(norm, activation, last, 4 * side)
         self.token_mlp, self.weights = decoder.custom_token_block.mlp, decoder.robust_mlp
         self.iou_head = decoder.iou_prediction_head
 
