@@ -13,6 +13,7 @@ Changes to AMFG (`glesam.restorers.robust_features`), all exact:
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 import torch
@@ -124,10 +125,22 @@ class StaticImageFeatures(StaticRobustFeatures):
 
     def __init__(self, features: Any, side: int) -> None:  # noqa: ANN401
         super().__init__(features, side)
-        self.upscaling = ChannelsLastUpscaling((*features.upsample_layer, nn.Identity()))
+        self.upscaling = ImageUpscaling(features.upsample_layer)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.upscaling.upscaled(super().forward(x).flatten(2).transpose(1, 2))
+        upscaled: Tensor = self.upscaling(super().forward(x))
+        return upscaled
+
+
+class ImageUpscaling(ChannelsLastUpscaling):
+    """The last layers of the image's AMFG; no activation ends them."""
+
+    def __init__(self, layers: Iterable[nn.Module]) -> None:
+        super().__init__((*layers, nn.Identity()))
+
+    def forward(self, x: Tensor) -> Tensor:  # type: ignore[override]  # there are no masks
+        """[1, C, side, side] -> [1, 16 side side, 32]."""
+        return self._second(self._first(x.flatten(2).transpose(1, 2)))
 
 
 class StaticRestorer(nn.Module):

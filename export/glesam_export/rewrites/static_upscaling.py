@@ -27,11 +27,8 @@ class ChannelsLastUpscaling(nn.Module):
 
     def forward(self, tokens: Tensor, weights: Tensor, side: int) -> Tensor:
         """Image tokens [N, side side, 256] and weights [N, M, 32] -> masks [N, M, 4 side, 4 side]."""
-        return in_rows(weights @ self.upscaled(tokens).transpose(1, 2), side)
-
-    def upscaled(self, tokens: Tensor) -> Tensor:
-        """Image tokens [N, P, 256] -> [N, 16 P, 32], in the tokens' order."""
-        return self._second(self._first(tokens))
+        values = weights @ self._second(self._first(tokens)).transpose(1, 2)
+        return in_rows(values, side)
 
     def _first(self, tokens: Tensor) -> Tensor:
         """[N, P, 256] -> [N, 4 P, 64]; the children of a position follow each other."""
