@@ -12,7 +12,8 @@ from glesam.restorers.robust_sam import PACKED_CHANNELS, RobustSam, encode_with_
 from glesam_export.graphs import Graph, prompt_examples
 from glesam_export.rewrites.native_layers import for_export
 from glesam_export.rewrites.static_encoder import static_encoder
-from glesam_export.rewrites.static_robust import StaticRestorer, StaticRobustDecoder
+from glesam_export.rewrites.static_robust import StaticRestorer
+from glesam_export.rewrites.static_robust_decoder import StaticRobustDecoder
 
 
 class RobustEncoderGraph(nn.Module):

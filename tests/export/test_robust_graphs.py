@@ -14,12 +14,8 @@ from glesam.sam_modules import LayerNorm2d
 from glesam_calib.graph.files import save_onnx
 from glesam_calib.graph.precision import lower_precision
 from glesam_export.rewrites.half_spectrum import HalfSpectrum
-from glesam_export.rewrites.static_robust import (
-    RobustMasks,
-    StaticFourierBlock,
-    StaticRestorer,
-    StaticRobustDecoder,
-)
+from glesam_export.rewrites.static_robust import StaticFourierBlock, StaticRestorer
+from glesam_export.rewrites.static_robust_decoder import RobustMasks, StaticRobustDecoder
 from glesam_export.robust_graphs import robust_graphs
 from glesam_export.to_onnx import onnx_from_graph
 from glesam_runtime.bundle.graph_rules import check_graph_file
