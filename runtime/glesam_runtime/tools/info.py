@@ -83,7 +83,6 @@ def json_document(info: Info) -> Json:
         "bundle_sha256": bundle.hash,
         "sam_type": model.sam_type,
         "family": model.family,
-        "encoder_channels": model.encoder_channels,
         "resize": model.resize,
         "image_size": model.image_size,
         "multimask": model.multimask,
