@@ -1,4 +1,4 @@
-"""RobustSAM's AMFG and restorer for one image size: the same functions, in the operators of a bundle's graphs.
+"""RobustSAM's AMFG and restorer for one image size: the same functions, in a bundle's operators.
 
 Changes to AMFG (`glesam.restorers.robust_features`), all exact:
 
