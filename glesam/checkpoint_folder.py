@@ -146,13 +146,23 @@ def read_checkpoint(folder: Path) -> tuple[ModelConfig, dict[str, Tensor]]:
     Raises:
         Exception: of safetensors, json or the operating system, each with its own.
     """
-    for path in checkpoint_files(folder).values():
-        check_is_file(path)
-        if found := stand_in(path):
-            raise CheckpointError(f"{path.name} is {found}")
+    config = read_config(folder)
+    check_no_stand_in(folder / WEIGHTS_FILE)
     check_weights_file(folder / WEIGHTS_FILE)
-    config = config_from_json((folder / CONFIG_FILE).read_text("utf-8"))
     return config, load_file(folder / WEIGHTS_FILE)
+
+
+def read_config(folder: Path) -> ModelConfig:
+    """A checkpoint's configuration. Raises as `read_checkpoint` does."""
+    check_no_stand_in(folder / CONFIG_FILE)
+    return config_from_json((folder / CONFIG_FILE).read_text("utf-8"))
+
+
+def check_no_stand_in(path: Path) -> None:
+    """Raises CheckpointError for a file that stands in for another, such as a pointer of Git LFS."""
+    check_is_file(path)
+    if found := stand_in(path):
+        raise CheckpointError(f"{path.name} is {found}")
 
 
 def check_tensors(

@@ -9,8 +9,8 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from glesam.checkpoint_folder import CONFIG_FILE, resolve_folder
-from glesam.config import HieraEncoderConfig, RobustSamConfig, config_from_json
+from glesam.checkpoint_folder import read_config, resolve_folder
+from glesam.config import HieraEncoderConfig, RobustSamConfig
 from glesam.decoding import ImageFeatures
 from glesam.model import GleSam
 from glesam.restorers.robust_sam import RobustSam
@@ -34,10 +34,10 @@ def load_model(folder_or_hub_id: str | Path) -> Model:
     """
     folder = resolve_folder(folder_or_hub_id)
     try:
-        config = config_from_json((folder / CONFIG_FILE).read_text("utf-8"))
-    except (OSError, ValueError):
-        return GleSam.from_pretrained(folder)  # says what is wrong
-    return (RobustSam if isinstance(config, RobustSamConfig) else GleSam).from_pretrained(folder)
+        is_robust = isinstance(read_config(folder), RobustSamConfig)
+    except Exception:  # json and the operating system raise their own; from_pretrained says what is wrong
+        is_robust = False
+    return (RobustSam if is_robust else GleSam).from_pretrained(folder)
 
 
 def torch_engines(model: Model) -> Engines:
