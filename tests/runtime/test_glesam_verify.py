@@ -4,20 +4,22 @@ from __future__ import annotations
 
 import zipfile
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
-from tiny_bundle import manifest, record, write_manifest
+from tiny_bundle import manifest, record, write_bundle, write_manifest
 from typer.testing import CliRunner, Result
 
 from glesam_runtime import Bundle
+from glesam_runtime.bundle.spec import Family
 from glesam_runtime.cli import verify as verify_command
 from glesam_runtime.cli.verify import app
 from glesam_runtime.engines import open_engines
 from glesam_runtime.engines.base import Array, Engine
 from glesam_runtime.engines.function import FunctionEngine
-from glesam_runtime.preprocess import Pixels, preprocess
+from glesam_runtime.preprocess import Pixels, model_input
 from glesam_runtime.tools import golden
 
 Vectors = dict[str, Array]
@@ -32,19 +34,18 @@ def honest(bundle: Path, image: Pixels) -> Vectors:
     """Returns golden vectors from the bundle's own graphs, in place of PyTorch."""
     opened = Bundle.open(bundle)
     run_graph = open_engines("onnxruntime", opened)
-    tensor, _ = preprocess(image, 64, opened.manifest.pixel_mean, opened.manifest.pixel_std)
-    embeddings = run_graph["image_encoder"]({"image": tensor})["image_embeddings"]
-    enhanced = run_graph["gle"]({"image_embeddings": embeddings})["image_embeddings_enhanced"]
+    tensor, _ = model_input(image, opened.manifest)
+    encoded = run_graph["image_encoder"]({"image": tensor})
+    embeddings = {"image_embeddings": encoded["image_embeddings"]}
+    enhanced = run_graph["gle"](embeddings)["image_embeddings_enhanced"]
     prompts: Vectors = {
         "point_coords": np.array(BOXES, np.float32),
         "point_labels": np.array([[2, 3]] * 2, np.int32),
     }
     no_mask = {"mask_input": np.zeros((2, 1, 16, 16), np.float32), "has_mask_input": np.zeros(2, np.float32)}
-    masks = run_graph["mask_decoder"]({"image_embeddings": enhanced, **prompts, **no_mask})
-    return {
-        "image": image, **prompts,
-        "image_embeddings": embeddings, "image_embeddings_enhanced": enhanced, **masks,
-    }  # fmt: skip
+    features = {**encoded, "image_embeddings": enhanced}
+    masks = run_graph["mask_decoder"]({**features, **prompts, **no_mask})
+    return {"image": image, **prompts, **encoded, "image_embeddings_enhanced": enhanced, **masks}
 
 
 @pytest.fixture
@@ -56,15 +57,16 @@ def vectors(bundle_path: Path, image: Pixels) -> Vectors:
 def with_golden(own_bundle: Path) -> Callable[[Vectors], Path]:
     """Writes the bundle with the golden vectors `vectors`, and all hashes."""
 
-    def add(vectors: Vectors) -> Path:
-        path = own_bundle / "golden/0.npz"
-        path.parent.mkdir()
-        np.savez(path, **vectors)  # type: ignore[arg-type]
-        content = manifest(own_bundle)
-        write_manifest(own_bundle, content | {"files": content["files"] | {"golden/0.npz": record(path)}})
-        return own_bundle
+    return partial(add_golden, own_bundle)
 
-    return add
+
+def add_golden(bundle: Path, vectors: Vectors, family: Family = "sam") -> Path:
+    path = bundle / "golden/0.npz"
+    path.parent.mkdir()
+    np.savez(path, **vectors)  # type: ignore[arg-type]
+    content = manifest(bundle, family)
+    write_manifest(bundle, content | {"files": content["files"] | {"golden/0.npz": record(path)}})
+    return bundle
 
 
 def test_golden_vectors_that_hold(with_golden: Callable[[Vectors], Path], vectors: Vectors) -> None:
@@ -74,6 +76,22 @@ def test_golden_vectors_that_hold(with_golden: Callable[[Vectors], Path], vector
     assert [line.split()[0] for line in lines[1:4]] == ["image_encoder", "gle", "mask_decoder"]
     assert lines[-2].split() == ["golden/0", "1.00000", "1.00000", "8"]
     assert lines[-1] == "golden parity holds here: mean mask IoU at least 0.999, as asked"
+
+
+@pytest.mark.parametrize("family", ["sam2", "robustsam"])
+def test_golden_vectors_of_another_family_hold(tmp_path: Path, image: Pixels, family: Family) -> None:
+    bundle = write_bundle(tmp_path / family, family)
+    result = run(add_golden(bundle, honest(bundle, image), family))
+    assert result.exit_code == 0, result.output
+
+
+def test_a_golden_file_without_a_high_resolution_feature_is_refused(tmp_path: Path, image: Pixels) -> None:
+    bundle = write_bundle(tmp_path / "sam2", "sam2")
+    vectors = honest(bundle, image)
+    del vectors["high_res_s1"]
+    result = run(add_golden(bundle, vectors, "sam2"))
+    assert result.exit_code == 2
+    assert result.stderr.splitlines()[-1].startswith("error: golden/0.npz: high_res_s1 is missing")
 
 
 def test_the_shipped_bundle_verifies_itself() -> None:
