@@ -2,6 +2,8 @@
 PYTHON ?= python3
 # A CPU build of torch where the index has one; any torch the extras allow will do.
 TORCH ?= torch==2.13.0
+# What a test compares our RobustSAM with. It declares torchvision, which that test does without.
+ROBUST_SAM = robust_segment_anything==1.0.0
 PIP_QUIET = --quiet --disable-pip-version-check
 
 DEMO = .venv-demo/bin
@@ -37,6 +39,7 @@ $(DEV)/.installed: pyproject.toml
 	$(PYTHON) -m venv .venv
 	$(DEV)/pip install $(PIP_QUIET) $(TORCH)
 	$(DEV)/pip install $(PIP_QUIET) -e '.[dev]'
+	$(DEV)/pip install $(PIP_QUIET) --no-deps $(ROBUST_SAM)
 	touch $@
 
 ## Lint, formatting and types.

@@ -10,7 +10,7 @@ import json
 import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
-from typing import Any, Literal, get_args
+from typing import Any, ClassVar, Literal, get_args
 
 from glesam_runtime.errors import InputError
 
@@ -24,7 +24,7 @@ NUM_MASKS = 4
 """Masks per prompt: SAM's single mask, then its three multimask outputs."""
 FORMAT_VERSION = 4
 """Version of `config.json`. Format 1 had no section for the decoder (`_decoder_of_format_1`), format 2 no
-`channel_expansion`, format 3 no SAM 2."""
+`channel_expansion`, format 3 neither SAM 2 nor RobustSAM."""
 
 
 @dataclass(frozen=True)
@@ -158,7 +158,15 @@ class HighResDecoderConfig:
     kind: Literal["two_way_high_res"] = "two_way_high_res"
 
 
-DecoderConfig = TwoWayDecoderConfig | PromptMapDecoderConfig | HighResDecoderConfig
+@dataclass(frozen=True)
+class RobustDecoderConfig:
+    """RobustSAM's mask decoder (`glesam.restorers.robust_sam.RobustDecoder`), as `TwoWayDecoderConfig`."""
+
+    mlp_dim: int = 2048
+    kind: Literal["two_way_robust"] = "two_way_robust"
+
+
+DecoderConfig = TwoWayDecoderConfig | PromptMapDecoderConfig | HighResDecoderConfig | RobustDecoderConfig
 
 
 @dataclass(frozen=True)
@@ -249,6 +257,11 @@ class GleSamConfig:
     sam: SamConfig
     gle: GleConfig
     format_version: int = FORMAT_VERSION
+    kind: ClassVar[str] = "GleSAM"
+
+    def __post_init__(self) -> None:
+        if isinstance(self.sam.decoder, RobustDecoderConfig):
+            raise InputError("RobustSAM's decoder with GLE: expected another decoder, or a RobustSamConfig")
 
     def to_json(self) -> str:
         return json.dumps(asdict(self), indent=2) + "\n"
@@ -260,13 +273,55 @@ class GleSamConfig:
         Raises:
             InputError: the text is not such a configuration; the message names what is wrong.
         """
-        try:
-            return _config_from_dict(json.loads(text, parse_constant=_refuse_constant))
-        except (KeyError, TypeError, AttributeError, json.JSONDecodeError) as error:
+        config = config_from_json(text)
+        if not isinstance(config, GleSamConfig):
+            raise InputError(f"config.json is of a {config.kind}, expected a GleSAM")
+        return config
+
+
+@dataclass(frozen=True)
+class RobustSamConfig:
+    """A whole RobustSAM (`glesam.restorers.robust_sam.RobustSam`): SAM's ViT, and a decoder that restores."""
+
+    name: str
+    sam: SamConfig
+    format_version: int = FORMAT_VERSION
+    kind: ClassVar[str] = "RobustSAM"
+
+    def __post_init__(self) -> None:
+        encoder, decoder, size = self.sam.encoder, self.sam.decoder, self.sam.image_size
+        if not (isinstance(encoder, VitEncoderConfig) and isinstance(decoder, RobustDecoderConfig)):
             raise InputError(
-                f"not a GleSAM config.json: {type(error).__name__}: {error}; "
-                "expected the file that GleSam.save_pretrained writes"
-            ) from error
+                f"RobustSAM is its own decoder on SAM's ViT, found {decoder.kind} on {encoder.kind}; "
+                "use vit_b, vit_l or vit_h"
+            )
+        if not encoder.global_attn_indexes:
+            raise InputError("RobustSAM reads the first block of global attention, found an encoder of none")
+        if size % 64:
+            raise InputError(f"RobustSAM's image_size {size}: expected a multiple of 64, such as 1024")
+        if self.sam.refinements:
+            raise InputError(f"refinements {self.sam.refinements}: expected 0, RobustSAM has none")
+
+    def to_json(self) -> str:
+        return json.dumps(asdict(self), indent=2) + "\n"
+
+
+ModelConfig = GleSamConfig | RobustSamConfig
+
+
+def config_from_json(text: str) -> ModelConfig:
+    """Reads the config.json of any model.
+
+    Raises:
+        InputError: the text is not such a configuration; the message names what is wrong.
+    """
+    try:
+        return _config_from_dict(json.loads(text, parse_constant=_refuse_constant))
+    except (KeyError, TypeError, AttributeError, json.JSONDecodeError) as error:
+        raise InputError(
+            f"not a GleSAM config.json: {type(error).__name__}: {error}; "
+            "expected the file that GleSam.save_pretrained writes"
+        ) from error
 
 
 def _refuse_constant(name: str) -> None:
@@ -274,29 +329,33 @@ def _refuse_constant(name: str) -> None:
     raise InputError(f"config.json holds {name}; expected finite numbers")
 
 
-def _config_from_dict(data: Mapping[str, Any]) -> GleSamConfig:
+def _config_from_dict(data: Mapping[str, Any]) -> ModelConfig:
     version = data["format_version"]
     if version not in range(1, FORMAT_VERSION + 1):
         raise InputError(
             f"config.json has format_version {version}, this glesam reads 1 to {FORMAT_VERSION}; "
             "upgrade glesam or convert the checkpoint"
         )
-    sam, gle = dict(data["sam"]), dict(data["gle"])
-    encoder, unet = sam.pop("encoder"), gle.pop("unet")
+    sam = _sam_from_dict(dict(data["sam"]), version)
+    if isinstance(sam.decoder, RobustDecoderConfig):
+        return RobustSamConfig(data["name"], sam)
+    gle = dict(data["gle"])
+    unet = UNetConfig(**_tuples(gle.pop("unet")))
+    return GleSamConfig(data["name"], sam, GleConfig(unet=unet, **gle))
+
+
+def _sam_from_dict(sam: dict[str, Any], version: int) -> SamConfig:
+    encoder = sam.pop("encoder")
     decoder = _decoder_of_format_1(sam) if version == 1 else sam.pop("decoder")
     if retired := {encoder["kind"], decoder["kind"]} & RETIRED:
         raise InputError(
             f"config.json is of an earlier nano, with networks that are gone ({', '.join(sorted(retired))}); "
             "take the nano of this release, or train it anew with glesam-train nano"
         )
-    return GleSamConfig(
-        name=data["name"],
-        sam=SamConfig(
-            encoder=ENCODERS[encoder["kind"]](**_tuples(encoder)),
-            decoder=DECODERS[decoder["kind"]](**_tuples(decoder)),
-            **_tuples(sam),
-        ),
-        gle=GleConfig(unet=UNetConfig(**_tuples(unet)), **gle),
+    return SamConfig(
+        encoder=ENCODERS[encoder["kind"]](**_tuples(encoder)),
+        decoder=DECODERS[decoder["kind"]](**_tuples(decoder)),
+        **_tuples(sam),
     )
 
 
@@ -306,11 +365,16 @@ ENCODERS: Mapping[str, type[VitEncoderConfig] | type[LiteEncoderConfig] | type[H
     "hiera": HieraEncoderConfig,
 }
 DECODERS: Mapping[
-    str, type[TwoWayDecoderConfig] | type[PromptMapDecoderConfig] | type[HighResDecoderConfig]
+    str,
+    type[TwoWayDecoderConfig]
+    | type[PromptMapDecoderConfig]
+    | type[HighResDecoderConfig]
+    | type[RobustDecoderConfig],
 ] = {
     "two_way": TwoWayDecoderConfig,
     "prompt_maps": PromptMapDecoderConfig,
     "two_way_high_res": HighResDecoderConfig,
+    "two_way_robust": RobustDecoderConfig,
 }
 
 
@@ -458,6 +522,11 @@ def official_sam(sam_type: SamType, no_mem_embed: NoMemEmbed = "before_gle") -> 
         encoder = replace(HIERA[size], no_mem_embed=no_mem_embed)
         return SamConfig(sam_type, image_size=1024, encoder=encoder, decoder=HighResDecoderConfig())
     return {"vit_b": sam_vit_b, "vit_l": sam_vit_l, "vit_h": sam_vit_h}[sam_type]()
+
+
+def robust_sam(sam: SamConfig) -> RobustSamConfig:
+    """The RobustSAM whose image encoder is `sam`'s, such as `sam_vit_b()`."""
+    return RobustSamConfig(f"robustsam-{sam.sam_type}", replace(sam, decoder=RobustDecoderConfig()))
 
 
 def sd15() -> UNetConfig:

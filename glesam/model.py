@@ -5,35 +5,28 @@ image -> encode -> image embeddings -> enhance -> enhanced embeddings -> decode 
 
 from __future__ import annotations
 
-import copy
 from dataclasses import replace
-from pathlib import Path
 from typing import overload
 
-import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from glesam.checkpoint_folder import (
     CONFIG_FILE,
     WEIGHTS_FILE,
-    check_tensors,
+    SavedModel,
     checkpoint_files,
-    read_checkpoint,
-    resolve_folder,
     shipped_checkpoint,
-    write_checkpoint,
 )
 from glesam.config import GleSamConfig, HighResDecoderConfig
 from glesam.decoding import ImageFeatures, decode
 from glesam.gle import Gle
 from glesam.sam import build_image_encoder, build_mask_decoder, build_prompt_encoder
 from glesam.two_way import dead_mask_heads
-from glesam_runtime.errors import CheckpointError
 
 __all__ = ["CONFIG_FILE", "WEIGHTS_FILE", "GleSam", "checkpoint_files", "shipped_checkpoint"]
 
 
-class GleSam(nn.Module):
+class GleSam(SavedModel):
     """Image encoder, GLE, prompt encoder and mask decoder; methods normalize, encode, enhance and decode.
 
     Training, evaluation and export call the methods one after the other; `forward` is encode, enhance and
@@ -43,19 +36,15 @@ class GleSam(nn.Module):
     and `enhance` and `decode` take it in the embedding's place.
     """
 
+    config: GleSamConfig
+    config_type = GleSamConfig
+
     def __init__(self, config: GleSamConfig) -> None:
-        super().__init__()
-        self.config = config
+        super().__init__(config)
         self.image_encoder = build_image_encoder(config.sam.encoder, config.sam.image_size)
         self.gle = Gle(config.gle)
         self.prompt_encoder = build_prompt_encoder(config.sam)
         self.mask_decoder = build_mask_decoder(config.sam)
-
-    def normalize(self, image: Tensor) -> Tensor:
-        """RGB float [B, 3, S, S] in [0, 255] -> SAM's normalized input."""
-        mean = image.new_tensor(self.config.sam.pixel_mean).reshape(3, 1, 1)
-        std = image.new_tensor(self.config.sam.pixel_std).reshape(3, 1, 1)
-        return (image - mean) / std
 
     def encode(self, image: Tensor) -> Tensor:
         """Normalized image [B, 3, S, S] -> image embeddings [B, 256, S/16, S/16]."""
@@ -143,67 +132,12 @@ class GleSam(nn.Module):
             self.config = replace(self.config, sam=replace(self.config.sam, decoder=decoder))
             self.mask_decoder.config = decoder
 
-    def with_refinements(self, refinements: int) -> GleSam:
-        """Returns this model with another `SamConfig.refinements`; both share all weights."""
-        other = copy.copy(self)
-        other.config = replace(self.config, sam=replace(self.config.sam, refinements=refinements))
-        return other
-
-    def save_pretrained(self, folder: str | Path, dtype: torch.dtype = torch.float32) -> None:
-        """Writes `config.json` and `model.safetensors`.
-
-        Each file is replaced whole, and both only once both are complete.
-
-        Args:
-            folder: created where missing; only these two files in it are replaced.
-            dtype: type of the floating-point tensors on disk.
-
-        Raises:
-            InputError: a finite tensor would overflow `dtype`.
-            OSError: a file cannot be written.
-        """
-        write_checkpoint(Path(folder), self.config, self.state_dict(), dtype)
-
-    @classmethod
-    def from_pretrained(cls, folder_or_hub_id: str | Path) -> GleSam:
-        """Reads what `save_pretrained` wrote; weights become float32, the model is in eval mode.
-
-        float32 weights stay mapped from the file, so that a full-size model is not held twice.
-
-        Args:
-            folder_or_hub_id: a folder, or the id of a Hugging Face Hub repository.
-
-        Raises:
-            CheckpointError: files are missing or unreadable, or tensors do not fit the config.
-        """
-        folder = cls.resolve(folder_or_hub_id)
-        try:
-            config, tensors = read_checkpoint(folder)
-            with torch.device("meta"):  # no weight is drawn at random, and none is held twice
-                model = cls(config)
-        except Exception as error:  # safetensors raises its own, json and the OS theirs
-            raise CheckpointError(f"cannot read a GleSAM checkpoint from {folder}: {error}") from error
-        model.load_tensors(tensors, str(folder / WEIGHTS_FILE))
-        return model.eval()
-
     def load_tensors(self, tensors: dict[str, Tensor], source: str) -> None:
-        """Loads a whole state dict; `source` names it in the message of a CheckpointError.
-
-        Where a SAM 2's mask heads are dead, its dynamic multimask is switched off.
-        """
-        own = self.state_dict()
-        check_tensors(own, tensors, source, self.config.name)
-        like = {name: tensor.to(own[name].dtype) for name, tensor in tensors.items()}
-        self.load_state_dict(like, assign=all(tensor.is_meta for tensor in own.values()))
-        if not any(tensor.is_meta for tensor in like.values()):
+        super().load_tensors(tensors, source)
+        if not any(tensor.is_meta for tensor in tensors.values()):
             self.keep_live_masks()
 
     def keep_live_masks(self) -> None:
         """Switches SAM 2's dynamic multimask off where a mask head is dead: it might choose the dead mask."""
         if dead_mask_heads(self.mask_decoder):
             self.disable_dynamic_multimask()
-
-    @staticmethod
-    def resolve(folder_or_hub_id: str | Path) -> Path:
-        """The local folder of a checkpoint; see `glesam.checkpoint_folder.resolve_folder`."""
-        return resolve_folder(folder_or_hub_id)

@@ -19,7 +19,10 @@ if TYPE_CHECKING:  # torch and onnx, which most folders' tests do without
     from glesam_export.graphs import Graph
     from glesam_runtime.tools.measure import ImageSets
 
-sys.path += [str(Path(__file__).parent), str(Path(__file__).parent / "export")]  # escaped_output, tiny_model
+TESTS = Path(__file__).parent
+sys.path += map(
+    str, (TESTS, TESTS / "export", TESTS.parent / "benchmarks")
+)  # escaped_output, tiny_model, harness
 
 
 @pytest.fixture(scope="session")
@@ -134,6 +137,34 @@ def quantize_options(photos: Path) -> tuple[str, ...]:
     Random masks are all edge, so the gate is low; how fast int8 is here does not matter to a test.
     """
     return ("--calib-images", str(photos), "--samples", "4", "--min-iou", "0.5", "--no-speed-gate")
+
+
+@pytest.fixture(scope="session")
+def robust_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A tiny RobustSAM, made by glesam-convert of a file as its authors publish theirs."""
+    import torch
+    from tiny_robust_sam import CONFIG, tiny_robust_sam
+
+    from glesam.cli.convert import app
+    from glesam.official import robust_sam as official
+
+    torch.set_num_threads(1)
+    folder = tmp_path_factory.mktemp("robust")
+    file, out = folder / "robustsam_checkpoint_b.pth", folder / "checkpoint"
+    torch.save({f"module.{name}": tensor for name, tensor in tiny_robust_sam().state_dict().items()}, file)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(official.SAM_TYPES, 32, "vit_b")
+        patch.setattr(official, "robust_sam", lambda _: CONFIG)
+        result = CliRunner().invoke(app, ["--robust-sam", str(file), "--out", str(out)])
+    assert result.exit_code == 0, result.output
+    assert result.stdout.splitlines()[-1].endswith(f"next: glesam-export {out} --precision fp16")
+    return out
+
+
+@pytest.fixture(scope="session")
+def robust_bundle(robust_checkpoint: Path, photos: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Made by glesam-export of `robust_checkpoint` in fp32; never change it."""
+    return exported("fp32", robust_checkpoint, photos, tmp_path_factory)
 
 
 @contextmanager

@@ -76,15 +76,16 @@ def export(
         _check_options(precision, calib_images, min_iou, opset)
         if checkpoint and (Path(checkpoint) / "BSRNet.pth").exists():
             return _export_diffbir(Path(checkpoint), out or Path("diffbir-fp32"), precision)
-        from glesam.model import GleSam, checkpoint_files, shipped_checkpoint
+        from glesam.checkpoint_folder import checkpoint_files, resolve_folder, shipped_checkpoint
+        from glesam.reference import load_model
         from glesam_calib.observation.pictures import LEVELS, CalibrationPictures
         from glesam_calib.photographs import parity_images
         from glesam_export import int8, pipeline
         from glesam_export.to_onnx import OPSETS
         from glesam_runtime.output import size_mib
 
-        folder = GleSam.resolve(checkpoint) if checkpoint else shipped_checkpoint()
-        model = GleSam.from_pretrained(folder)
+        folder = resolve_folder(checkpoint) if checkpoint else shipped_checkpoint()
+        model = load_model(folder)
         if refinements is not None:
             model = model.with_refinements(refinements)
         target = out or Path(f"glesam-{folder.resolve().name}-{precision}")

@@ -111,23 +111,25 @@ def graphs(model: GleSam) -> Iterator[Graph]:
         folds,
     )
     del folded
-    n, p = EXAMPLE_PROMPTS, EXAMPLE_POINTS
+    prompts, dynamic_axes = prompt_examples(side)
     yield Graph(
         "mask_decoder",
         decoder_graph(model, side).eval(),
-        {
-            "image_embeddings": image_embeddings,
-            **high_res,
-            "point_coords": torch.zeros(n, p, 2),
-            "point_labels": torch.zeros(n, p, dtype=torch.int32),
-            "mask_input": torch.zeros(n, 1, 4 * side, 4 * side),
-            "has_mask_input": torch.zeros(n),
-        },
+        {"image_embeddings": image_embeddings, **high_res, **prompts},
         ("low_res_masks", "iou_predictions"),
-        {
-            "point_coords": {0: "num_prompts", 1: "num_points"},
-            "point_labels": {0: "num_prompts", 1: "num_points"},
-            "mask_input": {0: "num_prompts"},
-            "has_mask_input": {0: "num_prompts"},
-        },
+        dynamic_axes,
     )
+
+
+def prompt_examples(side: int) -> tuple[dict[str, Tensor], dict[str, dict[int, str]]]:
+    """A mask decoder's inputs beside the image's, and their dynamic axes."""
+    n, p = EXAMPLE_PROMPTS, EXAMPLE_POINTS
+    examples = {
+        "point_coords": torch.zeros(n, p, 2),
+        "point_labels": torch.zeros(n, p, dtype=torch.int32),
+        "mask_input": torch.zeros(n, 1, 4 * side, 4 * side),
+        "has_mask_input": torch.zeros(n),
+    }
+    axes = {name: {0: "num_prompts"} for name in examples}
+    axes["point_coords"][1] = axes["point_labels"][1] = "num_points"
+    return examples, axes

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-from glesam.model import GleSam
+from glesam.reference import Model
 from glesam_calib import CalibrationError, CalibrationTable, Quantization
 from glesam_calib.observation.pictures import CalibrationPictures
 from glesam_calib.pipeline import QuantizeOptions, quantize_bundle
@@ -18,7 +18,7 @@ from glesam_runtime.tools.parity import Parity
 
 
 def export_int8(
-    model: GleSam,
+    model: Model,
     made_from: Mapping[str, Path],
     out: Path,
     images: ImageSets,

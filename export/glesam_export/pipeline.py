@@ -8,12 +8,13 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from glesam.model import GleSam
-from glesam.reference import reference_manifest, torch_engines
+from glesam.reference import Model, reference_manifest, torch_engines
 from glesam.two_way import dead_mask_heads
 from glesam_calib.graph.files import save_onnx
 from glesam_calib.graph.precision import decoder_precision, lower_precision
 from glesam_export.golden import write_golden
 from glesam_export.graphs import Graph, graphs
+from glesam_export.robust_graphs import robust_graphs
 from glesam_export.to_onnx import OPSETS, free_memory, onnx_from_graph
 from glesam_runtime.bundle.writer import CALIBRATION, GraphRecord, bundle_document, provenance, write_bundle
 from glesam_runtime.output import replaced_folder
@@ -44,7 +45,7 @@ class ExportOptions:
 
 
 def export_bundle(
-    model: GleSam,
+    model: Model,
     made_from: Mapping[str, Path],
     out: Path,
     images: ImageSets,
@@ -68,11 +69,12 @@ def export_bundle(
     """
     numbers = reference_manifest(model)
     # A head is dead if training without it has worn its weights down to about 0.
-    if dead := dead_mask_heads(model.mask_decoder):
+    if isinstance(model, GleSam) and (dead := dead_mask_heads(model.mask_decoder)):
         report(f"no multimask: the decoder's mask heads {', '.join(map(str, dead))} are dead")
     with replaced_folder(out) as folder:
-        # graphs() merges LoRA, folds GLE's constants and rewrites the networks, one graph at a time.
-        written = {graph.name: write_graph(graph, folder, options, report) for graph in graphs(model)}
+        # Merges LoRA, folds GLE's constants and rewrites the networks, one graph at a time.
+        parts = graphs(model) if isinstance(model, GleSam) else robust_graphs(model)
+        written = {graph.name: write_graph(graph, folder, options, report) for graph in parts}
         free_memory()
         report("PyTorch fp32: its answers are the reference")
         cases = reference_cases(numbers, torch_engines(model), images)

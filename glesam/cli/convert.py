@@ -28,6 +28,9 @@ def _option(group: str, metavar: str, text: str) -> Any:  # noqa: ANN401 - typer
 SamCheckpoint = Annotated[
     Path | None, _option(FILES, "PATH", "SAM's or SAM 2's file, or transformers' folder of SAM 2.")
 ]
+RobustSam = Annotated[
+    Path | None, _option(FILES, "FILE", "RobustSAM's file, a model of its own: no other file is needed.")
+]
 SamType = Annotated[
     str | None, _option(FILES, "NAME", "Check that it is vit_b, vit_l, vit_h, or such as sam2.1_hiera_tiny.")
 ]
@@ -68,6 +71,7 @@ Out = Annotated[Path, _option(OUTPUT, "DIR", "The checkpoint's folder; an older 
 def convert(
     *,
     sam_checkpoint: SamCheckpoint = None,
+    robust_sam: RobustSam = None,
     sam_type: SamType = None,
     unet: UNet = None,
     lora: Lora = None,
@@ -82,8 +86,8 @@ def convert(
 ) -> None:
     """Join official files into a checkpoint folder, for glesam-export, glesam-train and glesam-eval.
 
-    Needs --sam-checkpoint, --unet, and --lora or --new-lora. Once the new checkpoint is complete, it replaces
-    an older one in DIR and everything that lies beside it.
+    Needs --sam-checkpoint, --unet, and --lora or --new-lora; or --robust-sam alone. Once the new checkpoint
+    is complete, it replaces an older one in DIR and everything that lies beside it.
     """
     with one_line_errors("glesam-convert", "train"):
         from glesam.model import checkpoint_files
@@ -100,6 +104,7 @@ def convert(
             timestep,
             new_lora,
             cast(Any, no_mem_embed),  # checked by `load`
+            robust_sam,
         )
         check_out(out, official)
         model = official.load()
@@ -110,15 +115,15 @@ def convert(
 
 
 def check_out(out: Path, official: OfficialFiles) -> None:
-    """Raises InputError where replacing `out` would remove anything but an older GleSAM checkpoint."""
-    from glesam.config import GleSamConfig
+    """Raises InputError where replacing `out` would remove anything but an older checkpoint."""
+    from glesam.config import config_from_json
     from glesam.model import CONFIG_FILE
 
     check_replaceable(out, CHECKPOINT)
     if not out.is_dir() or not any(out.iterdir()):
         return
     try:
-        GleSamConfig.from_json((out / CONFIG_FILE).read_text("utf-8"))
+        config_from_json((out / CONFIG_FILE).read_text("utf-8"))
     except (OSError, ValueError) as error:
         raise InputError(
             f"{out} exists and is not {CHECKPOINT.name}; choose another folder with --out, or move it away"

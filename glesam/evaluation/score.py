@@ -14,6 +14,8 @@ RESTORED = "restored"
 """A restorer before a model without GLE."""
 MODEL_METHODS = ("sam", "glesam", RESTORED)
 """Methods of a model: GLE off, GLE on, GLE off on a restored picture."""
+ROBUST_METHOD = "robustsam"
+"""The method of a RobustSAM, which runs alone: there is no GLE to leave out."""
 METHODS = (*BASELINE_METHODS, *MODEL_METHODS)
 
 

@@ -2,6 +2,7 @@
 
 "restored" is a model without it, on pictures that a restorer has improved.
 A source is written `[NAME=]FOLDER[:METHODS]`: "runs/a", "GLE off=runs/off:sam", "runs/b:sam,glesam".
+A RobustSAM runs the method "robustsam" alone.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ import numpy as np
 
 from glesam.evaluation.methods import BASELINES, Candidates, Image, Method, Segmentation
 from glesam.evaluation.prompts import ObjectPrompt, PromptKind
-from glesam.evaluation.score import MODEL_METHODS, RESTORED, RowName
+from glesam.evaluation.score import MODEL_METHODS, RESTORED, ROBUST_METHOD, RowName
 from glesam.restorers.restorer import Restorer
 from glesam_runtime import Bundle, Engines, GlesamError, Predictor, Prompt
 from glesam_runtime.bundle.manifest import Manifest
@@ -161,15 +162,12 @@ def open_methods(
         )
     methods: list[Method] = [BASELINES[name]() for name in baselines]
     sources = sources or ([SHIPPED] if models else [])
-    before = _open_restorer([spec.methods or models for spec in sources], restorer, backend)
+    opened = [(spec, open_source(spec, backend)) for spec in sources]
+    chosen = [chosen_methods(spec, source, models) for spec, source in opened]
+    before = _open_restorer(chosen, restorer, backend)
     origins = [] if before is None else [f"{RESTORED}: {before.origin}"]
-    for spec in sources:
-        if not (chosen := spec.methods or models):
-            raise InputError(
-                f"{spec.path}: nothing to run; add sam or glesam to --methods, or :sam to the folder"
-            )
-        source = open_source(spec, backend)
-        methods += methods_of(source, chosen, before)
+    for (_, source), names in zip(opened, chosen, strict=True):
+        methods += methods_of(source, names, before)
         origins.append(f"{source.name}: {source.origin}")
     _refuse_equal_names(methods)
     return methods, origins
@@ -189,6 +187,25 @@ def _open_restorer(methods: Sequence[Sequence[str]], path: Path | None, backend:
     return open_restorer(path, backend)
 
 
+def chosen_methods(spec: SourceSpec, source: Source, models: Sequence[str]) -> Sequence[str]:
+    """Methods that a source runs: its own, or those of the run, `models`; of a RobustSAM always its one.
+
+    Raises InputError where there is none, or none that the model has.
+    """
+    if source.manifest.family == "robustsam":
+        if spec.methods:
+            raise InputError(
+                f"{spec.path} is a RobustSAM, which runs the method {ROBUST_METHOD} alone; "
+                f"leave :{','.join(spec.methods)} out"
+            )
+        return (ROBUST_METHOD,)
+    if not (chosen := spec.methods or models):
+        raise InputError(
+            f"{spec.path}: nothing to run; add sam or glesam to --methods, or :sam to the folder"
+        )
+    return chosen
+
+
 def open_source(spec: SourceSpec, backend: str = "auto") -> Source:
     """Raises CheckpointError or a GlesamError where there is no such model, or not for `backend`."""
     source = _open_checkpoint(spec) if spec.kind == "checkpoint" else _open_bundle(spec, backend)
@@ -202,9 +219,9 @@ def remembering(engines: Engines) -> Engines:
 
 
 def methods_of(source: Source, names: Sequence[str], restorer: Restorer | None = None) -> list[ModelMethod]:
-    """Methods that share the source's engines; only "glesam" has the engine of GLE, as in the runtime."""
+    """Methods that share the source's engines; "sam" and "restored" leave out the engine of GLE."""
     without = replace(source.engines, gle=None)
-    engines = {"sam": without, "glesam": source.engines, RESTORED: without}
+    engines = {"sam": without, "glesam": source.engines, RESTORED: without, ROBUST_METHOD: source.engines}
     return [
         ModelMethod(
             RowName(source.name, name),
@@ -225,11 +242,11 @@ def _open_bundle(spec: SourceSpec, backend: str) -> Source:
 
 
 def _open_checkpoint(spec: SourceSpec) -> Source:
-    from glesam.model import WEIGHTS_FILE, GleSam
-    from glesam.reference import reference_manifest, torch_engines
+    from glesam.checkpoint_folder import WEIGHTS_FILE, resolve_folder
+    from glesam.reference import load_model, reference_manifest, torch_engines
 
-    folder = GleSam.resolve(spec.path)
-    model = GleSam.from_pretrained(folder)
+    folder = resolve_folder(spec.path)
+    model = load_model(folder)
     name = Path(spec.path).resolve().name
     origin = f"checkpoint {spec.path}, sha256 {sha256_of(folder / WEIGHTS_FILE)[:12]}, fp32, PyTorch"
     return Source(name, reference_manifest(model), torch_engines(model), origin)

@@ -15,9 +15,11 @@ from glesam.model import GleSam
 from glesam.official.decoder import load_decoder
 from glesam.official.lora import load_lora, lora_kind, read_lora
 from glesam.official.lora_alpha import alphas_of, common_alpha, config_beside
+from glesam.official.robust_sam import load_robust_sam
 from glesam.official.sam import load_sam, sam_file, sam_type_of
 from glesam.official.text_embedding import load_text_embedding
 from glesam.official.unet import load_unet, read_unet_config, unet_folder, weights_file
+from glesam.restorers.robust_sam import RobustSam
 from glesam_runtime.errors import CheckpointError
 
 LORA_RANK = 8
@@ -33,7 +35,8 @@ class OfficialFiles:
     `sam_type`: the expected type of `sam_checkpoint`. `text_embedding`: by default the tokenizer and the
     text encoder beside the U-Net. `gamma` and `timestep`: 3 and 1 by default. `new_lora`: GLE starts with
     fresh adapters in place of a `lora` file, ready for stage 1 of training. `no_mem_embed`: see
-    `glesam.config.HieraEncoderConfig`; before_gle by default, and for a SAM 2 alone.
+    `glesam.config.HieraEncoderConfig`; before_gle by default, and for a SAM 2 alone. `robust_sam`: a whole
+    RobustSAM, beside which only `sam_type` has a meaning.
     """
 
     sam_checkpoint: Path | None = None
@@ -46,13 +49,16 @@ class OfficialFiles:
     timestep: int | None = None
     new_lora: bool = False
     no_mem_embed: NoMemEmbed | None = None
+    robust_sam: Path | None = None
 
-    def load(self) -> GleSam:
+    def load(self) -> GleSam | RobustSam:
         """Loads the model, float32 on the CPU, in eval mode.
 
         Raises:
             CheckpointError: a file is missing, unreadable, or does not fit the others.
         """
+        if self.robust_sam is not None:
+            return self._load_robust_sam(self.robust_sam)
         sam, unet = self._required()
         gamma = 3.0 if self.gamma is None else self.gamma
         timestep = 1 if self.timestep is None else self.timestep
@@ -74,19 +80,35 @@ class OfficialFiles:
             sam_type=self.sam_type,
             no_mem_embed=self.no_mem_embed or "before_gle",
         )
-        if self.sam_type not in (None, config.sam.sam_type):
-            raise CheckpointError(
-                f"{sam} is a SAM {config.sam.sam_type}, expected {self.sam_type}; "
-                "give the other file, or leave --sam-type out"
-            )
+        self._check_sam_type(sam, config.sam.sam_type)
         if self.no_mem_embed and not isinstance(config.sam.encoder, HieraEncoderConfig):
             raise CheckpointError(
                 f"{sam} is a SAM {config.sam.sam_type}, which has no no_mem_embed; leave --no-mem-embed out"
             )
         return build_official(sam, unet, text_embedding, self.lora, self.decoder, config)
 
+    def _load_robust_sam(self, path: Path) -> RobustSam:
+        given = [name for name, value in vars(self).items() if value is not None and value is not False]
+        others = sorted(set(given) - {"robust_sam", "sam_type"})
+        if others:
+            raise CheckpointError(
+                f"--robust-sam {path} is a whole model; leave out {', '.join(map(_option, others))}"
+            )
+        model = load_robust_sam(path)
+        self._check_sam_type(path, model.config.sam.sam_type)
+        return model
+
+    def _check_sam_type(self, path: Path, found: str) -> None:
+        if self.sam_type not in (None, found):
+            raise CheckpointError(
+                f"{path} is a SAM {found}, expected {self.sam_type}; "
+                "give the other file, or leave --sam-type out"
+            )
+
     def files(self) -> dict[str, Path]:
         """Every file that `load` reads tensors or sizes from, as `option/file`."""
+        if self.robust_sam is not None:
+            return {f"robust_sam/{self.robust_sam.name}": self.robust_sam}
         sam, unet = self._required()
         folder, text = unet_folder(unet), self._text_embedding(unet)
         files = [
@@ -137,6 +159,10 @@ class OfficialFiles:
             f"no {' and '.join(f'{part}/' for part in TEXT_PARTS)} in {unet} or beside it; give the "
             "Stable Diffusion folder that has them, or the encoded empty prompt, with --text-embedding"
         )
+
+
+def _option(field: str) -> str:
+    return f"--{field.replace('_', '-')}"
 
 
 def build_official(

@@ -16,6 +16,8 @@ from glesam_runtime.errors import CheckpointError
 
 PARTS = ("image_encoder", "prompt_encoder", "mask_decoder")
 PATCH_EMBEDDING = "image_encoder.patch_embed.proj.weight"
+ROBUST_TOKEN = "mask_decoder.custom_robust_token.weight"
+"""A tensor that every RobustSAM has and no SAM."""
 SAM_TYPES: dict[int, SamType] = {768: "vit_b", 1024: "vit_l", 1280: "vit_h"}
 """SAM's type by the width of its image encoder."""
 
@@ -26,7 +28,7 @@ def load_sam(model: GleSam, path: str | Path) -> None:
     Raises:
         CheckpointError: the file is unreadable, another SAM's, or does not hold exactly the model's tensors.
     """
-    loaded = read_sam(path)
+    loaded = read_plain_sam(path)
     own = {f"{part}.{name}": t for part in PARTS for name, t in getattr(model, part).state_dict().items()}
     if _kind(loaded) != _kind(own):
         raise CheckpointError(
@@ -62,7 +64,7 @@ def sam_type_of(path: str | Path, expected: str | None = None) -> SamType:
     Raises:
         CheckpointError: the file is unreadable, or of another size than the released ones.
     """
-    loaded = read_sam(path)
+    loaded = read_plain_sam(path)
     if sam2.is_sam2(loaded):
         return sam2.sam2_type(loaded, path, expected)
     width = int(loaded[PATCH_EMBEDDING].shape[0])
@@ -72,6 +74,17 @@ def sam_type_of(path: str | Path, expected: str | None = None) -> SamType:
             "expected 768 (vit_b), 1024 (vit_l) or 1280 (vit_h)"
         )
     return SAM_TYPES[width]
+
+
+def read_plain_sam(path: str | Path) -> dict[str, Tensor]:
+    """Reads a SAM file as `read_sam` does. Raises CheckpointError for a RobustSAM."""
+    loaded = read_sam(path)
+    if ROBUST_TOKEN in loaded:
+        raise CheckpointError(
+            f"{path} is a RobustSAM, expected a SAM such as sam_vit_b_01ec64.pth; "
+            "glesam-convert takes a RobustSAM with --robust-sam, alone"
+        )
+    return loaded
 
 
 def read_sam(path: str | Path) -> dict[str, Tensor]:

@@ -242,9 +242,9 @@ class Predictor:
     def _decode(self, prompts: Sequence[Prompt], multimask: bool, on_device: bool) -> Mapping[str, Any]:
         if multimask and not self.manifest.multimask:
             raise PromptError(
-                f"model {self.manifest.name!r} has dead mask heads 1 to 3 (its decoder was trained with one "
-                "mask output), so it has no multimask; call it without multimask, or the command without "
-                "--multimask"
+                f"model {self.manifest.name!r} has no multimask: its mask heads 1 to 3 are dead (its decoder "
+                "was trained with one mask output) or, as RobustSAM's, have no scores; call it without "
+                "multimask, or the command without --multimask"
             )
         picture = self._current()
         with self._timed("decode"):

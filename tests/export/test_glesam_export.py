@@ -15,6 +15,7 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 from typer.testing import CliRunner
 
+from glesam.config import FORMAT_VERSION
 from glesam.model import GleSam
 from glesam_export import pipeline
 from glesam_export.cli import app
@@ -83,8 +84,9 @@ def test_a_broken_config(refused: Refusal, own_checkpoint: Path, text: bytes) ->
 
 def test_a_config_from_the_future(refused: Refusal, own_checkpoint: Path) -> None:
     config = json.loads((own_checkpoint / "config.json").read_text())
-    (own_checkpoint / "config.json").write_text(json.dumps(config | {"format_version": 3}))
-    assert "format_version 3, this glesam reads 1 and 2; upgrade glesam" in refused()
+    version = FORMAT_VERSION + 1
+    (own_checkpoint / "config.json").write_text(json.dumps(config | {"format_version": version}))
+    assert f"format_version {version}, this glesam reads 1 to {version - 1}; upgrade glesam" in refused()
 
 
 def test_tensors_that_do_not_fit_the_config(refused: Refusal, own_checkpoint: Path) -> None:

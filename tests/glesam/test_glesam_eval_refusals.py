@@ -91,7 +91,7 @@ def test_baselines_need_boxes(refused: Refusal, kind: str) -> None:
 
 
 def test_a_source_without_a_method(refused: Refusal) -> None:
-    assert "runs/a: nothing to run" in refused(*BOX, "--bundle", "runs/a")
+    assert f"{SHIPPED_BUNDLE}: nothing to run" in refused(*BOX, "--bundle", SHIPPED_BUNDLE)
 
 
 def test_two_sources_of_one_name(refused: Refusal) -> None:

@@ -350,6 +350,25 @@ def test_a_bf16_attention_is_python_s_to_the_bit(own_bundle: Path, image: Pixels
     np.testing.assert_array_equal(native.enhance(embeddings), enhanced)
 
 
+def test_robust_sams_masks_and_refusals_are_python_s(backend: str, robust_bundle: Path, photo: Path) -> None:
+    image = np.array(Image.open(photo))
+    prompts = [Prompt(box=(24, 16, 104, 80)), Prompt(points=[(60, 40)])]
+    native, python = (kind.from_bundle(robust_bundle, backend) for kind in (NativeSteps, Predictor))
+    native.set_image(image)
+    python.set_image(image)
+    actual, expected = native.predict(prompts=prompts), python.predict(prompts=prompts)
+    for name in ("masks", "iou_predictions", "low_res_masks"):
+        np.testing.assert_array_equal(getattr(actual, name), getattr(expected, name), name)
+    refusals = []
+    for predictor in (native, python):
+        with pytest.raises(GlesamError) as multimask:
+            predictor.predict(prompts=prompts, multimask=True)
+        with pytest.raises(GlesamError) as plain:
+            type(predictor).from_bundle(robust_bundle, backend, enhance=False)
+        refusals.append((str(multimask.value), str(plain.value)))
+    assert refusals[0] == refusals[1]
+
+
 def test_without_enhancement_gle_is_left_out(backend: str, bundle_path: Path, photo: Path) -> None:
     image = np.array(Image.open(photo))
     plain, python = (

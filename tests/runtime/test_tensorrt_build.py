@@ -23,7 +23,7 @@ from glesam_runtime.cli.build import app
 from glesam_runtime.engines.tensorrt import build as build_module
 from glesam_runtime.engines.tensorrt.build import BuildOptions, Profile, build_engine, engine_key, engine_plan
 from glesam_runtime.engines.tensorrt.cache import EngineRecord, Gpu, bundle_folder, cached_engines, part_path
-from glesam_runtime.engines.tensorrt.layers import check_layers, heavy_layers
+from glesam_runtime.engines.tensorrt.layers import Layer, check_layers, heavy_layers
 from glesam_runtime.engines.tensorrt.library import Library, load_library
 from glesam_runtime.errors import BackendError
 
@@ -257,6 +257,18 @@ def test_the_table_of_full_tensorrt_is_read(bundle_path: Path) -> None:
     assert check_layers(island, [convolution, product]) == {"fp16": 1, "fp32": 1}
     with pytest.raises(BackendError, match="told no layers"):
         heavy_layers("Layers:\n")
+
+
+def test_products_of_a_fourier_transform_are_fp32_where_it_is_an_island(bundle_path: Path) -> None:
+    name, other = "early.fourier.spectrum.even/MatMul", "early.conv/Conv"
+    waves, convolution = Layer(name, (name,), "fp32", 64), Layer(other, (other,), "fp32", 64)
+    graph = replace(Bundle.open(bundle_path).manifest.graphs["gle"], precision="fp16")
+    with pytest.raises(BackendError, match="even/MatMul is fp32"):
+        check_layers(graph, [waves])
+    island = replace(graph, fp32_islands={"fourier": "why"})
+    assert check_layers(island, [waves]) == {"fp32": 1}
+    with pytest.raises(BackendError, match=r"found early\.conv/Conv is fp32"):
+        check_layers(island, [waves, convolution])
 
 
 def test_a_profile_holds_every_dynamic_input(bundle_path: Path) -> None:

@@ -42,6 +42,11 @@ TRIGONOMETRY = ("Sin", "Cos")
 WEIGHTED = ("Conv", "ConvTranspose", "Gemm", "MatMul")
 FP32_DECODER = "logits decide where a mask ends, and bf16 keeps 8 bits of them; it is 1 % of the work"
 ELEMENTWISE = ("Add", "Sub", "Mul", "Div")
+FOURIER = (
+    "RobustSAM's spectrum: squares and reciprocals overflow fp16, and the mean hides what is small beside it"
+)
+FOURIER_NODES = ("*.fourier/*", "*.fourier.*")
+"""Patterns of the nodes from features to their spectrum and back."""
 FLOAT_ONLY_INPUTS = {"Resize": (1, 2)}
 """Inputs whose type ONNX fixes to float32: Resize's roi and scales."""
 
@@ -87,7 +92,14 @@ def find_islands(graph: ir.Graph) -> Islands:
             islands[node] = ("stability", STABILITY)
         if node.op_type in FP32_OPS:
             islands[node] = (node.op_type, FP32_OPS[node.op_type])
+        elif in_fourier(node):
+            islands[node] = ("fourier", FOURIER)
     return islands
+
+
+def in_fourier(node: ir.Node) -> bool:
+    """Whether a node is of RobustSAM's Fourier transform, its inverse, or between them."""
+    return any(fnmatchcase(node.name or "", pattern) for pattern in FOURIER_NODES)
 
 
 def early_layers(graph: ir.Graph) -> Islands:

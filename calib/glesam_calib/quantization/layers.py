@@ -8,12 +8,15 @@ from fnmatch import fnmatchcase
 
 import onnx_ir as ir
 
+from glesam_calib.graph.precision import FOURIER_NODES
 from glesam_runtime.errors import CalibrationError
 
 HIGH_PRECISION = (
     *("*.conv_in*", "*.conv_out*", "*.conv_shortcut*"),
     *("*.backbone.stem/*", "*.backbone.blocks.0.*", "*.backbone.blocks.1.*"),
     *("*.patches/*", "*.stages.0.*", "*.stages.?.0.shortcut/*", "*.pyramid/*"),
+    *FOURIER_NODES,
+    *("*.selector/*", "*.selector.*", "*.channel_attention.*", "*.upscaling/*"),
 )
 """Patterns of the layers in float by default:
 
@@ -24,6 +27,8 @@ HIGH_PRECISION = (
 - SAM 2's Hiera: the patches and the first stage, whose details reach the mask decoder as high-resolution
   features; the projections that carry the residual from stage to stage; and the neck, whose error is an error
   of the answer. Together they are 9 % of tiny's multiplications and 5 % of large's.
+- RobustSAM's spectrum, its weights of channels and regions, which are one vector of an image, and its output
+  layers.
 
 Sums, norms, softmax and products of two activations, those of attention windows among them, are never
 quantized, nor is anything in the mask decoder: it is 1 % of the work, and its logits decide where a mask

@@ -13,6 +13,7 @@ from __future__ import annotations
 import numpy as np
 import onnx_ir as ir
 
+from glesam_calib.graph.precision import in_fourier
 from glesam_calib.quantization.layers import integer_of
 from glesam_calib.quantization.qdq import (
     drop_unused,
@@ -89,8 +90,11 @@ def _swaps_two_axes(node: ir.Node, weight: ir.Value) -> bool:
 
 
 def _output_axis(node: ir.Node, position: int) -> int | None:
-    """The axis of a layer's outputs in the node's input at `position`; None where that is no weight."""
-    if position != 1:
+    """The axis of a layer's outputs in the node's input at `position`; None where that is no weight.
+
+    The waves of a Fourier transform are none: rounded, they are no transform and its inverse.
+    """
+    if position != 1 or in_fourier(node):
         return None
     if node.op_type == "Gemm":
         return 0 if integer_of(node, "transB", 0) else 1

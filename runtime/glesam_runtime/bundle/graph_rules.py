@@ -19,7 +19,7 @@ FLOAT_OPERATORS = {
     "Equal", "Erf", "Exp", "Expand", "Gather", "Gemm", "InstanceNormalization",
     "LayerNormalization", "Log", "MatMul", "Max", "Min", "Mul", "Neg", "Pad", "ReduceMax", "ReduceMean",
     "ReduceSum", "Relu", "Reshape", "Resize", "Shape", "Sigmoid", "Sin", "Slice", "Softmax",
-    "Split", "Squeeze", "Sub", "Transpose", "Unsqueeze", "Where",
+    "Split", "Sqrt", "Squeeze", "Sub", "Transpose", "Unsqueeze", "Where",
 }  # fmt: skip
 """The operators of float bundles: all are in onnx-tensorrt's operator matrix for TensorRT 10.3."""
 OPERATORS = FLOAT_OPERATORS | {"QuantizeLinear", "DequantizeLinear"}

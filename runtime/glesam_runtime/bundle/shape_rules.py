@@ -19,7 +19,7 @@ MOST_PARTS = 1024
 """Most outputs of a Split."""
 _SAME = (
     "Cast", "Clip", "Cos", "DequantizeLinear", "Erf", "Exp", "InstanceNormalization", "LayerNormalization",
-    "Log", "Neg", "QuantizeLinear", "Relu", "Sigmoid", "Sin", "Softmax",
+    "Log", "Neg", "QuantizeLinear", "Relu", "Sigmoid", "Sin", "Softmax", "Sqrt",
 )  # fmt: skip
 _BROADCAST = ("Add", "Div", "Equal", "Max", "Min", "Mul", "Sub", "Where")
 _TO_THE_END = 1 << 31  # the exporter writes 2^63 - 1

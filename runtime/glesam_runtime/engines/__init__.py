@@ -98,7 +98,7 @@ def open_engines(
     if bundle.manifest.needs_gle and not enhance:
         raise BackendError(
             f"model {bundle.manifest.name!r}: its decoder reads the features that graph gle restores, so it "
-            "does not run without; open it with enhance"
+            "does not run without; open it with enhance, or run the command without --no-enhance"
         )
     graphs = {name: graph for name, graph in bundle.manifest.graphs.items() if enhance or name != "gle"}
     chosen, _ = pick_for_bundle(backend, bundle)

@@ -73,6 +73,7 @@ const std::set<std::string>& operators() {
                                                 "Slice",
                                                 "Softmax",
                                                 "Split",
+                                                "Sqrt",
                                                 "Squeeze",
                                                 "Sub",
                                                 "Transpose",

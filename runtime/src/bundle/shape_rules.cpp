@@ -524,6 +524,7 @@ const std::map<std::string, Rule>& rules() {
         {"Slice", slice},
         {"Softmax", same},
         {"Split", split},
+        {"Sqrt", same},
         {"Squeeze", squeeze},
         {"Sub", elementwise},
         {"Transpose", transpose},

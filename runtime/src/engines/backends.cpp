@@ -64,7 +64,7 @@ Engines open_engines(const std::string& backend, const Bundle& bundle, bool enha
     if (bundle.manifest.needs_gle() && !enhance) {
         throw backend_error("model " + repr(bundle.manifest.name) +
                             ": its decoder reads the features that graph gle restores, so it does not run without; "
-                            "open it with enhance");
+                            "open it with enhance, or run the command without --no-enhance");
     }
     const std::vector<Backend> built = backends();
     const bool tensorrt = choose_backend(backend, bundle).backend == "tensorrt";

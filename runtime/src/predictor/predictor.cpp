@@ -133,8 +133,9 @@ glesam_device_prediction Predictor::predict_on_device(const glesam_prompt* promp
 void Predictor::check_multimask() const {
     if (model_->manifest.multimask) return;
     throw prompt_error("model " + repr(model_->manifest.name) +
-                       " has dead mask heads 1 to 3 (its decoder was trained with one mask output), so it has no "
-                       "multimask; call it without multimask, or the command without --multimask");
+                       " has no multimask: its mask heads 1 to 3 are dead (its decoder was trained with one mask "
+                       "output) or, as RobustSAM's, have no scores; call it without multimask, or the command "
+                       "without --multimask");
 }
 
 const glesam_geometry& Predictor::current() const {

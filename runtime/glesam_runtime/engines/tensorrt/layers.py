@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 
 from ...bundle.manifest import Graph
@@ -31,6 +31,8 @@ _HEAVY_FUSION = re.compile("^(__myl_|_).*(Corr|Deco|Fc|gemm|mha)")
 _TYPES = {"int8": "int8", "bf": "bf16", "half": "fp16", "fp16": "fp16", "fp32": "fp32", "float": "fp32"}
 COORDINATES = "coordinates"
 """Name of the fp32 island of prompt coordinates, whose products sum over (x, y)."""
+FOURIER = "fourier"
+"""Name of the fp32 island of RobustSAM's spectrum, and of the modules in it."""
 
 
 @dataclass(frozen=True)
@@ -84,8 +86,8 @@ def check_layers(graph: Graph, layers: Sequence[Layer]) -> dict[str, int]:
     """Returns the number of heavy layers by precision, which must be that of `graph` in the bundle.
 
     Layers that bundle.json lists under int8 must be int8. Every other layer must have the graph's precision,
-    except products over coordinates where those are an fp32 island. A layer that is int8 but not listed
-    was merged with a listed one.
+    except products over coordinates and those of a Fourier transform, where these are fp32 islands. A layer
+    that is int8 but not listed was merged with a listed one.
 
     Raises BackendError with the names of layers in another precision.
     """
@@ -109,10 +111,16 @@ def _not_int8(graph: Graph, layers: Iterable[Layer]) -> list[str]:
 def _other(graph: Graph, layers: Iterable[Layer]) -> list[str]:
     """Returns the layers in a precision that the graph does not allow."""
     allowed = set(graph.precision.split("+"))
-    island = COORDINATES in graph.fp32_islands
     return [
         f"{layer.name} is {layer.computes_in}"
         for layer in layers
         if layer.computes_in not in allowed
-        and not (island and layer.computes_in == "fp32" and layer.inner == 2)
+        and not (layer.computes_in == "fp32" and _in_island(graph.fp32_islands, layer))
     ]
+
+
+def _in_island(islands: Collection[str], layer: Layer) -> bool:
+    """Whether a layer belongs to one of the graph's fp32 islands that hold heavy layers."""
+    if COORDINATES in islands and layer.inner == 2:
+        return True
+    return FOURIER in islands and any(f".{FOURIER}" in node for node in layer.nodes)
