@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal
 
 from glesam_runtime.errors import InputError
@@ -137,6 +137,7 @@ class GleConfig:
     official checkpoint. The schedule is Stable Diffusion's (1.5 and 2.1 alike). With `lora_rank` 0 there are
     no adapters. `channel_expansion` says whether channel replication and expansion (CRE) widened a U-Net of 4
     latent channels; without it, the first and the last convolution have 256 channels with their own weights.
+    With `adaptive` the step follows a predicted degradation level (`glesam.gle.Gle`).
     """
 
     unet: UNetConfig
@@ -149,10 +150,18 @@ class GleConfig:
     beta_start: float = 0.00085
     beta_end: float = 0.012
     num_train_timesteps: int = 1000
+    adaptive: bool = field(default=False, repr=False)  # a model without it has the same identity as before
 
     def __post_init__(self) -> None:
         if type(self.lora_rank) is not int or self.lora_rank < 0:
             raise InputError(f"lora_rank {self.lora_rank!r}: expected a whole number from 0")
+        if type(self.adaptive) is not bool:
+            raise InputError(f"adaptive {self.adaptive!r}: expected true or false")
+
+
+OPTIONS = ("adaptive",)
+"""Fields of `GleConfig` that `config.json` holds only where they are not the default: files of models
+without these options are readable by any glesam of the same format version."""
 
 
 @dataclass(frozen=True)
@@ -165,7 +174,11 @@ class GleSamConfig:
     format_version: int = FORMAT_VERSION
 
     def to_json(self) -> str:
-        return json.dumps(asdict(self), indent=2) + "\n"
+        values = asdict(self)
+        for option in OPTIONS:
+            if not values["gle"][option]:
+                del values["gle"][option]
+        return json.dumps(values, indent=2) + "\n"
 
     @staticmethod
     def from_json(text: str) -> GleSamConfig:

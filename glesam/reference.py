@@ -11,6 +11,7 @@ from glesam.model import GleSam
 from glesam.sam import dead_mask_heads
 from glesam_runtime import Engines, Predictor
 from glesam_runtime.bundle.manifest import Manifest
+from glesam_runtime.bundle.options import DEGRADATION_LEVEL, with_options
 from glesam_runtime.bundle.spec import GraphSpec, bundle_contract
 from glesam_runtime.engines.base import Array, Tensors
 from glesam_runtime.engines.function import FunctionEngine
@@ -23,9 +24,21 @@ def torch_engines(model: GleSam) -> Engines:
     contract = bundle_contract(model.config.sam.image_size)
     return Engines(
         torch_engine(contract["image_encoder"], lambda image: model.encode(image)),
-        torch_engine(contract["gle"], lambda image_embeddings: model.enhance(image_embeddings)),
+        torch_gle(model, contract["gle"]),
         torch_engine(contract["mask_decoder"], model.decode),
     )
+
+
+def torch_gle(model: GleSam, required: GraphSpec) -> FunctionEngine:
+    """Returns GLE as an engine; an adaptive one tells the degradation level too."""
+
+    def enhance(image_embeddings: Tensor) -> Tensor | tuple[Tensor, ...]:
+        level = model.gle.degradation_level(image_embeddings)
+        enhanced = model.enhance(image_embeddings)
+        return enhanced if level is None else (enhanced, level)
+
+    adaptive = model.gle.level_head is not None
+    return torch_engine(with_options(required, {DEGRADATION_LEVEL} if adaptive else ()), enhance)
 
 
 def torch_engine(spec: GraphSpec, function: TorchFunction) -> FunctionEngine:

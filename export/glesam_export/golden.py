@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from glesam_runtime.engines.base import Array
+from glesam_runtime.tools.golden import OPTIONAL_ARRAYS
 from glesam_runtime.tools.measure import Case
 
 FOLDER = "golden"
@@ -33,4 +34,5 @@ def golden_vectors(case: Case) -> dict[str, Array]:
         "image_embeddings": known["image_embeddings"],
         "image_embeddings_enhanced": known["image_embeddings_enhanced"],
         **{name: known[name][PROMPTS] for name in PER_PROMPT},
+        **{name: known[name] for name in OPTIONAL_ARRAYS if name in known},
     }

@@ -19,6 +19,7 @@ from glesam_export.rewrites.prompt_map_decoder import PromptMapDecoderGraph
 from glesam_export.rewrites.static_decoder import StaticDecoder
 from glesam_export.rewrites.static_encoder import static_encoder
 from glesam_export.rewrites.static_gle import StaticGle
+from glesam_runtime.bundle.options import DEGRADATION_LEVEL
 
 EXAMPLE_PROMPTS, EXAMPLE_POINTS = 2, 3
 
@@ -48,14 +49,17 @@ class ImageEncoderGraph(nn.Module):
 
 
 class GleGraph(nn.Module):
-    """Image embeddings [1, 256, S/16, S/16] -> enhanced image embeddings of the same shape."""
+    """Image embeddings [1, 256, S/16, S/16] -> enhanced image embeddings of the same shape.
+
+    An adaptive GLE has the picture's degradation level [1] as a second output.
+    """
 
     def __init__(self, gle: StaticGle) -> None:
         super().__init__()
         self.gle = gle
 
-    def forward(self, image_embeddings: Tensor) -> Tensor:
-        enhanced: Tensor = self.gle(image_embeddings)
+    def forward(self, image_embeddings: Tensor) -> Tensor | tuple[Tensor, Tensor]:
+        enhanced: Tensor | tuple[Tensor, Tensor] = self.gle(image_embeddings)
         return enhanced
 
 
@@ -70,6 +74,12 @@ def decoder_graph(model: GleSam, side: int) -> nn.Module:
     """Prompts to masks, for image embeddings of `side` x `side` positions."""
     build = DECODER_GRAPHS[type(model.mask_decoder)]
     return build(model.prompt_encoder, model.mask_decoder, side, model.config.sam.refinements)
+
+
+def gle_outputs(model: GleSam) -> tuple[str, ...]:
+    """Names of what gle.onnx computes."""
+    level = () if model.gle.level_head is None else (DEGRADATION_LEVEL,)
+    return ("image_embeddings_enhanced", *level)
 
 
 def graphs(model: GleSam) -> Iterator[Graph]:
@@ -89,7 +99,7 @@ def graphs(model: GleSam) -> Iterator[Graph]:
         "gle",
         GleGraph(chunked_self_attention(folded)).eval(),
         {"image_embeddings": image_embeddings},
-        ("image_embeddings_enhanced",),
+        gle_outputs(model),
         {},
         folds,
     )

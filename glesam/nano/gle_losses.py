@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from types import EllipsisType
+
 import torch
 from torch import Tensor
 from torch.nn.functional import mse_loss
@@ -29,10 +31,15 @@ def prior_losses(gle: Gle, pairs: Pairs, side: int) -> Losses:
 
 
 def restoring_losses(gle: Gle, pairs: Pairs, side: int, clean_share: float) -> Losses:
-    """Squared error between restored and clean windows; `clean_share` of the inputs are clean already."""
-    window = same_window(pairs, side)
-    given = mixed(window, clean_share)
-    return {"loss": mse_loss(gle(given).float(), window.clean), "before": mse_loss(given, window.clean)}
+    """Squared error between restored and clean windows; `clean_share` of the inputs are clean already.
+
+    An adaptive GLE takes the degradation level from the whole embedding, as it does for a picture.
+    """
+    window = random_window(pairs, side)
+    whole, clean = mixed(pairs, clean_share), pairs.clean[window]
+    given = whole[window]
+    restored = gle(given, gle.degradation_level(whole))
+    return {"loss": mse_loss(restored.float(), clean), "before": mse_loss(given, clean)}
 
 
 def joint_losses(model: GleSam, batch: PairBatch, clean_share: float, *, enhance: bool = True) -> Losses:
@@ -58,6 +65,14 @@ def mixed(pairs: Pairs, clean_share: float) -> Tensor:
 
 def same_window(pairs: Pairs, side: int) -> Pairs:
     """The same random window of all, [B, 256, side, side] each."""
-    top, left = (int(torch.randint(pairs.clean.shape[axis] - side + 1, ())) for axis in (-2, -1))
-    window = (..., slice(top, top + side), slice(left, left + side))
+    window = random_window(pairs, side)
     return Pairs(pairs.clean[window], pairs.degraded[window])
+
+
+Window = tuple[EllipsisType, slice, slice]
+
+
+def random_window(pairs: Pairs, side: int) -> Window:
+    """The index of a random window of `side` x `side` positions."""
+    top, left = (int(torch.randint(pairs.clean.shape[axis] - side + 1, ())) for axis in (-2, -1))
+    return (..., slice(top, top + side), slice(left, left + side))

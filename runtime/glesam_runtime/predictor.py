@@ -9,17 +9,19 @@ GLE is generative latent space enhancement, GleSAM's part between the encoder an
 
 from __future__ import annotations
 
+import math
 import os
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from .bundle.manifest import Manifest
+from .bundle.options import DEGRADATION_LEVEL
 from .bundle.reader import Bundle
 from .engines import open_engines
 from .engines.base import Engines
@@ -35,11 +37,13 @@ class Prediction:
 
     masks: bool [N,H,W] in pixels of the original image. iou_predictions: float32 [N], the model's own
     estimate of each mask's IoU. low_res_masks: float32 [N,S/4,S/4], logits that can be a mask_input.
+    degradation_level: how bad the picture is, see Predictor.degradation_level.
     """
 
     masks: npt.NDArray[np.bool_]
     iou_predictions: Floats
     low_res_masks: Floats
+    degradation_level: float | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,6 +63,7 @@ class _Picture:
     """An image that is ready for predict; its embeddings are left in the engines' memory."""
 
     image_embeddings: Any
+    degradation_level: Any  # [1], or None
     geometry: Geometry
     mask_resizer: MaskResizer
 
@@ -154,16 +159,35 @@ class Predictor:
         with self._timed("encode"):
             encoded = self._engines.image_encoder({"image": tensor}, on_device=True)
             embeddings = encoded["image_embeddings"]
+        level = None
         if self._engines.gle is not None:
             with self._timed("enhance"):
                 enhanced = self._engines.gle({"image_embeddings": embeddings}, on_device=True)
                 embeddings = enhanced["image_embeddings_enhanced"]
-        self._picture = _Picture(embeddings, geometry, MaskResizer.for_geometry(geometry))
+                level = enhanced.get(DEGRADATION_LEVEL)
+        self._picture = _Picture(embeddings, level, geometry, MaskResizer.for_geometry(geometry))
 
     @property
     def geometry(self) -> Geometry:
         """Place of the current image in the input. Raises ImageError before set_image."""
         return self._current().geometry
+
+    @property
+    def degradation_level(self) -> float | None:
+        """Predicted degradation of the current image: 0 clean, 1 to 3 as GleSAM's LQ-1 to LQ-3.
+
+        None where the bundle's GLE does not predict it, or GLE is off. Raises ImageError before set_image,
+        BackendError where it is NaN.
+        """
+        picture = self._current()
+        if picture.degradation_level is None:
+            return None
+        level = _on_host(picture.degradation_level, DEGRADATION_LEVEL)
+        self._picture = replace(picture, degradation_level=level)  # copied from a GPU once
+        value = float(level[0])
+        if not math.isfinite(value):
+            raise self._not_finite("a NaN or infinite degradation level")
+        return value
 
     @property
     def mask_resizer(self) -> MaskResizer:
@@ -191,7 +215,7 @@ class Predictor:
         low_res_masks, scores = self.decode(one_or_several(single, prompts), multimask)
         with self._timed("postprocess"):
             masks = self.mask_resizer.masks(low_res_masks, self.manifest.mask_threshold)
-        return Prediction(masks, scores, low_res_masks)
+        return Prediction(masks, scores, low_res_masks, self.degradation_level)
 
     def decode(self, prompts: Sequence[Prompt], multimask: bool = False) -> tuple[Floats, Floats]:
         """Returns low_res_masks and iou_predictions of a Prediction, without resizing any mask.
@@ -205,10 +229,7 @@ class Predictor:
         low_res_masks = outputs["low_res_masks"][:, candidates].astype(np.float32)
         scores = outputs["iou_predictions"][:, candidates].astype(np.float32)
         if not (np.isfinite(low_res_masks).all() and np.isfinite(scores).all()):
-            raise BackendError(
-                f"the {self.manifest.precision} graphs gave NaN or infinite masks here; "
-                "export the bundle with --precision fp32, and report the picture"
-            )
+            raise self._not_finite("NaN or infinite masks")
         return low_res_masks, scores
 
     def predict_on_device(self, prompts: Sequence[Prompt], multimask: bool = False) -> DevicePrediction:
@@ -248,6 +269,12 @@ class Predictor:
             feeds = encode_prompts(prompts, picture.geometry).feeds(picture.image_embeddings)
             return self._engines.mask_decoder(feeds, on_device)
 
+    def _not_finite(self, what: str) -> BackendError:
+        return BackendError(
+            f"the {self.manifest.precision} graphs gave {what} here; "
+            "export the bundle with --precision fp32, and report the picture"
+        )
+
     def _current(self) -> _Picture:
         if self._picture is None:
             raise ImageError("no picture yet: call set_image(image) before predict(...)")
@@ -266,13 +293,13 @@ def _candidates(multimask: bool) -> int | slice:
     return slice(1, 4) if multimask else 0
 
 
-def _on_host(image: Any) -> Any:  # noqa: ANN401
+def _on_host(array: Any, name: str = "image") -> Any:  # noqa: ANN401
     """Returns a device array's copy on the host; anything else unchanged."""
-    if isinstance(image, np.ndarray):
-        return image
+    if isinstance(array, np.ndarray):
+        return array
     from .engines.device_array import is_on_device, to_host  # a CPU's user never needs it
 
-    return to_host("image", image) if is_on_device(image) else image
+    return to_host(name, array) if is_on_device(array) else array
 
 
 def check_image(image: object) -> None:

@@ -10,6 +10,7 @@ from typing import TypeGuard, TypeVar
 
 from ..errors import BundleError
 from .document import parse_document
+from .options import with_options
 from .spec import Dimension, GraphSpec, TensorSpec, bundle_contract
 
 FORMAT_VERSION = 1
@@ -145,13 +146,15 @@ def _graphs(graphs: _Fields, files: Mapping[str, FileRecord], image_size: int) -
     return {name: _graph(graphs.fields(name), files, contract[name]) for name in contract}
 
 
-def _graph(graph: _Fields, files: Mapping[str, FileRecord], expected: GraphSpec) -> Graph:
+def _graph(graph: _Fields, files: Mapping[str, FileRecord], required: GraphSpec) -> Graph:
     file = graph.get("file", str)
     if file not in files:
         raise _refuse(f"{graph.where}file", "a path listed under files", file)
     islands = graph.fields("fp32_islands")
-    _check_tensors(f"{graph.where}inputs", graph.tensors("inputs"), expected.inputs)
-    _check_tensors(f"{graph.where}outputs", graph.tensors("outputs"), expected.outputs)
+    inputs, outputs = graph.tensors("inputs"), graph.tensors("outputs")
+    expected = with_options(required, {tensor.name for tensor in (*inputs, *outputs)})
+    _check_tensors(f"{graph.where}inputs", inputs, expected.inputs)
+    _check_tensors(f"{graph.where}outputs", outputs, expected.outputs)
     return Graph(
         file,
         graph.label("precision"),

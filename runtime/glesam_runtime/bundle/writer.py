@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 from .manifest import FORMAT_VERSION, Manifest
+from .options import with_options
 from .reader import Bundle, sha256_of
 from .spec import TensorSpec, bundle_contract
 
@@ -24,12 +25,16 @@ Json = dict[str, Any]
 
 @dataclass(frozen=True)
 class GraphRecord:
-    """What bundle.json says about one float graph beside its tensors."""
+    """What bundle.json says about one float graph beside its tensors.
+
+    options: names of its optional tensors (options.py); other names do not count.
+    """
 
     file: str
     precision: str
     fp32_islands: Mapping[str, str] = field(default_factory=dict)
     folds: Sequence[Json] = ()
+    options: Collection[str] = ()
 
 
 def bundle_document(
@@ -40,7 +45,8 @@ def bundle_document(
     Args:
         model: only the model's numbers are taken from it, from `name` to `timestep`.
     """
-    contract = bundle_contract(model.image_size)
+    required = bundle_contract(model.image_size)
+    contract = {name: with_options(required[name], graph.options) for name, graph in graphs.items()}
     return {
         "format_version": FORMAT_VERSION,
         "model": {"name": model.name, "sam_type": model.sam_type, "multimask": model.multimask},

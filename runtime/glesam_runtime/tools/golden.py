@@ -10,6 +10,7 @@ from zipfile import BadZipFile, ZipFile
 
 import numpy as np
 
+from ..bundle.options import DEGRADATION_LEVEL
 from ..bundle.reader import Bundle
 from ..engines.base import Array, Tensors
 from ..errors import BundleError, first_line
@@ -24,6 +25,9 @@ ARRAYS = {
     "iou_predictions": (np.float32, 2),
 }
 """Type and rank of the arrays in every golden file (docs/bundle.md)."""
+OPTIONAL_ARRAYS = {DEGRADATION_LEVEL: (np.float32, 1)}
+"""The same of those that only bundles with these optional tensors need."""
+_KINDS = ARRAYS | OPTIONAL_ARRAYS
 MOST_BYTES = 2**28
 """Largest golden file and sum of its arrays: 256 MiB, of which the full-size model needs 30."""
 
@@ -37,7 +41,7 @@ def read_golden(bundle: Bundle, name: str) -> Tensors:
     try:
         with ZipFile(io.BytesIO(_bytes(bundle, name))) as archive:
             present = {info.filename: info.file_size for info in archive.infolist()}
-            wanted = [key for key in ARRAYS if f"{key}.npy" in present]
+            wanted = [key for key in _KINDS if f"{key}.npy" in present]
             if sum(present[f"{key}.npy"] for key in wanted) > MOST_BYTES:
                 raise ValueError(f"its arrays take more than {MOST_BYTES // 2**20} MiB")
             golden = {key: _array(archive, f"{key}.npy", present[f"{key}.npy"]) for key in wanted}
@@ -53,7 +57,8 @@ def read_golden(bundle: Bundle, name: str) -> Tensors:
         BadZipFile,
     ) as error:
         raise BundleError(f"{name}: cannot be read ({first_line(error)}); export the bundle again") from error
-    wrong = [key for key in ARRAYS if key not in golden or not _is_sound(key, golden[key])]
+    wrong = [key for key in ARRAYS if key not in golden]
+    wrong += [key for key in golden if not _is_sound(key, golden[key])]
     if wrong or golden["point_coords"].shape != (*golden["point_labels"].shape, 2):
         raise BundleError(
             f"{name}: {wrong[0] if wrong else 'point_coords'} is missing or not what docs/bundle.md says; "
@@ -92,7 +97,7 @@ def _check_header(file: IO[bytes], size: int) -> None:
 
 def _is_sound(key: str, array: Array) -> bool:
     """Returns whether an array has the type and rank of docs/bundle.md, is not empty, and has no NaN."""
-    kind, rank = ARRAYS[key]
+    kind, rank = _KINDS[key]
     if array.dtype != kind or array.ndim != rank or not array.size:
         return False
     return array.shape[2] == 3 if key == "image" else bool(np.isfinite(array).all())

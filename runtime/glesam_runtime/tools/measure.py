@@ -18,7 +18,7 @@ from ..engines.base import Array, Engines
 from ..postprocess import MaskResizer
 from ..preprocess import Geometry, Pixels, preprocess
 from ..prompts import PromptTensors, encode_prompts
-from .parity import GraphParity, MaskParity, Parity, compare, mask_iou
+from .parity import GraphParity, MaskParity, Parity, compare_output, mask_iou
 from .progress import track
 
 ImageSets = Mapping[str, Sequence[Pixels]]
@@ -121,7 +121,7 @@ def _measure_graph(name: str, bundle: Bundle, cases: Sequence[Case], backend: st
         for case in track(cases, len(cases), f"pictures through {name}"):
             answer = engine(case.feeds(name, case.expected))
             for output, actual in answer.items():
-                parity = parity.worst(compare(actual, case.expected[output]))
+                parity = parity.worst(compare_output(output, actual, case.expected[output]))
             first = name == GRAPHS[0]  # its input is the picture itself for both
             case.actual |= answer if first else engine(case.feeds(name, case.actual))
     return parity

@@ -13,7 +13,7 @@ from ..errors import BundleError
 from ..preprocess import preprocess
 from ..prompts import PromptTensors
 from .golden import read_golden
-from .parity import MIN_IOU, GraphParity, MaskParity, Parity, compare, mask_iou
+from .parity import MIN_IOU, GraphParity, MaskParity, Parity, compare_output, mask_iou
 
 GOLDEN = "golden/"
 """Start of the names of golden vectors in a bundle."""
@@ -29,6 +29,7 @@ def verify(bundle: Bundle, engines: Mapping[str, Engine]) -> Parity:
     Raises:
         BundleError: there are no golden vectors, or they are not what docs/bundle.md says.
         BackendError: a graph does not run.
+        ParityError: the degradation level is not PyTorch's.
     """
     names = sorted(name for name in bundle.manifest.files if name.startswith(GOLDEN))
     if not names:
@@ -42,7 +43,7 @@ def verify(bundle: Bundle, engines: Mapping[str, Engine]) -> Parity:
         for graph, outputs in answers.items():
             for output, array in outputs.items():
                 expected = _expected(golden, output, array, name)
-                graphs[graph] = graphs[graph].worst(compare(array, expected))
+                graphs[graph] = graphs[graph].worst(compare_output(output, array, expected))
         logits = _end_to_end(engines, answers["image_encoder"], feeds["mask_decoder"])
         masks[name.removesuffix(".npz")] = _mask_parity(logits, golden, bundle.manifest)
     return Parity(graphs, masks)
@@ -86,6 +87,8 @@ def _mask_parity(logits: Array, golden: Tensors, manifest: Manifest) -> MaskPari
 
 def _expected(golden: Tensors, output: str, array: Array, name: str) -> Array:
     """Returns the golden array for `output`; raises BundleError where its shape is not that of `array`."""
+    if output not in golden:
+        raise BundleError(f"{name}: {output} is missing; export the bundle again")
     expected = golden[output]
     if expected.shape != array.shape:
         raise BundleError(

@@ -50,6 +50,7 @@ class Segmented:
 
     candidates: number of consecutive masks per prompt, 3 with multimask, otherwise 1.
     files: written path -> size [bytes], the masks in order, then the overlay.
+    degradation_level: the picture's, None where the bundle does not predict it.
     """
 
     path: Path
@@ -58,6 +59,7 @@ class Segmented:
     candidates: int
     timings_ms: dict[str, float]
     files: dict[Path, int]
+    degradation_level: float | None = None
 
 
 @dataclass(frozen=True)
@@ -171,7 +173,8 @@ def _answer(predictor: Predictor, job: Job, picture: _Read) -> _Answer:
     masks = prediction.masks.reshape(-1, *picture.image.shape[:2])
     scores = prediction.iou_predictions.reshape(-1)
     candidates = len(masks) // len(prompts)
-    segmented = Segmented(picture.path, masks, scores, candidates, dict(predictor.timings), {})
+    timings, level = dict(predictor.timings), prediction.degradation_level
+    segmented = Segmented(picture.path, masks, scores, candidates, timings, {}, level)
     return _Answer(segmented, picture.image, prompts)
 
 
