@@ -72,8 +72,8 @@ class FakeEngine : public Engine {
     GraphSpec spec_;
 };
 
-/// A model of S = 64 whose engines are fakes.
-inline std::shared_ptr<const glesam::core::Model> fake_model() {
+/// A model of S = 64 whose engines are fakes; with `levels`, its GLE predicts degradation levels.
+inline std::shared_ptr<const glesam::core::Model> fake_model(bool levels = false) {
     glesam::core::Model model;
     model.manifest.name = "fake";
     model.manifest.multimask = true;
@@ -81,7 +81,10 @@ inline std::shared_ptr<const glesam::core::Model> fake_model() {
     model.manifest.pixel_mean = {123.675, 116.28, 103.53};
     model.manifest.pixel_std = {58.395, 57.12, 57.375};
     model.resize = glesam::core::Resize::longest_side;
-    const auto specs = glesam::core::bundle_contract(64);
+    auto specs = glesam::core::bundle_contract(64);
+    if (levels) {
+        specs[1] = glesam::core::with_options(specs[1], {{glesam::core::degradation_level, "float32", {}}});
+    }
     model.engines = {std::make_shared<FakeEngine>(specs[0]), std::make_shared<FakeEngine>(specs[1]),
                      std::make_shared<FakeEngine>(specs[2])};
     return std::make_shared<const glesam::core::Model>(std::move(model));

@@ -59,11 +59,28 @@ void the_steps_give_what_predict_gives() {
     CHECK(decoded.iou_predictions[1] == expected.scores[0]);
 }
 
+void a_picture_has_the_degradation_level_that_gle_predicts() {
+    Predictor plain(glesam_tests::fake_model());
+    Predictor adaptive(glesam_tests::fake_model(true));
+    const auto refusal = glesam_tests::thrown_by<glesam::core::Error>([&] { adaptive.degradation_level(); });
+    CHECK(glesam_tests::contains(refusal, "no picture yet"));
+    CHECK(segmented(plain, 3) == segmented(adaptive, 3));
+    CHECK(!plain.degradation_level());
+    const auto first = adaptive.degradation_level();
+    CHECK(first.has_value());
+    segmented(adaptive, 4);
+    CHECK(adaptive.degradation_level() != first);
+    segmented(adaptive, 3);
+    CHECK(adaptive.degradation_level() == first);
+}
+
 }  // namespace
 
 int main() {
     return glesam_tests::run_all({
         {"eight threads share a model", eight_threads_share_a_model},
         {"the steps give what predict gives", the_steps_give_what_predict_gives},
+        {"a picture has the degradation level that GLE predicts",
+         a_picture_has_the_degradation_level_that_gle_predicts},
     });
 }

@@ -116,7 +116,8 @@ def test_every_precision_computes_pytorchs_step_and_level(
     assert (
         compare(actual["image_embeddings_enhanced"], expected.numpy()).relative < MAX_RELATIVE[any_precision]
     )
-    assert actual["degradation_level"] == pytest.approx(level.numpy(), abs=1e-3)
+    close = 1e-2 if any_precision == "bf16" else 1e-3  # OpenVINO rounds all to bf16
+    assert actual["degradation_level"] == pytest.approx(level.numpy(), abs=close)
 
 
 def test_a_clean_embedding_passes_to_the_bit_in_every_precision(

@@ -245,6 +245,13 @@ GLESAM_API glesam_status glesam_predict_on_device(glesam_predictor* predictor, c
                                                   size_t num_prompts, int multimask,
                                                   glesam_device_prediction* prediction);
 
+/*
+ * The predicted degradation of the current picture: 0 clean, 1 to 3 as GleSAM's low-quality levels LQ-1 to LQ-3.
+ * is_known: 0 where the bundle's GLE does not predict it, or the predictor was opened without GLE; `level` is then 0.
+ */
+GLESAM_API glesam_status glesam_get_degradation_level(const glesam_predictor* predictor, float* level,
+                                                      int* is_known);
+
 /* Milliseconds of each stage the last time it ran; 0 where it did not. */
 typedef struct glesam_timings {
     double preprocess_ms;

@@ -272,6 +272,15 @@ class Predictor {
         return timings;
     }
 
+    /// The current picture's predicted degradation: 0 clean, 1 to 3 as LQ-1 to LQ-3. None where the bundle's GLE does
+    /// not predict it, or GLE is off.
+    std::optional<float> degradation_level() const {
+        float level = 0;
+        int is_known = 0;
+        check(glesam_get_degradation_level(handle_.get(), &level, &is_known));
+        return is_known != 0 ? std::optional<float>(level) : std::nullopt;
+    }
+
     /// Encodes and enhances a picture. One that is refused leaves the current one in place.
     void set_image(const ImageView& image) {
         const glesam_image_view view = c_view(image);

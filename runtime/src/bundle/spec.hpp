@@ -36,6 +36,12 @@ struct GraphSpec {
 /// The three graphs of docs/bundle.md for a square input of `image_size` = S pixels.
 std::vector<GraphSpec> bundle_contract(std::int64_t image_size);
 
+/// The name of the output [1] of an adaptive GLE: 0 for a clean picture, 1 to 3 for LQ-1 to LQ-3.
+constexpr const char* degradation_level = "degradation_level";
+
+/// A graph of the contract with its optional tensors among `listed`, those of bundle.json; others do not count.
+GraphSpec with_options(const GraphSpec& spec, const std::vector<TensorSpec>& listed);
+
 /// The text() of each, joined.
 std::string specs_text(const std::vector<TensorSpec>& specs, const std::string& separator);
 

@@ -184,6 +184,17 @@ glesam_status glesam_predict_on_device(glesam_predictor* predictor, const glesam
     });
 }
 
+glesam_status glesam_get_degradation_level(const glesam_predictor* predictor, float* level, int* is_known) {
+    return guarded([&] {
+        require(predictor, "predictor");
+        require(level, "level");
+        require(is_known, "is_known");
+        const auto predicted = predictor->predictor->degradation_level();
+        *level = predicted.value_or(0.0F);
+        *is_known = predicted ? 1 : 0;
+    });
+}
+
 glesam_status glesam_get_timings(const glesam_predictor* predictor, glesam_timings* timings) {
     return guarded([&] {
         require(predictor, "predictor");

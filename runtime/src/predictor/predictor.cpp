@@ -65,16 +65,32 @@ void Predictor::set_tensor(const glesam_tensor_view& view, const glesam_geometry
 void Predictor::encode_picture(const Tensor& input, const glesam_geometry& geometry) {
     mask_resizer_for(geometry);
     Tensor embeddings;
+    std::optional<float> level;
     {
         const Timed timed(timings_.encode_ms);
         embeddings = image_encoder_.run_on_device(&input).front();
     }
     if (gle_) {
         const Timed timed(timings_.enhance_ms);
-        embeddings = gle_->run_on_device(&embeddings).front();
+        const auto& outputs = gle_->run_on_device(&embeddings);
+        embeddings = outputs.front();
+        level = level_of(outputs);
     }
     keep(embeddings);
+    level_ = level;
     picture_ = geometry;
+}
+
+/// The degradation level among GLE's outputs, which are in the order of its spec.
+std::optional<float> Predictor::level_of(const std::vector<Tensor>& outputs) {
+    if (outputs.size() == 1) return std::nullopt;
+    return device_ ? device_->first(outputs.back()) : outputs.back().floats()[0];
+}
+
+std::optional<float> Predictor::degradation_level() const {
+    current();
+    if (level_ && !std::isfinite(*level_)) throw not_finite("a NaN or infinite degradation level");
+    return level_;
 }
 
 /// Copies the embeddings, so that a later picture that fails leaves this one in place. 0.1 ms on the host.
@@ -154,10 +170,12 @@ void Predictor::keep_candidates(const glesam_decoded& decoded, std::size_t first
 }
 
 void Predictor::check_finite() const {
-    if (all_finite(low_res_masks_) && all_finite(iou_predictions_)) return;
-    throw backend_error("the " + model_->manifest.precision +
-                        " graphs gave NaN or infinite masks here; export the bundle with --precision fp32, and "
-                        "report the picture");
+    if (!all_finite(low_res_masks_) || !all_finite(iou_predictions_)) throw not_finite("NaN or infinite masks");
+}
+
+Error Predictor::not_finite(const char* what) const {
+    return backend_error("the " + model_->manifest.precision + " graphs gave " + what +
+                         " here; export the bundle with --precision fp32, and report the picture");
 }
 
 }  // namespace glesam::core

@@ -30,6 +30,9 @@ class Predictor {
 
     const Model& model() const { return *model_; }
     const glesam_timings& timings() const { return timings_; }
+
+    /// The current picture's predicted degradation, 0 to 3; none where the bundle does not predict it or GLE is off.
+    std::optional<float> degradation_level() const;
     std::unique_ptr<Predictor> new_session() const { return std::make_unique<Predictor>(model_); }
 
     void set_image(const glesam_image_view& view);
@@ -53,6 +56,7 @@ class Predictor {
 
    private:
     void encode_picture(const Tensor& input, const glesam_geometry& geometry);
+    std::optional<float> level_of(const std::vector<Tensor>& outputs);
     void keep(const Tensor& embeddings);
     glesam_decoded decode(const Tensor& image_embeddings, const glesam_prompt_feeds& feeds);
     Tensor readable_input(const glesam_tensor_view& view);
@@ -63,6 +67,7 @@ class Predictor {
     const glesam_geometry& current() const;
     void keep_candidates(const glesam_decoded& decoded, std::size_t first, std::size_t candidates);
     void check_finite() const;
+    Error not_finite(const char* what) const;
 
     std::shared_ptr<const Model> model_;
     CheckedRequest image_encoder_;
@@ -79,6 +84,7 @@ class Predictor {
 
     // The current picture.
     std::optional<glesam_geometry> picture_;
+    std::optional<float> level_;
     Tensor image_embeddings_;  // on the device, or host_embeddings_
     std::vector<float> host_embeddings_;
 
