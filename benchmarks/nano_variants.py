@@ -8,8 +8,8 @@ them are then measured on, by one glesam-eval with boxes, at --levels. The basel
 trained as long on as many degraded embeddings without GLE; "again" is another seed of the last stage. The
 rival is an encoder that has learnt its clean embeddings from degraded pictures, with and without GLE. The
 others change GLE alone: LoRA in place of full rank, CRE, no FDA, a strength that follows the degradation
-level. Each ends as OUT/NAME/model for glesam-
-eval, and an interrupted one resumes.
+level. "DDIM" is the authors' other design, five denoising steps inside the decoder. Each ends as
+OUT/NAME/model for glesam-eval, and an interrupted one resumes.
 """
 
 from __future__ import annotations
@@ -69,6 +69,8 @@ VARIANTS = {
     "CRE, rank 8": Variant({"lora_rank": 8, "lora_alpha": 8.0, "channel_expansion": True}),
     "no FDA": Variant({"gamma": 1.0}),
     "adaptive": Variant({"adaptive": True}),
+    "DDIM": Variant(recipe=replace(NANO, enhance=False, denoise=True)),
+    "GLE and DDIM": Variant(recipe=replace(NANO, denoise=True), shared=GLE_STAGES),
 }
 
 

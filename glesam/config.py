@@ -24,6 +24,12 @@ FORMAT_VERSION = 3
 `channel_expansion`."""
 
 
+def check_switch(name: str, value: object) -> None:
+    """Raises InputError for a value that is neither true nor false."""
+    if type(value) is not bool:
+        raise InputError(f"{name} {value!r}: expected true or false")
+
+
 @dataclass(frozen=True)
 class VitEncoderConfig:
     """SAM's ViTDet image encoder (`segment_anything.modeling.ImageEncoderViT`)."""
@@ -55,10 +61,17 @@ EncoderConfig = VitEncoderConfig | LiteEncoderConfig
 
 @dataclass(frozen=True)
 class TwoWayDecoderConfig:
-    """SAM's mask decoder (`glesam.sam.TwoWayDecoder`); `mlp_dim` is the width of its transformer's MLPs."""
+    """SAM's mask decoder (`glesam.sam.TwoWayDecoder`); `mlp_dim` is the width of its transformer's MLPs.
+
+    `denoise`: five DDIM steps on the transformer's image tokens (`glesam.ddim`).
+    """
 
     mlp_dim: int = 2048
     kind: Literal["two_way"] = "two_way"
+    denoise: bool = field(default=False, repr=False)  # as `GleConfig.adaptive`
+
+    def __post_init__(self) -> None:
+        check_switch("denoise", self.denoise)
 
 
 @dataclass(frozen=True)
@@ -73,6 +86,7 @@ class PromptMapDecoderConfig:
         dilations: one block at stride 16 for each.
         middle_blocks: number of a prompt's blocks at stride 8.
         shared_layers: number of shared 3 x 3 layers at stride 8.
+        denoise: five DDIM steps on a prompt's coarse features (`glesam.ddim`).
     """
 
     coarse: int = 64
@@ -85,6 +99,10 @@ class PromptMapDecoderConfig:
     middle_blocks: int = 2
     shared_layers: int = 3
     kind: Literal["prompt_maps"] = "prompt_maps"
+    denoise: bool = field(default=False, repr=False)  # as `GleConfig.adaptive`
+
+    def __post_init__(self) -> None:
+        check_switch("denoise", self.denoise)
 
 
 DecoderConfig = TwoWayDecoderConfig | PromptMapDecoderConfig
@@ -137,7 +155,8 @@ class GleConfig:
     official checkpoint. The schedule is Stable Diffusion's (1.5 and 2.1 alike). With `lora_rank` 0 there are
     no adapters. `channel_expansion` says whether channel replication and expansion (CRE) widened a U-Net of 4
     latent channels; without it, the first and the last convolution have 256 channels with their own weights.
-    With `adaptive` the step follows a predicted degradation level (`glesam.gle.Gle`).
+    With `adaptive` the step follows a predicted degradation level (`glesam.gle.Gle`); with `auxiliary` GLE
+    has an image of a second sensor as a further input (`glesam.auxiliary`).
     """
 
     unet: UNetConfig
@@ -150,18 +169,29 @@ class GleConfig:
     beta_start: float = 0.00085
     beta_end: float = 0.012
     num_train_timesteps: int = 1000
-    adaptive: bool = field(default=False, repr=False)  # a model without it has the same identity as before
+    # Not in the repr, which identifies training runs: a model without these has the identity that it had.
+    adaptive: bool = field(default=False, repr=False)
+    auxiliary: bool = field(default=False, repr=False)
 
     def __post_init__(self) -> None:
         if type(self.lora_rank) is not int or self.lora_rank < 0:
             raise InputError(f"lora_rank {self.lora_rank!r}: expected a whole number from 0")
-        if type(self.adaptive) is not bool:
-            raise InputError(f"adaptive {self.adaptive!r}: expected true or false")
+        check_switch("adaptive", self.adaptive)
+        check_switch("auxiliary", self.auxiliary)
 
 
-OPTIONS = ("adaptive",)
-"""Fields of `GleConfig` that `config.json` holds only where they are not the default: files of models
-without these options are readable by any glesam of the same format version."""
+OPTIONS = {"adaptive": False, "auxiliary": False, "denoise": False}
+"""Fields that `config.json` holds only where they are not the default: files of models without these options
+are readable by any glesam of the same format version."""
+
+
+def _without_defaults(values: dict[str, Any]) -> dict[str, Any]:
+    """A configuration's values, sections included, without options that have their default."""
+    return {
+        key: _without_defaults(value) if isinstance(value, dict) else value
+        for key, value in values.items()
+        if key not in OPTIONS or value != OPTIONS[key]
+    }
 
 
 @dataclass(frozen=True)
@@ -174,11 +204,7 @@ class GleSamConfig:
     format_version: int = FORMAT_VERSION
 
     def to_json(self) -> str:
-        values = asdict(self)
-        for option in OPTIONS:
-            if not values["gle"][option]:
-                del values["gle"][option]
-        return json.dumps(values, indent=2) + "\n"
+        return json.dumps(_without_defaults(asdict(self)), indent=2) + "\n"
 
     @staticmethod
     def from_json(text: str) -> GleSamConfig:

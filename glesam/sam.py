@@ -17,6 +17,7 @@ from glesam.config import (
     PromptMapDecoderConfig,
     SamConfig,
 )
+from glesam.ddim import DdimDenoiser
 from glesam.decoding import MaskPredictor, embed_masks, embed_points, per_prompt
 from glesam.nano.decoder import NanoDecoder
 from glesam.nano.encoder import NanoEncoder
@@ -64,18 +65,31 @@ def build_mask_decoder(config: SamConfig) -> TwoWayDecoder | NanoDecoder:
     """The network that `config.decoder` describes, a `glesam.decoding.Decoder`."""
     if isinstance(config.decoder, PromptMapDecoderConfig):
         return NanoDecoder(config.decoder)
-    return TwoWayDecoder(config.decoder.mlp_dim)
+    return TwoWayDecoder(config.decoder.mlp_dim, config.decoder.denoise)
+
+
+class DenoisingTransformer(TwoWayTransformer):  # type: ignore[misc]  # segment-anything is untyped
+    """SAM's two-way transformer, whose image tokens are denoised at its end (`glesam.ddim`)."""
+
+    def __init__(self, **config: int) -> None:
+        super().__init__(**config)
+        self.denoiser = DdimDenoiser(config["embedding_dim"])
+
+    def forward(self, image: Tensor, image_pe: Tensor, tokens: Tensor) -> tuple[Tensor, Tensor]:
+        """Image tokens [N, 256, h, w] -> prompt tokens, and denoised image tokens [N, h w, 256]."""
+        queries, keys = super().forward(image, image_pe, tokens)
+        grid = keys.transpose(1, 2).reshape(image.shape)
+        return queries, self.denoiser(grid).flatten(2).transpose(1, 2)
 
 
 class TwoWayDecoder(MaskDecoder):  # type: ignore[misc]  # segment-anything is untyped
     """SAM's mask decoder, whose prompt and image tokens attend to each other, for N prompts at once."""
 
-    def __init__(self, mlp_dim: int) -> None:
+    def __init__(self, mlp_dim: int, denoise: bool = False) -> None:
+        kind = DenoisingTransformer if denoise else TwoWayTransformer
         super().__init__(
             transformer_dim=EMBEDDING_CHANNELS,
-            transformer=TwoWayTransformer(
-                depth=2, embedding_dim=EMBEDDING_CHANNELS, num_heads=8, mlp_dim=mlp_dim
-            ),
+            transformer=kind(depth=2, embedding_dim=EMBEDDING_CHANNELS, num_heads=8, mlp_dim=mlp_dim),
             num_multimask_outputs=NUM_MASKS - 1,
             iou_head_depth=3,
             iou_head_hidden_dim=256,

@@ -27,9 +27,11 @@ from torch import Tensor, nn
 from torch.nn.functional import mse_loss
 
 from glesam.data.batches import Batch, BatchPlan, SamplePool, batches, prefetch
+from glesam.ddim import DdimDenoiser, gain
 from glesam.gle import Gle
 from glesam.model import GleSam
 from glesam.nano.batches import RegionPlan, prompt_batches
+from glesam.nano.decoder import NanoDecoder
 from glesam.nano.encoder import NanoEncoder
 from glesam.nano.gle_losses import joint_losses, prior_losses, restoring_losses
 from glesam.nano.imagenet import imagenet_weights
@@ -143,6 +145,7 @@ class Recipe:
 
     `robust` is left out of nano (glesam/models/nano/README.md compares it with GLE). Without `enhance` the
     decoder learns alone in stage "joint", on as many pictures: the baseline that GLE is measured against.
+    `denoise` adds the denoiser of `glesam.ddim` to the decoder before that stage.
     """
 
     sam: SamStage
@@ -154,6 +157,7 @@ class Recipe:
     )
     robust: RobustStage | None = None
     enhance: bool = True
+    denoise: bool = False
     views: int = 6_000
     views_seed: int = 7
     statistics: int = 200
@@ -216,6 +220,8 @@ def train_model(model: GleSam, pool: SamplePool, run: Run, recipe: Recipe) -> No
         if model.gle.level_head is not None:
             train_level(model, views, view_levels(views, pool, run.folder), run, recipe.level)
         train_gle(model, views, run, recipe)
+    if recipe.denoise:
+        start_denoiser(model, recipe.joint.loop.seed)
     train_joint(model, views, run, recipe.joint, enhance=recipe.enhance)
     model.eval()
 
@@ -378,6 +384,24 @@ def train_joint(
     source = pair_batches(views, stage.batch, stage.prompts, stage.loop.seed)
     name = "joint" if enhance else "baseline"
     run.train(name, parts, source, player, stage.loop, settings_of(model, stage))
+
+
+@torch.no_grad()
+def start_denoiser(model: GleSam, seed: int) -> None:
+    """Adds a denoiser to nano's decoder, in place; until it has learnt, the masks stay the same.
+
+    A new denoiser predicts no noise and only enlarges the features, which the layers that read them undo.
+    """
+    decoder = model.mask_decoder
+    assert isinstance(decoder, NanoDecoder)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        denoiser = DdimDenoiser(decoder.config.coarse)
+    decoder.denoiser = denoiser.to(decoder.foreground.weight)
+    for layer in decoder.coarse_readers():
+        layer.weight /= gain()
+    decoder.config = replace(decoder.config, denoise=True)
+    model.config = replace(model.config, sam=replace(model.config.sam, decoder=decoder.config))
 
 
 def settings_of(model: GleSam, stage: Any) -> dict[str, Any]:  # noqa: ANN401 - any stage's dataclass

@@ -14,10 +14,20 @@ from torch import Tensor, nn
 
 from glesam.config import EMBEDDING_STRIDE, NUM_MASKS
 from glesam.decoding import embed_masks, embed_points
+from glesam.sam import DenoisingTransformer
 from glesam_export.rewrites.native_layers import for_export
+from glesam_export.rewrites.static_denoiser import DenoisedTokens
 from glesam_export.rewrites.static_gle import constant
 from glesam_export.rewrites.static_upscaling import ChannelsLastUpscaling
 from glesam_export.rewrites.token_side_attention import TokenSideTransformer
+
+
+def static_transformer(transformer: Any) -> nn.Module:  # noqa: ANN401 - segment-anything is untyped
+    """The two-way transformer in its exportable form, with the denoiser that it may have."""
+    static = TokenSideTransformer(transformer)
+    if isinstance(transformer, DenoisingTransformer):
+        return DenoisedTokens(static, transformer.denoiser)
+    return static
 
 
 class StaticDecoder(nn.Module):
@@ -34,7 +44,7 @@ class StaticDecoder(nn.Module):
         self.side, self.refinements = side, refinements
         self.positions = constant(encoder.pe_layer((side, side)).flatten(1).T.unsqueeze(0))
         self.learned = constant(torch.cat([decoder.iou_token.weight, decoder.mask_tokens.weight]))
-        self.transformer = TokenSideTransformer(decoder.transformer)
+        self.transformer = static_transformer(decoder.transformer)
         self.upscaling = ChannelsLastUpscaling(decoder.output_upscaling)
         self.weights = decoder.output_hypernetworks_mlps
         self.iou_head = decoder.iou_prediction_head
