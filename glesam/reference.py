@@ -11,7 +11,7 @@ from glesam.model import GleSam
 from glesam.sam import dead_mask_heads
 from glesam_runtime import Engines, Predictor
 from glesam_runtime.bundle.manifest import Manifest
-from glesam_runtime.bundle.options import DEGRADATION_LEVEL, with_options
+from glesam_runtime.bundle.options import AUXILIARY_IMAGE, DEGRADATION_LEVEL, with_options
 from glesam_runtime.bundle.spec import GraphSpec, bundle_contract
 from glesam_runtime.engines.base import Array, Tensors
 from glesam_runtime.engines.function import FunctionEngine
@@ -32,13 +32,16 @@ def torch_engines(model: GleSam) -> Engines:
 def torch_gle(model: GleSam, required: GraphSpec) -> FunctionEngine:
     """Returns GLE as an engine; an adaptive one tells the degradation level too."""
 
-    def enhance(image_embeddings: Tensor) -> Tensor | tuple[Tensor, ...]:
+    def enhance(
+        image_embeddings: Tensor, auxiliary_image: Tensor | None = None
+    ) -> Tensor | tuple[Tensor, ...]:
         level = model.gle.degradation_level(image_embeddings)
-        enhanced = model.enhance(image_embeddings)
+        enhanced: Tensor = model.gle(image_embeddings, level, auxiliary_image)
         return enhanced if level is None else (enhanced, level)
 
-    adaptive = model.gle.level_head is not None
-    return torch_engine(with_options(required, {DEGRADATION_LEVEL} if adaptive else ()), enhance)
+    config = model.config.gle
+    options = {DEGRADATION_LEVEL: config.adaptive, AUXILIARY_IMAGE: config.auxiliary}
+    return torch_engine(with_options(required, [name for name, has in options.items() if has]), enhance)
 
 
 def torch_engine(spec: GraphSpec, function: TorchFunction) -> FunctionEngine:

@@ -56,6 +56,13 @@ class LeveledPairs(Pairs):
 
 
 @dataclass(frozen=True)
+class AuxiliaryPairs(Pairs):
+    """Pairs of embeddings and the views' auxiliary images, float32 [B, 1, S, S] in [0, 1]."""
+
+    auxiliary: Tensor
+
+
+@dataclass(frozen=True)
 class PairBatch(Pairs):
     """Pairs of embeddings with K prompts each, as in `PromptBatch`."""
 

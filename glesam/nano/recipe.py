@@ -315,12 +315,17 @@ def select_prior(gle: Gle) -> list[nn.Parameter]:
 
 
 def select_restoring(gle: Gle) -> list[nn.Parameter]:
-    """What later stages train: LoRA where the U-Net has one, else all of it."""
-    return select(gle, lambda name: is_unet(name) and (not gle.config.lora_rank or "lora_" in name))
+    """What later stages train: LoRA where the U-Net has one, else all of it; the auxiliary encoder."""
+    return select(
+        gle,
+        lambda name: (
+            name.startswith("auxiliary.") or (is_unet(name) and (not gle.config.lora_rank or "lora_" in name))
+        ),
+    )
 
 
 def is_unet(name: str) -> bool:
-    """Whether a parameter of GLE is its U-Net's, and not an adaptive one's head."""
+    """Whether a parameter of GLE is its U-Net's; an adaptive one's head is not."""
     return name.startswith("unet.")
 
 

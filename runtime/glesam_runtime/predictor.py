@@ -20,8 +20,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from .auxiliary import Auxiliary, check_auxiliary, preprocess_auxiliary
 from .bundle.manifest import Manifest
-from .bundle.options import DEGRADATION_LEVEL
+from .bundle.options import AUXILIARY_IMAGE, DEGRADATION_LEVEL
 from .bundle.reader import Bundle
 from .engines import open_engines
 from .engines.base import Engines
@@ -116,9 +117,12 @@ class Predictor:
         session._shared = self._engines
         return session
 
-    def set_image(self, image: Pixels) -> None:
+    def set_image(self, image: Pixels, auxiliary: Auxiliary | None = None) -> None:
         """Encodes and enhances `image`, uint8 [H,W,3] RGB.
 
+        auxiliary: for a bundle whose GLE has that input, the aligned image of a second sensor: uint8 or
+        uint16 [H,W], as large as `image`, 0 where nothing is known. Without it GLE computes what it would
+        without the sensor.
         A device array is copied to the host, where images are resized; set_tensor makes no copy.
         Raises ImageError for any other type or shape, and BackendError where an array cannot be copied: the
         previous image stays. Raises BackendError where a graph fails: no image is held then.
@@ -127,10 +131,14 @@ class Predictor:
         with self._timed("preprocess"):
             image = _on_host(image)
             check_image(image)
+            if auxiliary is not None:
+                size = image.shape[0], image.shape[1]
+                check_auxiliary(auxiliary, size, self._engines.gle, model.name)
             tensor, geometry = preprocess(
                 image, model.image_size, model.pixel_mean, model.pixel_std, self._resize
             )
-        self._encode(tensor, geometry)
+            second = None if auxiliary is None else preprocess_auxiliary(auxiliary, geometry)
+        self._encode(tensor, geometry, second)
 
     def set_tensor(self, image: Any, geometry: Geometry) -> None:  # noqa: ANN401
         """Encodes and enhances a preprocessed image: float32 [1,3,S,S], in C order.
@@ -152,7 +160,7 @@ class Predictor:
         """Returns where an image of `original_size`, (height, width) [px], lies in set_tensor's input."""
         return RESIZES[self._resize].geometry(original_size, self.manifest.image_size)
 
-    def _encode(self, tensor: Any, geometry: Geometry) -> None:  # noqa: ANN401
+    def _encode(self, tensor: Any, geometry: Geometry, auxiliary: Floats | None = None) -> None:  # noqa: ANN401
         """Runs the encoder and GLE on a preprocessed image."""
         # From here on the previous image's embeddings may be overwritten, even if this image fails.
         self._picture = None
@@ -162,7 +170,8 @@ class Predictor:
         level = None
         if self._engines.gle is not None:
             with self._timed("enhance"):
-                enhanced = self._engines.gle({"image_embeddings": embeddings}, on_device=True)
+                second = {} if auxiliary is None else {AUXILIARY_IMAGE: auxiliary}
+                enhanced = self._engines.gle({"image_embeddings": embeddings, **second}, on_device=True)
                 embeddings = enhanced["image_embeddings_enhanced"]
                 level = enhanced.get(DEGRADATION_LEVEL)
         self._picture = _Picture(embeddings, level, geometry, MaskResizer.for_geometry(geometry))

@@ -2,11 +2,14 @@
 #include <unistd.h>
 
 #include <chrono>
+#include <cstdint>
 #include <filesystem>
 #include <string>
+#include <vector>
 
 #include "bundle/bundle.hpp"
 #include "bundle/file.hpp"
+#include "bundle/json_fields.hpp"
 #include "bundle/manifest.hpp"
 #include "check.hpp"
 #include "common/error.hpp"
@@ -87,6 +90,28 @@ void a_number_beyond_every_type_is_refused() {
     }
 }
 
+/// nano's bundle.json with one more tensor of gle, an input or an output.
+std::string with_tensor(const char* side, const char* name, std::vector<std::int64_t> shape) {
+    glesam::core::Json document = glesam::core::parse_json(manifest_text());
+    document["graphs"]["gle"][side].push_back({{"name", name}, {"dtype", "float32"}, {"shape", shape}});
+    return document.dump();
+}
+
+void gle_may_tell_the_degradation_level() {
+    const auto manifest = glesam::core::parse_manifest(with_tensor("outputs", "degradation_level", {1}));
+    const auto& outputs = manifest.graphs.at("gle").spec.outputs;
+    CHECK(outputs.size() == 2 && outputs.back().text() == "degradation_level float32 [1]");
+    for (const auto& text : {with_tensor("outputs", "degradation_level", {2}), with_tensor("outputs", "other", {1}),
+                             with_tensor("inputs", "degradation_level", {1})}) {
+        CHECK(contains(thrown_by<Error>([&] { glesam::core::parse_manifest(text); }), "must be image_embeddings"));
+    }
+}
+
+void a_second_sensor_is_refused() {
+    const std::string text = with_tensor("inputs", "auxiliary_image", {1, 1, 512, 512});
+    CHECK(contains(thrown_by<Error>([&] { glesam::core::parse_manifest(text); }), "run the bundle in Python"));
+}
+
 }  // namespace
 
 int main() {
@@ -97,5 +122,7 @@ int main() {
         {"a changed byte is read or refused and nothing else", a_changed_byte_is_read_or_refused_and_nothing_else},
         {"deep nesting is refused before the stack ends", deep_nesting_is_refused_before_the_stack_ends},
         {"a number beyond every type is refused", a_number_beyond_every_type_is_refused},
+        {"GLE may tell the degradation level", gle_may_tell_the_degradation_level},
+        {"a second sensor is refused", a_second_sensor_is_refused},
     });
 }

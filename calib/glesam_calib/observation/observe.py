@@ -15,6 +15,8 @@ from glesam_calib.observation.statistics import TensorStatistics
 from glesam_calib.observation.table import CalibrationTable, graph_hash
 from glesam_calib.quantization.layers import channels_of, layers_of
 from glesam_runtime import Bundle
+from glesam_runtime.auxiliary import brightness, preprocess_auxiliary
+from glesam_runtime.bundle.options import AUXILIARY_IMAGE, takes_auxiliary
 from glesam_runtime.bundle.spec import GraphSpec, TensorSpec
 from glesam_runtime.engines import Engine, open_engine
 from glesam_runtime.engines.base import Array
@@ -82,9 +84,14 @@ def calibrate(
         for name, picture in samples:
             if name in table.samples:
                 continue
-            image, _ = preprocess(picture, manifest.image_size, manifest.pixel_mean, manifest.pixel_std)
+            image, geometry = preprocess(
+                picture, manifest.image_size, manifest.pixel_mean, manifest.pixel_std
+            )
+            auxiliary = preprocess_auxiliary(brightness(picture), geometry)
             feeds: dict[str, Array] = {"image": image}
             for graph in GRAPHS:
+                if takes_auxiliary(manifest.graphs[graph].spec):
+                    feeds[AUXILIARY_IMAGE] = auxiliary
                 tensors = feeds | engines[graph](feeds)
                 for tensor, axis in axes[graph].items():
                     where = f"{graph}: {tensor} of {name}"

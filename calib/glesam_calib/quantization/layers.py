@@ -13,14 +13,14 @@ from glesam_runtime.errors import CalibrationError
 HIGH_PRECISION = (
     *("*.conv_in*", "*.conv_out*", "*.conv_shortcut*"),
     *("*.backbone.stem/*", "*.backbone.blocks.0.*", "*.backbone.blocks.1.*"),
-    *("*.level_head.*", "*.time_embedding.*", "*.time_emb_proj*"),
+    *("*.level_head.*", "*.time_embedding.*", "*.time_emb_proj*", "*.auxiliary.*"),
 )
 """Patterns of the layers in float by default: the U-Net's input and output layers, whose error is an error of
 the answer, and its shortcuts, which carry the residual itself; the first layers of an EfficientNet, where all
 details pass through 16 to 32 channels of very different range; an adaptive GLE's level and time embedding, of
-one row each, which steer the whole step. Sums, norms, softmax and products of two
-activations are never quantized, nor is anything in the mask decoder: it is 1 % of the work, and its logits
-decide where a mask ends."""
+one row each, which steer the whole step; the encoder of an auxiliary image, which calibration has not seen.
+Sums, norms, softmax and products of two activations are never quantized, nor is anything in the mask decoder:
+it is 1 % of the work, and its logits decide where a mask ends."""
 
 
 @dataclass(frozen=True)

@@ -20,6 +20,7 @@ import torch
 from diffusers import UNet2DConditionModel
 from torch import Tensor, nn
 
+from glesam.auxiliary import AuxiliaryEncoder
 from glesam.degradation_level import MOST_DEGRADED, DegradationHead
 from glesam.gle import Gle
 
@@ -88,20 +89,39 @@ def _context_of(block: nn.Module, context: Tensor | None) -> dict[str, Tensor | 
 
 
 class StaticGle(nn.Module):
-    """Image embeddings [B, 256, h, w] -> enhanced image embeddings [B, 256, h, w]."""
+    """Image embeddings [B, 256, h, w] -> enhanced image embeddings [B, 256, h, w].
 
-    def __init__(self, unet: StaticUNet, input_scale: float, output_scale: float, skip_scale: float) -> None:
+    With an `auxiliary` encoder, the second input is its image, [B, 1, S, S].
+    """
+
+    def __init__(
+        self,
+        unet: StaticUNet,
+        input_scale: float,
+        output_scale: float,
+        skip_scale: float,
+        auxiliary: AuxiliaryEncoder | None = None,
+    ) -> None:
         super().__init__()
         self.unet = unet
+        self.auxiliary = auxiliary
         self.input_scale = input_scale
         self.output_scale = output_scale
         self.skip_scale = skip_scale
 
-    def forward(self, image_embeddings: Tensor) -> Tensor:
-        scaled = image_embeddings if self.input_scale == 1 else self.input_scale * image_embeddings
-        noise: Tensor = self.unet(scaled)
-        correction = noise if self.output_scale == 1 else self.output_scale * noise
-        return self.skip_scale * image_embeddings - correction
+    def forward(self, image_embeddings: Tensor, auxiliary_image: Tensor | None = None) -> Tensor:
+        return self.skip_scale * image_embeddings - self.correction(image_embeddings, auxiliary_image, None)
+
+    def correction(
+        self, image_embeddings: Tensor, auxiliary_image: Tensor | None, time_embedding: Tensor | None
+    ) -> Tensor:
+        """output_scale unet(input_scale (z + a)), [B, 256, h, w]."""
+        seen = image_embeddings
+        if self.auxiliary is not None and auxiliary_image is not None:
+            seen = seen + self.auxiliary(auxiliary_image)
+        scaled = seen if self.input_scale == 1 else self.input_scale * seen
+        noise: Tensor = self.unet(scaled, time_embedding)
+        return noise if self.output_scale == 1 else self.output_scale * noise
 
 
 class LevelEmbedding(nn.Module):
@@ -124,15 +144,16 @@ class AdaptiveStaticGle(StaticGle):
     """As `StaticGle`, but the step follows the picture's degradation level, the second output [B]."""
 
     def __init__(self, static: StaticGle, levels: LevelEmbedding) -> None:
-        super().__init__(static.unet, static.input_scale, static.output_scale, static.skip_scale)
+        scales = static.input_scale, static.output_scale, static.skip_scale
+        super().__init__(static.unet, *scales, static.auxiliary)
         self.levels = levels
         self.unet.time_embedding = None
 
-    def forward(self, image_embeddings: Tensor) -> tuple[Tensor, Tensor]:  # type: ignore[override]
-        scaled = image_embeddings if self.input_scale == 1 else self.input_scale * image_embeddings
+    def forward(  # type: ignore[override]
+        self, image_embeddings: Tensor, auxiliary_image: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
         level, time_embedding = self.levels(image_embeddings)
-        noise: Tensor = self.unet(scaled, time_embedding)
-        correction = noise if self.output_scale == 1 else self.output_scale * noise
+        correction = self.correction(image_embeddings, auxiliary_image, time_embedding)
         change = (self.skip_scale - 1) * image_embeddings - correction
         return image_embeddings + (level / MOST_DEGRADED)[:, None, None, None] * change, level
 
@@ -141,7 +162,8 @@ def static_gle(gle: Gle) -> StaticGle:
     """GLE with its constants in place and nothing folded; shares the model's tensors."""
     copy_of_unet = shared_copy(gle.unet)
     unet = StaticUNet(copy_of_unet, gle.config.timestep, gle.get_buffer("text_embedding"))
-    static = StaticGle(unet, gle.gamma, gle.noise_scale, gle.skip_scale)
+    auxiliary = None if gle.auxiliary is None else shared_copy(gle.auxiliary)
+    static = StaticGle(unet, gle.gamma, gle.noise_scale, gle.skip_scale, auxiliary)
     if gle.level_head is None:
         return static
     head = shared_copy(gle.level_head)

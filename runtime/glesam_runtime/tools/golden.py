@@ -10,7 +10,7 @@ from zipfile import BadZipFile, ZipFile
 
 import numpy as np
 
-from ..bundle.options import DEGRADATION_LEVEL
+from ..bundle.options import AUXILIARY_IMAGE, DEGRADATION_LEVEL
 from ..bundle.reader import Bundle
 from ..engines.base import Array, Tensors
 from ..errors import BundleError, first_line
@@ -25,7 +25,7 @@ ARRAYS = {
     "iou_predictions": (np.float32, 2),
 }
 """Type and rank of the arrays in every golden file (docs/bundle.md)."""
-OPTIONAL_ARRAYS = {DEGRADATION_LEVEL: (np.float32, 1)}
+OPTIONAL_ARRAYS = {DEGRADATION_LEVEL: (np.float32, 1), AUXILIARY_IMAGE: (np.float32, 4)}
 """The same of those that only bundles with these optional tensors need."""
 _KINDS = ARRAYS | OPTIONAL_ARRAYS
 MOST_BYTES = 2**28

@@ -12,7 +12,9 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from .. import BackendError, Bundle, ParityError, Prompt
+from ..auxiliary import brightness, preprocess_auxiliary
 from ..bundle.manifest import Manifest
+from ..bundle.options import AUXILIARY_IMAGE, takes_auxiliary
 from ..engines import Engine, open_engine
 from ..engines.base import Array, Engines
 from ..postprocess import MaskResizer
@@ -46,13 +48,15 @@ class Case:
         if graph == "image_encoder":
             return {"image": chain["image"]}
         if graph == "gle":
-            return {"image_embeddings": chain["image_embeddings"]}
+            inputs = "image_embeddings", AUXILIARY_IMAGE
+            return {name: chain[name] for name in inputs if name in chain}
         return self.prompts.feeds(chain["image_embeddings_enhanced"])
 
 
 def reference_cases(manifest: Manifest, reference: Engines, images: ImageSets) -> list[Case]:
     """The fixed prompts on every picture, with the answers of `reference`: PyTorch's engines."""
-    cases = _cases(manifest, images)
+    gle = reference.gle
+    cases = _cases(manifest, images, gle is not None and takes_auxiliary(gle.spec))
     for graph in GRAPHS:
         _expect(cases, graph, getattr(reference, graph), "PyTorch")
     return cases
@@ -66,20 +70,26 @@ def bundle_cases(bundle: Bundle, images: ImageSets, backend: str = "auto") -> li
     Raises:
         BackendError: a graph does not run.
     """
-    cases = _cases(bundle.manifest, images)
+    cases = _cases(bundle.manifest, images, takes_auxiliary(bundle.manifest.graphs["gle"].spec))
     for graph in GRAPHS:
         with closing(_open(bundle, graph, backend)) as engine:
             _expect(cases, graph, engine, "the float bundle")
     return cases
 
 
-def _cases(manifest: Manifest, images: ImageSets) -> list[Case]:
-    """One case for every picture, before any graph has run."""
+def _cases(manifest: Manifest, images: ImageSets, with_auxiliary: bool) -> list[Case]:
+    """One case for every picture, before any graph has run.
+
+    An auxiliary image, which the photographs have not got, is their brightness.
+    """
     cases = []
     for name, picture in ((name, picture) for name, some in images.items() for picture in some):
         image, geometry = preprocess(picture, manifest.image_size, manifest.pixel_mean, manifest.pixel_std)
         prompts = encode_prompts(fixed_prompts(picture), geometry)
-        cases.append(Case(name, picture, geometry, prompts, {"image": image}, {"image": image}))
+        given: dict[str, Array] = {"image": image}
+        if with_auxiliary:
+            given[AUXILIARY_IMAGE] = preprocess_auxiliary(brightness(picture), geometry)
+        cases.append(Case(name, picture, geometry, prompts, dict(given), dict(given)))
     return cases
 
 

@@ -76,8 +76,9 @@ def _ensemble_config(specs: Mapping[str, GraphSpec]) -> str:
     """Configuration from picture and prompts to masks, and to GLE's embeddings for further prompts."""
     encoder, gle, decoder = (specs[name] for name in ("image_encoder", "gle", "mask_decoder"))
     prompts = [tensor for tensor in decoder.inputs if tensor.name != _EMBEDDINGS]
+    auxiliary = [tensor for tensor in gle.inputs if tensor.name != _EMBEDDINGS]
     steps = [_step(encoder, {}), _step(gle, {}), _step(decoder, {_EMBEDDINGS: _ENHANCED})]
-    tensors = _tensors([*encoder.inputs, *prompts], [*decoder.outputs, *gle.outputs])
+    tensors = _tensors([*encoder.inputs, *auxiliary, *prompts], [*decoder.outputs, *gle.outputs])
     head = f'name: "{ENSEMBLE}"\nplatform: "ensemble"\n'
     listed = ",\n".join(steps)
     return f"{head}{tensors}ensemble_scheduling {{\n  step [\n{listed}\n  ]\n}}\n"

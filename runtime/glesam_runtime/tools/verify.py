@@ -7,6 +7,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from ..bundle.manifest import Manifest
+from ..bundle.options import AUXILIARY_IMAGE
 from ..bundle.reader import Bundle
 from ..engines.base import Array, Engine, Tensors
 from ..errors import BundleError
@@ -44,7 +45,7 @@ def verify(bundle: Bundle, engines: Mapping[str, Engine]) -> Parity:
             for output, array in outputs.items():
                 expected = _expected(golden, output, array, name)
                 graphs[graph] = graphs[graph].worst(compare_output(output, array, expected))
-        logits = _end_to_end(engines, answers["image_encoder"], feeds["mask_decoder"])
+        logits = _end_to_end(engines, {**feeds["gle"], **answers["image_encoder"]}, feeds["mask_decoder"])
         masks[name.removesuffix(".npz")] = _mask_parity(logits, golden, bundle.manifest)
     return Parity(graphs, masks)
 
@@ -62,15 +63,16 @@ def _feeds(golden: Tensors, manifest: Manifest) -> dict[str, dict[str, Array]]:
     picture = golden["image"].astype(np.uint8, copy=False)
     image, _ = preprocess(picture, manifest.image_size, manifest.pixel_mean, manifest.pixel_std)
     prompts = PromptTensors.without_masks(golden["point_coords"], golden["point_labels"], manifest.image_size)
+    inputs = "image_embeddings", AUXILIARY_IMAGE
     return {
         "image_encoder": {"image": image},
-        "gle": {"image_embeddings": golden["image_embeddings"]},
+        "gle": {name: golden[name] for name in inputs if name in golden},
         "mask_decoder": prompts.feeds(golden["image_embeddings_enhanced"]),
     }
 
 
 def _end_to_end(engines: Mapping[str, Engine], encoded: Tensors, prompts: Tensors) -> Array:
-    """Returns logits from this machine's own embeddings; `prompts` are the decoder's feeds."""
+    """Returns logits from this machine's own embeddings; `encoded`: GLE's feeds, `prompts`: the decoder's."""
     enhanced = engines["gle"](encoded)["image_embeddings_enhanced"]
     return engines["mask_decoder"]({**prompts, "image_embeddings": enhanced})["low_res_masks"]
 
