@@ -24,7 +24,9 @@ class AuxiliaryEncoder(nn.Module):
         super().__init__()
         layers: list[nn.Module] = []
         for before, after in pairwise(WIDTHS):
-            layers += [nn.Conv2d(before, after, 3, stride=2, padding=1, bias=False), nn.ReLU()]
+            conv = nn.Conv2d(before, after, 3, stride=2, padding=1, bias=False)
+            nn.init.kaiming_normal_(conv.weight, nonlinearity="relu")
+            layers += [conv, nn.ReLU()]
         self.layers = nn.Sequential(*layers)
         self.last = nn.Conv2d(WIDTHS[-1], EMBEDDING_CHANNELS, 1, bias=False)
         nn.init.zeros_(self.last.weight)

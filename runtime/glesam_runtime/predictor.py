@@ -20,13 +20,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from .auxiliary import Auxiliary, check_auxiliary, preprocess_auxiliary
 from .bundle.manifest import Manifest
-from .bundle.options import AUXILIARY_IMAGE, DEGRADATION_LEVEL
+from .bundle.options import AUXILIARY_IMAGE, DEGRADATION_LEVEL, takes_auxiliary
 from .bundle.reader import Bundle
 from .engines import open_engines
 from .engines.base import Engines
 from .errors import BackendError, ImageError, PromptError
+from .image_io.auxiliary import Auxiliary, check_auxiliary, preprocess_auxiliary
 from .postprocess import MaskResizer
 from .preprocess import RESIZES, Floats, Geometry, Pixels, Size, preprocess
 from .prompts import Box, Points, Prompt, encode_prompts, one_or_several
@@ -132,8 +132,8 @@ class Predictor:
             image = _on_host(image)
             check_image(image)
             if auxiliary is not None:
-                size = image.shape[0], image.shape[1]
-                check_auxiliary(auxiliary, size, self._engines.gle, model.name)
+                self._require_auxiliary_input()
+                check_auxiliary(auxiliary, (image.shape[0], image.shape[1]))
             tensor, geometry = preprocess(
                 image, model.image_size, model.pixel_mean, model.pixel_std, self._resize
             )
@@ -175,6 +175,15 @@ class Predictor:
                 embeddings = enhanced["image_embeddings_enhanced"]
                 level = enhanced.get(DEGRADATION_LEVEL)
         self._picture = _Picture(embeddings, level, geometry, MaskResizer.for_geometry(geometry))
+
+    def _require_auxiliary_input(self) -> None:
+        """Raises ImageError where an auxiliary image would have no use."""
+        gle = self._engines.gle
+        if gle is None or not takes_auxiliary(gle.spec):
+            why = (
+                "GLE is off" if gle is None else f"the GLE of model {self.manifest.name!r} has no such input"
+            )
+            raise ImageError(f"auxiliary image: {why}; leave it out, or open a bundle whose GLE has it")
 
     @property
     def geometry(self) -> Geometry:

@@ -34,7 +34,7 @@ def with_sensor(seed: int = 0, **changes: object) -> GleSam:
     """An encoder of the auxiliary image as training leaves it, and a late timestep, where it matters."""
     model = random_model("sd21", seed, auxiliary=True, timestep=200, **changes)
     with torch.no_grad():
-        model.gle.auxiliary.last.weight.normal_(std=0.2)
+        model.gle.auxiliary.last.weight.normal_(std=0.5)
     return model
 
 

@@ -15,12 +15,12 @@ from glesam_calib.observation.statistics import TensorStatistics
 from glesam_calib.observation.table import CalibrationTable, graph_hash
 from glesam_calib.quantization.layers import channels_of, layers_of
 from glesam_runtime import Bundle
-from glesam_runtime.auxiliary import brightness, preprocess_auxiliary
 from glesam_runtime.bundle.options import AUXILIARY_IMAGE, takes_auxiliary
 from glesam_runtime.bundle.spec import GraphSpec, TensorSpec
 from glesam_runtime.engines import Engine, open_engine
 from glesam_runtime.engines.base import Array
 from glesam_runtime.errors import CalibrationError
+from glesam_runtime.image_io.auxiliary import brightness, preprocess_auxiliary
 from glesam_runtime.preprocess import Pixels, preprocess
 
 GRAPHS = ("image_encoder", "gle")

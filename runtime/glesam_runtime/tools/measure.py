@@ -12,11 +12,11 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from .. import BackendError, Bundle, ParityError, Prompt
-from ..auxiliary import brightness, preprocess_auxiliary
 from ..bundle.manifest import Manifest
 from ..bundle.options import AUXILIARY_IMAGE, takes_auxiliary
 from ..engines import Engine, open_engine
 from ..engines.base import Array, Engines
+from ..image_io.auxiliary import brightness, preprocess_auxiliary
 from ..postprocess import MaskResizer
 from ..preprocess import Geometry, Pixels, preprocess
 from ..prompts import PromptTensors, encode_prompts

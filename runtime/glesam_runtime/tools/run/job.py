@@ -15,9 +15,9 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from ...auxiliary import Auxiliary, read_auxiliary
 from ...errors import GlesamError, ImageError, OutputError, PromptError
 from ...image_io import check_exists, png_bytes, read_image, read_mask
+from ...image_io.auxiliary import Auxiliary, read_auxiliary
 from ...output import write_files
 from ...predictor import Predictor
 from ...preprocess import Floats, Pixels

@@ -9,11 +9,9 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from .bundle.options import takes_auxiliary
-from .engines.base import Engine
-from .errors import ImageError
-from .image_io.masks import read_numbers
-from .preprocess import Floats, Geometry, Pixels, Size, resampled
+from ..errors import ImageError
+from ..preprocess import Floats, Geometry, Pixels, Size, resampled
+from .masks import read_numbers
 
 Auxiliary = npt.NDArray[np.uint8] | npt.NDArray[np.uint16]
 """An auxiliary image [H,W], aligned with the picture; 0 is where nothing is known."""
@@ -31,11 +29,8 @@ def read_auxiliary(path: str | os.PathLike[str]) -> Auxiliary:
     return numbers
 
 
-def check_auxiliary(auxiliary: object, size: Size, gle: Engine | None, model: str) -> None:
-    """Raises ImageError where an auxiliary image has no use, or does not fit a picture of `size` (H, W)."""
-    if gle is None or not takes_auxiliary(gle.spec):
-        why = "GLE is off" if gle is None else f"the GLE of model {model!r} has no such input"
-        raise ImageError(f"auxiliary image: {why}; leave it out, or open a bundle whose GLE has it")
+def check_auxiliary(auxiliary: object, size: Size) -> None:
+    """Raises ImageError where an auxiliary image does not fit a picture of `size` (H, W)."""
     if not isinstance(auxiliary, np.ndarray):
         found = type(auxiliary).__name__
     elif auxiliary.dtype not in (np.uint8, np.uint16) or auxiliary.shape != size:
