@@ -9,10 +9,19 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
+from native import LIBRARY, NativePredictor, choose_backend
 from tiny_bundle import GLE, SpyEngine, manifest, model_of, write_manifest
 from typer.testing import CliRunner
 
-from glesam_runtime import AutomaticMasks, BackendError, Bundle, BundleError, Engines, Predictor
+from glesam_runtime import (
+    AutomaticMasks,
+    BackendError,
+    Bundle,
+    BundleError,
+    Engines,
+    ImageError,
+    Predictor,
+)
 from glesam_runtime.cli.run import app
 from glesam_runtime.engines import open_engines
 from glesam_runtime.engines.base import Tensors
@@ -87,6 +96,28 @@ def test_a_level_that_is_no_number_is_an_error(levelled: Path, bright: Pixels) -
     predictor.set_image(bright)
     with pytest.raises(BackendError, match="gave a NaN or infinite degradation level here; export"):
         predictor.predict(points=[(5, 5)])
+
+
+@pytest.mark.skipif(not LIBRARY.exists(), reason=f"{LIBRARY} is not built: make cpp")
+def test_the_cpp_library_tells_the_level_that_python_tells(
+    levelled: Path, bundle_path: Path, bright: Pixels, image: Pixels
+) -> None:
+    backend = choose_backend(levelled)[0]
+    with (
+        NativePredictor.from_bundle(levelled, backend) as native,
+        Predictor.from_bundle(levelled, backend) as python,
+    ):
+        with pytest.raises(ImageError, match="no picture yet"):
+            native.degradation_level  # noqa: B018 - a property that raises
+        for picture in (bright, 255 - bright, image):
+            for predictor in (native, python):
+                predictor.set_image(picture)
+            prediction = native.predict(points=[(5, 5)])
+            assert prediction.degradation_level == python.predict(points=[(5, 5)]).degradation_level
+    for path, enhance in ((bundle_path, True), (levelled, False)):
+        with NativePredictor.from_bundle(path, enhance=enhance) as plain:
+            plain.set_image(bright)
+            assert plain.degradation_level is None
 
 
 @pytest.mark.parametrize("prompt", [["--point", "5", "5"], ["--auto", "--points-per-side", "2"]])

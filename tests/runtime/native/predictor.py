@@ -6,7 +6,7 @@ import ctypes
 import os
 import weakref
 from collections.abc import Sequence
-from ctypes import byref, c_size_t, c_void_p
+from ctypes import byref, c_float, c_int, c_size_t, c_void_p
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -72,6 +72,13 @@ class NativePredictor:
         image = with_dense_rows(image)
         self._check(self._library.glesam_set_image(self._opened(), byref(image_view(image))))
 
+    @property
+    def degradation_level(self) -> float | None:
+        """As Predictor.degradation_level."""
+        level, is_known = c_float(), c_int()
+        self._check(self._library.glesam_get_degradation_level(self._opened(), byref(level), byref(is_known)))
+        return level.value if is_known.value else None
+
     def predict(
         self,
         *,
@@ -96,6 +103,7 @@ class NativePredictor:
             copied(result.masks, *rows, result.height, result.width).view(np.bool_),
             copied(result.iou_predictions, *rows),
             copied(result.low_res_masks, *rows, result.low_res_size, result.low_res_size),
+            self.degradation_level,
         )
 
     def close(self) -> None:
