@@ -107,9 +107,12 @@ void gle_may_tell_the_degradation_level() {
     }
 }
 
-void a_second_sensor_is_refused() {
-    const std::string text = with_tensor("inputs", "auxiliary_image", {1, 1, 512, 512});
-    CHECK(contains(thrown_by<Error>([&] { glesam::core::parse_manifest(text); }), "run the bundle in Python"));
+void gle_may_take_a_second_sensor() {
+    const auto manifest = glesam::core::parse_manifest(with_tensor("inputs", "auxiliary_image", {1, 1, 512, 512}));
+    const auto& inputs = manifest.graphs.at("gle").spec.inputs;
+    CHECK(inputs.size() == 2 && inputs.back().text() == "auxiliary_image float32 [1,1,512,512]");
+    const std::string other = with_tensor("inputs", "auxiliary_image", {1, 1, 512, 256});
+    CHECK(contains(thrown_by<Error>([&] { glesam::core::parse_manifest(other); }), "must be image_embeddings"));
 }
 
 }  // namespace
@@ -123,6 +126,6 @@ int main() {
         {"deep nesting is refused before the stack ends", deep_nesting_is_refused_before_the_stack_ends},
         {"a number beyond every type is refused", a_number_beyond_every_type_is_refused},
         {"GLE may tell the degradation level", gle_may_tell_the_degradation_level},
-        {"a second sensor is refused", a_second_sensor_is_refused},
+        {"GLE may take a second sensor", gle_may_take_a_second_sensor},
     });
 }

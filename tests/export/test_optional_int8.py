@@ -33,7 +33,7 @@ def floats(photos: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_the_int8_bundle_keeps_level_and_sensor_in_float(floats: Path, photos: Path, tmp_path: Path) -> None:
-    options = ["--calib-images", str(photos), "--samples", "2", "--images", str(photos), "--search", "0"]
+    options = ["--calib-images", str(photos), "--samples", "4", "--images", str(photos), "--search", "0"]
     options += ["--min-iou", "0.3", "--no-speed-gate", "--out", str(tmp_path / "int8")]
     done = CliRunner().invoke(app, [str(floats), *options])
     assert done.exit_code == 0, done.output

@@ -122,6 +122,15 @@ struct TensorView {
     void* stream = nullptr;  ///< as in ImageView
 };
 
+/// The aligned image of a second sensor in your memory, of 8 or 16 bits a pixel; 0 where nothing is known.
+struct AuxiliaryView {
+    const void* data = nullptr;
+    int width = 0;
+    int height = 0;
+    std::int64_t stride = 0;  ///< bytes from one row to the next; 0: rows without gaps
+    int bits = 8;
+};
+
 /// Logits [height, width] in memory that the view does not own.
 struct LogitsView {
     const float* data = nullptr;
@@ -285,6 +294,14 @@ class Predictor {
     void set_image(const ImageView& image) {
         const glesam_image_view view = c_view(image);
         check(glesam_set_image(handle_.get(), &view));
+    }
+
+    /// The same with a second sensor's image, for a bundle whose GLE has that input.
+    void set_image(const ImageView& image, const AuxiliaryView& auxiliary) {
+        const glesam_image_view view = c_view(image);
+        const glesam_auxiliary_view second{auxiliary.data, auxiliary.width, auxiliary.height, auxiliary.stride,
+                                           auxiliary.bits};
+        check(glesam_set_image_and_auxiliary(handle_.get(), &view, &second));
     }
 
     /// The place that a picture of height x width pixels must have in set_tensor's input.

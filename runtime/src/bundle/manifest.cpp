@@ -65,14 +65,6 @@ void check_tensors(const Fields& graph, const char* side, const std::vector<Tens
                        (actual.empty() ? "none" : specs_text(actual, "; ")) + "; export the bundle again");
 }
 
-void check_no_auxiliary(const std::string& where, const std::vector<TensorSpec>& inputs) {
-    for (const TensorSpec& tensor : inputs) {
-        if (tensor.name != auxiliary_image) continue;
-        throw bundle_error("bundle.json: " + where + "inputs has auxiliary_image, the picture of a second sensor, which " +
-                           "this library cannot feed; run the bundle in Python, or export a model without it");
-    }
-}
-
 Graph checked_graph(const Fields& graph, const Files& files, const GraphSpec& required) {
     const std::string file = graph.text("file");
     const auto listed = [&](const auto& entry) { return entry.first == file; };
@@ -84,7 +76,6 @@ Graph checked_graph(const Fields& graph, const Files& files, const GraphSpec& re
     const std::vector<TensorSpec> outputs = graph.tensors("outputs");
     std::vector<TensorSpec> tensors = inputs;
     tensors.insert(tensors.end(), outputs.begin(), outputs.end());
-    check_no_auxiliary(graph.where(), inputs);
     const GraphSpec expected = with_options(required, tensors);
     check_tensors(graph, "inputs", inputs, expected.inputs);
     check_tensors(graph, "outputs", outputs, expected.outputs);

@@ -164,6 +164,16 @@ glesam_status glesam_set_image(glesam_predictor* predictor, const glesam_image_v
     });
 }
 
+glesam_status glesam_set_image_and_auxiliary(glesam_predictor* predictor, const glesam_image_view* image,
+                                             const glesam_auxiliary_view* auxiliary) {
+    return guarded([&] {
+        require(predictor, "predictor");
+        require(image, "image");
+        require(auxiliary, "auxiliary");
+        predictor->predictor->set_image(*image, auxiliary);
+    });
+}
+
 glesam_status glesam_predict(glesam_predictor* predictor, const glesam_prompt* prompts, size_t num_prompts,
                              int multimask, glesam_prediction* prediction) {
     return guarded([&] {

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <utility>
 
 namespace glesam::core {
 
@@ -30,16 +31,15 @@ std::uint8_t to_byte(std::int32_t sum) { return static_cast<std::uint8_t>(std::c
 
 }  // namespace
 
-AxisWeights axis_weights(int input_size, int output_size, Filter filter) {
+AxisCoefficients axis_coefficients(int input_size, int output_size, Filter filter) {
     const auto shape = filter == Filter::bilinear ? triangle : cubic;
     const double scale = static_cast<double>(input_size) / output_size;
     const double stretch = std::max(scale, 1.0);  // shrinking widens the filter: that is the antialiasing
     const double support = (filter == Filter::bilinear ? 1.0 : 2.0) * stretch;
 
-    AxisWeights axis;
+    AxisCoefficients axis;
     axis.taps = static_cast<int>(std::ceil(support)) * 2 + 1;
     axis.weights.assign(static_cast<std::size_t>(output_size) * static_cast<std::size_t>(axis.taps), 0);
-    std::vector<double> values(static_cast<std::size_t>(axis.taps));
     for (int i = 0; i < output_size; ++i) {
         const double centre = (i + 0.5) * scale;
         const int first = std::max(0, static_cast<int>(centre - support + 0.5));
@@ -47,16 +47,23 @@ AxisWeights axis_weights(int input_size, int output_size, Filter filter) {
         const int end = static_cast<int>(std::min<double>(input_size, centre + support + 0.5));
         const int count = end - first;
         double total = 0;
+        double* weights = &axis.weights[static_cast<std::size_t>(i) * static_cast<std::size_t>(axis.taps)];
         for (int t = 0; t < count; ++t) {
             // Multiplied, not divided, as in Pillow: the last bit may decide a rounding.
-            total += values[static_cast<std::size_t>(t)] = shape((t + first - centre + 0.5) * (1.0 / stretch));
+            total += weights[t] = shape((t + first - centre + 0.5) * (1.0 / stretch));
         }
-        std::int32_t* weights = &axis.weights[static_cast<std::size_t>(i) * static_cast<std::size_t>(axis.taps)];
-        for (int t = 0; t < count; ++t) weights[t] = fixed_point(values[static_cast<std::size_t>(t)] / total);
+        for (int t = 0; t < count; ++t) weights[t] /= total;
         axis.first.push_back(first);
         axis.count.push_back(count);
     }
     return axis;
+}
+
+AxisWeights axis_weights(int input_size, int output_size, Filter filter) {
+    AxisCoefficients axis = axis_coefficients(input_size, output_size, filter);
+    std::vector<std::int32_t> weights(axis.weights.size());
+    std::transform(axis.weights.begin(), axis.weights.end(), weights.begin(), fixed_point);
+    return {axis.taps, std::move(axis.first), std::move(axis.count), std::move(weights)};
 }
 
 Resampler::Resampler(int height, int width, int output_height, int output_width, Filter filter)

@@ -21,6 +21,16 @@ struct AxisWeights {
     std::vector<std::int32_t> weights;
 };
 
+/// The same before rounding to integers: weights of an output that sum up to 1.
+struct AxisCoefficients {
+    int taps = 0;
+    std::vector<int> first;
+    std::vector<int> count;
+    std::vector<double> weights;
+};
+
+AxisCoefficients axis_coefficients(int input_size, int output_size, Filter filter);
+
 AxisWeights axis_weights(int input_size, int output_size, Filter filter);
 
 /// Resizes pictures from one size to another and reuses its memory.

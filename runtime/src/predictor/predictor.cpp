@@ -1,12 +1,14 @@
 #include "predictor/predictor.hpp"
 
 #include <algorithm>
+#include <array>
 #include <chrono>
 #include <cmath>
 #include <utility>
 
 #include "common/error.hpp"
 #include "common/text.hpp"
+#include "image/auxiliary.hpp"
 #include "predictor/feeds.hpp"
 
 namespace glesam::core {
@@ -42,6 +44,7 @@ Predictor::Predictor(std::shared_ptr<const Model> model)
       mask_decoder_(*model_->engines.mask_decoder),
       input_(input_size()) {
     if (model_->engines.gle) gle_.emplace(*model_->engines.gle);
+    if (takes_auxiliary()) auxiliary_.resize(squared(model_->manifest.image_size));
     if (auto memory = model_->engines.image_encoder->new_device_memory()) {
         device_.emplace(std::move(memory));
     } else {
@@ -49,17 +52,39 @@ Predictor::Predictor(std::shared_ptr<const Model> model)
     }
 }
 
-void Predictor::set_image(const glesam_image_view& view) {
+void Predictor::set_image(const glesam_image_view& view, const glesam_auxiliary_view* auxiliary) {
     glesam_geometry geometry{};
     {
         const Timed timed(timings_.preprocess_ms);
+        if (auxiliary != nullptr) check_auxiliary(*auxiliary, view);
         geometry = preprocess(view, input_.data());
+        std::fill(auxiliary_.begin(), auxiliary_.end(), 0.0F);
+        if (auxiliary != nullptr) write_auxiliary(*auxiliary, geometry, auxiliary_);
     }
     encode_picture(input_tensor(input_.data(), geometry.image_size), geometry);
 }
 
 void Predictor::set_tensor(const glesam_tensor_view& view, const glesam_geometry& geometry) {
-    encode_picture(readable_input(view), geometry);
+    const Tensor input = readable_input(view);
+    std::fill(auxiliary_.begin(), auxiliary_.end(), 0.0F);
+    encode_picture(input, geometry);
+}
+
+bool Predictor::takes_auxiliary() const { return gle_ && model_->engines.gle->spec().inputs.size() > 1; }
+
+void Predictor::check_auxiliary(const glesam_auxiliary_view& view, const glesam_image_view& picture) const {
+    pixels_of(picture);  // refuses what is no picture first
+    if (takes_auxiliary()) return core::check_auxiliary(view, picture.height, picture.width);
+    const std::string name = repr(model_->manifest.name);
+    throw image_error("auxiliary image: " + (gle_ ? "the GLE of model " + name + " has no such input" : "GLE is off") +
+                      "; leave it out, or open a bundle whose GLE has it");
+}
+
+/// GLE on the picture's embeddings, and on the auxiliary image where it has that input.
+const std::vector<Tensor>& Predictor::run_gle(const Tensor& embeddings, bool on_device) {
+    const std::int64_t side = model_->manifest.image_size;
+    const std::array<Tensor, 2> inputs{{embeddings, {auxiliary_.data(), {1, 1, side, side}}}};
+    return on_device ? gle_->run_on_device(inputs.data()) : gle_->run(inputs.data());
 }
 
 void Predictor::encode_picture(const Tensor& input, const glesam_geometry& geometry) {
@@ -72,7 +97,7 @@ void Predictor::encode_picture(const Tensor& input, const glesam_geometry& geome
     }
     if (gle_) {
         const Timed timed(timings_.enhance_ms);
-        const auto& outputs = gle_->run_on_device(&embeddings);
+        const auto& outputs = run_gle(embeddings, true);
         embeddings = outputs.front();
         level = level_of(outputs);
     }

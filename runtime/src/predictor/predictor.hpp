@@ -35,7 +35,7 @@ class Predictor {
     std::optional<float> degradation_level() const;
     std::unique_ptr<Predictor> new_session() const { return std::make_unique<Predictor>(model_); }
 
-    void set_image(const glesam_image_view& view);
+    void set_image(const glesam_image_view& view, const glesam_auxiliary_view* auxiliary = nullptr);
     void set_tensor(const glesam_tensor_view& view, const glesam_geometry& geometry);
     glesam_geometry geometry_of(int height, int width) const;
     glesam_prediction predict(const glesam_prompt* prompts, std::size_t count, bool multimask);
@@ -56,6 +56,9 @@ class Predictor {
 
    private:
     void encode_picture(const Tensor& input, const glesam_geometry& geometry);
+    bool takes_auxiliary() const;
+    void check_auxiliary(const glesam_auxiliary_view& view, const glesam_image_view& picture) const;
+    const std::vector<Tensor>& run_gle(const Tensor& embeddings, bool on_device);
     std::optional<float> level_of(const std::vector<Tensor>& outputs);
     void keep(const Tensor& embeddings);
     glesam_decoded decode(const Tensor& image_embeddings, const glesam_prompt_feeds& feeds);
@@ -87,6 +90,8 @@ class Predictor {
     std::optional<float> level_;
     Tensor image_embeddings_;  // on the device, or host_embeddings_
     std::vector<float> host_embeddings_;
+
+    std::vector<float> auxiliary_;  // GLE's further input [S, S]; empty where it has none
 
     // Grown once, then reused: predict allocates nothing.
     std::vector<float> input_;

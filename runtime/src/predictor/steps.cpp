@@ -69,8 +69,8 @@ const float* Predictor::encode(const float* input) {
 
 const float* Predictor::enhance(const float* image_embeddings) {
     if (!gle_) throw backend_error("gle: this predictor was opened without GLE; open it with enhance");
-    const Tensor tensor = embeddings_tensor(image_embeddings, model_->manifest.image_size);
-    return gle_->run(&tensor).front().floats();
+    std::fill(auxiliary_.begin(), auxiliary_.end(), 0.0F);
+    return run_gle(embeddings_tensor(image_embeddings, model_->manifest.image_size), false).front().floats();
 }
 
 glesam_prompt_feeds Predictor::encode_prompts(const glesam_geometry& geometry, const glesam_prompt* prompts,
