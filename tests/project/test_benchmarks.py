@@ -129,7 +129,7 @@ def test_variants_are_read_from_the_csv_of_glesam_eval(
 
 
 def test_levels_are_summed_up_for_a_set_of_pictures() -> None:
-    """Of three pictures, two are left as they are."""
+    """Two of three pictures are left as they are."""
 
     class Predictor:
         degradation_level: float | None = None

@@ -21,12 +21,13 @@ def read_auxiliary(path: str | os.PathLike[str]) -> Auxiliary:
     """Reads a grey picture of 8 or 16 bits, as it is stored. Raises ImageError for any other."""
     numbers = read_numbers(path, "a grey auxiliary image")
     if numbers.dtype == np.bool_:
-        return numbers.astype(np.uint8) * np.uint8(255)
+        numbers = np.where(numbers, np.uint8(255), np.uint8(0))
     if numbers.dtype not in (np.uint8, np.uint16):
         raise ImageError(
             f"{Path(path)}: expected 8 or 16 bits a pixel, found {numbers.dtype}; scale it first"
         )
-    return numbers
+    grey: Auxiliary = numbers
+    return grey
 
 
 def check_auxiliary(auxiliary: object, size: Size) -> None:
