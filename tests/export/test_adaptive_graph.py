@@ -11,6 +11,7 @@ import onnx
 import onnx_ir as ir
 import pytest
 import torch
+from onnx import numpy_helper
 from tiny_model import STYLES, Style, random_model
 
 from glesam.model import GleSam, checkpoint_files
@@ -18,13 +19,15 @@ from glesam.reference import reference_predictor
 from glesam_calib.graph.files import save_onnx
 from glesam_calib.graph.precision import lower_precision
 from glesam_calib.quantization.layers import Policy, layers_of
+from glesam_export import pipeline
 from glesam_export.folds import fold_all, fold_timestep
-from glesam_export.graphs import graphs
+from glesam_export.graphs import Graph, graphs
 from glesam_export.pipeline import ExportOptions, export_bundle
 from glesam_export.rewrites.static_gle import AdaptiveStaticGle, static_gle
 from glesam_export.to_onnx import onnx_from_graph
 from glesam_runtime import Bundle, BundleError, ParityError, Predictor
 from glesam_runtime.bundle.graph_rules import FLOAT_OPERATORS
+from glesam_runtime.bundle.manifest import parse_manifest
 from glesam_runtime.bundle.options import with_options
 from glesam_runtime.bundle.spec import bundle_contract
 from glesam_runtime.engines import open_engine, open_engines
@@ -127,7 +130,7 @@ def test_a_clean_embedding_passes_to_the_bit_in_every_precision(
     path = folder / f"{any_precision}.onnx"
     clean = onnx.load(path)
     (bias,) = (x for x in clean.graph.initializer if x.name.endswith("level_head.level.bias"))
-    bias.CopyFrom(onnx.numpy_helper.from_array(np.full(1, -50.0, np.float32), bias.name))
+    bias.CopyFrom(numpy_helper.from_array(np.full(1, -50.0, np.float32), bias.name))
     onnx.save(clean, path.with_stem(f"{any_precision}-clean"))
     backend = "openvino" if any_precision == "bf16" else "onnxruntime"
     opened = open_engine(backend, path.with_stem(f"{any_precision}-clean"), GLE, any_precision)
@@ -176,21 +179,38 @@ def test_golden_vectors_prove_the_level_too(exported: Path) -> None:
     assert 0 < parity.graphs["gle"].relative < 1e-2
 
 
-def test_a_wrong_level_never_becomes_a_bundle(model: GleSam, picture: np.ndarray, tmp_path: Path) -> None:
-    """Masks would not tell: this model's level of 2 is told as 1."""
-    level = np.float32([2.0])
-    assert compare_output("degradation_level", level, level).relative == 0.0
-    with pytest.raises(ParityError, match=r"expected 2\.000 as in the reference, found 1\.000; leave"):
-        compare_output("degradation_level", level - 1, level)
-    assert compare_output("degradation_level", level * 0, level * 0 + 0.03).relative == pytest.approx(0.01)
+def test_a_graph_with_a_wrong_level_never_becomes_a_bundle(
+    model: GleSam, exported: Path, picture: np.ndarray, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Any mask is allowed here: the level has a limit of its own."""
+
+    def damaged(graph: Graph, _: int) -> ir.Model:
+        found = onnx.load(exported / f"{graph.name}.onnx")
+        for tensor in found.graph.initializer:
+            if tensor.name.endswith("level_head.level.bias"):
+                tensor.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(tensor) + 0.2, tensor.name))
+        return ir.from_proto(found)
+
+    monkeypatch.setattr(pipeline, "onnx_from_graph", damaged)
+    sets: ImageSets = {"clean": [picture]}
+    files = checkpoint_files(exported.parent / "checkpoint")
+    with pytest.raises(ParityError, match=r"degradation_level: expected \d\.\d+ as in the reference, found"):
+        options = ExportOptions(min_iou=0.0)
+        export_bundle(model, files, tmp_path / "bundle", sets, options, lambda _: None)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_level_is_compared_in_parts_of_its_range() -> None:
+    level = np.float32([0.0])
+    assert compare_output("degradation_level", level, level + 0.03).relative == pytest.approx(0.01)
+    with pytest.raises(ParityError, match=r"expected 0\.200 as in the reference, found 0\.000; leave"):
+        compare_output("degradation_level", level, level + 0.2)
 
 
 def test_a_reader_takes_the_output_that_the_bundle_lists_and_no_other(exported: Path) -> None:
     document = json.loads((exported / "bundle.json").read_text())
     listed = [tensor["name"] for tensor in document["graphs"]["gle"]["outputs"]]
     assert listed == ["image_embeddings_enhanced", "degradation_level"]
-    from glesam_runtime.bundle.manifest import parse_manifest
-
     document["graphs"]["gle"]["outputs"][1]["shape"] = [2]
     with pytest.raises(BundleError, match=r"outputs must be .*degradation_level float32 \[1\], found"):
         parse_manifest(json.dumps(document).encode())
