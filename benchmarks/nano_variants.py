@@ -4,11 +4,12 @@
 
 All variants share the run's encoder, and its encoded views where their encoder is the same, and have the
 recipe's steps on the same batches of DATA, which the run was trained on. TEST are the pictures that all of
-them are then measured on, by one glesam-eval with boxes, clean and at LQ-3. The baseline is the decoder
+them are then measured on, by one glesam-eval with boxes, at --levels. The baseline is the decoder
 trained as long on as many degraded embeddings without GLE; "again" is another seed of the last stage. The
 rival is an encoder that has learnt its clean embeddings from degraded pictures, with and without GLE. The
-others change GLE alone: LoRA in place of full rank, CRE, no FDA. Each ends as OUT/NAME/model for glesam-
-eval, and an interrupted one resumes.
+others change GLE alone: LoRA in place of full rank, CRE, no FDA, a strength that follows the degradation
+level. "DDIM" is the authors' other design, five denoising steps inside the decoder. Each ends as
+OUT/NAME/model for glesam-eval, and an interrupted one resumes.
 """
 
 from __future__ import annotations
@@ -42,8 +43,7 @@ from glesam.training.session import make_accelerator, use_threads
 
 ROBUST = RobustStage(LoopConfig(2_000, lr=5e-4, warmup=50, clip=1.0, average=0.995, seed=6))
 SEED_AGAIN = 14
-LEVELS = "clean,3"
-COLUMN = {"clean": "clean", "3": "lq3"}
+COLUMN = {"clean": "clean", "1": "lq1", "2": "lq2", "3": "lq3"}
 
 
 @dataclass(frozen=True)
@@ -68,6 +68,9 @@ VARIANTS = {
     "rank 16": Variant({"lora_rank": 16, "lora_alpha": 16.0}),
     "CRE, rank 8": Variant({"lora_rank": 8, "lora_alpha": 8.0, "channel_expansion": True}),
     "no FDA": Variant({"gamma": 1.0}),
+    "adaptive": Variant({"adaptive": True}),
+    "DDIM": Variant(recipe=replace(NANO, enhance=False, denoise=True)),
+    "GLE and DDIM": Variant(recipe=replace(NANO, denoise=True), shared=GLE_STAGES),
 }
 
 
@@ -79,6 +82,7 @@ def main(
     ),
     only: Annotated[list[str] | None, typer.Option(metavar="NAME", help="Variants. Default: all.")] = None,
     prompts: Annotated[Path | None, typer.Option(metavar="FILE", help="Prompt file for glesam-eval.")] = None,
+    levels: Annotated[str, typer.Option(metavar="LEVELS", help="glesam-eval's.")] = "clean,3",
     out: Annotated[Path, typer.Option(metavar="DIR", help="Folder of the variants.")] = Path("out/variants"),
     record: RecordOption = False,
     note: NoteOption = "",
@@ -96,7 +100,7 @@ def main(
         model = train(VARIANTS[name], pool, TrainingRun(folder, accelerator=accelerator))
         model.save_pretrained(folder / "model")
         sources.append(f"{name}={folder / 'model'}:{'glesam' if VARIANTS[name].recipe.enhance else 'sam'}")
-    began.finish(evaluate(test, prompts, sources, out / "eval"), record, note)
+    began.finish(evaluate(test, prompts, sources, out / "eval", levels), record, note)
 
 
 def train(variant: Variant, pool: SamplePool, run: TrainingRun) -> GleSam:
@@ -109,12 +113,14 @@ def train(variant: Variant, pool: SamplePool, run: TrainingRun) -> GleSam:
     return model
 
 
-def evaluate(test: Path, prompts: Path | None, sources: list[str], out: Path) -> list[Row]:
+def evaluate(
+    test: Path, prompts: Path | None, sources: list[str], out: Path, levels: str = "clean,3"
+) -> list[Row]:
     """Runs glesam-eval; returns the mean IoU of each source, method and level over the pictures."""
     program = str(Path(sys.executable).with_name("glesam-eval"))
     fixed = [f"--prompts={prompts}"] if prompts else []
     checkpoints = [f"--checkpoint={source}" for source in sources]
-    options = [f"--data={test}", f"--levels={LEVELS}", "--split=all", *fixed, *checkpoints, f"--out={out}"]
+    options = [f"--data={test}", f"--levels={levels}", "--split=all", *fixed, *checkpoints, f"--out={out}"]
     subprocess.run([program, *options], check=True)
     ious: dict[tuple[str, str], dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
     with (out / "results.csv").open(newline="") as file:

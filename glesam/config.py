@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any, ClassVar, Literal, get_args
 
 from glesam_runtime.errors import InputError
@@ -25,6 +25,12 @@ NUM_MASKS = 4
 FORMAT_VERSION = 4
 """Version of `config.json`. Format 1 had no section for the decoder (`_decoder_of_format_1`), format 2 no
 `channel_expansion`, format 3 neither SAM 2 nor RobustSAM."""
+
+
+def check_switch(name: str, value: object) -> None:
+    """Raises InputError for a value that is neither true nor false."""
+    if type(value) is not bool:
+        raise InputError(f"{name} {value!r}: expected true or false")
 
 
 @dataclass(frozen=True)
@@ -107,10 +113,17 @@ EncoderConfig = VitEncoderConfig | LiteEncoderConfig | HieraEncoderConfig
 
 @dataclass(frozen=True)
 class TwoWayDecoderConfig:
-    """SAM's mask decoder (`glesam.two_way.TwoWayDecoder`); `mlp_dim` is the width of its MLPs."""
+    """SAM's mask decoder (`glesam.two_way.TwoWayDecoder`); `mlp_dim` is the width of its transformer's MLPs.
+
+    `denoise`: five DDIM steps on the transformer's image tokens (`glesam.ddim`).
+    """
 
     mlp_dim: int = 2048
     kind: Literal["two_way"] = "two_way"
+    denoise: bool = field(default=False, repr=False)  # as `GleConfig.adaptive`
+
+    def __post_init__(self) -> None:
+        check_switch("denoise", self.denoise)
 
 
 @dataclass(frozen=True)
@@ -125,6 +138,7 @@ class PromptMapDecoderConfig:
         dilations: one block at stride 16 for each.
         middle_blocks: number of a prompt's blocks at stride 8.
         shared_layers: number of shared 3 x 3 layers at stride 8.
+        denoise: five DDIM steps on a prompt's coarse features (`glesam.ddim`).
     """
 
     coarse: int = 64
@@ -137,6 +151,10 @@ class PromptMapDecoderConfig:
     middle_blocks: int = 2
     shared_layers: int = 3
     kind: Literal["prompt_maps"] = "prompt_maps"
+    denoise: bool = field(default=False, repr=False)  # as `GleConfig.adaptive`
+
+    def __post_init__(self) -> None:
+        check_switch("denoise", self.denoise)
 
 
 @dataclass(frozen=True)
@@ -231,6 +249,8 @@ class GleConfig:
     official checkpoint. The schedule is Stable Diffusion's (1.5 and 2.1 alike). With `lora_rank` 0 there are
     no adapters. `channel_expansion` says whether channel replication and expansion (CRE) widened a U-Net of 4
     latent channels; without it, the first and the last convolution have 256 channels with their own weights.
+    With `adaptive` the step follows a predicted degradation level (`glesam.gle.Gle`); with `auxiliary` GLE
+    has an image of a second sensor as a further input (`glesam.auxiliary`).
     """
 
     unet: UNetConfig
@@ -243,10 +263,29 @@ class GleConfig:
     beta_start: float = 0.00085
     beta_end: float = 0.012
     num_train_timesteps: int = 1000
+    # Not in the repr, which identifies training runs: a model without these has the identity that it had.
+    adaptive: bool = field(default=False, repr=False)
+    auxiliary: bool = field(default=False, repr=False)
 
     def __post_init__(self) -> None:
         if type(self.lora_rank) is not int or self.lora_rank < 0:
             raise InputError(f"lora_rank {self.lora_rank!r}: expected a whole number from 0")
+        check_switch("adaptive", self.adaptive)
+        check_switch("auxiliary", self.auxiliary)
+
+
+OPTIONS = {"adaptive": False, "auxiliary": False, "denoise": False}
+"""Fields that `config.json` holds only where they are not the default: files of models without these options
+are readable by any glesam of the same format version."""
+
+
+def _without_defaults(values: dict[str, Any]) -> dict[str, Any]:
+    """A configuration's values, sections included, without options that have their default."""
+    return {
+        key: _without_defaults(value) if isinstance(value, dict) else value
+        for key, value in values.items()
+        if key not in OPTIONS or value != OPTIONS[key]
+    }
 
 
 @dataclass(frozen=True)
@@ -264,7 +303,7 @@ class GleSamConfig:
             raise InputError("RobustSAM's decoder with GLE: expected another decoder, or a RobustSamConfig")
 
     def to_json(self) -> str:
-        return json.dumps(asdict(self), indent=2) + "\n"
+        return json.dumps(_without_defaults(asdict(self)), indent=2) + "\n"
 
     @staticmethod
     def from_json(text: str) -> GleSamConfig:

@@ -15,7 +15,10 @@ from diffusers import DDPMScheduler, UNet2DConditionModel
 from peft import LoraConfig
 from torch import Tensor, nn
 
+from glesam.auxiliary import AuxiliaryEncoder
 from glesam.config import EMBEDDING_CHANNELS, GleConfig, UNetConfig
+from glesam.degradation_level import MOST_DEGRADED, DegradationHead
+from glesam_runtime.errors import InputError
 
 LATENT_CHANNELS = 4
 """Channels that Stable Diffusion's U-Net reads and writes before CRE."""
@@ -131,12 +134,20 @@ class Gle(nn.Module):
 
     Equation (4) is computed as z_hat = skip_scale z - noise_scale eps(gamma z), its two coefficients in
     float64. gamma is the scale of FDA, feature distribution alignment.
+
+    Where the configuration says `adaptive`, the step follows the picture's degradation level: with the
+    strength s = level / 3, the timestep is s T, and the answer z + s (z_hat - z). Embeddings of level 0 stay
+    as they are, to the bit; at level 3 the step is that of a GLE without the option.
+
+    Where it says `auxiliary`, the U-Net reads z + a instead of z, with a of `AuxiliaryEncoder`.
     """
 
     def __init__(self, config: GleConfig) -> None:
         super().__init__()
         self.config = config
         self.unet = build_gle_unet(config)
+        self.level_head = DegradationHead() if config.adaptive else None
+        self.auxiliary = AuxiliaryEncoder() if config.auxiliary else None
         context = torch.zeros(1, config.text_tokens, config.unet.cross_attention_dim)
         self.register_buffer("text_embedding", context)
         abar = float(alphas_cumprod(config)[config.timestep])
@@ -144,12 +155,46 @@ class Gle(nn.Module):
         self.skip_scale = 1 / math.sqrt(abar)
         self.noise_scale = math.sqrt((1 - abar) / abar) / config.gamma
 
-    def forward(self, image_embeddings: Tensor) -> Tensor:
-        noise = self.predict_noise(self.gamma * image_embeddings)
-        return self.skip_scale * image_embeddings - self.noise_scale * noise
+    def forward(
+        self, image_embeddings: Tensor, level: Tensor | None = None, auxiliary_image: Tensor | None = None
+    ) -> Tensor:
+        """Enhances embeddings of B pictures.
 
-    def predict_noise(self, scaled_embeddings: Tensor) -> Tensor:
-        """eps(g z; T, context), [B, 256, h, w]."""
+        Args:
+            level: [B], degradation levels of an adaptive GLE; None: predicted here.
+            auxiliary_image: [B, 1, S, S], of a GLE with `auxiliary`; None: zeros.
+        """
+        scaled = self.gamma * self.with_auxiliary(image_embeddings, auxiliary_image)
+        if self.level_head is None:
+            noise = self.predict_noise(scaled)
+            return self.skip_scale * image_embeddings - self.noise_scale * noise
+        strength = (self.level_head(image_embeddings) if level is None else level) / MOST_DEGRADED
+        noise = self.predict_noise(scaled, strength * self.config.timestep)
+        change = (self.skip_scale - 1) * image_embeddings - self.noise_scale * noise
+        return image_embeddings + strength[:, None, None, None] * change
+
+    def with_auxiliary(self, image_embeddings: Tensor, auxiliary_image: Tensor | None) -> Tensor:
+        """The embeddings that the U-Net reads, before gamma. Raises InputError for an image without use."""
+        if auxiliary_image is None:
+            return image_embeddings
+        if self.auxiliary is None:
+            raise InputError(
+                "auxiliary_image: this GLE has no auxiliary input; train a model whose config.json says "
+                '"auxiliary": true in its section gle, or leave the image out'
+            )
+        added: Tensor = self.auxiliary(auxiliary_image)
+        return image_embeddings + added
+
+    def degradation_level(self, image_embeddings: Tensor) -> Tensor | None:
+        """The pictures' degradation levels [B], in [0, 3]; None where this GLE is not adaptive."""
+        if self.level_head is None:
+            return None
+        level: Tensor = self.level_head(image_embeddings)
+        return level
+
+    def predict_noise(self, scaled_embeddings: Tensor, timestep: Tensor | None = None) -> Tensor:
+        """eps(g z; T, context), [B, 256, h, w]; `timestep` [B]: another one than the configuration's."""
         context = self.get_buffer("text_embedding").expand(len(scaled_embeddings), -1, -1)
-        noise: Tensor = self.unet(scaled_embeddings, self.config.timestep, context).sample
+        t = self.config.timestep if timestep is None else timestep
+        noise: Tensor = self.unet(scaled_embeddings, t, context).sample
         return noise

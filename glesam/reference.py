@@ -17,6 +17,7 @@ from glesam.restorers.robust_sam import RobustSam
 from glesam.two_way import dead_mask_heads
 from glesam_runtime import Engines, Predictor
 from glesam_runtime.bundle.manifest import Manifest
+from glesam_runtime.bundle.options import AUXILIARY_IMAGE, DEGRADATION_LEVEL, with_options
 from glesam_runtime.bundle.spec import HIGH_RES, GraphSpec
 from glesam_runtime.engines.base import Array, Tensors
 from glesam_runtime.engines.function import FunctionEngine
@@ -46,7 +47,7 @@ def torch_engines(model: Model) -> Engines:
     encode, decode = (model.encode, model.decode) if isinstance(model, RobustSam) else _by_name(model)
     return Engines(
         torch_engine(contract["image_encoder"], encode),
-        torch_engine(contract["gle"], lambda image_embeddings: model.enhance(image_embeddings)),
+        torch_gle(model, contract["gle"]),
         torch_engine(contract["mask_decoder"], decode),
     )
 
@@ -72,6 +73,23 @@ def _by_name(model: GleSam) -> tuple[TorchFunction, TorchFunction]:
         return model.decode(features, point_coords, point_labels, mask_input, has_mask_input)
 
     return encode, decode
+
+
+def torch_gle(model: Model, required: GraphSpec) -> FunctionEngine:
+    """Returns GLE, or RobustSAM's restorer, as an engine; an adaptive GLE tells the degradation level too."""
+    if isinstance(model, RobustSam):
+        return torch_engine(required, lambda image_embeddings: model.enhance(image_embeddings))
+
+    def enhance(
+        image_embeddings: Tensor, auxiliary_image: Tensor | None = None
+    ) -> Tensor | tuple[Tensor, ...]:
+        level = model.gle.degradation_level(image_embeddings)
+        enhanced: Tensor = model.gle(image_embeddings, level, auxiliary_image)
+        return enhanced if level is None else (enhanced, level)
+
+    config = model.config.gle
+    options = {DEGRADATION_LEVEL: config.adaptive, AUXILIARY_IMAGE: config.auxiliary}
+    return torch_engine(with_options(required, [name for name, has in options.items() if has]), enhance)
 
 
 def torch_engine(spec: GraphSpec, function: TorchFunction) -> FunctionEngine:

@@ -16,6 +16,7 @@ from glesam.config import (
     LiteEncoderConfig,
     PromptMapDecoderConfig,
     SamConfig,
+    TwoWayDecoderConfig,
 )
 from glesam.nano.decoder import NanoDecoder
 from glesam.nano.encoder import NanoEncoder
@@ -72,4 +73,5 @@ def build_mask_decoder(config: SamConfig) -> TwoWayDecoder | NanoDecoder:
         from glesam.sam2 import HighResDecoder
 
         return HighResDecoder(config.decoder, config.encoder.no_mem_embed)
-    return TwoWayDecoder(config.decoder.mlp_dim)
+    denoise = isinstance(config.decoder, TwoWayDecoderConfig) and config.decoder.denoise
+    return TwoWayDecoder(config.decoder.mlp_dim, denoise)

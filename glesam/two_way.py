@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from glesam.config import EMBEDDING_CHANNELS, EMBEDDING_STRIDE, NUM_MASKS
+from glesam.ddim import DdimDenoiser
 from glesam.decoding import ImageFeatures, MaskPredictor, embed_masks, embed_points, per_prompt
 from glesam.nano.decoder import NanoDecoder
 from glesam.sam_modules import MaskDecoder, TwoWayTransformer
@@ -16,17 +17,30 @@ DEAD_BELOW = 1e-3
 """Norm of a layer relative to the same layer's in head 0: no training leaves it there in a head it uses."""
 
 
+class DenoisingTransformer(TwoWayTransformer):  # type: ignore[misc]  # segment-anything is untyped
+    """SAM's two-way transformer, whose image tokens are denoised at its end (`glesam.ddim`)."""
+
+    def __init__(self, **config: int) -> None:
+        super().__init__(**config)
+        self.denoiser = DdimDenoiser(config["embedding_dim"])
+
+    def forward(self, image: Tensor, image_pe: Tensor, tokens: Tensor) -> tuple[Tensor, Tensor]:
+        """Image tokens [N, 256, h, w] -> prompt tokens, and denoised image tokens [N, h w, 256]."""
+        queries, keys = super().forward(image, image_pe, tokens)
+        grid = keys.transpose(1, 2).reshape(image.shape)
+        return queries, self.denoiser(grid).flatten(2).transpose(1, 2)
+
+
 class TwoWayDecoder(MaskDecoder):  # type: ignore[misc]  # segment-anything is untyped
     """SAM's mask decoder, whose prompt and image tokens attend to each other, for N prompts at once."""
 
     num_high_res = 0
 
-    def __init__(self, mlp_dim: int) -> None:
+    def __init__(self, mlp_dim: int, denoise: bool = False) -> None:
+        kind = DenoisingTransformer if denoise else TwoWayTransformer
         super().__init__(
             transformer_dim=EMBEDDING_CHANNELS,
-            transformer=TwoWayTransformer(
-                depth=2, embedding_dim=EMBEDDING_CHANNELS, num_heads=8, mlp_dim=mlp_dim
-            ),
+            transformer=kind(depth=2, embedding_dim=EMBEDDING_CHANNELS, num_heads=8, mlp_dim=mlp_dim),
             num_multimask_outputs=NUM_MASKS - 1,
             iou_head_depth=3,
             iou_head_hidden_dim=256,

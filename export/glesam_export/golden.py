@@ -9,6 +9,7 @@ import numpy as np
 
 from glesam_runtime.bundle.spec import HIGH_RES
 from glesam_runtime.engines.base import Array
+from glesam_runtime.tools.golden import OPTIONAL_ARRAYS
 from glesam_runtime.tools.measure import Case
 
 FOLDER = "golden"
@@ -35,4 +36,5 @@ def golden_vectors(case: Case) -> dict[str, Array]:
         "image_embeddings_enhanced": known["image_embeddings_enhanced"],
         **{name: known[name] for name in HIGH_RES if name in known},
         **{name: known[name][PROMPTS] for name in PER_PROMPT},
+        **{name: known[name] for name in OPTIONAL_ARRAYS if name in known},
     }

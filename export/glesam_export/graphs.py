@@ -20,6 +20,7 @@ from glesam_export.rewrites.prompt_map_decoder import PromptMapDecoderGraph
 from glesam_export.rewrites.static_decoder import StaticDecoder, StaticHighResDecoder
 from glesam_export.rewrites.static_encoder import static_encoder
 from glesam_export.rewrites.static_gle import StaticGle
+from glesam_runtime.bundle.options import AUXILIARY_IMAGE, DEGRADATION_LEVEL
 
 EXAMPLE_PROMPTS, EXAMPLE_POINTS = 2, 3
 
@@ -52,14 +53,20 @@ class ImageEncoderGraph(nn.Module):
 
 
 class GleGraph(nn.Module):
-    """Image embeddings [1, 256, S/16, S/16] -> enhanced image embeddings of the same shape."""
+    """Image embeddings [1, 256, S/16, S/16] -> enhanced image embeddings of the same shape.
+
+    An adaptive GLE has the picture's degradation level [1] as a second output, and one with an auxiliary
+    encoder the auxiliary image [1, 1, S, S] as a second input.
+    """
 
     def __init__(self, gle: StaticGle) -> None:
         super().__init__()
         self.gle = gle
 
-    def forward(self, image_embeddings: Tensor) -> Tensor:
-        enhanced: Tensor = self.gle(image_embeddings)
+    def forward(
+        self, image_embeddings: Tensor, auxiliary_image: Tensor | None = None
+    ) -> Tensor | tuple[Tensor, Tensor]:
+        enhanced: Tensor | tuple[Tensor, Tensor] = self.gle(image_embeddings, auxiliary_image)
         return enhanced
 
 
@@ -88,6 +95,18 @@ def high_res_examples(model: GleSam, side: int) -> dict[str, Tensor]:
     }
 
 
+def gle_outputs(model: GleSam) -> tuple[str, ...]:
+    """Names of what gle.onnx computes."""
+    level = () if model.gle.level_head is None else (DEGRADATION_LEVEL,)
+    return ("image_embeddings_enhanced", *level)
+
+
+def auxiliary_example(model: GleSam) -> dict[str, Tensor]:
+    """The auxiliary image by name; none for a GLE without that input."""
+    size = model.config.sam.image_size
+    return {} if model.gle.auxiliary is None else {AUXILIARY_IMAGE: torch.zeros(1, 1, size, size)}
+
+
 def graphs(model: GleSam) -> Iterator[Graph]:
     """The graphs of a bundle, in the order they run; one at a time, since each holds its own folds."""
     size = model.config.sam.image_size
@@ -105,8 +124,8 @@ def graphs(model: GleSam) -> Iterator[Graph]:
     yield Graph(
         "gle",
         GleGraph(chunked_self_attention(folded)).eval(),
-        {"image_embeddings": image_embeddings},
-        ("image_embeddings_enhanced",),
+        {"image_embeddings": image_embeddings, **auxiliary_example(model)},
+        gle_outputs(model),
         {},
         folds,
     )

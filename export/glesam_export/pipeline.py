@@ -105,7 +105,8 @@ def write_graph(graph: Graph, folder: Path, options: ExportOptions, report: Repo
         islands = lower_precision(model, precision)
     file = f"{graph.name}.onnx"
     save_onnx(model, folder / file)
-    return GraphRecord(file, precision, islands, [asdict(fold) for fold in graph.folds])
+    folds = [asdict(fold) for fold in graph.folds]
+    return GraphRecord(file, precision, islands, folds, [*graph.example, *graph.outputs])
 
 
 def table_beside(made_from: Mapping[str, Path]) -> Path | None:

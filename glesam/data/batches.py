@@ -163,10 +163,18 @@ def draw_row(pool: SamplePool, plan: BatchPlan, rng: np.random.Generator) -> Row
 
 def draw_twins(pool: SamplePool, plan: BatchPlan, rng: np.random.Generator) -> tuple[View, Image]:
     """Draws a view and its degraded picture, which is the clean one in `clean_share` of the draws."""
+    view, rate = draw_view_and_rate(pool, plan, rng)
+    return view, view.image if rate is None else degrade(view.image, rate, rng)
+
+
+def draw_view_and_rate(
+    pool: SamplePool, plan: BatchPlan, rng: np.random.Generator
+) -> tuple[View, int | None]:
+    """Draws a view and the downsampling rate of its degradation; None: it stays clean."""
     view = draw_view(pool, plan, rng)
     if not plan.with_degraded or rng.random() < plan.clean_share:
-        return view, view.image
-    return view, degrade(view.image, int(rng.choice(TRAINING_RATES)), rng)
+        return view, None
+    return view, int(rng.choice(TRAINING_RATES))
 
 
 def draw_objects(masks: MaskLayers, plan: BatchPlan, rng: np.random.Generator) -> Objects:

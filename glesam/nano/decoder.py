@@ -22,6 +22,7 @@ from torch import Tensor, nn
 from torch.nn.functional import avg_pool2d, interpolate, pixel_shuffle
 
 from glesam.config import EMBEDDING_CHANNELS, NUM_MASKS, PromptMapDecoderConfig
+from glesam.ddim import DdimDenoiser
 from glesam.decoding import ImageFeatures, MaskPredictor, per_prompt
 from glesam.nano.prompt_maps import MAPS
 
@@ -64,6 +65,7 @@ class NanoDecoder(nn.Module):
         self.coarse_prompt = nn.Conv2d(MAPS, c.coarse, 2, 2)
         self.middle_prompt = nn.Conv2d(MAPS, c.middle, 1)
         self.coarse_blocks = nn.Sequential(*(CoarseBlock(c.coarse, c.heads, d) for d in c.dilations))
+        self.denoiser = DdimDenoiser(c.coarse) if c.denoise else None
         self.foreground = nn.Conv2d(c.coarse, 1, 1)
         self.appearance = nn.Linear(2 * c.keys, c.middle * c.keys)
         self.to_middle = nn.Conv2d(c.coarse, c.middle, 1)
@@ -102,6 +104,8 @@ class NanoDecoder(nn.Module):
         """
         n = maps.shape[0]
         x = self.coarse_blocks((per_prompt(shared.coarse, n) + self.coarse_prompt(maps)).relu())
+        if self.denoiser is not None:
+            x = self.denoiser(x)
         similarity = weighted(self._appearance(shared.keys, self.foreground(x).sigmoid()), shared.keys)
         own = self.middle_prompt(maps) + upsampled(self.to_middle(x)) + similarity
         if shared.middle is not None:
@@ -117,6 +121,10 @@ class NanoDecoder(nn.Module):
         masks = pixel_shuffle(parts.flatten(1, 2), 2)
         summary = self.summary(torch.cat([context, y.mean((2, 3)), y.amax((2, 3))], 1))
         return masks, self.iou(summary.relu())
+
+    def coarse_readers(self) -> tuple[nn.Conv2d | nn.Linear, ...]:
+        """The layers that read a prompt's coarse features."""
+        return self.foreground, self.to_middle, self.context.scores, self.context.out
 
     def _appearance(self, keys: Tensor, foreground: Tensor) -> Tensor:
         """A kernel over the keys from their means in foreground and background: [N, c.middle, c.keys].

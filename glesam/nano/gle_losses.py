@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from types import EllipsisType
+
 import torch
 from torch import Tensor
 from torch.nn.functional import mse_loss
 
+from glesam.config import EMBEDDING_STRIDE
 from glesam.gle import Gle, alphas_cumprod
 from glesam.model import GleSam
 from glesam.nano.losses import prompt_losses
-from glesam.nano.pairs import PairBatch, Pairs
+from glesam.nano.pairs import AuxiliaryPairs, PairBatch, Pairs
 from glesam.training.loop import Losses
 
 NOISE_LEVELS = 600
@@ -29,10 +32,16 @@ def prior_losses(gle: Gle, pairs: Pairs, side: int) -> Losses:
 
 
 def restoring_losses(gle: Gle, pairs: Pairs, side: int, clean_share: float) -> Losses:
-    """Squared error between restored and clean windows; `clean_share` of the inputs are clean already."""
-    window = same_window(pairs, side)
-    given = mixed(window, clean_share)
-    return {"loss": mse_loss(gle(given).float(), window.clean), "before": mse_loss(given, window.clean)}
+    """Squared error between restored and clean windows; `clean_share` of the inputs are clean already.
+
+    An adaptive GLE takes the degradation level from the whole embedding, as it does for a picture. Auxiliary
+    images are cut to the window.
+    """
+    window = random_window(pairs, side)
+    whole, clean = mixed(pairs, clean_share), pairs.clean[window]
+    given = whole[window]
+    restored = gle(given, gle.degradation_level(whole), auxiliary_window(pairs, window))
+    return {"loss": mse_loss(restored.float(), clean), "before": mse_loss(given, clean)}
 
 
 def joint_losses(model: GleSam, batch: PairBatch, clean_share: float, *, enhance: bool = True) -> Losses:
@@ -58,6 +67,24 @@ def mixed(pairs: Pairs, clean_share: float) -> Tensor:
 
 def same_window(pairs: Pairs, side: int) -> Pairs:
     """The same random window of all, [B, 256, side, side] each."""
-    top, left = (int(torch.randint(pairs.clean.shape[axis] - side + 1, ())) for axis in (-2, -1))
-    window = (..., slice(top, top + side), slice(left, left + side))
+    window = random_window(pairs, side)
     return Pairs(pairs.clean[window], pairs.degraded[window])
+
+
+def auxiliary_window(pairs: Pairs, window: Window) -> Tensor | None:
+    """The auxiliary images' pixels under a window of positions; None where the pairs have none."""
+    if not isinstance(pairs, AuxiliaryPairs):
+        return None
+    rows, columns = (
+        slice(EMBEDDING_STRIDE * axis.start, EMBEDDING_STRIDE * axis.stop) for axis in window[1:]
+    )
+    return pairs.auxiliary[..., rows, columns]
+
+
+Window = tuple[EllipsisType, slice, slice]
+
+
+def random_window(pairs: Pairs, side: int) -> Window:
+    """The index of a random window of `side` x `side` positions."""
+    top, left = (int(torch.randint(pairs.clean.shape[axis] - side + 1, ())) for axis in (-2, -1))
+    return (..., slice(top, top + side), slice(left, left + side))

@@ -12,8 +12,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from glesam.data.augmentation import Image, View
-from glesam.data.batches import SamplePool, draw_masks, prefetch
+from glesam.data.batches import SamplePool, draw_masks, draw_view_and_rate, prefetch
 from glesam.data.regions import random_regions
+from glesam.degradation_level import level_of_rate
 from glesam.nano.batches import Target, object_target, region_target, tensors_of
 from glesam.official.tensor_files import read_tensors
 from glesam.training.encoded_views import CLEAN, RAW, VIEW_ROW, StoredViews, masks_of
@@ -45,6 +46,20 @@ class Pairs:
 
     clean: Tensor
     degraded: Tensor
+
+
+@dataclass(frozen=True)
+class LeveledPairs(Pairs):
+    """Pairs of embeddings and the degradation levels of the degraded ones, float32 [B]."""
+
+    levels: Tensor
+
+
+@dataclass(frozen=True)
+class AuxiliaryPairs(Pairs):
+    """Pairs of embeddings and the views' auxiliary images, float32 [B, 1, S, S] in [0, 1]."""
+
+    auxiliary: Tensor
 
 
 @dataclass(frozen=True)
@@ -82,6 +97,21 @@ class PairedViews(StoredViews):
         """The `size` pairs of a step, without prompts."""
         views = [self.read(np.random.default_rng((seed, step, row))) for row in range(size)]
         return Pairs(*(torch.stack([view[kind] for view in views]).float() for kind in (CLEAN, RAW)))
+
+    def leveled_pairs(self, levels: Tensor, size: int, seed: int, step: int) -> LeveledPairs:
+        """The `size` pairs of a step with their part of `levels`, float32 [count]."""
+        rows = [np.random.default_rng((seed, step, row)) for row in range(size)]
+        chosen = [int(rng.integers(self.count)) for rng in rows]
+        pairs = self.pairs(size, seed, step)
+        return LeveledPairs(pairs.clean, pairs.degraded, levels[chosen])
+
+    def level(self, pool: SamplePool, index: int) -> float:
+        """The degradation level of one view.
+
+        Its file does not hold it; the view is drawn again, up to where its rate is.
+        """
+        rng = np.random.default_rng((self.plan.seed, index, VIEW_ROW))
+        return level_of_rate(draw_view_and_rate(pool, self.plan, rng)[1])
 
     def batch(self, size: int, prompts: int, seed: int, step: int, part_weight: float = 1.0) -> PairBatch:
         """The batch of a step, with `prompts` prompts for each of `size` views."""

@@ -5,8 +5,9 @@
 2. "views": pictures are encoded once, clean and degraded; all further stages learn from these.
 3. "prior": GLE's U-Net learns how clean embeddings look, by denoising them at many levels. It takes the place
    of Stable Diffusion, of which there is none of this size.
-4. "restore": GLE learns to make clean embeddings of degraded ones.
-5. "joint": GLE and decoder learn together, from masks and the squared error.
+4. "level", of an adaptive GLE only: its head learns the degradation levels of the views.
+5. "restore": GLE learns to make clean embeddings of degraded ones.
+6. "joint": GLE and decoder learn together, from masks and the squared error.
 """
 
 from __future__ import annotations
@@ -22,16 +23,19 @@ from typing import Any
 import torch
 from accelerate import Accelerator
 from peft.tuners.lora import LoraLayer
-from torch import nn
+from torch import Tensor, nn
 from torch.nn.functional import mse_loss
 
 from glesam.data.batches import Batch, BatchPlan, SamplePool, batches, prefetch
+from glesam.ddim import DdimDenoiser, gain
 from glesam.gle import Gle
 from glesam.model import GleSam
 from glesam.nano.batches import RegionPlan, prompt_batches
+from glesam.nano.decoder import NanoDecoder
 from glesam.nano.encoder import NanoEncoder
 from glesam.nano.gle_losses import joint_losses, prior_losses, restoring_losses
 from glesam.nano.imagenet import imagenet_weights
+from glesam.nano.levels import LevelStage, level_losses, leveled_batches, view_levels
 from glesam.nano.losses import clean_losses
 from glesam.nano.pairs import PairedViews, Pairs, pair_batches
 from glesam.nano.standardize import channel_statistics, standardize
@@ -145,14 +149,19 @@ class Recipe:
 
     `robust` is left out of nano (glesam/models/nano/README.md compares it with GLE). Without `enhance` the
     decoder learns alone in stage "joint", on as many pictures: the baseline that GLE is measured against.
+    `denoise` adds the denoiser of `glesam.ddim` to the decoder before that stage.
     """
 
     sam: SamStage
     prior: GleStage
     restore: GleStage
     joint: JointStage
+    level: LevelStage = LevelStage(  # noqa: RUF009 - frozen
+        LoopConfig(1_000, lr=1e-3, warmup=50, clip=1.0, average=0.99, seed=5)
+    )
     robust: RobustStage | None = None
     enhance: bool = True
+    denoise: bool = False
     views: int = 6_000
     views_seed: int = 7
     statistics: int = 200
@@ -212,7 +221,11 @@ def train_model(model: GleSam, pool: SamplePool, run: Run, recipe: Recipe) -> No
         train_robust(model, pool, run, recipe.robust)
     views = encode_views(model, pool, run, recipe)
     if recipe.enhance:
+        if model.gle.level_head is not None:
+            train_level(model, views, view_levels(views, pool, run.folder), run, recipe.level)
         train_gle(model, views, run, recipe)
+    if recipe.denoise:
+        start_denoiser(model, recipe.joint.loop.seed)
     train_joint(model, views, run, recipe.joint, enhance=recipe.enhance)
     model.eval()
 
@@ -302,12 +315,22 @@ def select_prior(gle: Gle) -> list[nn.Parameter]:
     copies any more; their LoRA learns instead.
     """
     expanded = CRE if gle.config.channel_expansion else ()
-    return select(gle, lambda name: ("lora_" in name) == name.startswith(tuple(expanded)))
+    return select(gle, lambda name: is_unet(name) and ("lora_" in name) == name.startswith(tuple(expanded)))
 
 
 def select_restoring(gle: Gle) -> list[nn.Parameter]:
-    """What later stages train: LoRA where the U-Net has one, else all of it."""
-    return select(gle, lambda name: not gle.config.lora_rank or "lora_" in name)
+    """What later stages train: LoRA where the U-Net has one, else all of it; the auxiliary encoder."""
+    return select(
+        gle,
+        lambda name: (
+            name.startswith("auxiliary.") or (is_unet(name) and (not gle.config.lora_rank or "lora_" in name))
+        ),
+    )
+
+
+def is_unet(name: str) -> bool:
+    """Whether a parameter of GLE is its U-Net's; an adaptive one's head is not."""
+    return name.startswith("unet.")
 
 
 def select(module: nn.Module, is_trained: Callable[[str], bool]) -> list[nn.Parameter]:
@@ -315,6 +338,18 @@ def select(module: nn.Module, is_trained: Callable[[str], bool]) -> list[nn.Para
     for name, parameter in module.named_parameters():
         parameter.requires_grad_(is_trained(name))
     return [parameter for parameter in module.parameters() if parameter.requires_grad]
+
+
+def train_level(model: GleSam, views: PairedViews, levels: Tensor, run: Run, stage: LevelStage) -> None:
+    """Stage "level"; the head depends on the image encoder alone, and stays as it is from there on."""
+    head = model.gle.level_head
+    assert head is not None
+    values = asdict(stage)
+    del values["loop"]
+    settings = {"model": fingerprint(model.image_encoder, repr(model.config.sam)), **values}
+    player = Player(select(head, lambda _: True), partial(level_losses, head))
+    run.train("level", head, partial(leveled_batches, views, levels, stage), player, stage.loop, settings)
+    head.requires_grad_(False)
 
 
 def train_gle(model: GleSam, views: PairedViews, run: Run, recipe: Recipe) -> None:
@@ -358,6 +393,24 @@ def train_joint(
     source = pair_batches(views, stage.batch, stage.prompts, stage.loop.seed, stage.part_weight)
     name = "joint" if enhance else "baseline"
     run.train(name, parts, source, player, stage.loop, settings_of(model, stage))
+
+
+@torch.no_grad()
+def start_denoiser(model: GleSam, seed: int) -> None:
+    """Adds a denoiser to nano's decoder, in place; until it has learnt, the masks stay the same.
+
+    A new denoiser predicts no noise and only enlarges the features, which the layers that read them undo.
+    """
+    decoder = model.mask_decoder
+    assert isinstance(decoder, NanoDecoder)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        denoiser = DdimDenoiser(decoder.config.coarse)
+    decoder.denoiser = denoiser.to(decoder.foreground.weight)
+    for layer in decoder.coarse_readers():
+        layer.weight /= gain()
+    decoder.config = replace(decoder.config, denoise=True)
+    model.config = replace(model.config, sam=replace(model.config.sam, decoder=decoder.config))
 
 
 def settings_of(model: GleSam, stage: Any) -> dict[str, Any]:  # noqa: ANN401 - any stage's dataclass

@@ -9,21 +9,24 @@ GLE is generative latent space enhancement, GleSAM's part between the encoder an
 
 from __future__ import annotations
 
+import math
 import os
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from .bundle.manifest import Manifest
+from .bundle.options import AUXILIARY_IMAGE, DEGRADATION_LEVEL, takes_auxiliary
 from .bundle.reader import Bundle
 from .engines import open_engines
 from .engines.base import Engines
 from .errors import BackendError, ImageError, PromptError
+from .image_io.auxiliary import Auxiliary, check_auxiliary, preprocess_auxiliary
 from .postprocess import MaskResizer
 from .preprocess import RESIZES, Floats, Geometry, Pixels, Size, model_input
 from .prompts import Box, Points, Prompt, encode_prompts, one_or_several
@@ -35,11 +38,13 @@ class Prediction:
 
     masks: bool [N,H,W] in pixels of the original image. iou_predictions: float32 [N], the model's own
     estimate of each mask's IoU. low_res_masks: float32 [N,S/4,S/4], logits that can be a mask_input.
+    degradation_level: how bad the picture is, see Predictor.degradation_level.
     """
 
     masks: npt.NDArray[np.bool_]
     iou_predictions: Floats
     low_res_masks: Floats
+    degradation_level: float | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,11 +63,13 @@ class DevicePrediction:
 class _Picture:
     """An image that is ready for predict; its features are left in the engines' memory.
 
-    encoded: the encoder's outputs by name. enhanced: GLE's; None without GLE.
+    encoded: the encoder's outputs by name. enhanced: GLE's; None without GLE. degradation_level: GLE's [1],
+    or None.
     """
 
     encoded: Mapping[str, Any]
     enhanced: Any
+    degradation_level: Any
     geometry: Geometry
     mask_resizer: MaskResizer
 
@@ -117,9 +124,12 @@ class Predictor:
         session._shared = self._engines
         return session
 
-    def set_image(self, image: Pixels) -> None:
+    def set_image(self, image: Pixels, auxiliary: Auxiliary | None = None) -> None:
         """Encodes and enhances `image`, uint8 [H,W,3] RGB.
 
+        auxiliary: for a bundle whose GLE has that input, the aligned image of a second sensor: uint8 or
+        uint16 [H,W], as large as `image`, 0 where nothing is known. Without it GLE computes what it would
+        without the sensor.
         A device array is copied to the host, where images are resized; set_tensor makes no copy.
         Raises ImageError for any other type or shape, and BackendError where an array cannot be copied: the
         previous image stays. Raises BackendError where a graph fails: no image is held then.
@@ -127,8 +137,12 @@ class Predictor:
         with self._timed("preprocess"):
             image = _on_host(image)
             check_image(image)
+            if auxiliary is not None:
+                self._require_auxiliary_input()
+                check_auxiliary(auxiliary, (image.shape[0], image.shape[1]))
             tensor, geometry = model_input(image, self.manifest, self._resize)
-        self._encode(tensor, geometry)
+            second = None if auxiliary is None else preprocess_auxiliary(auxiliary, geometry)
+        self._encode(tensor, geometry, second)
 
     def set_tensor(self, image: Any, geometry: Geometry) -> None:  # noqa: ANN401
         """Encodes and enhances a preprocessed image: float32 [1,3,S,S], in C order.
@@ -150,23 +164,52 @@ class Predictor:
         """Returns where an image of `original_size`, (height, width) [px], lies in set_tensor's input."""
         return RESIZES[self._resize].geometry(original_size, self.manifest.image_size)
 
-    def _encode(self, tensor: Any, geometry: Geometry) -> None:  # noqa: ANN401
+    def _encode(self, tensor: Any, geometry: Geometry, auxiliary: Floats | None = None) -> None:  # noqa: ANN401
         """Runs the encoder and GLE on a preprocessed image."""
         # From here on the previous image's features may be overwritten, even if this image fails.
         self._picture = None
         with self._timed("encode"):
             encoded = self._engines.image_encoder({"image": tensor}, on_device=True)
-        enhanced = None
+        enhanced, level = None, None
         if self._engines.gle is not None:
             with self._timed("enhance"):
-                embeddings = {"image_embeddings": encoded["image_embeddings"]}
-                enhanced = self._engines.gle(embeddings, on_device=True)["image_embeddings_enhanced"]
-        self._picture = _Picture(encoded, enhanced, geometry, MaskResizer.for_geometry(geometry))
+                second = {} if auxiliary is None else {AUXILIARY_IMAGE: auxiliary}
+                feeds = {"image_embeddings": encoded["image_embeddings"], **second}
+                answer = self._engines.gle(feeds, on_device=True)
+                enhanced = answer["image_embeddings_enhanced"]
+                level = answer.get(DEGRADATION_LEVEL)
+        self._picture = _Picture(encoded, enhanced, level, geometry, MaskResizer.for_geometry(geometry))
+
+    def _require_auxiliary_input(self) -> None:
+        """Raises ImageError where an auxiliary image would have no use."""
+        gle = self._engines.gle
+        if gle is None or not takes_auxiliary(gle.spec):
+            why = (
+                "GLE is off" if gle is None else f"the GLE of model {self.manifest.name!r} has no such input"
+            )
+            raise ImageError(f"auxiliary image: {why}; leave it out, or open a bundle whose GLE has it")
 
     @property
     def geometry(self) -> Geometry:
         """Place of the current image in the input. Raises ImageError before set_image."""
         return self._current().geometry
+
+    @property
+    def degradation_level(self) -> float | None:
+        """Predicted degradation of the current image: 0 clean, 1 to 3 as GleSAM's LQ-1 to LQ-3.
+
+        None where the bundle's GLE does not predict it, or GLE is off. Raises ImageError before set_image,
+        BackendError where it is NaN.
+        """
+        picture = self._current()
+        if picture.degradation_level is None:
+            return None
+        level = _on_host(picture.degradation_level, DEGRADATION_LEVEL)
+        self._picture = replace(picture, degradation_level=level)  # copied from a GPU once
+        value = float(level[0])
+        if not math.isfinite(value):
+            raise self._not_finite("a NaN or infinite degradation level")
+        return value
 
     @property
     def mask_resizer(self) -> MaskResizer:
@@ -194,7 +237,7 @@ class Predictor:
         low_res_masks, scores = self.decode(one_or_several(single, prompts), multimask)
         with self._timed("postprocess"):
             masks = self.mask_resizer.masks(low_res_masks, self.manifest.mask_threshold)
-        return Prediction(masks, scores, low_res_masks)
+        return Prediction(masks, scores, low_res_masks, self.degradation_level)
 
     def decode(self, prompts: Sequence[Prompt], multimask: bool = False) -> tuple[Floats, Floats]:
         """Returns low_res_masks and iou_predictions of a Prediction, without resizing any mask.
@@ -208,10 +251,7 @@ class Predictor:
         low_res_masks = outputs["low_res_masks"][:, candidates].astype(np.float32)
         scores = outputs["iou_predictions"][:, candidates].astype(np.float32)
         if not (np.isfinite(low_res_masks).all() and np.isfinite(scores).all()):
-            raise BackendError(
-                f"the {self.manifest.precision} graphs gave NaN or infinite masks here; "
-                "export the bundle with --precision fp32, and report the picture"
-            )
+            raise self._not_finite("NaN or infinite masks")
         return low_res_masks, scores
 
     def predict_on_device(self, prompts: Sequence[Prompt], multimask: bool = False) -> DevicePrediction:
@@ -252,6 +292,12 @@ class Predictor:
             feeds = tensors.feeds(picture.encoded, picture.enhanced)
             return self._engines.mask_decoder(feeds, on_device)
 
+    def _not_finite(self, what: str) -> BackendError:
+        return BackendError(
+            f"the {self.manifest.precision} graphs gave {what} here; "
+            "export the bundle with --precision fp32, and report the picture"
+        )
+
     def _current(self) -> _Picture:
         if self._picture is None:
             raise ImageError("no picture yet: call set_image(image) before predict(...)")
@@ -270,13 +316,13 @@ def _candidates(multimask: bool) -> int | slice:
     return slice(1, 4) if multimask else 0
 
 
-def _on_host(image: Any) -> Any:  # noqa: ANN401
+def _on_host(array: Any, name: str = "image") -> Any:  # noqa: ANN401
     """Returns a device array's copy on the host; anything else unchanged."""
-    if isinstance(image, np.ndarray):
-        return image
+    if isinstance(array, np.ndarray):
+        return array
     from .engines.device_array import is_on_device, to_host  # a CPU's user never needs it
 
-    return to_host("image", image) if is_on_device(image) else image
+    return to_host(name, array) if is_on_device(array) else array
 
 
 def check_image(image: object) -> None:

@@ -76,8 +76,9 @@ class FakeEngine : public Engine {
 constexpr std::array<glesam::core::Family, 3> families = {glesam::core::Family::sam, glesam::core::Family::sam2,
                                                           glesam::core::Family::robustsam};
 
-/// A model of S = 64 whose engines are fakes.
-inline std::shared_ptr<const glesam::core::Model> fake_model(glesam::core::Family family = glesam::core::Family::sam) {
+/// A model of S = 64 whose engines are fakes; with `levels`, its GLE predicts degradation levels.
+inline std::shared_ptr<const glesam::core::Model> fake_model(glesam::core::Family family = glesam::core::Family::sam,
+                                                             bool levels = false) {
     glesam::core::Model model;
     model.manifest.family = family;
     model.manifest.encoder_channels = family == glesam::core::Family::robustsam ? 32 : 0;
@@ -87,7 +88,10 @@ inline std::shared_ptr<const glesam::core::Model> fake_model(glesam::core::Famil
     model.manifest.pixel_mean = {123.675, 116.28, 103.53};
     model.manifest.pixel_std = {58.395, 57.12, 57.375};
     model.resize = glesam::core::Resize::longest_side;
-    const auto specs = model.manifest.contract();
+    auto specs = model.manifest.contract();
+    if (levels) {
+        specs[1] = glesam::core::with_options(specs[1], {{glesam::core::degradation_level, "float32", {}}});
+    }
     model.engines = {std::make_shared<FakeEngine>(specs[0]), std::make_shared<FakeEngine>(specs[1]),
                      std::make_shared<FakeEngine>(specs[2])};
     return std::make_shared<const glesam::core::Model>(std::move(model));

@@ -113,6 +113,18 @@ void answers_on_the_device_need_what_predict_needs() {
     CHECK(refusal(1) == "nothing");
 }
 
+void a_degradation_level_is_copied_to_the_host() {
+    Predictor host(fake_model(glesam::core::Family::sam, true));
+    Predictor on_device(device_model(std::make_shared<FakeDevice>(), glesam::core::Family::sam, true));
+    for (const unsigned seed : {7U, 8U}) {
+        const Picture picture(90, 60, seed);
+        host.set_image(picture.view());
+        on_device.set_image(picture.view());
+        CHECK(host.degradation_level().has_value());
+        CHECK(on_device.degradation_level() == host.degradation_level());
+    }
+}
+
 }  // namespace
 
 int main() {
@@ -123,5 +135,6 @@ int main() {
         {"tensors of another model are refused", tensors_of_another_model_are_refused},
         {"answers on the device are those of the host", answers_on_the_device_are_those_of_the_host},
         {"answers on the device need what predict needs", answers_on_the_device_need_what_predict_needs},
+        {"a degradation level is copied to the host", a_degradation_level_is_copied_to_the_host},
     });
 }

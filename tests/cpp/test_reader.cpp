@@ -2,11 +2,14 @@
 #include <unistd.h>
 
 #include <chrono>
+#include <cstdint>
 #include <filesystem>
 #include <string>
+#include <vector>
 
 #include "bundle/bundle.hpp"
 #include "bundle/file.hpp"
+#include "bundle/json_fields.hpp"
 #include "bundle/manifest.hpp"
 #include "check.hpp"
 #include "common/error.hpp"
@@ -87,6 +90,31 @@ void a_number_beyond_every_type_is_refused() {
     }
 }
 
+/// nano's bundle.json with one more tensor of gle, an input or an output.
+std::string with_tensor(const char* side, const char* name, std::vector<std::int64_t> shape) {
+    glesam::core::Json document = glesam::core::parse_json(manifest_text());
+    document["graphs"]["gle"][side].push_back({{"name", name}, {"dtype", "float32"}, {"shape", shape}});
+    return document.dump();
+}
+
+void gle_may_tell_the_degradation_level() {
+    const auto manifest = glesam::core::parse_manifest(with_tensor("outputs", "degradation_level", {1}));
+    const auto& outputs = manifest.graphs.at("gle").spec.outputs;
+    CHECK(outputs.size() == 2 && outputs.back().text() == "degradation_level float32 [1]");
+    for (const auto& text : {with_tensor("outputs", "degradation_level", {2}), with_tensor("outputs", "other", {1}),
+                             with_tensor("inputs", "degradation_level", {1})}) {
+        CHECK(contains(thrown_by<Error>([&] { glesam::core::parse_manifest(text); }), "must be image_embeddings"));
+    }
+}
+
+void gle_may_take_a_second_sensor() {
+    const auto manifest = glesam::core::parse_manifest(with_tensor("inputs", "auxiliary_image", {1, 1, 512, 512}));
+    const auto& inputs = manifest.graphs.at("gle").spec.inputs;
+    CHECK(inputs.size() == 2 && inputs.back().text() == "auxiliary_image float32 [1,1,512,512]");
+    const std::string other = with_tensor("inputs", "auxiliary_image", {1, 1, 512, 256});
+    CHECK(contains(thrown_by<Error>([&] { glesam::core::parse_manifest(other); }), "must be image_embeddings"));
+}
+
 }  // namespace
 
 int main() {
@@ -97,5 +125,7 @@ int main() {
         {"a changed byte is read or refused and nothing else", a_changed_byte_is_read_or_refused_and_nothing_else},
         {"deep nesting is refused before the stack ends", deep_nesting_is_refused_before_the_stack_ends},
         {"a number beyond every type is refused", a_number_beyond_every_type_is_refused},
+        {"GLE may tell the degradation level", gle_may_tell_the_degradation_level},
+        {"GLE may take a second sensor", gle_may_take_a_second_sensor},
     });
 }

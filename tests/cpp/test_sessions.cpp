@@ -62,6 +62,21 @@ void the_steps_give_what_predict_gives(glesam::core::Family family) {
     CHECK(decoded.iou_predictions[1] == expected.scores[0]);
 }
 
+void a_picture_has_the_degradation_level_that_gle_predicts(glesam::core::Family family) {
+    Predictor plain(glesam_tests::fake_model(family));
+    Predictor adaptive(glesam_tests::fake_model(family, true));
+    const auto refusal = glesam_tests::thrown_by<glesam::core::Error>([&] { adaptive.degradation_level(); });
+    CHECK(glesam_tests::contains(refusal, "no picture yet"));
+    CHECK(segmented(plain, 3) == segmented(adaptive, 3));
+    CHECK(!plain.degradation_level());
+    const auto first = adaptive.degradation_level();
+    CHECK(first.has_value());
+    segmented(adaptive, 4);
+    CHECK(adaptive.degradation_level() != first);
+    segmented(adaptive, 3);
+    CHECK(adaptive.degradation_level() == first);
+}
+
 }  // namespace
 
 int main() {
@@ -70,6 +85,12 @@ int main() {
         {"the steps give what predict gives",
          [] {
              for (const auto family : glesam_tests::families) the_steps_give_what_predict_gives(family);
+         }},
+        {"a picture has the degradation level that GLE predicts",
+         [] {
+             for (const auto family : {glesam::core::Family::sam, glesam::core::Family::sam2}) {
+                 a_picture_has_the_degradation_level_that_gle_predicts(family);
+             }
          }},
     });
 }

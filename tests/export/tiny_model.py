@@ -18,10 +18,14 @@ NARROW_DECODER = PromptMapDecoderConfig(
 )
 
 
-def random_model(style: Style, seed: int = 0) -> GleSam:
-    """LoRA's B, the text context, biases, norms and relative positions start as constants: not here."""
+def random_model(style: Style, seed: int = 0, **gle: object) -> GleSam:
+    """LoRA's B, the text context, biases, norms and relative positions start as constants: not here.
+
+    `gle`: changes of GLE's configuration.
+    """
     torch.manual_seed(seed)
-    model = GleSam(tiny(style)).eval()
+    config = tiny(style)
+    model = GleSam(replace(config, gle=replace(config.gle, **gle))).eval()
     with torch.no_grad():
         for name, parameter in model.named_parameters():
             if "lora_B" in name:
@@ -29,6 +33,9 @@ def random_model(style: Style, seed: int = 0) -> GleSam:
             elif parameter.dim() == 1 or "rel_pos" in name:
                 parameter.add_(torch.randn_like(parameter), alpha=0.1)
         model.gle.get_buffer("text_embedding").normal_()
+        if (head := model.gle.level_head) is not None:
+            head.level.weight.normal_(std=0.1)
+            head.level.bias.fill_(1.5)  # most levels lie between the bounds
     return model.requires_grad_(False)
 
 

@@ -8,6 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 import typer
 from benchmark_modules import BENCHMARKS, NAMES, benchmark
@@ -16,6 +17,7 @@ from typer.testing import CliRunner
 from glesam.evaluation.results import COLUMNS
 from glesam_runtime import Bundle
 
+ROOT = Path(__file__).parents[2]
 SCORES = [("x", "clean", 0.8), ("y", "clean", 0.9), ("x", "3", 0.6), ("y", "3", 0.8)]
 
 
@@ -124,6 +126,22 @@ def test_variants_are_read_from_the_csv_of_glesam_eval(
     monkeypatch.setattr(variants.subprocess, "run", eval_of_two_pictures)
     rows = variants.evaluate(Path("DATA"), None, ["baseline=nano:sam"], tmp_path)
     assert rows == [{"variant": "baseline", "method": "sam", "clean_iou": 0.85, "lq3_iou": 0.7}]
+
+
+def test_levels_are_summed_up_for_a_set_of_pictures() -> None:
+    """Two of three pictures are left as they are."""
+
+    class Predictor:
+        degradation_level: float | None = None
+
+        def set_image(self, image: np.ndarray) -> None:
+            self.degradation_level = 1.5 if image.mean() > 100 else 0.0
+
+    module, photo = benchmark("degradation_level"), ROOT / "examples/photos/astronaut_lq3.jpg"
+    brightness = iter([0, 0, 200])
+    row = module.level_row(Predictor(), "clean", [photo] * 3, lambda image, _: image * 0 + next(brightness))
+    assert row == {"pictures": "clean", "level": 0.5, "deviation": 0.707, "zero": 0.667}
+    assert list(module.spread(photo.parent, 2)) == [photo]
 
 
 def test_variants_of_nano_share_what_their_run_has_made(tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ from fnmatch import fnmatchcase
 import numpy as np
 import onnx_ir as ir
 
+from glesam_runtime.bundle.options import DEGRADATION_LEVEL
 from glesam_runtime.errors import ConversionError
 
 FLOAT = ir.DataType.FLOAT
@@ -25,6 +26,7 @@ FP32_OPS = {
     "Softmax": "its sum of exponentials over thousands of positions loses fp16's 11 bits",
 }
 COORDINATES = "prompt coordinates: fp16 resolves only 1 px beyond 1,024 and the sines amplify it"
+LEVEL = "the degradation level: a clean picture's must stay 0, and its timestep's sines amplify rounding"
 COMBINATION = "the arithmetic that ends a graph: GLE's correction is small beside z"
 QUANTIZED = "Q/DQ and the int8 layer: bf16 holds no scale, and OpenVINO has no fast kernel for it"
 EARLY = "the first layers of nano's encoder: few channels of very different range, and bf16 keeps 8 bits"
@@ -83,8 +85,10 @@ Islands = dict[ir.Node, tuple[str, str]]
 def find_islands(graph: ir.Graph) -> Islands:
     """The nodes of a float graph that fp16 or bf16 would break."""
     islands: Islands = {}
+    predicts_level = any(value.name == DEGRADATION_LEVEL for value in graph.outputs)
+    sines = ("degradation level", LEVEL) if predicts_level else ("coordinates", COORDINATES)
     for node in _upstream(graph, TRIGONOMETRY) | _downstream(graph, "point_coords"):
-        islands[node] = ("coordinates", COORDINATES)
+        islands[node] = sines
     for node in _closing_arithmetic(graph):
         islands[node] = ("combination", COMBINATION)
     for node in graph:

@@ -15,10 +15,12 @@ from glesam_calib.observation.statistics import TensorStatistics
 from glesam_calib.observation.table import CalibrationTable, graph_hash
 from glesam_calib.quantization.layers import channels_of, layers_of
 from glesam_runtime import Bundle
+from glesam_runtime.bundle.options import AUXILIARY_IMAGE
 from glesam_runtime.bundle.spec import GraphSpec, TensorSpec
 from glesam_runtime.engines import Engine, open_engine
 from glesam_runtime.engines.base import Array
 from glesam_runtime.errors import CalibrationError
+from glesam_runtime.image_io.auxiliary import brightness, preprocess_auxiliary
 from glesam_runtime.preprocess import Pixels, model_input
 
 GRAPHS = ("image_encoder", "gle")
@@ -82,10 +84,13 @@ def calibrate(
         for name, picture in samples:
             if name in table.samples:
                 continue
-            image, _ = model_input(picture, manifest)
-            tensors: dict[str, Array] = {"image": image}
+            image, geometry = model_input(picture, manifest)
+            auxiliary = preprocess_auxiliary(brightness(picture), geometry)
+            given: dict[str, Array] = {"image": image, AUXILIARY_IMAGE: auxiliary}
+            tensors: dict[str, Array] = {}
             for graph in GRAPHS:
-                feeds = {one.name: tensors[one.name] for one in manifest.graphs[graph].spec.inputs}
+                known = given | tensors
+                feeds = {one.name: known[one.name] for one in manifest.graphs[graph].spec.inputs}
                 tensors = feeds | engines[graph](feeds)
                 for tensor, axis in axes[graph].items():
                     where = f"{graph}: {tensor} of {name}"

@@ -17,6 +17,7 @@ HIGH_PRECISION = (
     *("*.patches/*", "*.stages.0.*", "*.stages.?.0.shortcut/*", "*.pyramid/*"),
     *FOURIER_NODES,
     *("*.selector/*", "*.selector.*", "*.channel_attention.*", "*.upscaling/*"),
+    *("*.level_head.*", "*.time_embedding.*", "*.time_emb_proj*", "*.auxiliary.*"),
 )
 """Patterns of the layers in float by default:
 
@@ -29,6 +30,8 @@ HIGH_PRECISION = (
   of the answer. Together they are 9 % of tiny's multiplications and 5 % of large's.
 - RobustSAM's spectrum, its weights of channels and regions, which are one vector of an image, and its output
   layers.
+- An adaptive GLE's level and time embedding, of one row each, which steer the whole step, and the encoder of
+  an auxiliary image, which calibration has not seen.
 
 Sums, norms, softmax and products of two activations, those of attention windows among them, are never
 quantized, nor is anything in the mask decoder: it is 1 % of the work, and its logits decide where a mask

@@ -30,8 +30,14 @@ CRE_FOLDS = (factor_conv_in, factor_conv_out)
 
 def folds_of(config: GleConfig) -> list[Callable[[StaticGle], StaticGle]]:
     """Returns the folds that a GLE of this configuration can have, in the order they apply."""
-    folds = [fold for fold in FOLDS if config.channel_expansion or fold not in CRE_FOLDS]
-    return [fold for fold in folds if config.lora_rank or fold is not merge_lora]
+    impossible: set[Callable[[StaticGle], StaticGle]] = set()
+    if not config.channel_expansion:
+        impossible.update(CRE_FOLDS)
+    if not config.lora_rank:
+        impossible.add(merge_lora)
+    if config.adaptive:  # every picture has a timestep of its own
+        impossible.add(fold_timestep)
+    return [fold for fold in FOLDS if fold not in impossible]
 
 
 def fold_all(gle: Gle) -> tuple[StaticGle, list[FoldReport]]:

@@ -5,7 +5,7 @@ Every prompt's kernel K over the shared keys meets the same 1 x 1 convolution (M
     K keys + (M keys + m) = (K + M) keys + m
 
 M goes into the bias of the layer that makes K, and m into the bias of the convolution of the drawn maps: one
-pass less over each prompt's features at stride 8.
+pass less over each prompt's features at stride 8. A denoiser becomes a static one (static_denoiser.py).
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from glesam.decoding import decode
 from glesam_export.rewrites.native_layers import for_export
+from glesam_export.rewrites.static_denoiser import StaticDenoiser
 from glesam_export.rewrites.static_gle import constant
 
 
@@ -29,6 +30,7 @@ class PromptMapDecoderGraph(nn.Module):
         super().__init__()
         self.prompt_encoder, self.mask_decoder = prompt_encoder, for_export(mask_decoder)
         fold_shared_kernel(self.mask_decoder)
+        fold_denoiser(self.mask_decoder)
         self.refinements = refinements
 
     def forward(
@@ -51,3 +53,10 @@ def fold_shared_kernel(mask_decoder: nn.Module) -> None:
     kernel.bias = constant(kernel.bias + shared.weight.flatten())
     prompt.bias = constant(prompt.bias + shared.bias)
     decoder.look.middle = None
+
+
+def fold_denoiser(mask_decoder: nn.Module) -> None:
+    """Folds the denoiser of a `NanoDecoder` that has one, in place."""
+    decoder: Any = mask_decoder
+    if decoder.denoiser is not None:
+        decoder.denoiser = StaticDenoiser(decoder.denoiser)

@@ -15,7 +15,9 @@ from torch import Tensor, nn
 
 from glesam.config import EMBEDDING_STRIDE, NUM_MASKS
 from glesam.decoding import embed_masks, embed_points
+from glesam.two_way import DenoisingTransformer
 from glesam_export.rewrites.native_layers import for_export
+from glesam_export.rewrites.static_denoiser import DenoisedTokens
 from glesam_export.rewrites.static_gle import constant
 from glesam_export.rewrites.static_stability import Stability, stable_masks
 from glesam_export.rewrites.static_upscaling import ChannelsLastUpscaling, HighResUpscaling
@@ -23,6 +25,14 @@ from glesam_export.rewrites.token_side_attention import TokenSideTransformer
 
 Upscale = Callable[[Tensor, Tensor], Tensor]
 """Image tokens [N, side side, 256] and weights [N, M, 32] -> masks [N, M, 4 side, 4 side]."""
+
+
+def static_transformer(transformer: Any) -> nn.Module:  # noqa: ANN401 - segment-anything is untyped
+    """The two-way transformer in its exportable form, with the denoiser that it may have."""
+    static = TokenSideTransformer(transformer)
+    if isinstance(transformer, DenoisingTransformer):
+        return DenoisedTokens(static, transformer.denoiser)
+    return static
 
 
 class StaticTwoWay(nn.Module):
@@ -43,7 +53,7 @@ class StaticTwoWay(nn.Module):
         self.positions = constant(encoder.pe_layer((side, side)).flatten(1).T.unsqueeze(0))
         self.learned = constant(decoder.output_tokens())
         self.iou_index = len(self.learned) - NUM_MASKS - 1
-        self.transformer = TokenSideTransformer(decoder.transformer)
+        self.transformer = static_transformer(decoder.transformer)
         self.weights = decoder.output_hypernetworks_mlps
         self.iou_head = decoder.iou_prediction_head
 

@@ -26,6 +26,8 @@ class AutomaticMasks:
         self.options = options or AutomaticOptions.for_model(predictor.manifest.sam_type)
         self.timings: dict[str, float] = {}
         """Milliseconds of each stage for the last picture, summed over crops and calls of the decoder."""
+        self.degradation_level: float | None = None
+        """That of the last picture, as a whole: see Predictor.degradation_level."""
         self._predictor = predictor
 
     def generate(self, image: Pixels, on_points: OnPoints = lambda _: None) -> list[AutomaticMask]:
@@ -40,6 +42,8 @@ class AutomaticMasks:
         masks: list[AutomaticMask] = []
         for crop in crops_of(size, options.crop_n_layers, options.crop_overlap_ratio):
             search = CropSearch.start(self._predictor, image, crop, options, stopwatch)
+            if crop.layer == 0:
+                self.degradation_level = search.session.degradation_level
             masks += _search(search, on_points)
         with stopwatch.timed("postprocess"):
             if options.crop_n_layers:

@@ -10,6 +10,7 @@ from typing import Literal
 from ..errors import BundleError
 from .document import parse_document
 from .fields import Fields, refuse
+from .options import with_options
 from .spec import Family, GraphSpec, TensorSpec, bundle_contract
 
 MOST_BYTES = 16 << 30
@@ -204,13 +205,15 @@ def _graphs(
     return {name: _graph(graphs.fields(name), files, contract[name]) for name in contract}
 
 
-def _graph(graph: Fields, files: Mapping[str, FileRecord], expected: GraphSpec) -> Graph:
+def _graph(graph: Fields, files: Mapping[str, FileRecord], required: GraphSpec) -> Graph:
     file = graph.get("file", str)
     if file not in files:
         raise refuse(f"{graph.where}file", "a path listed under files", file)
     islands = graph.fields("fp32_islands")
-    _check_tensors(f"{graph.where}inputs", graph.tensors("inputs"), expected.inputs)
-    _check_tensors(f"{graph.where}outputs", graph.tensors("outputs"), expected.outputs)
+    inputs, outputs = graph.tensors("inputs"), graph.tensors("outputs")
+    expected = with_options(required, {tensor.name for tensor in (*inputs, *outputs)})
+    _check_tensors(f"{graph.where}inputs", inputs, expected.inputs)
+    _check_tensors(f"{graph.where}outputs", outputs, expected.outputs)
     return Graph(
         file,
         graph.label("precision"),

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 from .manifest import Manifest
+from .options import with_options
 from .reader import Bundle, sha256_of
 from .spec import TensorSpec
 
@@ -24,12 +25,16 @@ Json = dict[str, Any]
 
 @dataclass(frozen=True)
 class GraphRecord:
-    """What bundle.json says about one float graph beside its tensors."""
+    """What bundle.json says about one float graph beside its tensors.
+
+    options: names of its optional tensors (options.py); other names do not count.
+    """
 
     file: str
     precision: str
     fp32_islands: Mapping[str, str] = field(default_factory=dict)
     folds: Sequence[Json] = ()
+    options: Collection[str] = ()
 
 
 def bundle_document(
@@ -40,7 +45,8 @@ def bundle_document(
     Args:
         model: only the model's own fields are taken from it; not its precision, graphs, files and origin.
     """
-    contract = model.contract()
+    required = model.contract()
+    contract = {name: with_options(required[name], graph.options) for name, graph in graphs.items()}
     return {
         "format_version": model.format_version,
         "model": {

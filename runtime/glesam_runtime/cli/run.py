@@ -41,6 +41,7 @@ def run(
     backend: options.Backend = "auto",
     threads: options.Threads = 0,
     no_enhance: options.NoEnhance = False,
+    auxiliary: options.AuxiliaryOption = None,
     resize: options.Resize = None,
     out: options.Out = Path("out"),
     as_json: options.AsJson = False,
@@ -66,7 +67,7 @@ def run(
             min_mask_region_area=min_mask_region_area,
         )
         prompts = [] if auto else options.prompts(box, point, background_point, mask_input)
-        job = Job(prompts, out, mask_input, multimask, settings if auto else None)
+        job = Job(prompts, out, mask_input, multimask, settings if auto else None, auxiliary)
         model = Model(bundle, backend, not no_enhance, resize, public_key, threads)
         _segment(images, job, model, as_json)
 

@@ -54,6 +54,15 @@ MaskInput = Annotated[
         metavar="PNG", rich_help_panel=_PROMPTS, help="A rough mask of the picture's size, white = object."
     ),
 ]
+AuxiliaryOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--auxiliary",
+        metavar="FILE",
+        rich_help_panel=_MODEL,
+        help="A grey picture of a second sensor, aligned and of the picture's size, if the bundle takes one.",
+    ),
+]
 Multimask = Annotated[
     bool,
     typer.Option(

@@ -10,6 +10,7 @@ from typing import Any, Protocol, overload
 import numpy as np
 import numpy.typing as npt
 
+from ..bundle.options import with_zeros
 from ..bundle.reader import GraphContent
 from ..bundle.spec import GraphSpec, TensorSpec
 from ..errors import BackendError
@@ -82,9 +83,11 @@ def run_checked(
 ) -> dict[str, Any]:
     """Returns infer(feeds), with feeds and outputs checked against `spec`.
 
-    A dynamic dimension must have the same size everywhere. `kinds`: accepted types of arrays.
+    A dynamic dimension must have the same size everywhere. `kinds`: accepted types of arrays. An auxiliary
+    image that is left out is one of zeros.
     """
     sizes: dict[str, int] = {}
+    feeds = with_zeros(spec, feeds)
     _check(f"{spec.name} input", spec.inputs, feeds, sizes, kinds)
     outputs = infer(feeds)
     _check(f"{spec.name} output", spec.outputs, outputs, sizes, kinds)

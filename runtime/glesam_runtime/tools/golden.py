@@ -11,6 +11,7 @@ from zipfile import BadZipFile, ZipFile
 
 import numpy as np
 
+from ..bundle.options import AUXILIARY_IMAGE, DEGRADATION_LEVEL
 from ..bundle.reader import Bundle
 from ..bundle.spec import HIGH_RES
 from ..engines.base import Array, Tensors
@@ -31,6 +32,11 @@ SAM2_ARRAYS: Mapping[str, tuple[type[np.generic], int]] = {
     **{name: (np.float32, 4) for name in HIGH_RES},
 }
 """The same for SAM 2."""
+OPTIONAL_ARRAYS: Mapping[str, tuple[type[np.generic], int]] = {
+    DEGRADATION_LEVEL: (np.float32, 1),
+    AUXILIARY_IMAGE: (np.float32, 4),
+}
+"""The same of those that only bundles with these optional tensors need."""
 MOST_BYTES = 2**28
 """Largest golden file and sum of its arrays: 256 MiB, of which the largest model needs 45."""
 
@@ -42,10 +48,11 @@ def read_golden(bundle: Bundle, name: str) -> Tensors:
     opened, or is not what docs/bundle.md says.
     """
     arrays = SAM2_ARRAYS if bundle.manifest.family == "sam2" else ARRAYS
+    kinds = {**arrays, **OPTIONAL_ARRAYS}
     try:
         with ZipFile(io.BytesIO(_bytes(bundle, name))) as archive:
             present = {info.filename: info.file_size for info in archive.infolist()}
-            wanted = [key for key in arrays if f"{key}.npy" in present]
+            wanted = [key for key in kinds if f"{key}.npy" in present]
             if sum(present[f"{key}.npy"] for key in wanted) > MOST_BYTES:
                 raise ValueError(f"its arrays take more than {MOST_BYTES // 2**20} MiB")
             golden = {key: _array(archive, f"{key}.npy", present[f"{key}.npy"]) for key in wanted}
@@ -61,7 +68,8 @@ def read_golden(bundle: Bundle, name: str) -> Tensors:
         BadZipFile,
     ) as error:
         raise BundleError(f"{name}: cannot be read ({first_line(error)}); export the bundle again") from error
-    wrong = [key for key in arrays if key not in golden or not _is_sound(key, golden[key], *arrays[key])]
+    wrong = [key for key in arrays if key not in golden]
+    wrong += [key for key in golden if not _is_sound(key, golden[key], *kinds[key])]
     if wrong or golden["point_coords"].shape != (*golden["point_labels"].shape, 2):
         raise BundleError(
             f"{name}: {wrong[0] if wrong else 'point_coords'} is missing or not what docs/bundle.md says; "

@@ -13,13 +13,15 @@ import numpy as np
 
 from .. import BackendError, Bundle, ParityError, Prompt
 from ..bundle.manifest import Manifest
+from ..bundle.options import AUXILIARY_IMAGE, takes_auxiliary
 from ..bundle.spec import HIGH_RES
 from ..engines import Engine, open_engine
 from ..engines.base import Array, Engines
+from ..image_io.auxiliary import brightness, preprocess_auxiliary
 from ..postprocess import MaskResizer
 from ..preprocess import Geometry, Pixels, model_input
 from ..prompts import PromptTensors, encode_prompts
-from .parity import GraphParity, MaskParity, Parity, compare, mask_iou
+from .parity import GraphParity, MaskParity, Parity, compare_output, mask_iou
 from .progress import track
 
 ImageSets = Mapping[str, Sequence[Pixels]]
@@ -47,14 +49,16 @@ class Case:
         if graph == "image_encoder":
             return {"image": chain["image"]}
         if graph == "gle":
-            return {"image_embeddings": chain["image_embeddings"]}
+            inputs = "image_embeddings", AUXILIARY_IMAGE
+            return {name: chain[name] for name in inputs if name in chain}
         features = {name: chain[name] for name in ("image_embeddings", *HIGH_RES) if name in chain}
         return self.prompts.feeds(features, chain["image_embeddings_enhanced"])
 
 
 def reference_cases(manifest: Manifest, reference: Engines, images: ImageSets) -> list[Case]:
     """The fixed prompts on every picture, with the answers of `reference`: PyTorch's engines."""
-    cases = _cases(manifest, images)
+    gle = reference.gle
+    cases = _cases(manifest, images, gle is not None and takes_auxiliary(gle.spec))
     for graph in GRAPHS:
         _expect(cases, graph, getattr(reference, graph), "PyTorch")
     return cases
@@ -68,20 +72,26 @@ def bundle_cases(bundle: Bundle, images: ImageSets, backend: str = "auto") -> li
     Raises:
         BackendError: a graph does not run.
     """
-    cases = _cases(bundle.manifest, images)
+    cases = _cases(bundle.manifest, images, takes_auxiliary(bundle.manifest.graphs["gle"].spec))
     for graph in GRAPHS:
         with closing(_open(bundle, graph, backend)) as engine:
             _expect(cases, graph, engine, "the float bundle")
     return cases
 
 
-def _cases(manifest: Manifest, images: ImageSets) -> list[Case]:
-    """One case for every picture, before any graph has run."""
+def _cases(manifest: Manifest, images: ImageSets, with_auxiliary: bool) -> list[Case]:
+    """One case for every picture, before any graph has run.
+
+    An auxiliary image, which the photographs have not got, is their brightness.
+    """
     cases = []
     for name, picture in ((name, picture) for name, some in images.items() for picture in some):
         image, geometry = model_input(picture, manifest)
         prompts = encode_prompts(fixed_prompts(picture), geometry, manifest.family)
-        cases.append(Case(name, picture, geometry, prompts, {"image": image}, {"image": image}))
+        given: dict[str, Array] = {"image": image}
+        if with_auxiliary:
+            given[AUXILIARY_IMAGE] = preprocess_auxiliary(brightness(picture), geometry)
+        cases.append(Case(name, picture, geometry, prompts, dict(given), dict(given)))
     return cases
 
 
@@ -123,7 +133,7 @@ def _measure_graph(name: str, bundle: Bundle, cases: Sequence[Case], backend: st
         for case in track(cases, len(cases), f"pictures through {name}"):
             answer = engine(case.feeds(name, case.expected))
             for output, actual in answer.items():
-                parity = parity.worst(compare(actual, case.expected[output]))
+                parity = parity.worst(compare_output(output, actual, case.expected[output]))
             first = name == GRAPHS[0]  # its input is the picture itself for both
             case.actual |= answer if first else engine(case.feeds(name, case.actual))
     return parity

@@ -12,11 +12,17 @@ from typing import Any
 
 import numpy as np
 
+from ..bundle.options import DEGRADATION_LEVEL
 from ..engines.base import Array
 from ..errors import ParityError
 
 MIN_IOU = {"fp32": 0.999, "fp16": 0.99, "bf16": 0.99, "int8": 0.97}
 """Least mean mask IoU against PyTorch fp32, by precision; "int8+fp16" counts as int8."""
+
+LEVEL_RANGE = 3.0
+"""Largest degradation level, that of LQ-3."""
+LEVEL_TOLERANCE = 0.1
+"""Largest error of a degradation level; 1 is the distance between two of GleSAM's low-quality levels."""
 
 
 @dataclass(frozen=True)
@@ -69,6 +75,23 @@ def compare(actual: Array, expected: Array) -> GraphParity:
         return GraphParity(float(np.abs(a).max()), float(difference), float(difference == 0))
     cosine = float(a @ b / max(np.linalg.norm(a) * length, np.finfo(float).tiny))
     return GraphParity(float(np.abs(a - b).max()), float(difference / length), cosine)
+
+
+def compare_output(name: str, actual: Array, expected: Array) -> GraphParity:
+    """Returns the figures of one output by its name.
+
+    The degradation level is one number that may be 0: its error counts relative to its range, 0 to 3. Raises
+    ParityError where it is off by more than `LEVEL_TOLERANCE`, since no mask would tell.
+    """
+    if name != DEGRADATION_LEVEL:
+        return compare(actual, expected)
+    error = float(np.abs(actual.astype(np.float64) - expected.astype(np.float64)).max())
+    if error > LEVEL_TOLERANCE:
+        raise ParityError(
+            f"{name}: expected {float(expected[0]):.3f} as in the reference, found {float(actual[0]):.3f}; "
+            "leave the layers *.level_head.* in float, or export with --precision fp32"
+        )
+    return GraphParity(error, error / LEVEL_RANGE, 1.0)
 
 
 def mask_iou(a: np.typing.NDArray[np.bool_], b: np.typing.NDArray[np.bool_]) -> float:

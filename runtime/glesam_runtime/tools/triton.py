@@ -77,9 +77,11 @@ def _ensemble_config(specs: Mapping[str, GraphSpec]) -> str:
     encoder, gle, decoder = (specs[name] for name in ("image_encoder", "gle", "mask_decoder"))
     encoded = {tensor.name for tensor in encoder.outputs}
     prompts = [tensor for tensor in decoder.inputs if tensor.name not in encoded]
+    auxiliary = [tensor for tensor in gle.inputs if tensor.name not in encoded]
     high_res = [tensor for tensor in encoder.outputs if tensor.name != _EMBEDDINGS]
     steps = [_step(encoder, {}), _step(gle, {}), _step(decoder, {_EMBEDDINGS: _ENHANCED})]
-    tensors = _tensors([*encoder.inputs, *prompts], [*decoder.outputs, *gle.outputs, *high_res])
+    inputs = [*encoder.inputs, *auxiliary, *prompts]
+    tensors = _tensors(inputs, [*decoder.outputs, *gle.outputs, *high_res])
     head = f'name: "{ENSEMBLE}"\nplatform: "ensemble"\n'
     listed = ",\n".join(steps)
     return f"{head}{tensors}ensemble_scheduling {{\n  step [\n{listed}\n  ]\n}}\n"

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from ..bundle.manifest import Manifest
+from ..bundle.options import AUXILIARY_IMAGE
 from ..bundle.reader import Bundle
 from ..bundle.spec import HIGH_RES
 from ..engines.base import Array, Engine, Tensors
@@ -14,7 +15,7 @@ from ..errors import BundleError
 from ..preprocess import model_input
 from ..prompts import PromptTensors
 from .golden import read_golden
-from .parity import MIN_IOU, GraphParity, MaskParity, Parity, compare, mask_iou
+from .parity import MIN_IOU, GraphParity, MaskParity, Parity, compare_output, mask_iou
 
 GOLDEN = "golden/"
 """Start of the names of golden vectors in a bundle."""
@@ -30,6 +31,7 @@ def verify(bundle: Bundle, engines: Mapping[str, Engine]) -> Parity:
     Raises:
         BundleError: there are no golden vectors, or they are not what docs/bundle.md says.
         BackendError: a graph does not run.
+        ParityError: the degradation level is not PyTorch's.
     """
     names = sorted(name for name in bundle.manifest.files if name.startswith(GOLDEN))
     if not names:
@@ -43,8 +45,8 @@ def verify(bundle: Bundle, engines: Mapping[str, Engine]) -> Parity:
         for graph, outputs in answers.items():
             for output, array in outputs.items():
                 expected = _expected(golden, output, array, name)
-                graphs[graph] = graphs[graph].worst(compare(array, expected))
-        logits = _end_to_end(engines, answers["image_encoder"], feeds["mask_decoder"])
+                graphs[graph] = graphs[graph].worst(compare_output(output, array, expected))
+        logits = _end_to_end(engines, feeds, answers["image_encoder"])
         masks[name.removesuffix(".npz")] = _mask_parity(logits, golden, bundle.manifest)
     return Parity(graphs, masks)
 
@@ -63,17 +65,20 @@ def _feeds(golden: Tensors, manifest: Manifest) -> dict[str, dict[str, Array]]:
     image, _ = model_input(picture, manifest)
     features = {name: golden[name] for name in ("image_embeddings", *HIGH_RES) if name in golden}
     prompts = PromptTensors.without_masks(golden["point_coords"], golden["point_labels"], manifest.image_size)
+    inputs = "image_embeddings", AUXILIARY_IMAGE
     return {
         "image_encoder": {"image": image},
-        "gle": {"image_embeddings": golden["image_embeddings"]},
+        "gle": {name: golden[name] for name in inputs if name in golden},
         "mask_decoder": prompts.feeds(features, golden["image_embeddings_enhanced"]),
     }
 
 
-def _end_to_end(engines: Mapping[str, Engine], encoded: Tensors, prompts: Tensors) -> Array:
-    """Returns logits from this machine's own features; `prompts` are the decoder's feeds."""
-    enhanced = engines["gle"]({"image_embeddings": encoded["image_embeddings"]})["image_embeddings_enhanced"]
-    return engines["mask_decoder"]({**prompts, **encoded, "image_embeddings": enhanced})["low_res_masks"]
+def _end_to_end(engines: Mapping[str, Engine], feeds: Mapping[str, Tensors], encoded: Tensors) -> Array:
+    """Returns logits from this machine's own features, `encoded`; the rest is PyTorch's `feeds`."""
+    gle = {**feeds["gle"], "image_embeddings": encoded["image_embeddings"]}
+    enhanced = engines["gle"](gle)["image_embeddings_enhanced"]
+    decoder = {**feeds["mask_decoder"], **encoded, "image_embeddings": enhanced}
+    return engines["mask_decoder"](decoder)["low_res_masks"]
 
 
 def _mask_parity(logits: Array, golden: Tensors, manifest: Manifest) -> MaskParity:
@@ -88,6 +93,8 @@ def _mask_parity(logits: Array, golden: Tensors, manifest: Manifest) -> MaskPari
 
 def _expected(golden: Tensors, output: str, array: Array, name: str) -> Array:
     """Returns the golden array for `output`; raises BundleError where its shape is not that of `array`."""
+    if output not in golden:
+        raise BundleError(f"{name}: {output} is missing; export the bundle again")
     expected = golden[output]
     if expected.shape != array.shape:
         raise BundleError(

@@ -142,6 +142,22 @@ typedef struct glesam_image_view {
  */
 GLESAM_API glesam_status glesam_set_image(glesam_predictor* predictor, const glesam_image_view* image);
 
+/* The aligned image of a second sensor in the caller's host memory, as large as the picture. Read during the call. */
+typedef struct glesam_auxiliary_view {
+    const void* data; /* uint8_t or uint16_t; 0 where nothing is known */
+    int32_t width;
+    int32_t height;
+    int64_t stride; /* bytes from one row to the next; 0: rows without gaps */
+    int32_t bits;   /* 8 or 16 */
+} glesam_auxiliary_view;
+
+/*
+ * The same with an auxiliary image, for a bundle whose GLE has that input: GLESAM_IMAGE_ERROR from any other. Without
+ * one, GLE computes what it would without the sensor.
+ */
+GLESAM_API glesam_status glesam_set_image_and_auxiliary(glesam_predictor* predictor, const glesam_image_view* image,
+                                                        const glesam_auxiliary_view* auxiliary);
+
 /* The place of the original picture in the S x S input: top left, resized_* large. Sizes in pixels. */
 typedef struct glesam_geometry {
     int32_t original_height;
@@ -245,6 +261,12 @@ typedef struct glesam_device_prediction {
 GLESAM_API glesam_status glesam_predict_on_device(glesam_predictor* predictor, const glesam_prompt* prompts,
                                                   size_t num_prompts, int multimask,
                                                   glesam_device_prediction* prediction);
+
+/*
+ * The predicted degradation of the current picture: 0 clean, 1 to 3 as GleSAM's low-quality levels LQ-1 to LQ-3.
+ * is_known: 0 where the bundle's GLE does not predict it, or the predictor was opened without GLE; `level` is then 0.
+ */
+GLESAM_API glesam_status glesam_get_degradation_level(const glesam_predictor* predictor, float* level, int* is_known);
 
 /* Milliseconds of each stage the last time it ran; 0 where it did not. */
 typedef struct glesam_timings {

@@ -122,6 +122,15 @@ struct TensorView {
     void* stream = nullptr;  ///< as in ImageView
 };
 
+/// The aligned image of a second sensor in your memory, of 8 or 16 bits a pixel; 0 where nothing is known.
+struct AuxiliaryView {
+    const void* data = nullptr;
+    int width = 0;
+    int height = 0;
+    std::int64_t stride = 0;  ///< bytes from one row to the next; 0: rows without gaps
+    int bits = 8;
+};
+
 /// Logits [height, width] in memory that the view does not own.
 struct LogitsView {
     const float* data = nullptr;
@@ -272,10 +281,27 @@ class Predictor {
         return timings;
     }
 
+    /// The current picture's predicted degradation: 0 clean, 1 to 3 as LQ-1 to LQ-3. None where the bundle's GLE does
+    /// not predict it, or GLE is off.
+    std::optional<float> degradation_level() const {
+        float level = 0;
+        int is_known = 0;
+        check(glesam_get_degradation_level(handle_.get(), &level, &is_known));
+        return is_known != 0 ? std::optional<float>(level) : std::nullopt;
+    }
+
     /// Encodes and enhances a picture. One that is refused leaves the current one in place.
     void set_image(const ImageView& image) {
         const glesam_image_view view = c_view(image);
         check(glesam_set_image(handle_.get(), &view));
+    }
+
+    /// The same with a second sensor's image, for a bundle whose GLE has that input.
+    void set_image(const ImageView& image, const AuxiliaryView& auxiliary) {
+        const glesam_image_view view = c_view(image);
+        const glesam_auxiliary_view second{auxiliary.data, auxiliary.width, auxiliary.height, auxiliary.stride,
+                                           auxiliary.bits};
+        check(glesam_set_image_and_auxiliary(handle_.get(), &view, &second));
     }
 
     /// The place that a picture of height x width pixels must have in set_tensor's input.

@@ -78,22 +78,27 @@ bool same_tensors(const std::vector<TensorSpec>& actual, const std::vector<Tenso
     return std::is_permutation(actual.begin(), actual.end(), expected.begin(), expected.end());
 }
 
-void check_tensors(const Fields& graph, const char* side, const std::vector<TensorSpec>& expected) {
-    const std::vector<TensorSpec> actual = graph.tensors(side);
+void check_tensors(const Fields& graph, const char* side, const std::vector<TensorSpec>& actual,
+                   const std::vector<TensorSpec>& expected) {
     if (same_tensors(actual, expected)) return;
     throw bundle_error("bundle.json: " + graph.where() + side + " must be " + specs_text(expected, "; ") + ", found " +
                        (actual.empty() ? "none" : specs_text(actual, "; ")) + "; export the bundle again");
 }
 
-Graph checked_graph(const Fields& graph, const Files& files, const GraphSpec& expected) {
+Graph checked_graph(const Fields& graph, const Files& files, const GraphSpec& required) {
     const std::string file = graph.text("file");
     const auto listed = [&](const auto& entry) { return entry.first == file; };
     if (std::none_of(files.begin(), files.end(), listed)) {
         throw refusal(graph.where() + "file", "a path listed under files", file);
     }
     const Fields islands = graph.fields("fp32_islands");
-    check_tensors(graph, "inputs", expected.inputs);
-    check_tensors(graph, "outputs", expected.outputs);
+    const std::vector<TensorSpec> inputs = graph.tensors("inputs");
+    const std::vector<TensorSpec> outputs = graph.tensors("outputs");
+    std::vector<TensorSpec> tensors = inputs;
+    tensors.insert(tensors.end(), outputs.begin(), outputs.end());
+    const GraphSpec expected = with_options(required, tensors);
+    check_tensors(graph, "inputs", inputs, expected.inputs);
+    check_tensors(graph, "outputs", outputs, expected.outputs);
     Graph result{file, graph.label("precision"), expected};
     for (const auto& island : islands.values().items()) islands.label(island.key());
     return result;

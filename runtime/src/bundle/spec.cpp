@@ -78,6 +78,23 @@ std::vector<GraphSpec> bundle_contract(std::int64_t image_size, Family family, s
     };
 }
 
+GraphSpec with_options(const GraphSpec& spec, const std::vector<TensorSpec>& listed) {
+    GraphSpec result = spec;
+    const auto is_listed = [&](const char* name) {
+        return std::any_of(listed.begin(), listed.end(), [&](const TensorSpec& tensor) { return tensor.name == name; });
+    };
+    if (spec.name != "gle") return result;
+    if (is_listed(auxiliary_image)) {
+        const Dimension one = std::int64_t{1};
+        const Dimension side = 16 * std::get<std::int64_t>(spec.inputs.front().shape.back());
+        result.inputs.push_back(floats(auxiliary_image, {one, one, side, side}));
+    }
+    if (is_listed(degradation_level)) {
+        result.outputs.push_back(floats(degradation_level, {std::int64_t{1}}));
+    }
+    return result;
+}
+
 std::string specs_text(const std::vector<TensorSpec>& specs, const std::string& separator) {
     std::vector<std::string> texts;
     for (const TensorSpec& spec : specs) texts.push_back(spec.text());

@@ -43,6 +43,15 @@ enum class Family { sam, sam2, robustsam };
 std::vector<GraphSpec> bundle_contract(std::int64_t image_size, Family family = Family::sam,
                                        std::int64_t encoder_channels = 0);
 
+/// The name of the output [1] of an adaptive GLE: 0 for a clean picture, 1 to 3 for LQ-1 to LQ-3.
+constexpr const char* degradation_level = "degradation_level";
+
+/// The name of the input [1, 1, S, S] of a GLE with a second sensor: values in [0, 1], 0 where nothing is known.
+constexpr const char* auxiliary_image = "auxiliary_image";
+
+/// A graph of the contract with its optional tensors among `listed`, those of bundle.json; others do not count.
+GraphSpec with_options(const GraphSpec& spec, const std::vector<TensorSpec>& listed);
+
 /// The text() of each, joined.
 std::string specs_text(const std::vector<TensorSpec>& specs, const std::string& separator);
 

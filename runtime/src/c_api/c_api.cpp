@@ -164,6 +164,16 @@ glesam_status glesam_set_image(glesam_predictor* predictor, const glesam_image_v
     });
 }
 
+glesam_status glesam_set_image_and_auxiliary(glesam_predictor* predictor, const glesam_image_view* image,
+                                             const glesam_auxiliary_view* auxiliary) {
+    return guarded([&] {
+        require(predictor, "predictor");
+        require(image, "image");
+        require(auxiliary, "auxiliary");
+        predictor->predictor->set_image(*image, auxiliary);
+    });
+}
+
 glesam_status glesam_predict(glesam_predictor* predictor, const glesam_prompt* prompts, size_t num_prompts,
                              int multimask, glesam_prediction* prediction) {
     return guarded([&] {
@@ -181,6 +191,17 @@ glesam_status glesam_predict_on_device(glesam_predictor* predictor, const glesam
         require(prediction, "prediction");
         check_prompts(prompts, num_prompts);
         *prediction = predictor->predictor->predict_on_device(prompts, num_prompts, multimask != 0);
+    });
+}
+
+glesam_status glesam_get_degradation_level(const glesam_predictor* predictor, float* level, int* is_known) {
+    return guarded([&] {
+        require(predictor, "predictor");
+        require(level, "level");
+        require(is_known, "is_known");
+        const auto predicted = predictor->predictor->degradation_level();
+        *level = predicted.value_or(0.0F);
+        *is_known = predicted ? 1 : 0;
     });
 }
 

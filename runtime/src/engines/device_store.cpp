@@ -16,6 +16,14 @@ Pixels DeviceStore::on_host(const Pixels& picture, void* stream) {
     return result;
 }
 
+float DeviceStore::first(const Tensor& tensor) {
+    if (number_.size == 0) number_ = {memory_->allocate_on_host(sizeof(float)), sizeof(float)};
+    constexpr int bytes = sizeof(float);  // copied as a row of pixels of one byte
+    const Pixels row{static_cast<const std::uint8_t*>(tensor.data), bytes, 1, bytes, 1, {}};
+    memory_->copy_to_host(number_.memory.get(), row, tensor.stream);
+    return *static_cast<const float*>(number_.memory.get());
+}
+
 Tensor DeviceStore::aligned(const char* name, const Tensor& tensor) {
     memory_->check(name, tensor.data);
     const bool is_aligned = reinterpret_cast<std::uintptr_t>(tensor.data) % device_alignment == 0;

@@ -20,6 +20,9 @@ class DeviceStore {
     /// Copies a caller's picture to the host, its rows without gaps; valid until the next call. `stream`: see Tensor.
     Pixels on_host(const Pixels& picture, void* stream);
 
+    /// The first number of a tensor in device memory.
+    float first(const Tensor& tensor);
+
     /// A caller's tensor itself, or a copy where its address is not aligned. `name` is for messages.
     Tensor aligned(const char* name, const Tensor& tensor);
 
@@ -36,6 +39,7 @@ class DeviceStore {
 
     std::unique_ptr<DeviceMemory> memory_;
     Buffer picture_;
+    Buffer number_;
     Buffer aligned_;
     std::array<std::vector<Buffer>, 2> kept_;  // the second is the one in use
 };

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <utility>
 
 namespace glesam::core {
 
@@ -46,7 +47,6 @@ AxisWeights<double> axis_weights(int input_size, int output_size, Filter filter)
     AxisWeights<double> axis;
     axis.taps = static_cast<int>(std::ceil(support)) * 2 + 1;
     axis.weights.assign(static_cast<std::size_t>(output_size) * static_cast<std::size_t>(axis.taps), 0);
-    std::vector<double> values(static_cast<std::size_t>(axis.taps));
     for (int i = 0; i < output_size; ++i) {
         const double centre = (i + 0.5) * scale;
         const int first = std::max(0, static_cast<int>(centre - support + 0.5));
@@ -54,12 +54,12 @@ AxisWeights<double> axis_weights(int input_size, int output_size, Filter filter)
         const int end = static_cast<int>(std::min<double>(input_size, centre + support + 0.5));
         const int count = end - first;
         double total = 0;
+        double* weights = &axis.weights[static_cast<std::size_t>(i) * static_cast<std::size_t>(axis.taps)];
         for (int t = 0; t < count; ++t) {
             // Multiplied, not divided, as in Pillow: the last bit may decide a rounding.
-            total += values[static_cast<std::size_t>(t)] = shape((t + first - centre + 0.5) * (1.0 / stretch));
+            total += weights[t] = shape((t + first - centre + 0.5) * (1.0 / stretch));
         }
-        double* weights = &axis.weights[static_cast<std::size_t>(i) * static_cast<std::size_t>(axis.taps)];
-        for (int t = 0; t < count; ++t) weights[t] = values[static_cast<std::size_t>(t)] / total;
+        for (int t = 0; t < count; ++t) weights[t] /= total;
         axis.first.push_back(first);
         axis.count.push_back(count);
     }

@@ -1,12 +1,14 @@
 #include "predictor/predictor.hpp"
 
 #include <algorithm>
+#include <array>
 #include <chrono>
 #include <cmath>
 #include <utility>
 
 #include "common/error.hpp"
 #include "common/text.hpp"
+#include "image/auxiliary.hpp"
 
 namespace glesam::core {
 
@@ -42,6 +44,7 @@ Predictor::Predictor(std::shared_ptr<const Model> model)
       prompt_encoder_(model_->manifest.family),
       input_(input_size()) {
     if (model_->engines.gle) gle_.emplace(*model_->engines.gle);
+    if (takes_auxiliary()) auxiliary_.resize(squared(model_->manifest.image_size));
     if (auto memory = model_->engines.image_encoder->new_device_memory()) {
         device_.emplace(std::move(memory));
     } else {
@@ -49,22 +52,45 @@ Predictor::Predictor(std::shared_ptr<const Model> model)
     }
 }
 
-void Predictor::set_image(const glesam_image_view& view) {
+void Predictor::set_image(const glesam_image_view& view, const glesam_auxiliary_view* auxiliary) {
     glesam_geometry geometry{};
     {
         const Timed timed(timings_.preprocess_ms);
+        if (auxiliary != nullptr) check_auxiliary(*auxiliary, view);
         geometry = preprocess(view, input_.data());
+        std::fill(auxiliary_.begin(), auxiliary_.end(), 0.0F);
+        if (auxiliary != nullptr) write_auxiliary(*auxiliary, geometry, auxiliary_);
     }
     encode_picture(input_tensor(input_.data(), geometry.image_size), geometry);
 }
 
 void Predictor::set_tensor(const glesam_tensor_view& view, const glesam_geometry& geometry) {
-    encode_picture(readable_input(view), geometry);
+    const Tensor input = readable_input(view);
+    std::fill(auxiliary_.begin(), auxiliary_.end(), 0.0F);
+    encode_picture(input, geometry);
+}
+
+bool Predictor::takes_auxiliary() const { return gle_ && model_->engines.gle->spec().inputs.size() > 1; }
+
+void Predictor::check_auxiliary(const glesam_auxiliary_view& view, const glesam_image_view& picture) const {
+    pixels_of(picture);  // refuses what is no picture first
+    if (takes_auxiliary()) return core::check_auxiliary(view, picture.height, picture.width);
+    const std::string name = repr(model_->manifest.name);
+    throw image_error("auxiliary image: " + (gle_ ? "the GLE of model " + name + " has no such input" : "GLE is off") +
+                      "; leave it out, or open a bundle whose GLE has it");
+}
+
+/// GLE on the picture's embeddings, and on the auxiliary image where it has that input.
+const std::vector<Tensor>& Predictor::run_gle(const Tensor& embeddings, bool on_device) {
+    const std::int64_t side = model_->manifest.image_size;
+    const std::array<Tensor, 2> inputs{{embeddings, {auxiliary_.data(), {1, 1, side, side}}}};
+    return on_device ? gle_->run_on_device(inputs.data()) : gle_->run(inputs.data());
 }
 
 void Predictor::encode_picture(const Tensor& input, const glesam_geometry& geometry) {
     mask_resizer_for(geometry);
     Features features;
+    std::optional<float> level;
     {
         const Timed timed(timings_.encode_ms);
         const std::vector<Tensor>& encoded = image_encoder_.run_on_device(&input);
@@ -73,10 +99,25 @@ void Predictor::encode_picture(const Tensor& input, const glesam_geometry& geome
     }
     if (gle_) {
         const Timed timed(timings_.enhance_ms);
-        features.tensors[0] = gle_->run_on_device(features.tensors.data()).front();
+        const auto& outputs = run_gle(features.tensors[0], true);
+        features.tensors[0] = outputs.front();
+        level = level_of(outputs);
     }
     keep(features);
+    level_ = level;
     picture_ = geometry;
+}
+
+/// The degradation level among GLE's outputs, which are in the order of its spec.
+std::optional<float> Predictor::level_of(const std::vector<Tensor>& outputs) {
+    if (outputs.size() == 1) return std::nullopt;
+    return device_ ? device_->first(outputs.back()) : outputs.back().floats()[0];
+}
+
+std::optional<float> Predictor::degradation_level() const {
+    current();
+    if (level_ && !std::isfinite(*level_)) throw not_finite("a NaN or infinite degradation level");
+    return level_;
 }
 
 /// Copies the features, so that a later picture that fails leaves this one in place. 0.1 ms on the host.
@@ -158,10 +199,12 @@ void Predictor::keep_candidates(const glesam_decoded& decoded, std::size_t first
 }
 
 void Predictor::check_finite() const {
-    if (all_finite(low_res_masks_) && all_finite(iou_predictions_)) return;
-    throw backend_error("the " + model_->manifest.precision +
-                        " graphs gave NaN or infinite masks here; export the bundle with --precision fp32, and "
-                        "report the picture");
+    if (!all_finite(low_res_masks_) || !all_finite(iou_predictions_)) throw not_finite("NaN or infinite masks");
+}
+
+Error Predictor::not_finite(const char* what) const {
+    return backend_error("the " + model_->manifest.precision + " graphs gave " + what +
+                         " here; export the bundle with --precision fp32, and report the picture");
 }
 
 }  // namespace glesam::core

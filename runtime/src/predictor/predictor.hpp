@@ -31,9 +31,12 @@ class Predictor {
 
     const Model& model() const { return *model_; }
     const glesam_timings& timings() const { return timings_; }
+
+    /// The current picture's predicted degradation, 0 to 3; none where the bundle does not predict it or GLE is off.
+    std::optional<float> degradation_level() const;
     std::unique_ptr<Predictor> new_session() const { return std::make_unique<Predictor>(model_); }
 
-    void set_image(const glesam_image_view& view);
+    void set_image(const glesam_image_view& view, const glesam_auxiliary_view* auxiliary = nullptr);
     void set_tensor(const glesam_tensor_view& view, const glesam_geometry& geometry);
     glesam_geometry geometry_of(int height, int width) const;
     glesam_prediction predict(const glesam_prompt* prompts, std::size_t count, bool multimask);
@@ -56,6 +59,10 @@ class Predictor {
 
    private:
     void encode_picture(const Tensor& input, const glesam_geometry& geometry);
+    bool takes_auxiliary() const;
+    void check_auxiliary(const glesam_auxiliary_view& view, const glesam_image_view& picture) const;
+    const std::vector<Tensor>& run_gle(const Tensor& embeddings, bool on_device);
+    std::optional<float> level_of(const std::vector<Tensor>& outputs);
     void keep(Features features);
     glesam_decoded decode(const Features& features, const glesam_prompt_feeds& feeds);
     Tensor readable_input(const glesam_tensor_view& view);
@@ -66,6 +73,7 @@ class Predictor {
     const glesam_geometry& current() const;
     void keep_candidates(const glesam_decoded& decoded, std::size_t first, std::size_t candidates);
     void check_finite() const;
+    Error not_finite(const char* what) const;
 
     std::shared_ptr<const Model> model_;
     CheckedRequest image_encoder_;
@@ -82,8 +90,11 @@ class Predictor {
 
     // The current picture.
     std::optional<glesam_geometry> picture_;
+    std::optional<float> level_;
     Features features_;  // on the device, or in host_features_
     std::vector<float> host_features_;
+
+    std::vector<float> auxiliary_;  // GLE's further input [S, S]; empty where it has none
 
     // Grown once, then reused: predict allocates nothing.
     std::vector<float> input_;

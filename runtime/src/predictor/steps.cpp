@@ -77,7 +77,8 @@ void Predictor::encode(const float* input, float* encoded) {
 void Predictor::enhance(const float* encoded, float* features) {
     if (!gle_) throw backend_error("gle: this predictor was opened without GLE; open it with enhance");
     const Features input = features_at(encoded, model_->engines.image_encoder->spec().outputs);
-    float* rest = copy_tensors(gle_->run(input.tensors.data()).data(), 1, features);
+    std::fill(auxiliary_.begin(), auxiliary_.end(), 0.0F);
+    float* rest = copy_tensors(run_gle(input.tensors[0], false).data(), 1, features);
     copy_tensors(&input.tensors[1], input.count - 1, rest);
 }
 

@@ -6,20 +6,21 @@ import ctypes
 import os
 import weakref
 from collections.abc import Sequence
-from ctypes import byref, c_size_t, c_void_p
+from ctypes import byref, c_float, c_int, c_size_t, c_void_p
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from glesam_runtime.bundle.reader import Bundle, default_bundle_path
 from glesam_runtime.errors import BackendError
+from glesam_runtime.image_io.auxiliary import Auxiliary
 from glesam_runtime.predictor import Prediction, check_image
 from glesam_runtime.preprocess import Floats, Pixels
 from glesam_runtime.prompts import Box, Points, Prompt, one_or_several
 
 from .arrays import CPrompts, copied, image_view, with_dense_rows
 from .library import check, load_library, opened_bundle
-from .structs import CModelInfo, CPrediction
+from .structs import CAuxiliaryView, CModelInfo, CPrediction
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -63,14 +64,29 @@ class NativePredictor:
         self._check(self._library.glesam_predictor_new_session(self._opened(), byref(session)))
         return type(self)(self._library, session)
 
-    def set_image(self, image: Pixels) -> None:
+    def set_image(self, image: Pixels, auxiliary: Auxiliary | None = None) -> None:
         """Encode and enhance `image`, uint8 [H,W,3] RGB. Raises ImageError for anything else.
 
         No copy is made where its rows are dense. A picture that is refused leaves the current one in place.
+        auxiliary: the second sensor's, uint8 or uint16 [H,W] of dense rows.
         """
         check_image(image)
         image = with_dense_rows(image)
-        self._check(self._library.glesam_set_image(self._opened(), byref(image_view(image))))
+        view, library = image_view(image), self._library
+        if auxiliary is None:
+            self._check(library.glesam_set_image(self._opened(), byref(view)))
+            return
+        height, width = auxiliary.shape
+        stride, bits = auxiliary.strides[0], 8 * auxiliary.itemsize
+        second = CAuxiliaryView(auxiliary.ctypes.data, width, height, stride, bits)
+        self._check(library.glesam_set_image_and_auxiliary(self._opened(), byref(view), byref(second)))
+
+    @property
+    def degradation_level(self) -> float | None:
+        """As Predictor.degradation_level."""
+        level, is_known = c_float(), c_int()
+        self._check(self._library.glesam_get_degradation_level(self._opened(), byref(level), byref(is_known)))
+        return level.value if is_known.value else None
 
     def predict(
         self,
@@ -96,6 +112,7 @@ class NativePredictor:
             copied(result.masks, *rows, result.height, result.width).view(np.bool_),
             copied(result.iou_predictions, *rows),
             copied(result.low_res_masks, *rows, result.low_res_size, result.low_res_size),
+            self.degradation_level,
         )
 
     def close(self) -> None:

@@ -45,6 +45,16 @@ class CImageView(Structure):
     )
 
 
+class CAuxiliaryView(Structure):
+    _fields_ = (
+        ("data", c_void_p),
+        ("width", c_int32),
+        ("height", c_int32),
+        ("stride", c_int64),
+        ("bits", c_int32),
+    )
+
+
 class CPrompt(Structure):
     _fields_ = (
         ("box", POINTER(c_double)),

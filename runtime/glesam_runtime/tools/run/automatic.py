@@ -32,6 +32,7 @@ class SegmentedAll:
     masks: Sequence[AutomaticMask]
     timings_ms: dict[str, float]
     files: dict[Path, int]
+    degradation_level: float | None = None
 
 
 def run_automatic(
@@ -69,4 +70,5 @@ def _segment_all(
     check_not_an_input(files, inputs)
     write_files(files)
     sizes = {file: len(content) for file, content in files.items()}
-    return SegmentedAll(path, (image.shape[0], image.shape[1]), masks, automatic.timings, sizes)
+    size = image.shape[0], image.shape[1]
+    return SegmentedAll(path, size, masks, automatic.timings, sizes, automatic.degradation_level)

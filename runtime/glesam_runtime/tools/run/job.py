@@ -15,8 +15,9 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from ...errors import GlesamError, OutputError, PromptError
+from ...errors import GlesamError, ImageError, OutputError, PromptError
 from ...image_io import check_exists, png_bytes, read_image, read_mask
+from ...image_io.auxiliary import Auxiliary, read_auxiliary
 from ...output import write_files
 from ...predictor import Predictor
 from ...preprocess import Floats, Pixels
@@ -34,7 +35,8 @@ class Job:
     """The request, which is the same for every picture. `out` is the folder of the results.
 
     mask_path: a mask picture for the one prompt. automatic: settings for AutomaticOptions.for_model, to find
-    every object without prompts; None where prompts are used.
+    every object without prompts; None where prompts are used. auxiliary_path: the second sensor's picture,
+    which belongs to a single picture with prompts.
     """
 
     prompts: Sequence[Prompt]
@@ -42,6 +44,7 @@ class Job:
     mask_path: Path | None = None
     multimask: bool = False
     automatic: dict[str, float] | None = None
+    auxiliary_path: Path | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,6 +53,7 @@ class Segmented:
 
     candidates: number of consecutive masks per prompt, 3 with multimask, otherwise 1.
     files: written path -> size [bytes], the masks in order, then the overlay.
+    degradation_level: the picture's, None where the bundle does not predict it.
     """
 
     path: Path
@@ -58,6 +62,7 @@ class Segmented:
     candidates: int
     timings_ms: dict[str, float]
     files: dict[Path, int]
+    degradation_level: float | None = None
 
 
 @dataclass(frozen=True)
@@ -70,11 +75,12 @@ class Failed:
 
 @dataclass(frozen=True, eq=False)
 class _Read:
-    """A picture to segment, uint8 [H,W,3] RGB, and the job's mask picture, uint8 [H,W]."""
+    """A picture to segment, uint8 [H,W,3] RGB, and the job's mask and auxiliary picture, [H,W]."""
 
     path: Path
     image: Pixels
     mask: Pixels | None
+    auxiliary: Auxiliary | None
 
 
 @dataclass(frozen=True, eq=False)
@@ -110,6 +116,10 @@ def combine_prompts(
 
 def check_paths(images: Sequence[Path], job: Job) -> None:
     """Raises ImageError for a missing picture, OutputError where results would overwrite each other."""
+    if job.auxiliary_path and (len(images) > 1 or job.automatic is not None):
+        raise ImageError(
+            "--auxiliary belongs to one picture with prompts; run once for each picture, without --auto"
+        )
     for path in _inputs(images, job):
         check_exists(path)
     stems: dict[str, Path] = {}
@@ -130,18 +140,23 @@ def run_job(predictor: Predictor, images: Sequence[Path], job: Job) -> Iterator[
     """
     inputs = {path.resolve() for path in _inputs(images, job)}
     with background_thread() as reader, background_thread() as writer:
-        pictures = ahead(partial(_read, job.mask_path), images, reader, _READ_AHEAD)
+        pictures = ahead(partial(_read, job), images, reader, _READ_AHEAD)
         answers = (_segment(predictor, job, picture) for picture in pictures)
         yield from ahead(partial(_write, job.out, inputs), answers, writer, _WRITTEN_BEHIND)
 
 
 def _inputs(images: Sequence[Path], job: Job) -> list[Path]:
-    return [*images, job.mask_path] if job.mask_path else [*images]
+    return [*images, *(path for path in (job.mask_path, job.auxiliary_path) if path)]
 
 
-def _read(mask_path: Path | None, path: Path) -> _Read | Failed:
-    # The mask too: reading silences PIL's warnings, which only one thread at a time can do safely.
-    return _attempt(path, lambda: _Read(path, read_image(path), read_mask(mask_path) if mask_path else None))
+def _read(job: Job, path: Path) -> _Read | Failed:
+    # All in this thread: reading silences PIL's warnings, which only one thread at a time can do safely.
+    def read() -> _Read:
+        mask = read_mask(job.mask_path) if job.mask_path else None
+        auxiliary = read_auxiliary(job.auxiliary_path) if job.auxiliary_path else None
+        return _Read(path, read_image(path), mask, auxiliary)
+
+    return _attempt(path, read)
 
 
 def _segment(predictor: Predictor, job: Job, picture: _Read | Failed) -> _Answer | Failed:
@@ -165,13 +180,14 @@ def _attempt(path: Path, step: Callable[[], Result]) -> Result | Failed:
 
 
 def _answer(predictor: Predictor, job: Job, picture: _Read) -> _Answer:
-    predictor.set_image(picture.image)
+    predictor.set_image(picture.image, picture.auxiliary)
     prompts = _with_mask(predictor, job, picture.mask)
     prediction = predictor.predict(prompts=prompts, multimask=job.multimask)
     masks = prediction.masks.reshape(-1, *picture.image.shape[:2])
     scores = prediction.iou_predictions.reshape(-1)
     candidates = len(masks) // len(prompts)
-    segmented = Segmented(picture.path, masks, scores, candidates, dict(predictor.timings), {})
+    timings, level = dict(predictor.timings), prediction.degradation_level
+    segmented = Segmented(picture.path, masks, scores, candidates, timings, {}, level)
     return _Answer(segmented, picture.image, prompts)
 
 

@@ -24,8 +24,10 @@ def picture_lines(result: Segmented | SegmentedAll) -> list[str]:
         head, masks = _automatic_lines(result, mask_files)
     else:
         head, masks = _prompted_lines(result, mask_files)
+    level = result.degradation_level
+    degraded = [] if level is None else [f"  degradation level  {level:.2f}  (0 clean, 3 as bad as LQ-3)"]
     stages = "  ".join(f"{stage} {ms:.1f}" for stage, ms in result.timings_ms.items())
-    return [head, *masks, f"  overlay  {overlay}", f"  milliseconds  {stages}"]
+    return [head, *masks, *degraded, f"  overlay  {overlay}", f"  milliseconds  {stages}"]
 
 
 def picture_json(result: Segmented | SegmentedAll) -> Json:
@@ -37,10 +39,12 @@ def picture_json(result: Segmented | SegmentedAll) -> Json:
     else:
         height, width = result.masks.shape[1:]
         masks = _prompted_records(result, mask_files)
+    level = result.degradation_level
     return {
         "image": str(result.path),
         "width": width,
         "height": height,
+        **({} if level is None else {"degradation_level": round(level, 3)}),
         "masks": masks,
         "overlay": str(overlay),
         "timings_ms": {stage: round(ms, 3) for stage, ms in result.timings_ms.items()},
