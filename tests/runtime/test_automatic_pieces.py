@@ -107,6 +107,7 @@ def test_the_box_of_a_mask_is_found_without_all_of_it(seed: int, geometry: Geome
     resizer, low_res_mask = MaskResizer.for_geometry(geometry), blobs(seed, 16)
     (mask,) = resizer.masks(low_res_mask[None], 0.5)
     expected = box_of(mask) if mask.any() else None
+    assert box_above(resizer.window(low_res_mask, 0.5), 0.5) == expected
     assert box_above(resizer.window(low_res_mask, -0.5), 0.5) == expected
     assert box_above(resizer.logits(low_res_mask), 0.5) == expected
 
@@ -115,7 +116,8 @@ def bump(place: int, rng: np.random.Generator) -> np.ndarray:
     """Returns logits of a disc in one of three places, as large as it happens to be."""
     y, x = np.ogrid[:16, :16]
     top, left = ((3, 3), (5, 11), (9, 6))[place]
-    return rng.uniform(2, 9) - 0.5 * ((y - top) ** 2 + (x - left) ** 2)
+    height: np.ndarray = rng.uniform(2, 9) - 0.5 * ((y - top) ** 2 + (x - left) ** 2)
+    return height
 
 
 @pytest.mark.parametrize("seed", range(10))

@@ -17,8 +17,6 @@ Xywh = tuple[int, int, int, int]
 
 # SAM's constant: a mask that ends this close to a cut was probably cut off by it.
 _NEAR_PX = 20
-# Pixels. A window ends where a logit can begin to exceed, so the first strip nearly always has one that does.
-_STRIP = 8
 
 
 def box_of(mask: npt.NDArray[np.bool_]) -> Box:
@@ -30,31 +28,39 @@ def box_of(mask: npt.NDArray[np.bool_]) -> Box:
 def box_above(logits: WindowLogits, threshold: float) -> Box | None:
     """Returns the tight box around what exceeds `threshold`, in the picture; None where nothing does.
 
-    It is `box_of` the window's mask, of which only strips at its four sides are resized.
+    It is `box_of` the window's mask, of which strips at its four sides are resized, as wide as a sample. The
+    samples at the sides of the smallest window exceed `threshold`, so one strip of each is mostly enough.
     """
-    height, width = logits.shape
     everything = slice(None)
-    rows = _extent(height, lambda strip: np.any(logits.part(strip, everything).mask(threshold), axis=1))
+    (height, width), (samples_down, samples_across) = logits.shape, logits.samples.shape
+    rows = _extent(
+        height, samples_down, lambda strip: np.any(logits.part(strip, everything).mask(threshold), axis=1)
+    )
     if rows is None:
         return None
     within = slice(*rows)
-    columns = _extent(width, lambda strip: np.any(logits.part(within, strip).mask(threshold), axis=0))
+    columns = _extent(
+        width, samples_across, lambda strip: np.any(logits.part(within, strip).mask(threshold), axis=0)
+    )
     assert columns is not None
     left, top = logits.left, logits.top
     return left + columns[0], top + rows[0], left + columns[1], top + rows[1]
 
 
-def _extent(length: int, is_above: Callable[[slice], npt.NDArray[np.bool_]]) -> tuple[int, int] | None:
+def _extent(
+    length: int, samples: int, is_above: Callable[[slice], npt.NDArray[np.bool_]]
+) -> tuple[int, int] | None:
     """Returns the first and one past the last true index, looked for in strips from both ends."""
-    for start in range(0, length, _STRIP):
-        found = np.flatnonzero(is_above(slice(start, min(start + _STRIP, length))))
+    step = -(-length // max(1, samples)) or 1
+    for start in range(0, length, step):
+        found = np.flatnonzero(is_above(slice(start, min(start + step, length))))
         if len(found):
             break
     else:
         return None
     first = start + int(found[0])
-    for stop in range(length, first, -_STRIP):
-        strip = slice(max(first, stop - _STRIP), stop)
+    for stop in range(length, first, -step):
+        strip = slice(max(first, stop - step), stop)
         found = np.flatnonzero(is_above(strip))
         if len(found):
             break

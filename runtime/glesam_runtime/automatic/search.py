@@ -142,8 +142,7 @@ class CropSearch:
     def _candidate(self, low_res_mask: Floats, score: float, point: Doubles) -> Candidate | None:
         """Returns a promising mask with its box; None where it is empty or cut off by the crop."""
         resizer, threshold = self.session.mask_resizer, self.session.manifest.mask_threshold
-        logits = resizer.window(low_res_mask, threshold - self.options.stability_score_offset)
-        box = box_above(logits, threshold)
+        box = box_above(resizer.window(low_res_mask, threshold), threshold)
         if box is None:
             return None
         left, top = self.crop.x0, self.crop.y0
@@ -151,6 +150,7 @@ class CropSearch:
         if is_cut_off(box, self.crop.box, self.size):
             return None
         x, y = point.tolist()
+        logits = resizer.window(low_res_mask, threshold - self.options.stability_score_offset)
         # A copy: a view would keep all masks of its call.
         logits = replace(logits, samples=logits.samples.copy())
         return Candidate(logits, box, score, (left + x, top + y))
