@@ -23,7 +23,9 @@ def _option(metavar: str, text: str, least: int | None = None) -> Any:  # noqa: 
 
 @app.command(cls=Command)
 def train(
-    data: Annotated[Path, _option("DIR", "Pictures with masks, or a folder of such data sets.")],
+    data: Annotated[
+        Path | None, _option("DIR", "Pictures with masks, or a folder of such data sets.")
+    ] = None,
     sets: Annotated[
         Path | None, _option("FILE", "JSON that describes the data sets. Default: sets.json in DIR.")
     ] = None,
@@ -37,6 +39,9 @@ def train(
     config: Annotated[
         Path | None, _option("FILE", "The stage's settings as JSON. Default: the paper's.")
     ] = None,
+    show_settings: Annotated[
+        bool, typer.Option("--settings", help="List the settings of --stage with their defaults, and exit.")
+    ] = False,
     run: Annotated[Path, _option("DIR", "Folder of the run's checkpoints, from which it resumes.")] = Path(
         "runs/nano"
     ),
@@ -59,8 +64,13 @@ def train(
     with one_line_errors("glesam-train", "train"):
         from glesam.nano.recipe import PRECISION
         from glesam.training.session import Session, make_accelerator, use_threads
-        from glesam.training.stage_config import read_stage_config
+        from glesam.training.stage_config import read_stage_config, settings_table
 
+        if show_settings:
+            typer.echo(settings_table(stage))
+            return
+        if data is None:
+            raise InputError("no pictures to train on; give --data DIR")
         use_threads(threads)
         settings = read_stage_config(config, stage) if config or stage else None
         if settings is None and model is not None:

@@ -24,7 +24,7 @@ from glesam.training.checkpoint import Identity
 from glesam.training.encoded_views import VIEWS, EncodedViews, Mixture
 from glesam.training.loop import LoopConfig, Losses, train
 from glesam.training.mask_loss import NANO_LOSS
-from glesam.training.stage_config import Precision
+from glesam.training.settings import Precision
 from glesam.training.stage_losses import encoded_losses, gle_losses, select_decoder, select_lora
 from glesam.training.view_encoder import ViewEncoder
 from glesam.training.watch import Lines, Watcher

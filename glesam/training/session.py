@@ -28,7 +28,8 @@ from glesam.official.lora import save_lora
 from glesam.training.encoded_views import VIEWS
 from glesam.training.parallel import on_the_main_process
 from glesam.training.pictures import mask_pictures
-from glesam.training.stage_config import DecoderStageConfig, GleStageConfig, Precision, StageConfig
+from glesam.training.settings import Precision
+from glesam.training.stage_config import DecoderStageConfig, GleStageConfig, StageConfig
 from glesam.training.stages import StageRun, ready, train_stage
 from glesam.training.watch import All, Bar, Board, Lines, Watcher
 from glesam_runtime.errors import InputError, printable

@@ -1,7 +1,7 @@
 """The settings of stages 1 and 2, as a lab writes them into a JSON file.
 
 Defaults are the paper's and its authors' code's (section 5 of the GleSAM paper, their released scripts).
-docs/training.md explains every key.
+`glesam.training.settings` explains every key, as `glesam-train --stage 1 --settings` prints them.
 """
 
 from __future__ import annotations
@@ -11,33 +11,17 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from glesam.data.batches import MAX_POINTS, BatchPlan
 from glesam.data.prompts import PromptKind
 from glesam.training.encoded_views import Mixture
-from glesam.training.loop import LoopConfig, Optimizer, Schedule
+from glesam.training.loop import LoopConfig
 from glesam.training.mask_loss import MaskLoss, PixelLoss
-from glesam.training.rules import (
-    Rule,
-    at_least_zero,
-    check,
-    choice,
-    fraction,
-    optional,
-    pair,
-    positive,
-    switch,
-    whole,
-)
+from glesam.training.rules import check
+from glesam.training.settings import SETTINGS, Precision
 from glesam_runtime.errors import InputError
 
-Precision = Literal["no", "fp16", "bf16"]
-MULTIPLE = 16
-"""px; an image has whole positions of the embedding."""
-
-MAX_SEED = 2**31 - 1
-"""A loop multiplies it by its stride, and torch's seeds have 64 bits."""
 HARMLESS = frozenset({"save_every", "report_every", "pictures_every", "pictures", "workers"})
 """Settings that change no weight: they may differ between a checkpoint and the run that resumes it."""
 RESUMABLE = HARMLESS | {"steps", "epochs", "accumulation", "mixed_precision", "views"}
@@ -77,7 +61,7 @@ class StageConfig:
         return replace(self.loop, steps=math.ceil((self.epochs or 0) * pictures / self.batch_size))
 
     def settings(self) -> dict[str, Any]:
-        """Every key of a settings file with its value, as docs/training.md lists them."""
+        """Every key of a settings file with its value."""
         loop = {key: getattr(self.loop, key) for key in LOOP_KEYS}
         own = {field.name: getattr(self, field.name) for field in fields(self) if field.name != "loop"}
         return {**loop, **own, "steps": self.loop.steps or None}
@@ -162,49 +146,6 @@ class DecoderStageConfig(StageConfig):
         )
 
 
-RULES: dict[str, Rule] = {
-    "batch_size": whole(1),
-    "steps": optional(whole(1)),
-    "epochs": optional(positive()),
-    "lr": positive(),
-    "optimizer": choice(Optimizer),
-    "schedule": choice(Schedule),
-    "warmup": whole(0),
-    "weight_decay": at_least_zero(),
-    "clip": positive(),
-    "accumulation": whole(1),
-    "mixed_precision": choice(Precision),
-    "seed": whole(0, high=MAX_SEED),
-    "image_size": optional(whole(MULTIPLE, MULTIPLE)),
-    "scale": pair(positive()),
-    "affine_share": fraction(),
-    "paste_share": fraction(),
-    "clean_share": fraction(),
-    "workers": whole(1),
-    "save_every": whole(1),
-    "report_every": whole(1),
-    "pictures_every": whole(0),
-    "pictures": whole(1),
-    "gradient_checkpointing": switch(),
-    "lora_rank": optional(whole(1)),
-    "gamma": optional(positive()),
-    "distribution_matching": at_least_zero(),
-    "gan": at_least_zero(),
-    "generator_every": whole(1),
-    "enhance": switch(),
-    "train_iou_head": switch(),
-    "pixel_loss": choice(PixelLoss),
-    "mask_size": optional(whole(1)),
-    "multimask_share": fraction(),
-    "feedback_share": fraction(),
-    "objects_per_image": whole(1),
-    "prompts": choice(PromptKind),
-    "points": pair(whole(1), MAX_POINTS),
-    "views": optional(whole(1)),
-    "raw_share": fraction(),
-    "mixed_share": fraction(),
-}
-"""Rule of each key of a settings file."""
 STAGES: Mapping[int, type[GleStageConfig] | type[DecoderStageConfig]] = {
     1: GleStageConfig,
     2: DecoderStageConfig,
@@ -254,7 +195,7 @@ def parse_stage_config(text: str, stage: int | None, source: str) -> StageConfig
         raise InputError(f"{source}: stage is {number}; expected {expected}")
     default = STAGES[number]()
     keys = default.settings()
-    check(values, {key: RULES[key] for key in RULES if key in keys}, f"{source} (stage {number})")
+    check(values, {key: SETTINGS[key].rule for key in SETTINGS if key in keys}, f"{source} (stage {number})")
     if values.get("epochs") is not None and values.get("steps") is not None:
         raise InputError(f"{source}: steps and epochs are both given; expected one of them")
     try:
@@ -275,3 +216,19 @@ def with_settings(default: StageConfig, values: Mapping[str, Any]) -> StageConfi
     if "steps" in loop:
         loop["steps"] = loop["steps"] or 0
     return replace(default, loop=replace(default.loop, **loop), **chosen)
+
+
+def settings_table(stage: int | None) -> str:
+    """The settings of a stage as text: a line each with key, default as JSON, meaning and expected value.
+
+    Raises InputError where there is no such stage.
+    """
+    if stage not in STAGES:
+        raise InputError(f"--settings: expected --stage 1 or --stage 2 with it, found {stage}")
+    defaults = STAGES[stage]().settings()
+    shown = {key: json.dumps(defaults[key]) for key in SETTINGS if key in defaults}
+    keys, values = (max(map(len, column)) for column in (shown, shown.values()))
+    return "\n".join(
+        f"{key:{keys}}  {default:{values}}  {SETTINGS[key].meaning} ({SETTINGS[key].rule.expected})"
+        for key, default in shown.items()
+    )

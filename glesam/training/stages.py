@@ -143,15 +143,32 @@ def check_image_size(model: GleSam, config: StageConfig) -> None:
 
 
 def with_adapters(model: GleSam, config: GleStageConfig) -> GleSam:
-    """Returns the model with another gamma, or with new adapters of `lora_rank`, where these are set."""
+    """Returns the model with another gamma, or with new adapters of `lora_rank`, where these are set.
+
+    Raises:
+        InputError: neither the model nor the settings have adapters.
+    """
     gle = model.config.gle
     if config.gamma is not None:
         gle = replace(gle, gamma=config.gamma)
     if config.lora_rank is not None:
         gle = replace(gle, lora_rank=config.lora_rank, lora_alpha=float(config.lora_rank))
+    if not gle.lora_rank:
+        raise InputError(
+            "stage 1 trains a LoRA, and this model has none; set lora_rank, as in "
+            '{"stage": 1, "lora_rank": 8}, to add one'
+        )
     if gle == model.config.gle and config.lora_rank is None:
         return model
     changed = GleSam(replace(model.config, gle=gle))
-    kept = {n: t for n, t in model.state_dict().items() if config.lora_rank is None or "lora_" not in n}
-    changed.load_state_dict(kept, strict=False)
+    kept = {without_adapter(n): t for n, t in model.state_dict().items() if "lora_" not in n}
+    if config.lora_rank is None:
+        kept |= {n: t for n, t in model.state_dict().items() if "lora_" in n}
+    names = [name for name in changed.state_dict() if without_adapter(name) in kept]
+    changed.load_state_dict({name: kept[without_adapter(name)] for name in names}, strict=False)
     return changed
+
+
+def without_adapter(name: str) -> str:
+    """The name that a tensor has where no adapter wraps its layer."""
+    return name.replace("base_layer.", "")

@@ -103,6 +103,7 @@ def test_a_run_resumes_with_more_steps_only_with_resume(data: Path, model: Path,
         (["--stage", "1"], "a stage trains a model that exists: give --model CHECKPOINT; glesam-convert"),
         (["--stage", "1", "--model", "{tmp}/nowhere"], "no folder {tmp}/nowhere"),
         (["--model", "{model}"], "a model to train was given, but not how; add --stage 1 or --stage 2"),
+        (["--settings"], "--settings: expected --stage 1 or --stage 2 with it, found None"),
         (["--config", "{tmp}/nowhere.json"], "{tmp}/nowhere.json"),
         (["--config", "{tmp}/fp16.json", "--model", "{model}"], "fp16, which is for GPUs, and there is none"),
         (["--config", "{tmp}/odd.json", "--model", "{model}"], "unknown key 'odd'"),
@@ -121,6 +122,17 @@ def test_what_cannot_be_trained_is_refused_in_one_line(
     assert line.startswith("error: ")
     assert message.format(**values) in line
     assert not (tmp_path / "run").exists()
+
+
+def test_data_is_needed(tmp_path: Path) -> None:
+    code, stdout, stderr = invoke("--run", tmp_path / "run")
+    assert (code, stdout, stderr) == (2, "", "error: no pictures to train on; give --data DIR\n")
+
+
+def test_settings_are_listed_without_data() -> None:
+    code, stdout, _ = invoke("--stage", 2, "--settings")
+    assert code == 0
+    assert "\nlr " in stdout
 
 
 @pytest.mark.parametrize(
