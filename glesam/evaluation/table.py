@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 from glesam.evaluation.gains import comparisons
 from glesam.evaluation.results import Results
 from glesam.evaluation.score import REAL, RowName
+
+Value = TypeVar("Value")
 
 TITLES = {
     "iou": "IoU",
@@ -100,16 +103,18 @@ def _column(results: Results, level: str) -> str:
 def _gain_lines(results: Results) -> Iterator[tuple[str, ...]]:
     for pair in comparisons(results.rows):
         yield _gain_line(f"gain of {pair}", pair.gain, results, _signed)
-        closed = _gain_line(f"gap closed by {pair}", pair.closed, results, _percent)
-        if any(closed[1:]):
-            yield closed
+        further = (
+            _gain_line("95 % of resampled pictures", pair.interval, results, _range),
+            _gain_line(f"gap closed by {pair}", pair.closed, results, _percent),
+        )
+        yield from (line for line in further if any(line[1:]))
 
 
 def _gain_line(
     title: str,
-    value: Callable[[Results, str], float | None],
+    value: Callable[[Results, str], Value | None],
     results: Results,
-    shown: Callable[[float], str],
+    shown: Callable[[Value], str],
 ) -> tuple[str, ...]:
     values = (value(results, level) for level in results.levels)
     return (title, *("" if number is None else shown(number) for number in values))
@@ -121,6 +126,10 @@ def _decimal(value: float) -> str:
 
 def _signed(value: float) -> str:
     return f"{value:+.4f}"
+
+
+def _range(bounds: tuple[float, float]) -> str:
+    return " to ".join(map(_signed, bounds))
 
 
 def _percent(value: float) -> str:

@@ -223,7 +223,7 @@ def settings_table(stage: int | None) -> str:
 
     Raises InputError where there is no such stage.
     """
-    if stage not in STAGES:
+    if stage is None or stage not in STAGES:
         raise InputError(f"--settings: expected --stage 1 or --stage 2 with it, found {stage}")
     defaults = STAGES[stage]().settings()
     shown = {key: json.dumps(defaults[key]) for key in SETTINGS if key in defaults}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import numpy as np
 import pytest
 from PIL import Image, ImageFont
 
@@ -152,6 +153,23 @@ def test_a_table_has_a_row_per_method_and_the_gains_below() -> None:
         "| gain of nano: glesam over sam | -0.0500 | +0.0500 |\n"
         "| gap closed by nano: glesam over sam |  | 25 % |\n"
     )
+
+
+def test_the_interval_of_a_gain_is_paired_by_picture() -> None:
+    """Pictures differ far more than their gains, whose mean is .05 with a standard error of .01."""
+    rng = np.random.default_rng(3)
+    plain, gains = rng.uniform(0.1, 0.8, 100), rng.normal(0, 1, 100)
+    gains = 0.05 + 0.1 * (gains - gains.mean()) / gains.std()
+    rows = [(GLESAM, np.clip(plain + gains, 0, 1), reversed(range(100))), (SAM, plain, range(100))]
+    scores = [score(float(values[i]), row, name=f"{i:03}") for row, values, order in rows for i in order]
+    (pair,) = comparisons([SAM, GLESAM])
+    bounds = pair.interval(Results(tuple(scores)), "clean")
+    assert bounds is not None
+    assert bounds == pytest.approx((0.05 - 0.0196, 0.05 + 0.0196), abs=0.002)
+    assert pair.interval(GAIN, "clean") is None
+    table = overall_tables(Results(tuple(scores)))[0]
+    assert table.lines[3][0] == "95 % of resampled pictures"
+    assert table.lines[3][1] == f"{bounds[0]:+.4f} to {bounds[1]:+.4f}"
 
 
 def test_a_row_without_multimask_has_a_dash_in_its_tables() -> None:
