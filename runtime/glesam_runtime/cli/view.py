@@ -39,7 +39,11 @@ def run(
     port: Annotated[
         int,
         typer.Option(
-            metavar="N", min=0, max=65535, rich_help_panel=_ADDRESS, help="Port to listen on; 0: any free one."
+            metavar="N",
+            min=0,
+            max=65535,
+            rich_help_panel=_ADDRESS,
+            help="Port to listen on; 0: any free one.",
         ),
     ] = 8765,
     browser: Annotated[

@@ -97,7 +97,8 @@ def _prompt(prompt: Prompt) -> str:
     words = [f"box=({_numbers(prompt.box, ', ')})"] if prompt.box is not None else []
     for name in ("points", "background_points"):
         points: Sequence[tuple[float, float]] = getattr(prompt, name)
-        words += [f"{name}=[{', '.join(f'({_numbers(point, ", ")})' for point in points)}]"] if points else []
+        pairs = ", ".join(f"({_numbers(point, ', ')})" for point in points)
+        words += [f"{name}=[{pairs}]"] if points else []
     return f"Prompt({', '.join(words)})"
 
 

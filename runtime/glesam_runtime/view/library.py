@@ -26,7 +26,7 @@ _SAMPLES = (_PACKAGE / "photos", _PACKAGE.parents[2] / "examples/photos")
 
 @dataclass(frozen=True)
 class Library:
-    """Pictures by the name that the page uses for them. `root`: folder that every one of `own` must lie in."""
+    """Pictures by the name that the page uses for them. `root`: the folder in which all of `own` must lie."""
 
     own: Mapping[str, Path]
     samples: Mapping[str, Path] = field(default_factory=dict)
@@ -74,7 +74,7 @@ class Library:
 
 
 def read_upload(file: Path, name: str) -> Picture:
-    """Reads a picture that a browser sent, whose name there is `name`. Raises ImageError as read_image does."""
+    """Reads a picture that a browser sent under `name`. Raises ImageError as read_image does."""
     try:
         pixels = read_image(file, MOST_PIXELS)
     except ImageError as error:

@@ -138,7 +138,7 @@ async def save_upload(request: Request, file: BinaryIO) -> str:
 def upload_name(name: str) -> str:
     """Returns the last part of a name that a browser sent, without control characters."""
     last = PurePosixPath(printable(name).replace("\\", "/")).name
-    return last[-_LONGEST_NAME:] or "picture"
+    return last[-_LONGEST_NAME:] if last.strip(".") else "picture"
 
 
 async def _chunks(request: Request, most: int) -> Any:  # noqa: ANN401

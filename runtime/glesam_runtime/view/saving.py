@@ -92,7 +92,9 @@ def _as_rle(chosen: _Chosen) -> Saved:
 def _as_polygons(chosen: _Chosen) -> Saved:
     outlines, holes = zip(*map(polygons_from_mask, chosen.masks), strict=True)
     filled = sum(holes)
-    note = f"{filled} hole{'s' * (filled > 1)} filled: COCO's polygons have none, its RLE has" if filled else ""
+    note = (
+        f"{filled} hole{'s' * (filled > 1)} filled: COCO's polygons have none, its RLE has" if filled else ""
+    )
     return _document(chosen, list(outlines), "polygons", note)
 
 

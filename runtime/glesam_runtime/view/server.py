@@ -39,14 +39,20 @@ class Site:
     rules: Rules
 
 
-def view(path: Path | None, model: Model, host: str, port: int, browser: bool, say: Callable[..., None]) -> None:
+def view(
+    path: Path | None, model: Model, host: str, port: int, browser: bool, say: Callable[..., None]
+) -> None:
     """Serves the page for a picture, a folder, or samples alone, until Ctrl-C; `say` takes lines to print.
 
     Raises InputError where the address cannot be bound, ImageError or InputError where there is no picture,
     BundleError and BackendError as Predictor.from_bundle does.
     """
     library = Library.of(path)
-    with bound(host, port) as site, opened_app(model, library, site.rules) as app, serving(app, site.listening):
+    with (
+        bound(host, port) as site,
+        opened_app(model, library, site.rules) as app,
+        serving(app, site.listening),
+    ):
         say(*(f"open {address}" for address in site.addresses))
         say("Ctrl-C stops it")
         if browser and has_display():

@@ -199,7 +199,9 @@ class Tabs:
     def get(self, key: str) -> Tab:
         """Returns an open tab. Raises ClosedTabError where it is closed."""
         if key not in self._tabs:
-            raise ClosedTabError(f"this tab was closed: at most {MOST_TABS} are open at once; load the page again")
+            raise ClosedTabError(
+                f"this tab was closed: at most {MOST_TABS} are open at once; load the page again"
+            )
         self._tabs.move_to_end(key)
         return self._tabs[key]
 
