@@ -53,11 +53,11 @@ def view(
         opened_app(model, library, site.rules) as app,
         serving(app, site.listening),
     ):
-        say(*(f"open {address}" for address in site.addresses))
-        say("Ctrl-C stops it")
-        if browser and has_display():
-            webbrowser.open(site.addresses[0])
         try:
+            say(*(f"open {address}" for address in site.addresses))
+            say("Ctrl-C stops it")
+            if browser and has_display():
+                webbrowser.open(site.addresses[0])
             threading.Event().wait()
         except KeyboardInterrupt:
             say("stopped")

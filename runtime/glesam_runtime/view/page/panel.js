@@ -52,7 +52,9 @@ function objectItem(app, object, index) {
     return button;
   };
   const item = make("li", { className: isActive ? "active" : "" }, select);
-  item.append(remove(`Remove object ${object.id}`, (h) => h.removeObject(index)));
+  if (hasPrompt(object) || app.history.objects.length > 1) {
+    item.append(remove(`Remove object ${object.id}`, (h) => h.removeObject(index)));
+  }
   if (isActive) item.append(promptChips(object, remove));
   return item;
 }
