@@ -60,7 +60,7 @@ def address(model: Model, folder: Path) -> Iterator[str]:
 
 
 class Person:
-    """Somebody with the page open. Points are pixels of the picture; `complaints` is the browser's console."""
+    """Somebody with the page open. Points are pixels of the picture; `complaints` is the console."""
 
     def __init__(self, browser: Any, address: str, **options: Any) -> None:  # noqa: ANN401
         self.context = browser.new_context(accept_downloads=True, **options)
@@ -419,6 +419,32 @@ def test_a_phone_taps_drags_a_box_and_sees_everything(browser: Any, address: str
     assert person.saved(".save[data-format=png]")[0] == "a.mask0.png"
     assert person.complaints == []
     person.context.close()
+
+
+def test_a_page_that_fell_behind_its_tab_catches_up(person: Person) -> None:
+    """An answer that the page has dropped: the tab is degraded, and the page does not know."""
+    with person.page.expect_request(lambda request: request.url.endswith("/encode")) as encoding:
+        person.page.click("#next")
+    tab = encoding.value.url.rsplit("/", 1)[0]
+    person.wait_for_picture("b.png")
+    shown = person.colour_at(5, 5)
+    person.page.request.post(f"{tab}/degrade", data={"level": 3, "seed": 1})
+    person.page.mouse.click(*person.at(64, 48))
+    person.masks(1)
+    sync_api.expect(person.page.locator("#level-name")).to_have_text("LQ-3")
+    assert person.colour_at(5, 5) != shown
+    person.complaints.clear()  # the browser itself reports a status of 409
+
+
+def test_a_cleared_object_leaves_no_mask_for_the_next_click(person: Person) -> None:
+    person.click(30, 30)
+    person.masks(1)
+    person.press("Escape")
+    person.masks(0)
+    person.page.route("**/masks", lambda route: None)  # no answer comes
+    person.page.mouse.click(*person.at(100, 70))
+    sync_api.expect(person.page.locator(".prompts li")).to_have_count(1)
+    person.masks(0)
 
 
 def test_a_server_that_has_gone_is_a_readable_error(person: Person) -> None:

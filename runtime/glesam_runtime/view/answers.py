@@ -77,7 +77,7 @@ def mask_document(tab: Tab, request: MaskRequest) -> Json:
     for side in request.sides:
         masks[side], scores[side] = _segmented(tab, request, SIDES[side])
     with tab.timed("png"):
-        objects = [
+        objects: list[Json] = [
             {side: _candidates(masks[side][i], scores[side][i]) for side in request.sides}
             for i in range(len(request.prompts))
         ]

@@ -118,7 +118,7 @@ class View:
     async def upload(self, request: Request) -> Response:
         """Shows a picture that the browser sends."""
         with tempfile.NamedTemporaryFile(prefix="glesam-view-") as file:
-            name = await save_upload(request, file.file)
+            name = await save_upload(request, file)
             return await self._show(request, lambda: read_upload(Path(file.name), name))
 
     async def degrade(self, request: Request) -> Response:

@@ -7,7 +7,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import PurePosixPath
-from typing import Any, BinaryIO, NoReturn
+from typing import IO, Any, NoReturn
 from urllib.parse import unquote
 
 from starlette.exceptions import HTTPException
@@ -126,7 +126,7 @@ async def json_body(request: Request) -> dict[str, Any]:
     return document
 
 
-async def save_upload(request: Request, file: BinaryIO) -> str:
+async def save_upload(request: Request, file: IO[bytes]) -> str:
     """Writes the picture in a request's body to `file`, and returns its name in the browser."""
     _check_content_type(request, "application/octet-stream")
     async for chunk in _chunks(request, MOST_UPLOAD_BYTES):

@@ -79,6 +79,7 @@ class App {
     change(this.history);
     this.stage.corner = null;
     this.segmenter.preview = null;
+    this.segmenter.forgetEmpty();
     this.update();
     this.segmenter.refresh(at);
   }
@@ -128,6 +129,7 @@ class App {
   noteLatency(clickedAt) {
     const measure = performance.measure("click-to-mask", { start: clickedAt, end: performance.now() });
     this.timings = { ...this.timings, click: measure.duration };
+    element("latency").textContent = `click to mask ${Math.round(measure.duration)} ms`;
     this.update();
   }
 

@@ -24,7 +24,7 @@ function belongsToPage({ target, key }) {
   if (document.querySelector("dialog[open]")) return false;
   if (target.matches("textarea, select, input[type=number]")) return false;
   if (target.matches("input") && (key.startsWith("Arrow") || key === " ")) return false;
-  return !(target.matches("button, summary, input") && (key === "Enter" || key === " "));
+  return !(target.matches("button, summary") && (key === "Enter" || key === " "));
 }
 
 function controlKeys(app) {

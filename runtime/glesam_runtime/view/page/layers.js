@@ -1,6 +1,6 @@
 /** Masks as canvases: a filled one and an outlined one, both in the colour of their object. */
 
-const OUTLINE_PART = 1 / 450; // width of an outline, as a part of the longest side
+const OUTLINE_PART = 1 / 300; // width of an outline, as a part of the longest side
 
 /** Returns { fill, outline } of a mask that the server sent, a PNG that is transparent beside the object. */
 export async function layerOf(base64, colour, withOutline = true) {

@@ -120,11 +120,17 @@ export class Pictures {
     this.show(() => api.degrade(this.app.tab, level, Number(seed.value)), false);
   }
 
+  /** Shows what the server has, where it is ahead of the page: an answer was dropped for one that failed. */
+  catchUp() {
+    if (!this.isChanging) this.show(() => api.encode(this.app.tab), false);
+  }
+
   /** Shows the picture of an answer, lets the server encode it, and segments its objects. */
   async show(request, isNew) {
     const { app } = this;
     const turn = ++this.turn;
     const isCurrent = () => turn === this.turn;
+    this.isChanging = true;
     app.setBusy(isNew ? "reading the picture" : "degrading the picture");
     try {
       const picture = await request();
@@ -136,11 +142,15 @@ export class Pictures {
       const encoded = await api.encode(app.tab);
       if (!isCurrent()) return;
       app.timings = encoded.timings_ms;
+      this.isChanging = false;
       await app.segmenter.refresh();
     } catch (error) {
       if (isCurrent()) app.showError(error);
     } finally {
-      if (isCurrent()) app.setBusy("");
+      if (isCurrent()) {
+        this.isChanging = false;
+        app.setBusy("");
+      }
     }
   }
 

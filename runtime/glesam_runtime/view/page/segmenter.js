@@ -29,6 +29,12 @@ export class Segmenter {
     return JSON.stringify([picture.revision, object.id, object.box, object.points, three, SIDES[mode]]);
   }
 
+  /** Forgets the earlier masks of objects that are gone or empty, so that none appears with their next click. */
+  forgetEmpty() {
+    const marked = new Set(this.app.history.objects.filter(hasPrompt).map((object) => object.id));
+    for (const id of this.shownBefore.keys()) if (!marked.has(id)) this.shownBefore.delete(id);
+  }
+
   /** Returns the masks of an object, its earlier ones while new ones are under way, or null. */
   resultOf(object) {
     if (!this.app.picture || !hasPrompt(object)) return null;
@@ -70,7 +76,8 @@ export class Segmenter {
         await this.fetchMissing();
       }
     } catch (error) {
-      if (!(error instanceof api.Stale)) this.app.showError(error);
+      if (error instanceof api.Stale) this.app.pictures.catchUp();
+      else this.app.showError(error);
     } finally {
       this.isBusy = false;
       this.clickedAt = null;
