@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
@@ -18,6 +19,10 @@ from glesam_runtime.tools.run.session import Model
 from glesam_runtime.view.app import opened_app
 from glesam_runtime.view.guard import Rules
 from glesam_runtime.view.library import Library
+from glesam_runtime.view.server import bound, serving
+
+if TYPE_CHECKING:
+    from view_person import Person
 
 sys.path.append(str(Path(__file__).parents[1] / "runtime"))  # tiny_bundle
 
@@ -64,3 +69,36 @@ def page(client: TestClient) -> Page:
 @pytest.fixture
 def image(folder: Path) -> Pixels:
     return read_image(folder / "a.png")
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    from view_person import CHROMIUM, sync_api
+
+    with sync_api.sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture(scope="module")
+def address(model: Model, folder: Path) -> Iterator[str]:
+    """The page's address, served as glesam-view does."""
+    with (
+        bound("127.0.0.1", 0) as site,
+        opened_app(model, Library.of(folder), site.rules) as app,
+        serving(app, site.listening),
+    ):
+        yield site.addresses[0]
+
+
+@pytest.fixture
+def person(browser: Any, address: str) -> Iterator[Person]:  # noqa: ANN401
+    """Somebody at a desk, without the preview under the pointer."""
+    from view_person import DESKTOP, Person
+
+    person = Person(browser, address, **DESKTOP)
+    person.page.uncheck("#preview")
+    yield person
+    person.context.close()
+    assert person.complaints == [], "no error, no warning, nothing that the security policy stopped"

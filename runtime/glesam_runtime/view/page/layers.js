@@ -17,15 +17,28 @@ export async function layerOf(base64, colour, withOutline = true) {
   return { fill, outline };
 }
 
-/** Returns a ring around a filled mask: the mask moved to four sides, without the mask itself. */
+/** Returns a ring around a filled mask: the mask grown to all sides, without the mask itself. */
 function outlineOf(fill) {
-  const outline = canvasLike(fill);
-  const context = outline.getContext("2d");
   const width = Math.max(1, Math.round(Math.max(fill.width, fill.height) * OUTLINE_PART));
-  for (const [x, y] of [[-1, -1], [1, -1], [-1, 1], [1, 1]]) context.drawImage(fill, x * width, y * width);
+  let grown = fill;
+  for (let grownBy = 0; grownBy < width; ) {
+    const step = Math.min(width - grownBy, 2 * grownBy + 1); // a longer one would leave gaps in small islands
+    grown = grownOnce(grown, step);
+    grownBy += step;
+  }
+  const context = grown.getContext("2d");
   context.globalCompositeOperation = "destination-out";
   context.drawImage(fill, 0, 0);
-  return outline;
+  return grown;
+}
+
+function grownOnce(mask, step) {
+  const grown = canvasLike(mask);
+  const context = grown.getContext("2d");
+  for (const [x, y] of [[0, 0], [-1, -1], [1, -1], [-1, 1], [1, 1]]) {
+    context.drawImage(mask, x * step, y * step);
+  }
+  return grown;
 }
 
 function canvasLike(picture) {
