@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import re
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,6 +12,10 @@ from view_page import png_of
 from view_person import DESKTOP, Person, is_masks, sync_api
 
 from glesam_runtime.preprocess import Pixels
+from glesam_runtime.tools.run.session import Model
+from glesam_runtime.view.app import opened_app
+from glesam_runtime.view.library import Library
+from glesam_runtime.view.server import bound, serving
 
 
 def test_a_picture_can_be_dropped_and_pasted(person: Person, image: Pixels) -> None:
@@ -145,6 +150,21 @@ def test_a_cleared_object_leaves_no_mask_for_the_next_click(person: Person) -> N
     person.page.mouse.click(*person.at(100, 70))
     sync_api.expect(person.page.locator(".prompts li")).to_have_count(1)
     person.masks(0)
+
+
+def test_the_page_works_below_its_token(browser: Any, model: Model, folder: Path) -> None:  # noqa: ANN401
+    with (
+        bound("0.0.0.0", 0) as site,
+        opened_app(model, Library.of(folder), site.rules) as app,
+        serving(app, site.listening),
+    ):
+        port = site.listening.getsockname()[1]
+        person = Person(browser, f"http://127.0.0.1:{port}/{site.rules.token}/", **DESKTOP)
+        person.page.uncheck("#preview")
+        person.click(64, 48)
+        person.masks(1)
+        assert person.complaints == []
+        person.context.close()
 
 
 def test_a_server_that_has_gone_is_a_readable_error(person: Person) -> None:

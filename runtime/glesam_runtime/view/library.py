@@ -19,9 +19,8 @@ MOST_LISTED = 2000
 MOST_PIXELS = 50_000_000
 """Largest picture on the page: each tab holds it twice, uint8 RGB."""
 _THUMBNAIL_PX = 160
-_PACKAGE = Path(__file__).parent
-_SAMPLES = (_PACKAGE / "photos", _PACKAGE.parents[2] / "examples/photos")
-"""Where the degraded example photograph lies: in an installed package, and in a clone."""
+_EXAMPLES = Path(__file__).parent / "photos"
+"""The degraded example photograph; in a clone a link to examples/photos."""
 
 
 @dataclass(frozen=True)
@@ -91,7 +90,7 @@ def jpeg_bytes(picture: Image.Image) -> bytes:
 
 def _samples() -> dict[str, Path]:
     """Returns the photographs that came with this project, the degraded one first."""
-    folders = [*_SAMPLES]
+    folders = [_EXAMPLES]
     spec = find_spec("glesam_calib")  # its photographs only: the runtime imports no other package of ours
     if spec is not None and spec.submodule_search_locations:
         folders += [Path(spec.submodule_search_locations[0]) / "photos"]

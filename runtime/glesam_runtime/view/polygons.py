@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import numpy.typing as npt
 
@@ -11,19 +13,20 @@ Edge = tuple[int, int, int]
 """Corner (x, y) where an edge starts, and its index in _STEPS; the object lies on its right-hand side."""
 
 
-def polygons_from_mask(mask: npt.NDArray[np.bool_]) -> tuple[list[list[float]], int]:
-    """Returns the outlines of a mask, bool [H,W], as COCO has them, and the number of holes that they fill.
+def outlines(mask: npt.NDArray[np.bool_]) -> list[list[int]]:
+    """Returns the outer outlines [x0, y0, x1, y1, ...] of a mask's regions, bool [H,W], corners of pixels.
 
-    Each outline is [x0, y0, x1, y1, ...], corners of pixels: filled, they are the mask with its holes
-    closed. Pixels that touch at a corner only are two regions. COCO's polygons have no holes; its RLE has.
+    Filled, they are the mask with its holes closed: COCO's polygons have no holes, its RLE has. Pixels that
+    touch at a corner only are two regions.
     """
-    outlines, holes = [], 0
-    for ring in _rings(_edges(mask)):
-        if _doubled_area(ring) > 0:
-            outlines.append([float(coordinate) for corner in ring for coordinate in corner])
-        else:
-            holes += 1
-    return outlines, holes
+    rings = _rings(_edges(mask))
+    return [[coordinate for corner in ring for coordinate in corner] for ring in rings if _area(ring) > 0]
+
+
+def closes_holes(polygons: Sequence[Sequence[int]], mask: npt.NDArray[np.bool_]) -> bool:
+    """Returns whether the outlines of a mask have a larger area than the mask."""
+    rings = [list(zip(polygon[::2], polygon[1::2], strict=True)) for polygon in polygons]
+    return sum(map(_area, rings)) > np.count_nonzero(mask)
 
 
 def _edges(mask: npt.NDArray[np.bool_]) -> dict[Edge, None]:
@@ -65,7 +68,7 @@ def _following(edges: dict[Edge, None], start: Edge, corner: tuple[int, int], wa
     raise AssertionError("an outline that does not close")
 
 
-def _doubled_area(ring: list[tuple[int, int]]) -> int:
-    """Returns twice the area of a ring, above 0 where it runs around an object and not around a hole."""
+def _area(ring: list[tuple[int, int]]) -> float:
+    """Returns the area of a ring [px], above 0 where it runs around an object and not around a hole."""
     following = [*ring[1:], ring[0]]
-    return sum(x0 * y1 - x1 * y0 for (x0, y0), (x1, y1) in zip(ring, following, strict=True))
+    return sum(x0 * y1 - x1 * y0 for (x0, y0), (x1, y1) in zip(ring, following, strict=True)) / 2

@@ -21,7 +21,7 @@ from ..automatic.boxes import box_of, xywh
 from ..automatic.rle import rle_from_mask
 from ..errors import InputError
 from ..image_io import png_bytes
-from .polygons import polygons_from_mask
+from .polygons import closes_holes, outlines
 from .requests import MaskRequest
 from .tabs import SIDES, Tab
 
@@ -90,12 +90,10 @@ def _as_rle(chosen: _Chosen) -> Saved:
 
 
 def _as_polygons(chosen: _Chosen) -> Saved:
-    outlines, holes = zip(*map(polygons_from_mask, chosen.masks), strict=True)
-    filled = sum(holes)
-    note = (
-        f"{filled} hole{'s' * (filled > 1)} filled: COCO's polygons have none, its RLE has" if filled else ""
-    )
-    return _document(chosen, list(outlines), "polygons", note)
+    polygons = [outlines(mask) for mask in chosen.masks]
+    closed = sum(closes_holes(each, mask) for each, mask in zip(polygons, chosen.masks, strict=True))
+    note = f"objects whose holes are closed: {closed}; COCO's polygons have no holes, its RLE has"
+    return _document(chosen, polygons, "polygons", note if closed else "")
 
 
 def _document(chosen: _Chosen, segmentations: Sequence[object], kind: str, note: str = "") -> Saved:
