@@ -16,7 +16,7 @@ from glesam_runtime.degradation.lqseg import degrade_level
 from glesam_runtime.postprocess import MaskResizer
 from glesam_runtime.preprocess import Pixels
 from glesam_runtime.tools.run.session import Model
-from glesam_runtime.view.tabs import MOST_TABS, SHOWN_PX
+from glesam_runtime.view.tabs import MASK_PX, MOST_TABS, SHOWN_PX
 
 OBJECTS = [
     {"box": BOX},
@@ -133,23 +133,23 @@ def test_the_tab_unused_for_longest_is_closed_for_another(client: TestClient) ->
     assert answer.status_code == 410 and "load the page again" in answer.json()["error"]
 
 
-def test_a_large_picture_is_shown_smaller_and_saved_whole(client: TestClient, model: Model) -> None:
+def test_a_large_picture_and_its_masks_are_shown_smaller_and_saved_whole(
+    client: TestClient, model: Model
+) -> None:
     image = np.random.default_rng(0).integers(0, 256, (600, SHOWN_PX + 952, 3), np.uint8)
     page = Page(client)
     buffer = io.BytesIO()
     Image.fromarray(image).save(buffer, "BMP")
     document = page.upload(buffer.getvalue(), "wide.bmp").json()
-    shown = (410, SHOWN_PX)
     assert (document["width"], document["height"]) == (3000, 600)
-    assert document["shown"] == [shown[1], shown[0]]
     with Image.open(io.BytesIO(page.client.get(f"/api/tabs/{page.tab}/picture").content)) as picture:
-        assert picture.size == shown[::-1]
+        assert picture.size == (SHOWN_PX, 410)
     box = [300, 100, 2400, 500]
     with Predictor.from_bundle(model.bundle, "onnxruntime") as predictor:
         predictor.set_image(image)
         prediction = predictor.predict(box=tuple(box))
         geometry = predictor.geometry
-    smaller = type(geometry)(shown, geometry.resized_size, geometry.image_size)
+    smaller = type(geometry)((205, MASK_PX), geometry.resized_size, geometry.image_size)
     expected = MaskResizer.for_geometry(smaller).masks(prediction.low_res_masks, 0.0)[0]
     (each,) = page.masks({"box": box})["objects"]
     np.testing.assert_array_equal(mask_in(each["gle"]["masks"][0]), expected)

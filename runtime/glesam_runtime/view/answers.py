@@ -54,16 +54,14 @@ def can_degrade() -> bool:
 
 
 def picture_document(tab: Tab) -> Json:
-    """Returns the picture of a tab; sizes in pixels, `shown` is that of the picture that the browser gets."""
+    """Returns the picture of a tab; its size in pixels."""
     picture = tab.picture
     height, width = picture.pixels.shape[:2]
-    shown_height, shown_width = picture.shown_size()
     return {
         "revision": tab.revision,
         "name": picture.name,
         "width": width,
         "height": height,
-        "shown": [shown_width, shown_height],
         "level": picture.level,
         "seed": picture.seed,
         "timings_ms": rounded(tab.timings),

@@ -21,15 +21,16 @@ from ..engines.base import Engine, Engines
 from ..errors import GlesamError
 from ..postprocess import MaskResizer
 from ..predictor import Predictor
-from ..preprocess import Geometry, Pixels, longest_side
+from ..preprocess import Geometry, Pixels, Size, longest_side
 from .worker import OpenModel
 
 MOST_TABS = 6
 """Largest number of open tabs; each holds two copies of its picture."""
 SHOWN_PX = 2048
-"""Longest side of the picture that a browser gets: finer than the model sees, and quick to send and draw.
-
-Masks on the page have that size too; saved ones have the picture's own.
+"""Longest side of the picture that a browser gets: finer than the model sees, and quick to send."""
+MASK_PX = 1024
+"""Longest side of masks that a browser gets, eight times that of nano's logits, since each is drawn several
+times before it is on the screen. Saved masks have the picture's own size.
 """
 SIDES = {"gle": True, "plain": False}
 """Names of the two predictors, and whether GLE is on."""
@@ -70,15 +71,17 @@ class Picture:
     def shown(self) -> Image.Image:
         """Returns the picture for the browser, its longest side at most SHOWN_PX."""
         picture = Image.fromarray(self.pixels)
-        size = self.shown_size()
-        return picture if picture.size[::-1] == size else picture.resize(size[::-1], Image.Resampling.BOX)
+        height, width = self.size_within(SHOWN_PX)
+        if picture.size == (width, height):
+            return picture
+        return picture.resize((width, height), Image.Resampling.BOX)
 
-    def shown_size(self) -> tuple[int, int]:
-        """Returns (height, width) [px] of the picture for the browser."""
+    def size_within(self, longest: int) -> Size:
+        """Returns (height, width) [px] of the picture, made smaller where a side is above `longest`."""
         height, width = self.pixels.shape[:2]
-        if max(height, width) <= SHOWN_PX:
+        if max(height, width) <= longest:
             return height, width
-        return longest_side((height, width), SHOWN_PX).resized_size
+        return longest_side((height, width), longest).resized_size
 
 
 class EncodedOnce:
@@ -177,7 +180,7 @@ class Tab:
 
     def resizer(self, geometry: Geometry) -> MaskResizer:
         """Returns the resizer of masks to the size that the browser gets."""
-        return MaskResizer.for_geometry(replace(geometry, original_size=self.picture.shown_size()))
+        return MaskResizer.for_geometry(replace(geometry, original_size=self.picture.size_within(MASK_PX)))
 
 
 class Tabs:
