@@ -60,7 +60,8 @@ def test_it_serves_the_pictures_until_ctrl_c(bundle_path: Path, folder: Path, nu
             assert json.load(answer)["pictures"] == ["a.png", "sub/b.png"]
         process.send_signal(number)
         stdout, stderr = process.communicate(timeout=30)
-    assert (process.returncode, stderr) == (0, "")
+    assert process.returncode == 0
+    assert stderr.startswith("tiny fp32, bundle ") and stderr.endswith(", backend onnxruntime (as asked)\n")
     assert stdout.splitlines()[-1] == "stopped"
 
 

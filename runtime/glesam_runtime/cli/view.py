@@ -21,7 +21,7 @@ def run(
     path: Annotated[
         Path | None,
         typer.Argument(
-            metavar="[PICTURE|FOLDER]", show_default=False, help="Pictures to offer. Default: samples alone."
+            metavar="PICTURE|FOLDER", show_default=False, help="Pictures to offer. Default: samples alone."
         ),
     ] = None,
     bundle: options.BundleOption = None,

@@ -36,14 +36,17 @@ _STATUSES = {BusyError: 503, StaleError: 409, ClosedTabError: 410, BackendError:
 
 
 @contextmanager
-def opened_app(model: Model, library: Library, rules: Rules) -> Iterator[ASGIApp]:
-    """Yields the application; the model is opened before, and closed after the block.
+def opened_app(
+    model: Model, library: Library, rules: Rules, report: Callable[[OpenModel], None] = lambda _: None
+) -> Iterator[ASGIApp]:
+    """Yields the application; the model is opened before, reported, and closed after the block.
 
     Raises BundleError and BackendError as Predictor.from_bundle does.
     """
     with Worker() as worker:
         tabs = worker.now(lambda: Tabs(OpenModel.open(model)))
         try:
+            report(tabs.model)
             app = Starlette(
                 routes=View(tabs, library, worker).routes(),
                 exception_handlers={

@@ -26,7 +26,7 @@ def outlines(mask: npt.NDArray[np.bool_]) -> list[list[int]]:
 def closes_holes(polygons: Sequence[Sequence[int]], mask: npt.NDArray[np.bool_]) -> bool:
     """Returns whether the outlines of a mask have a larger area than the mask."""
     rings = [list(zip(polygon[::2], polygon[1::2], strict=True)) for polygon in polygons]
-    return sum(map(_area, rings)) > np.count_nonzero(mask)
+    return bool(sum(map(_area, rings)) > np.count_nonzero(mask))
 
 
 def _edges(mask: npt.NDArray[np.bool_]) -> dict[Edge, None]:

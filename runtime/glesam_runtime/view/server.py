@@ -18,10 +18,12 @@ import uvicorn
 from starlette.types import ASGIApp
 
 from ..errors import InputError
+from ..tools.console import model_line
 from ..tools.run.session import Model
 from .app import opened_app
 from .guard import LOOPBACK, Rules
 from .library import Library
+from .worker import OpenModel
 
 _ANYWHERE = {"0.0.0.0", "::"}
 _OUTWARD = {socket.AF_INET: "192.0.2.1", socket.AF_INET6: "2001:db8::1"}
@@ -48,9 +50,13 @@ def view(
     BundleError and BackendError as Predictor.from_bundle does.
     """
     library = Library.of(path)
+
+    def report(opened: OpenModel) -> None:
+        say(model_line(opened.bundle, f"{opened.backend} ({opened.reason})"), err=True)
+
     with (
         bound(host, port) as site,
-        opened_app(model, library, site.rules) as app,
+        opened_app(model, library, site.rules, report) as app,
         serving(app, site.listening),
     ):
         try:
