@@ -46,6 +46,7 @@ def test_objects_have_colours_and_every_step_can_be_undone(person: Person) -> No
     chips = person.page.locator(".chip")
     colours = [chips.nth(i).evaluate("(chip) => chip.style.background") for i in range(2)]
     assert colours == ["rgb(255, 140, 0)", "rgb(230, 70, 160)"]
+    person.page.get_by_role("button", name=re.compile("^Object 1")).click()
     for key, count in (
         ("Control+z", 1),
         ("Control+Shift+z", 2),
@@ -150,6 +151,41 @@ def test_a_cleared_object_leaves_no_mask_for_the_next_click(person: Person) -> N
     person.page.mouse.click(*person.at(100, 70))
     sync_api.expect(person.page.locator(".prompts li")).to_have_count(1)
     person.masks(0)
+
+
+def test_a_slow_decoder_switches_the_preview_off_and_says_so(person: Person) -> None:
+    person.page.route("**/masks", lambda route: answer_with(route, {"timings_ms": {"decode": 400.0}}))
+    person.page.check("#preview")
+    person.click(64, 48)
+    sync_api.expect(person.page.locator("#preview-note")).to_contain_text("off: a mask takes 4")
+    person.press("Escape")
+    previews: list[str] = []
+    person.page.on("request", lambda request: previews.append(request.url))
+    person.page.mouse.move(*person.at(20, 20), steps=3)
+    person.page.wait_for_timeout(300)
+    assert previews == []
+
+
+def test_a_file_above_the_limit_is_not_even_sent(person: Person, tmp_path: Path) -> None:
+    person.page.route("**/api/start", lambda route: answer_with(route, {"most_bytes": 1 << 20}))
+    person.page.reload()
+    person.wait_for_picture("a.png")
+    large = tmp_path / "large.png"
+    large.write_bytes(bytes(3 << 20))
+    sent: list[str] = []
+    person.page.on("request", lambda request: sent.append(request.url))
+    person.page.set_input_files("#file", large)
+    assert person.error() == "large.png: expected at most 1 MiB, found 3 MiB; make the file smaller"
+    assert sent == []
+
+
+def answer_with(route: Any, changes: dict[str, Any]) -> None:  # noqa: ANN401
+    """Answers a request as the server does, but for some fields; those of objects are merged."""
+    answer = route.fetch()
+    document = answer.json()
+    for name, value in changes.items():
+        document[name] = document[name] | value if isinstance(value, dict) else value
+    route.fulfill(response=answer, json=document)
 
 
 def test_the_page_works_below_its_token(browser: Any, model: Model, folder: Path) -> None:  # noqa: ANN401

@@ -93,8 +93,9 @@ export class History {
     });
   }
 
+  /** Makes another object the active one; that is no step to undo. */
   select(index) {
-    if (index !== this.now.active) this.edit((_, now) => { now.active = index; });
+    this.now = { ...this.now, active: index };
   }
 
   choose(candidate) {
