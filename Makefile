@@ -13,12 +13,14 @@ BOX = 20 5 470 510
 
 # What the C++ library needs of the system, Clang for `make fuzz` alone; headers of JSON and OpenVINO come with pip.
 CPP_PACKAGES = g++ clang libclang-rt-dev libssl-dev libpng-dev libjpeg-dev liblcms2-dev
+# What tests/view drives glesam-view's page with.
+BROWSER_PACKAGES = chromium
 # A third of it for each fuzz target.
 FUZZ_SECONDS ?= 60
 FUZZ = tests/cpp/fuzz
 CPP_FILES = $(shell git ls-files '*.cpp' '*.hpp' '*.h' '*.c')
 
-.PHONY: demo test check style docs floors audit cpp cpp-deps cpp-sanitized cpp-tidy fuzz clean
+.PHONY: demo test check style docs floors audit browser-deps cpp cpp-deps cpp-sanitized cpp-tidy fuzz clean
 
 ## Installs the runtime without torch and segments a degraded photograph.
 demo: $(DEMO)/glesam-run
@@ -69,7 +71,7 @@ floors:
 		--extra calib --extra openvino pyproject.toml -o .venv-floors/floors.txt
 	$(FLOORS)/uv pip install --quiet --python $(FLOORS)/python -r .venv-floors/floors.txt
 	$(FLOORS)/pip install $(PIP_QUIET) --no-deps .
-	for name in run verify info bench degrade calibrate quantize triton build; do $(FLOORS)/glesam-$$name --help >/dev/null || exit; done
+	for name in run verify info bench degrade calibrate quantize triton build view; do $(FLOORS)/glesam-$$name --help >/dev/null || exit; done
 	for backend in onnxruntime openvino; do \
 		$(FLOORS)/glesam-verify --backend $$backend && \
 		$(FLOORS)/glesam-run $(PHOTO) --box $(BOX) --backend $$backend --out .venv-floors/out || exit; \
@@ -84,6 +86,10 @@ audit: floors
 ## Installs the system packages of the C++ library, where one is missing (Debian and its kin, as root).
 cpp-deps:
 	dpkg -s $(CPP_PACKAGES) >/dev/null 2>&1 || { apt-get update && apt-get install -y --no-install-recommends $(CPP_PACKAGES); }
+
+## Installs the browser for the tests of glesam-view's page, where there is none (Debian and its kin, as root).
+browser-deps:
+	command -v chromium >/dev/null || { apt-get update && apt-get install -y --no-install-recommends $(BROWSER_PACKAGES); }
 
 ## Builds the C++ library and the glesam command, runs the tests, and a project that uses the installed library.
 cpp: preset-release

@@ -43,3 +43,10 @@ def test_the_wheel_brings_the_default_bundle_the_checkpoint_and_the_photographs(
         "glesam/models/nano/calibration.json",
     } <= wheel_names
     assert sum(name.startswith("glesam_calib/photos/") and name.endswith(".jpg") for name in wheel_names) == 4
+
+
+def test_the_wheel_brings_the_page_of_glesam_view_and_its_sample(wheel_names: set[str]) -> None:
+    view = "glesam_runtime/view"
+    page = {f"{view}/page/{path.name}" for path in (ROOT / "runtime" / view / "page").iterdir()}
+    assert len(page) > 10
+    assert page | {f"{view}/photos/astronaut_lq3.jpg"} <= wheel_names
