@@ -49,3 +49,15 @@ __all__ = [
     "read_image",
     "read_mask",
 ]
+
+
+def __getattr__(name: str) -> str:
+    """Returns `__version__`, which is looked up only where a program reads it."""
+    if name != "__version__":
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from importlib.metadata import PackageNotFoundError, version
+
+    try:
+        return version("glesam")
+    except PackageNotFoundError:  # a source tree that is not installed
+        return "0+unknown"
