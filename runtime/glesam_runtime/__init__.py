@@ -21,6 +21,7 @@ from .postprocess import MaskResizer
 from .predictor import DevicePrediction, Prediction, Predictor
 from .preprocess import Geometry
 from .prompts import Prompt, logits_from_mask
+from .tools.follow.follower import Followed, Follower, FollowOptions
 from .tools.overlay import draw_overlay
 
 __all__ = [
@@ -33,6 +34,9 @@ __all__ = [
     "DevicePrediction",
     "Engine",
     "Engines",
+    "FollowOptions",
+    "Followed",
+    "Follower",
     "Geometry",
     "GlesamError",
     "ImageError",

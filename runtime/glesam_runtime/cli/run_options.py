@@ -17,6 +17,7 @@ from . import coordinates
 from .command import THREADS_HELP
 
 _PROMPTS, _AUTOMATIC, _MODEL, _RESULTS = "Prompts", "Every object, without prompts", "Model", "Results"
+_FOLLOW = "Objects through a video"
 
 
 def _automatic_help(text: str, name: str) -> str:
@@ -26,7 +27,12 @@ def _automatic_help(text: str, name: str) -> str:
 
 
 Images = Annotated[
-    list[Path], typer.Argument(metavar="IMAGE", show_default=False, help="Pictures to segment.")
+    list[Path],
+    typer.Argument(
+        metavar="IMAGE",
+        show_default=False,
+        help="Pictures, or folders of them; with --follow one video, folder of frames or camera.",
+    ),
 ]
 Boxes = Annotated[
     list[str] | None,
@@ -112,9 +118,23 @@ MinMaskRegionArea = Annotated[
         help=_automatic_help("Remove islands and holes of fewer pixels.", "min_mask_region_area"),
     ),
 ]
+Follow = Annotated[
+    bool,
+    typer.Option(
+        "--follow",
+        rich_help_panel=_FOLLOW,
+        help="Follow the objects of the prompts from the first frame on.",
+    ),
+]
+MaxFrames = Annotated[
+    int,
+    typer.Option(
+        metavar="N", min=0, rich_help_panel=_FOLLOW, show_default=False, help="Stop after N frames."
+    ),
+]
 BundleOption = Annotated[
     Path | None,
-    typer.Option(metavar="PATH", rich_help_panel=_MODEL, help="A bundle. Default: the shipped model."),
+    typer.Option(metavar="PATH", rich_help_panel=_MODEL, help="A bundle's folder. Default: nano, shipped."),
 ]
 PublicKeyOption = Annotated[
     Path | None,
@@ -149,7 +169,9 @@ Out = Annotated[
 AsJson = Annotated[
     bool,
     typer.Option(
-        "--json", rich_help_panel=_RESULTS, help="Print one JSON object on stdout, masks in COCO RLE."
+        "--json",
+        rich_help_panel=_RESULTS,
+        help="Print one JSON object on stdout, masks in COCO RLE; with --follow one for each frame.",
     ),
 ]
 
@@ -185,6 +207,20 @@ def automatic_settings(auto: bool, is_prompted: bool, **options: float | None) -
         )
     AutomaticOptions.for_model("", **chosen)  # checks the numbers before a model is opened
     return chosen
+
+
+def check_follow(
+    follow: bool, max_frames: int, *, auto: bool, mask_input: Path | None, multimask: bool
+) -> None:
+    """Raises PromptError for options that --follow does not take, and for --max-frames without it."""
+    if max_frames and not follow:
+        raise PromptError("--max-frames is an option of --follow; add --follow or leave it out")
+    others = {"--auto": auto, "--mask-input": mask_input is not None, "--multimask": multimask}
+    if follow and any(others.values()):
+        wrong = next(name for name, is_given in others.items() if is_given)
+        raise PromptError(
+            f"--follow takes --box and --point for its first frame, and no {wrong}; leave it out"
+        )
 
 
 def _flag(name: str) -> str:
