@@ -26,7 +26,7 @@ from .follow import run_follow
 app = command_app()
 
 
-@app.command(cls=CoordinateCommand)
+@app.command(cls=CoordinateCommand, epilog=options.EXAMPLES)
 def run(
     images: options.Images,
     box: options.Boxes = None,
@@ -63,6 +63,7 @@ def run(
     --follow writes DIR/<stem>.jsonl, and an overlay as a video, or as a picture for each of a folder's.
     """
     with one_line_errors():
+        options.check_images(images)
         options.check_follow(follow, max_frames, auto=auto, mask_input=mask_input, multimask=multimask)
         settings = options.automatic_settings(
             auto,

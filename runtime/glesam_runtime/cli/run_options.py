@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -18,6 +19,12 @@ from .command import THREADS_HELP
 
 _PROMPTS, _AUTOMATIC, _MODEL, _RESULTS = "Prompts", "Every object, without prompts", "Model", "Results"
 _FOLLOW = "Objects through a video"
+EXAMPLES = """\b
+Examples:
+  glesam-run photo.jpg --box 20 5 470 510
+  glesam-run photos/ --auto --json
+  glesam-run clip.mp4 --box 20 5 470 510 --follow"""
+"""The end of the help; \\b keeps its lines."""
 
 
 def _automatic_help(text: str, name: str) -> str:
@@ -207,6 +214,22 @@ def automatic_settings(auto: bool, is_prompted: bool, **options: float | None) -
         )
     AutomaticOptions.for_model("", **chosen)  # checks the numbers before a model is opened
     return chosen
+
+
+def check_images(images: Sequence[Path]) -> None:
+    """Raises PromptError where numbers stand among the pictures, as of a box without its option."""
+    numbers = [path for path in images if not path.exists() and _is_number(str(path))]
+    if len(numbers) in (2, 4):
+        option, found = "--box" if len(numbers) == 4 else "--point", " ".join(map(str, numbers))
+        raise PromptError(f"found {found} among the pictures; write {option} {found}")
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
 
 
 def check_follow(

@@ -4,10 +4,10 @@
     for image in frames:
         followed = follower.next(image)     # masks of this frame; .lost says of each object why it has none
 
-An object's prompt is the logits of its last mask, and the box of that mask, moved as far as it moved last, and
-widened by a margin and by how much that move differed from the one before. With nano, masks grew from frame to
-frame without the logits, and fell behind an object that moved by a fifth of its width without the move.
-A mask that slowly drifts to another object is not noticed.
+An object's prompt is the logits of its last mask, and the box of that mask, moved as far as it moved last,
+and widened by a margin and by how much that move differed from the one before. With nano, masks grew from
+frame to frame without the logits; without the move they fell behind an object that moved by a fifth of its
+width. A mask that slowly drifts to another object is not noticed.
 """
 
 from __future__ import annotations
