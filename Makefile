@@ -85,7 +85,7 @@ audit: floors
 cpp-deps:
 	dpkg -s $(CPP_PACKAGES) >/dev/null 2>&1 || { apt-get update && apt-get install -y --no-install-recommends $(CPP_PACKAGES); }
 
-## Builds the C++ library and the glesam command, runs the tests, and a project that uses the installed library.
+## Builds the C++ library and the glesam-cpp command, runs the tests, and a project that uses the installed library.
 cpp: preset-release
 
 ## The same tests under AddressSanitizer and UndefinedBehaviorSanitizer, and under ThreadSanitizer.

@@ -228,7 +228,8 @@ def test_what_follow_does_not_take_is_refused(
 
 
 def test_a_device_that_is_no_camera_is_refused() -> None:
-    with pytest.raises(ImageError, match="/dev/null: expected a camera"), opened_frames(Path("/dev/null")):
+    null = Path("/dev/null")
+    with pytest.raises(ImageError, match="/dev/null: expected a camera"), opened_frames(null, Path("out")):
         pass
 
 
@@ -241,7 +242,7 @@ def test_ctrl_c_ends_a_camera_in_order_and_leaves_nothing_of_a_video(
         raise KeyboardInterrupt
 
     @contextmanager
-    def camera(_: Path) -> Iterator[Frames]:
+    def camera(*_: Path) -> Iterator[Frames]:
         yield Frames(interrupted(), 10.0, is_live=is_live)
 
     monkeypatch.setattr(follow_job, "opened_frames", camera)

@@ -42,9 +42,7 @@ class Command(TyperCommand):
         params = self.get_params(ctx)
         options = {name for each in params for name in (*each.opts, *each.secondary_opts)}
         arguments = {
-            (each.metavar or each.name or "").rstrip(".").upper(): (each.metavar or each.name or "").rstrip(
-                "."
-            )
+            (each.metavar or each.name or "").rstrip(".").upper()
             for each in params
             if each.param_type_name == "argument"
         }

@@ -6,7 +6,7 @@ nothing about it.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 
@@ -63,12 +63,12 @@ HABITS = (
 
 
 def advice(
-    command: str, words: Sequence[str], options: Collection[str], arguments: Mapping[str, str]
+    command: str, words: Sequence[str], options: Collection[str], arguments: Collection[str]
 ) -> str | None:
     """Returns a line for the first of `words` that is a habit and none of the command's `options`.
 
-    arguments: the name of each of the command's arguments in capitals -> as its help shows it. None where no
-    word is a habit for which this command has a name.
+    arguments: the names of the command's arguments, in capitals. None where no word is a habit for which this
+    command has a name.
     """
     for index, word in enumerate(words):
         name, _, joined = word.partition("=")
@@ -79,7 +79,7 @@ def advice(
                 continue
             if habit.option.split(" ")[0] in options:
                 return f"{command} has no {name}; write {habit.option}"
-            taken = next((arguments[each] for each in habit.arguments if each in arguments), None)
+            taken = next((each for each in habit.arguments if each in arguments), None)
             if taken is not None:
                 value = joined or next(iter(words[index + 1 : index + 2]), taken)
                 return f"{command} has no {name}; {taken} needs no option: {command} {value}"

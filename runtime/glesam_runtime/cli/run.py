@@ -81,7 +81,7 @@ def run(
             run_follow(images, FollowJob(prompts, out, max_frames), model, as_json)
         else:
             job = Job(prompts, out, mask_input, multimask, settings if auto else None)
-            _segment(pictures_in(images, partial(say, err=True)), job, model, as_json)
+            _segment(pictures_in(images, out, partial(say, err=True)), job, model, as_json)
 
 
 def _segment(images: Sequence[Path], job: Job, model: Model, as_json: bool) -> None:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ...errors import ImageError, InputError
-from ...image_io import check_exists, pictures_below, read_image
+from ...image_io import check_exists, pictures_below, read_image, written_to
 from ...preprocess import Pixels
 
 VIDEO_SUFFIXES = (".mp4", ".m4v", ".mov", ".mkv", ".avi", ".webm", ".mpg", ".mpeg", ".ts")
@@ -42,13 +42,15 @@ class Frames:
 
 
 @contextmanager
-def opened_frames(source: Path) -> Iterator[Frames]:
+def opened_frames(source: Path, out: Path) -> Iterator[Frames]:
     """Yields the frames of a folder, in the order of the numbers in their names, of a video or of a camera.
 
+    What lies in `out`, the folder of results, is no frame.
     Raises ImageError where there are none, and InputError where PyAV is absent, which all but folders need.
     """
     if source.is_dir():
-        pictures = sorted(pictures_below(source).pictures, key=_by_number)
+        found = (path for path in pictures_below(source).pictures if not written_to(out, source, path))
+        pictures = sorted(found, key=_by_number)
         if not pictures:
             raise ImageError(f"{source}: expected a folder of frames, found no picture in it")
         yield Frames(_of_files(pictures), count=len(pictures))

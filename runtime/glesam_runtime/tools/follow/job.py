@@ -59,7 +59,7 @@ def follow(predictor: Predictor, source: Path, job: FollowJob, on_frame: OnFrame
     ends a camera in order; anything else it interrupts.
     """
     lines = job.out / f"{source.stem}.jsonl"
-    with opened_frames(source) as frames, ExitStack() as stack:
+    with opened_frames(source, job.out) as frames, ExitStack() as stack:
         write = stack.enter_context(_overlays(frames, source, job.out))
         file = stack.enter_context(_lines(lines))
         follower, found = Follower(predictor, job.prompts), np.zeros(len(job.prompts), int)
