@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib.util import find_spec
 from types import ModuleType
 from typing import Any
 
@@ -104,3 +105,15 @@ def test_mistakes_are_assertion_errors_in_both(
             generator(model, **settings)
     with pytest.raises(PromptError, match=r"provided|expected binary_mask"):
         SamAutomaticMaskGenerator(bundle_sam, **settings)
+
+
+@pytest.mark.skipif(find_spec("supervision") is None, reason="supervision is not installed")
+def test_supervision_reads_the_records(bundle_sam: Sam, image: np.ndarray) -> None:
+    import supervision
+
+    found = records(SamAutomaticMaskGenerator(bundle_sam, **EVERYTHING), image)
+    detections = supervision.Detections.from_sam(sam_result=found)
+    by_area = sorted(found, key=lambda record: -record["area"])
+    np.testing.assert_array_equal(detections.mask, [record["segmentation"] for record in by_area])
+    corners = [[x, y, x + w, y + h] for x, y, w, h in (record["bbox"] for record in by_area)]
+    np.testing.assert_array_equal(detections.xyxy, corners)

@@ -11,7 +11,7 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
-from clips import Clip, iou, moving_object, pan
+from harness.clips import Clip, followed, iou, moving_object, pan
 from jsonschema import Draft202012Validator
 from PIL import Image
 from typer.testing import CliRunner, Result
@@ -20,27 +20,18 @@ from glesam_runtime import Follower, FollowOptions, ImageError, Predictor, Promp
 from glesam_runtime.cli.run import app
 from glesam_runtime.preprocess import Pixels
 from glesam_runtime.tools.follow import job as follow_job
-from glesam_runtime.tools.follow.frames import Frame, Frames, opened_frames
+from glesam_runtime.tools.follow.frames import Frame, Frames
+from glesam_runtime.tools.follow.sources import opened_frames
 from glesam_runtime.tools.follow.video import written_video
 from glesam_runtime.tools.records.schema import json_schema
 
 BOX = ["--box", "24", "16", "72", "64"]
 
 
-def followed(clip: Clip) -> list[tuple[float, str | None]]:
-    """Of each frame the IoU with the true mask, and why the object is lost."""
-    with Predictor("nano") as predictor:
-        follower = Follower(predictor, [Prompt(clip.box)])
-        answers = [follower.next(frame) for frame in clip.frames]
-    return [
-        (round(iou(answer.masks[0], mask), 3), answer.lost[0])
-        for answer, mask in zip(answers, clip.masks, strict=True)
-    ]
-
-
 def test_a_moving_object_is_followed_and_lost_when_it_is_gone() -> None:
     clip = moving_object(frames=9, visible=7)
-    frames = followed(clip)
+    with Predictor("nano") as predictor:
+        frames = followed(clip, predictor)
     assert [reason for _, reason in frames[:7]] == [None] * 7, frames
     assert min(score for score, _ in frames[:7]) > 0.65, frames
     assert min(score for score, _ in frames[4:7]) > 0.9, frames
@@ -50,7 +41,8 @@ def test_a_moving_object_is_followed_and_lost_when_it_is_gone() -> None:
 
 def test_an_object_is_followed_while_the_camera_moves() -> None:
     clip = pan("coffee.jpg", (140, 60, 380, 290), (400, 280), (6, 3), 1.0, frames=7)
-    frames = followed(clip)
+    with Predictor("nano") as predictor:
+        frames = followed(clip, predictor)
     assert [reason for _, reason in frames] == [None] * 7, frames
     assert min(score for score, _ in frames) > 0.75, frames
 

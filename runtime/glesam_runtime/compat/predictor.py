@@ -30,8 +30,8 @@ class SamPredictor:
 
     def __init__(self, sam_model: Sam | Predictor) -> None:
         """Uses a Sam of sam_model_registry, or a Predictor; the image is this object's own."""
-        self.model = sam_model if isinstance(sam_model, Sam) else Sam(sam_model)
         self.session = session_of(sam_model)
+        self.model = sam_model if isinstance(sam_model, Sam) else Sam(sam_model)
         self.transform = ResizeLongestSide(self.model.image_encoder.img_size)
         self.reset_image()
 

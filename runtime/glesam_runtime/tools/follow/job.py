@@ -20,7 +20,8 @@ from ...prompts import Prompt
 from ..overlay import draw_overlay
 from ..records.schema import Json, mask_record
 from .follower import Followed, Follower
-from .frames import Frame, Frames, opened_frames
+from .frames import Frame, Frames
+from .sources import opened_frames
 
 OnFrame = Callable[[Frame, Followed, Json], None]
 """Called after each frame with its result, and with its line of JSON."""

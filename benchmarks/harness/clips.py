@@ -4,15 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
-from glesam_runtime import Predictor, read_image
+from glesam_calib.photographs import SHIPPED
+from glesam_runtime import Follower, Predictor, Prompt, read_image
 from glesam_runtime.preprocess import Pixels
 
-PHOTOS = Path(__file__).parents[2] / "calib/glesam_calib/photos"
 Box = tuple[float, float, float, float]
 
 
@@ -27,7 +26,7 @@ class Clip:
 
 def moving_object(frames: int, visible: int) -> Clip:
     """A striped ellipse crosses a photograph by a fifth of its width a frame; it is gone after `visible`."""
-    background = read_image(PHOTOS / "astronaut.jpg")[:240, :320]
+    background = read_image(SHIPPED / "astronaut.jpg")[:240, :320]
     y, x = np.mgrid[:240, :320]
     pictures, masks = [], []
     for index in range(frames):
@@ -46,7 +45,7 @@ def pan(name: str, box: Box, size: tuple[int, int], step: tuple[int, int], zoom:
 
     The true mask is the one that nano gives for `box` in the whole photograph, cut as the frames are.
     """
-    photo = read_image(PHOTOS / name)
+    photo = read_image(SHIPPED / name)
     with Predictor("nano") as predictor:
         predictor.set_image(photo)
         whole = Image.fromarray(predictor.predict(box=box).masks[0]).convert("L")
@@ -67,3 +66,13 @@ def pan(name: str, box: Box, size: tuple[int, int], step: tuple[int, int], zoom:
 
 def iou(a: np.ndarray, b: np.ndarray) -> float:
     return float((a & b).sum() / max(1, (a | b).sum()))
+
+
+def followed(clip: Clip, predictor: Predictor) -> list[tuple[float, str | None]]:
+    """Returns of each frame the IoU with the true mask, and why the object is lost."""
+    follower = Follower(predictor, [Prompt(clip.box)])
+    answers = [follower.next(frame) for frame in clip.frames]
+    return [
+        (round(iou(answer.masks[0], mask), 3), answer.lost[0])
+        for answer, mask in zip(answers, clip.masks, strict=True)
+    ]
