@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from .automatic import AutomaticMask, AutomaticMasks, AutomaticOptions
 from .bundle.manifest import Manifest
 from .bundle.reader import Bundle
@@ -54,14 +56,17 @@ __all__ = [
     "read_mask",
 ]
 
+if TYPE_CHECKING:
+    __version__: str
+else:
 
-def __getattr__(name: str) -> str:
-    """Returns `__version__`, which is looked up only where a program reads it."""
-    if name != "__version__":
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from importlib.metadata import PackageNotFoundError, version
+    def __getattr__(name: str) -> str:
+        """Returns `__version__`, which is looked up only where a program reads it."""
+        if name != "__version__":
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        from importlib.metadata import PackageNotFoundError, version
 
-    try:
-        return version("glesam")
-    except PackageNotFoundError:  # a source tree that is not installed
-        return "0+unknown"
+        try:
+            return version("glesam")
+        except PackageNotFoundError:  # a source tree that is not installed
+            return "0+unknown"

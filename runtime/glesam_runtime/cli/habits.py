@@ -71,6 +71,8 @@ def advice(
     command has a name.
     """
     for index, word in enumerate(words):
+        if word == "--":  # what follows are names of files
+            break
         name, _, joined = word.partition("=")
         if name in options or not name.startswith("-"):
             continue

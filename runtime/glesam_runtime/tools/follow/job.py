@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ...errors import OutputError
+from ...errors import ImageError, OutputError
 from ...image_io import png_bytes
 from ...output import replaced_file, write_files
 from ...predictor import Predictor
@@ -77,6 +77,8 @@ def follow(predictor: Predictor, source: Path, job: FollowJob, on_frame: OnFrame
         except KeyboardInterrupt:
             if not frames.is_live:
                 raise
+        if not count:
+            raise ImageError(f"{source}: expected frames, found none; copy the video again")
     return Summary(count, tuple(found.tolist()), overlay, lines)
 
 
