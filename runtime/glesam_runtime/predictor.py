@@ -59,11 +59,15 @@ class Predictor:
             raise ImageError(f"resize {resize!r} is unknown; choose {' or '.join(RESIZES)}")
         self.backend = ""
         """Backend of the graphs, such as "onnxruntime" or "openvino:gpu"; "" for the caller's engines."""
+        if isinstance(model, Manifest) == (engines is None) or (engines is not None and options):
+            raise BackendError(
+                "expected a Manifest with engines=Engines(...), or else a bundle and no engines; "
+                "the other options are those of a bundle"
+            )
         if not isinstance(model, Manifest):
             bundle = model if isinstance(model, Bundle) else Bundle.open(model)
             model, engines, self.backend = bundle.manifest, *_opened(bundle, **options)
-        elif engines is None or options:
-            raise BackendError("a Manifest alone is no model; give engines=Engines(...) and no other options")
+        assert engines is not None
         self.manifest = model
         self.timings: dict[str, float] = {}
         """Milliseconds of each stage, of its last successful run."""

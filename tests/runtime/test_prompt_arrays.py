@@ -143,8 +143,9 @@ def test_a_predictor_says_what_it_runs_on(bundle_path: Path) -> None:
         assert predictor.new_session().backend == predictor.backend
         engines = predictor._engines
     assert (Predictor(predictor.manifest, engines).backend, predictor.device) == ("", "cpu")
-    with pytest.raises(BackendError, match="a Manifest alone is no model"):
-        Predictor(predictor.manifest)
+    for wrong in ((predictor.manifest,), (bundle_path, engines)):
+        with pytest.raises(BackendError, match="expected a Manifest with engines"):
+            Predictor(*wrong)
     assert glesam_runtime.__version__.count(".") >= 1
 
 

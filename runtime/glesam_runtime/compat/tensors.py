@@ -33,5 +33,8 @@ def as_array(value: Any, dtype: Any = None) -> npt.NDArray[Any]:  # noqa: ANN401
 
 
 def like(example: Any, array: npt.NDArray[Any]) -> Any:  # noqa: ANN401
-    """Returns `array` as a tensor on the device of `example` where that is one, otherwise as it is."""
-    return example.new_tensor(array) if is_tensor(example) else array
+    """Returns `array`, bool or float32, as a tensor on the device of `example`, if that is one, or as it is."""
+    if not is_tensor(example):
+        return array
+    tensor = example.float().new_tensor(array)  # which takes the dtype of the tensor it is called on
+    return tensor.bool() if array.dtype == np.bool_ else tensor
