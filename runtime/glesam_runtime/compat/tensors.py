@@ -33,7 +33,7 @@ def as_array(value: Any, dtype: Any = None) -> npt.NDArray[Any]:  # noqa: ANN401
 
 
 def like(example: Any, array: npt.NDArray[Any]) -> Any:  # noqa: ANN401
-    """Returns `array`, bool or float32, as a tensor on the device of `example`, if that is one, or as it is."""
+    """Returns `array`, bool or float32, as a tensor on the device of `example` where that is one."""
     if not is_tensor(example):
         return array
     tensor = example.float().new_tensor(array)  # which takes the dtype of the tensor it is called on

@@ -34,7 +34,8 @@ class ResizeLongestSide:
 
     def apply_coords_torch(self, coords: Any, original_size: Size) -> Any:  # noqa: ANN401
         """Returns apply_coords of a torch tensor, as float32."""
-        return coords.clone().float() * coords.new_tensor(self._scale(original_size)).float()
+        points = coords.float()
+        return points * points.new_tensor(self._scale(original_size))
 
     def apply_boxes_torch(self, boxes: Any, original_size: Size) -> Any:  # noqa: ANN401
         """Returns apply_boxes of a torch tensor, as float32."""
