@@ -119,7 +119,8 @@ class SamPredictor:
         """Returns masks [B,C,H,W], scores [B,C] and logits [B,C,S/4,S/4] for B prompts.
 
         point_coords [B,N,2], point_labels [B,N], boxes [B,4] and mask_input [B,1,S/4,S/4] are in the frame of
-        the resized image: see `transform`. Tensors of torch are answered with tensors of torch, arrays of
+        the resized image: see `transform`. A mask alone goes with a padding point, as in SAM's ONNX export,
+        which segment-anything leaves out. Tensors of torch are answered with tensors of torch, arrays of
         numpy with arrays of numpy. Raises as predict does.
         """
         self._check_image_set("before mask prediction")
