@@ -91,7 +91,7 @@ cpp-deps:
 browser-deps:
 	command -v chromium >/dev/null || { apt-get update && apt-get install -y --no-install-recommends $(BROWSER_PACKAGES); }
 
-## Builds the C++ library and the glesam command, runs the tests, and a project that uses the installed library.
+## Builds the C++ library and the glesam-cpp command, runs the tests, and a project that uses the installed library.
 cpp: preset-release
 
 ## The same tests under AddressSanitizer and UndefinedBehaviorSanitizer, and under ThreadSanitizer.

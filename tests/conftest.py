@@ -19,7 +19,10 @@ if TYPE_CHECKING:  # torch and onnx, which most folders' tests do without
     from glesam_export.graphs import Graph
     from glesam_runtime.tools.measure import ImageSets
 
-sys.path += [str(Path(__file__).parent), str(Path(__file__).parent / "export")]  # escaped_output, tiny_model
+HERE = Path(__file__).parent
+sys.path += map(
+    str, (HERE, HERE / "export", HERE.parent / "benchmarks")
+)  # escaped_output, tiny_model, harness
 
 
 @pytest.fixture(scope="session")

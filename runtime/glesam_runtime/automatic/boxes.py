@@ -100,7 +100,7 @@ def suppress(boxes: Doubles, scores: Doubles, threshold: float) -> list[int]:
     while len(order):
         best, rest = order[0], order[1:]
         kept.append(int(best))
-        order = rest[iou_with(boxes[best], boxes[rest]) <= threshold]
+        order = rest[~(iou_with(boxes[best], boxes[rest]) > threshold)]
     return kept
 
 

@@ -6,7 +6,8 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from ..predictor import Predictor, check_image
+from ..image_io.inputs import check_image
+from ..predictor import Predictor
 from ..preprocess import Pixels
 from .boxes import suppress, xyxy
 from .grid import crops_of

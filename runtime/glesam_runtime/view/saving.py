@@ -21,7 +21,7 @@ from ..automatic.boxes import box_of, xywh
 from ..automatic.rle import rle_from_mask
 from ..errors import InputError
 from ..image_io import png_bytes
-from .polygons import closes_holes, outlines
+from ..tools.records.polygons import closes_holes, outlines
 from .requests import MaskRequest
 from .tabs import SIDES, Tab
 

@@ -10,8 +10,8 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from .errors import PromptError
-from .preprocess import Doubles, Floats, Geometry, Pixels, Size, resampled
+from ..errors import PromptError
+from ..preprocess import Doubles, Floats, Geometry, Pixels, Size, resampled
 
 PADDING, BACKGROUND, FOREGROUND, BOX_TOP_LEFT, BOX_BOTTOM_RIGHT = -1, 0, 1, 2, 3
 """SAM's point labels, the values of `point_labels`; the only definition in this project."""
