@@ -17,6 +17,7 @@ import numpy.typing as npt
 from cuda.bindings import runtime
 
 from ..errors import BackendError
+from .device_array import stream_handle
 from .dlpack import LEGACY_STREAM
 from .tensorrt.cache import Gpu
 
@@ -28,7 +29,7 @@ _NO_MEMORY = "cudaErrorMemoryAllocation"
 def checked(action: str, answer: tuple[Any, ...]) -> Any:  # noqa: ANN401
     """Returns the value in a CUDA function's `answer`; raises BackendError with CUDA's name of an error."""
     error, *values = answer
-    if error != runtime.cudaError_t.cudaSuccess:
+    if error.value:  # of the runtime's or the driver's enumeration; both call 0 a success
         raise BackendError(f"CUDA cannot {action} ({_description(error)}); {_cure(error.name)}")
     return values[0] if values else None
 
@@ -122,10 +123,13 @@ class Event:
 
 
 class Stream:
-    """A queue of work for the GPU: a new one, or the caller's `handle`, which close() leaves alone."""
+    """A queue of work for the GPU: a new one, or the caller's, which close() leaves alone."""
 
-    def __init__(self, handle: int | None = None) -> None:
+    def __init__(self, callers: object = None) -> None:
+        """`callers`: a handle or another library's stream, as stream_handle takes it; it is kept alive."""
         self._free: Callable[[], object] = lambda: None
+        self._callers = callers
+        handle = None if callers is None else stream_handle(callers)
         if handle is None:
             # Non-blocking: it must not wait for the legacy stream, which others in this process may use.
             flags = runtime.cudaStreamNonBlocking
@@ -211,6 +215,8 @@ def _destroy(what: str, free: Callable[[Any], tuple[Any]], handle: Any) -> None:
 
 
 def _description(error: Any) -> str:  # noqa: ANN401
+    if not isinstance(error, runtime.cudaError_t):
+        return str(error.name)  # the driver's, which says enough
     _, text = runtime.cudaGetErrorString(error)
     return f"{error.name}: {text.decode()}"
 

@@ -66,7 +66,7 @@ class OnnxRuntimeEngine:
     def __call__(self, feeds: Tensors, on_device: bool = False) -> dict[str, Array]:
         return run_checked(self._spec, feeds, self._infer)
 
-    def new_session(self, stream: int | None = None) -> OnnxRuntimeEngine:
+    def new_session(self, stream: object = None) -> OnnxRuntimeEngine:
         return self
 
     def close(self) -> None:

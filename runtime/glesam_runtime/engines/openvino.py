@@ -75,7 +75,7 @@ class OpenVinoEngine:
     def __call__(self, feeds: Tensors, on_device: bool = False) -> dict[str, Array]:
         return run_checked(self._spec, feeds, self._infer)
 
-    def new_session(self, stream: int | None = None) -> OpenVinoEngine:
+    def new_session(self, stream: object = None) -> OpenVinoEngine:
         return self
 
     def close(self) -> None:
