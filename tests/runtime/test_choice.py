@@ -21,6 +21,7 @@ from glesam_runtime.bundle.spec import bundle_contract
 from glesam_runtime.cli import run as run_command
 from glesam_runtime.cli import verify as verify_command
 from glesam_runtime.engines import candidates, choice, computes_int8, open_engine, pick_backend
+from glesam_runtime.engines import onnxruntime as engine_file
 from glesam_runtime.engines.openvino import OpenVinoEngine, arithmetic
 
 SPECS = bundle_contract(IMAGE_SIZE)
@@ -183,6 +184,7 @@ class Plugins:
             monkeypatch.setitem(sys.modules, module, package)
         monkeypatch.setattr(onnxruntime, "register_execution_provider_library", self.register)
         monkeypatch.setattr(onnxruntime, "get_ep_devices", self.devices)
+        monkeypatch.setattr(engine_file, "_REGISTERED", set())
         monkeypatch.setattr(onnxruntime, "SessionOptions", partial(PluginOptions, self.chosen))
 
     def register(self, name: str, path: str) -> None:
@@ -240,12 +242,14 @@ def test_a_plugin_without_a_gpu_or_with_a_library_that_does_not_load_is_one_line
 ) -> None:
     graph = bundle_path / "gle.onnx"
     Plugins(monkeypatch, gpus=0)
-    with pytest.raises(BackendError, match=r"its plugin onnxruntime_ep_cuda finds no GPU here .* choose"):
-        open_engine("onnxruntime:cuda", graph, SPECS["gle"])
+    for _ in range(2):
+        with pytest.raises(BackendError, match=r"its plugin onnxruntime_ep_cuda finds no GPU here .* choose"):
+            open_engine("onnxruntime:cuda", graph, SPECS["gle"])
 
     def refuse(name: str, path: str) -> None:
         raise RuntimeError(f"Failed to load library {path}\nmore")
 
+    monkeypatch.setattr(engine_file, "_REGISTERED", set())
     monkeypatch.setattr(onnxruntime, "register_execution_provider_library", refuse)
     with pytest.raises(BackendError, match=r"cannot load its plugin onnxruntime_ep_cuda \(Failed to load"):
         open_engine("onnxruntime:cuda", graph, SPECS["gle"])
@@ -262,7 +266,7 @@ def test_onnxruntimes_own_library_refuses_a_plugin_that_is_none(
 
 
 def test_without_the_plugin_of_tensorrt_for_rtx_it_is_named(bundle_path: Path) -> None:
-    with pytest.raises(BackendError, match="only cpu; pip install onnxruntime-ep-nv-tensorrt-rtx$"):
+    with pytest.raises(BackendError, match=r"only cpu; pip install onnxruntime-ep-nv-tensorrt-rtx$"):
         open_engine("onnxruntime:tensorrt-rtx", bundle_path / "gle.onnx", SPECS["gle"])
 
 
