@@ -51,10 +51,10 @@ chains (float[n,p] x, float[1,4,2] y, float[1,3,5] z) => (
   y3 = Transpose <perm = [1,2,0]> (y2)
   c = Transpose <perm = [2,0,1]> (y3)
   d = Unsqueeze (x, one)
-  s1 = Slice (z, zero, two, one)
-  e = Slice (s1, zero, two, last)
-  twice = Slice (z, zero, two, last)
-  f = Slice (twice, one, two, last)
+  s1 = Slice (z, zero, two, one, one)
+  e = Slice (s1, zero, two, last, one)
+  twice = Slice (z, zero, two, last, one)
+  f = Slice (twice, one, two, last, one)
 }
 """
 
