@@ -1,7 +1,7 @@
 """Takes out of an exported graph what is left to simplify, as onnxsim would; a test asks onnxsim.
 
-After torch's exporter there remains work on constants that are larger than it folds, and steps in a row that
-one step can do: transposes, slices, and reshapes (Reshape, Squeeze, Unsqueeze). The answers stay the same.
+After torch's exporter there remains work on constants that are larger than it folds, the same work twice, and
+steps in a row that one can do: transposes, slices, reshapes (Reshape, Squeeze, Unsqueeze). No answer changes.
 onnxsim itself copies the model, and joins layers that int8 tells apart.
 """
 
@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import onnx_ir as ir
 from onnx_ir.passes.common import (
+    CommonSubexpressionEliminationPass,
+    DeduplicateInitializersPass,
     IdentityEliminationPass,
     LiftConstantsToInitializersPass,
     RemoveUnusedNodesPass,
@@ -30,6 +32,8 @@ def simplify(model: ir.Model) -> ir.Model:
     model = rewrite(model, pattern_rewrite_rules=[transpose_transpose_rule])
     IdentityEliminationPass()(model)
     LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0)(model)
+    DeduplicateInitializersPass(size_limit=FOLDED)(model)
+    CommonSubexpressionEliminationPass()(model)
     for node in list(model.graph):
         value = node.inputs[0] if node.inputs else None
         before = value.producer() if value is not None else None
