@@ -5,9 +5,12 @@ from __future__ import annotations
 import ctypes
 import gc
 import logging
+import runpy
+import sys
 import weakref
 from concurrent.futures import ThreadPoolExecutor
-from types import SimpleNamespace
+from pathlib import Path
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -16,10 +19,11 @@ from cuda.bindings import driver, runtime
 from fake_cuda import PRIMARY, FakeGpu, ForeignArray, Work
 from test_zero_copy import BOX, PROMPTS, assert_same, tensor_of
 
-from glesam_runtime import BackendError, Bundle, Predictor
+from glesam_runtime import BackendError, Bundle, Predictor, read_image
 from glesam_runtime.engines.device_array import stream_handle
 from glesam_runtime.preprocess import Pixels
 
+EXAMPLE = Path(__file__).parents[2] / "examples/04_pycuda.py"
 AUTOINIT = 0xA1
 """Handle of the context that pycuda.autoinit makes."""
 
@@ -157,6 +161,61 @@ def test_the_callers_stream_is_used_and_kept_alive(
     del predictor, logits
     gc.collect()
     assert alive() is None
+
+
+def test_the_example_gives_the_cpus_mask(
+    cached: Bundle,
+    gpu: FakeGpu,
+    autoinit: int,
+    photo: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """PyCUDA itself compiles against a driver; what the example calls of it is a stand-in here."""
+    for name, module in pycuda_on(gpu).items():
+        monkeypatch.setitem(sys.modules, name, module)
+    monkeypatch.setattr(sys, "argv", ["04_pycuda.py", str(cached.root), str(photo), *map(str, BOX)])
+    runpy.run_path(str(EXAMPLE))
+    on_cpu = Predictor.from_bundle(cached, "onnxruntime")
+    on_cpu.set_image(read_image(photo))
+    area = on_cpu.predict(box=BOX).masks.sum()
+    assert capsys.readouterr().out == f"{area} px, in the context of Fake GPU\n"
+    assert gpu.contexts == [autoinit]
+
+
+def pycuda_on(gpu: FakeGpu) -> dict[str, ModuleType]:
+    """Returns PyCUDA's modules with what the example calls; copies run when their stream is waited for."""
+
+    class Stream:
+        handle = 2
+
+        def synchronize(self) -> None:
+            gpu.finish(gpu.streams[self.handle])
+
+    def to_gpu_async(array: np.ndarray, stream: Stream) -> GPUArray:
+        address = gpu.upload(np.full_like(array, np.nan))
+
+        def copy() -> None:
+            gpu.bytes_at(address, array.nbytes)[:] = np.frombuffer(array.tobytes(), np.uint8)
+
+        gpu.enqueue(stream.handle, Work("to_gpu_async", copy))
+        return GPUArray(gpu, address, array)
+
+    def memcpy_dtoh_async(dest: np.ndarray, src: int, stream: Stream) -> None:
+        def copy() -> None:
+            dest.view(np.uint8).reshape(-1)[:] = gpu.bytes_at(src, dest.nbytes)
+
+        gpu.enqueue(stream.handle, Work("memcpy_dtoh_async", copy))
+
+    names = ("pycuda", "pycuda.autoinit", "pycuda.driver", "pycuda.gpuarray")
+    modules = {name: ModuleType(name) for name in names}
+    modules["pycuda.autoinit"].__dict__["device"] = SimpleNamespace(name=lambda: "Fake GPU")
+    driver = {"Stream": Stream, "pagelocked_empty": np.empty, "memcpy_dtoh_async": memcpy_dtoh_async}
+    modules["pycuda.driver"].__dict__.update(driver)
+    modules["pycuda.gpuarray"].__dict__["to_gpu_async"] = to_gpu_async
+    for name in names[1:]:
+        setattr(modules["pycuda"], name.split(".")[1], modules[name])
+    return modules
 
 
 def test_a_context_that_is_gone_is_a_warning_when_the_predictor_closes(
