@@ -20,7 +20,7 @@ from fake_cuda import PRIMARY, FakeGpu, ForeignArray, Work
 from test_zero_copy import BOX, PROMPTS, assert_same, tensor_of
 
 from glesam_runtime import BackendError, Bundle, Predictor, read_image
-from glesam_runtime.engines.device_array import stream_handle
+from glesam_runtime.engines.cuda import stream_handle
 from glesam_runtime.preprocess import Pixels
 
 EXAMPLE = Path(__file__).parents[2] / "examples/04_pycuda.py"

@@ -137,25 +137,6 @@ def device_array(name: str, value: Any, stream: int) -> DeviceArray:  # noqa: AN
     return array
 
 
-def stream_handle(stream: Any) -> int:  # noqa: ANN401
-    """Returns the handle of a CUDA stream: itself, or that of a library's stream object.
-
-    Libraries: PyCUDA and Numba (`handle`), torch (`cuda_stream`), CuPy (`ptr`), cuda-python (int), and those
-    with `__cuda_stream__`. Raises BackendError for anything else.
-    """
-    if hasattr(stream, "__cuda_stream__"):
-        return int(stream.__cuda_stream__()[1])
-    attributes = ("handle", "cuda_stream", "ptr")
-    handle = next((getattr(stream, name) for name in attributes if hasattr(stream, name)), stream)
-    try:
-        return int(getattr(handle, "value", handle) or 0)  # ctypes holds it in `value`
-    except (TypeError, ValueError) as error:
-        raise BackendError(
-            "stream: expected a CUDA stream's handle or a stream of PyCUDA, cuda-python, torch or CuPy, "
-            f"found {type(stream).__module__}.{type(stream).__name__}; give one of these"
-        ) from error
-
-
 def to_host(name: str, value: Any) -> npt.NDArray[Any]:  # noqa: ANN401
     """Returns a copy of a device array on the host, once the work that is queued for it is done.
 
