@@ -18,6 +18,7 @@ from glesam_calib.cli.quantize import app
 from glesam_calib.graph.precision import QUANTIZED_ON_ORIN, lower_precision
 from glesam_calib.quantization.quantize import ORIN, quantize
 from glesam_runtime import Bundle
+from glesam_runtime.cli.build import app as build_app
 
 GRAPHS = ("image_encoder", "gle", "mask_decoder")
 MOVES = {"Cast", "Reshape", "Transpose", "Squeeze", "Unsqueeze", "Slice", "Split", "Concat", "Pad", "Expand"}
@@ -95,16 +96,34 @@ def test_no_q_or_dq_of_a_bundle_reads_another_type_than_its_scale(int8_bundle: P
             assert types[node.output[0]] == types[node.input[1]], node.name
 
 
-def test_a_bundle_for_orin_has_no_such_scale(fp32_bundle: Path, photos: Path, tmp_path: Path) -> None:
-    command = [str(fp32_bundle), "--target", "orin", "--out", str(tmp_path / "orin"), "--images", str(photos)]
+@pytest.fixture(scope="module")
+def orin_bundle(fp32_bundle: Path, photos: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Made by glesam-quantize --target orin."""
+    out = tmp_path_factory.mktemp("orin") / "bundle"
+    command = [str(fp32_bundle), "--target", "orin", "--out", str(out), "--images", str(photos)]
     command += ["--calib-images", str(photos), "--samples", "4", "--min-iou", "0.5", "--no-speed-gate"]
     done = CliRunner().invoke(app, command)
     assert done.exit_code == 0, done.output
-    manifest = Bundle.open(tmp_path / "orin").manifest
+    return out
+
+
+def test_a_bundle_for_orin_has_no_such_scale(orin_bundle: Path) -> None:
+    manifest = Bundle.open(orin_bundle).manifest
     assert manifest.precision == "int8+fp16"
     for name in GRAPHS:
-        assert mixed(onnx.load(tmp_path / "orin" / f"{name}.onnx")) == []
+        assert mixed(onnx.load(orin_bundle / f"{name}.onnx")) == []
     assert manifest.graphs["gle"].fp32_islands["int8"] == QUANTIZED_ON_ORIN
+
+
+def test_its_engines_compute_in_int8_on_the_generation_of_orin(
+    orin_bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """TensorRT for RTX builds for SM 8.6, Orin's neighbour, and not for its SM 8.7."""
+    pytest.importorskip("tensorrt_rtx", reason="TensorRT for RTX is not installed: pip install tensorrt-rtx")
+    monkeypatch.setenv("GLESAM_CACHE", str(tmp_path))
+    done = CliRunner().invoke(build_app, [str(orin_bundle), "--target", "sm86"])
+    assert done.exit_code == 0, done.output
+    assert [" int8" in line for line in done.stdout.splitlines()[:3]] == [True, True, False]
 
 
 def test_an_unknown_target_is_refused(fp32_bundle: Path) -> None:

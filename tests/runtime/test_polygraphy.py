@@ -101,12 +101,13 @@ def test_another_copy_of_the_bundle_is_compared_where_the_environment_names_it(
 
 
 def test_a_graph_is_reduced_to_the_part_that_differs(bundle: Path, tmp_path: Path) -> None:
-    """With one runner as its own reference nothing differs, and Polygraphy says so."""
+    """With one runner as its own reference nothing differs; the whole search runs all the same."""
     assert run(bundle, "--polygraphy", tmp_path / "out").exit_code == 0
     done = shell(tmp_path / "out/gle/reduce.sh", "--onnxrt")
-    assert "unrecognized arguments" not in done.stderr
+    assert done.returncode == 0, done.stdout + done.stderr
     assert (tmp_path / "out/gle/layer_inputs.json").is_file()
-    assert "reduced" in done.stdout.lower(), done.stdout + done.stderr
+    assert "Saving ONNX model to: reduced.onnx" in done.stdout
+    assert (tmp_path / "out/gle/reduced.onnx").is_file()
 
 
 def test_the_layers_that_fp16_breaks_are_looked_for_in_fp32_graphs_only(bundle: Path, tmp_path: Path) -> None:
