@@ -20,7 +20,8 @@ FUZZ_SECONDS ?= 60
 FUZZ = tests/cpp/fuzz
 CPP_FILES = $(shell git ls-files '*.cpp' '*.hpp' '*.h' '*.c')
 
-.PHONY: demo test check style docs floors audit browser-deps cpp cpp-deps cpp-sanitized cpp-tidy fuzz clean
+.PHONY: demo test check style docs floors audit browser-deps cpp cpp-deps cpp-sanitized cpp-tidy fuzz wheels docker-lint \
+	jetson-package clean
 
 ## Installs the runtime without torch and segments a degraded photograph.
 demo: $(DEMO)/glesam-run
@@ -63,7 +64,8 @@ $(DOCS)/.installed: pyproject.toml
 	$(DOCS)/pip install $(PIP_QUIET) -e '.[docs]'
 	touch $@
 
-## Installs the oldest versions that pyproject.toml allows, without torch, and runs the commands with them.
+## Installs the oldest versions that pyproject.toml allows, without torch, and runs the commands with them;
+## and resolves the base install for Arm from wheels alone, for every Python that is supported.
 floors:
 	$(PYTHON) -m venv .venv-floors
 	$(FLOORS)/pip install $(PIP_QUIET) uv
@@ -77,6 +79,8 @@ floors:
 		$(FLOORS)/glesam-run $(PHOTO) --box $(BOX) --backend $$backend --out .venv-floors/out || exit; \
 	done
 	$(FLOORS)/glesam-degrade $(PHOTO) --out .venv-floors/out
+	for version in 3.10 3.11 3.12 3.13; do $(FLOORS)/uv pip compile --quiet --no-header --python-version $$version \
+		--python-platform aarch64-manylinux_2_28 --only-binary :all: pyproject.toml -o .venv-floors/arm-$$version.txt || exit; done
 
 ## Asks for advisories about those versions. tests/project keeps a list for indexes that serve none.
 audit: floors
@@ -122,6 +126,21 @@ fuzz-build: $(DEV)/.installed
 ## clang-tidy over the C++ library: a minute or two, so not part of `make check`.
 cpp-tidy: cpp
 	$(DEV)/run-clang-tidy.py -quiet -clang-tidy-binary $(CURDIR)/$(DEV)/clang-tidy -p build/release '/(runtime|examples)/'
+
+## The two wheels of a release in dist: the runtime with the tools, and nano's checkpoint.
+wheels: $(DEV)/.installed
+	$(DEV)/python -m build --outdir dist .
+	$(DEV)/python -m build --wheel --outdir dist glesam/models
+
+## Lints the Dockerfiles; hadolint comes with pip.
+docker-lint: $(DEV)/.installed
+	$(DEV)/hadolint docker/cpu/Dockerfile docker/jetson/Dockerfile
+
+## A package for jetson-containers, with the wheel that it installs.
+jetson-package: $(DEV)/.installed
+	rm -rf build/jetson && mkdir -p build/jetson
+	cp -r docker/jetson build/jetson/glesam
+	$(DEV)/python -m build --wheel --outdir build/jetson/glesam .
 
 clean:
 	rm -rf .venv .venv-demo .venv-docs .venv-floors build dist out .mypy_cache .pytest_cache .ruff_cache

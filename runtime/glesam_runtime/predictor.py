@@ -83,14 +83,15 @@ class Predictor:
         backend: str = "auto",
         enhance: bool = True,
         resize: str = "longest-side",
-        stream: int | None = None,
+        stream: object = None,
         threads: int = 0,
     ) -> Predictor:
         """Opens a bundle; without `path`, the one in this package. enhance=False: plain SAM, no GLE.
 
         backend: NAME[:DEVICE[:HINT]], such as "openvino:gpu"; "auto" chooses by machine and precision.
         resize: "longest-side", SAM's own, or "squash-512", the one of the authors' evaluation.
-        stream: handle of a CUDA stream, for a backend on a GPU to queue its work on; see docs/nvidia.md.
+        stream: a CUDA stream (a handle, or an object of PyCUDA, cuda-python, torch or CuPy) for a backend
+        on a GPU to queue its work on; see docs/nvidia.md.
         threads: threads of the CPU for each call; 0: one on each core that this process may use (taskset,
         cgroup). A GPU ignores it.
         Raises BundleError, BackendError, or ImageError for an unknown `resize`.
@@ -98,7 +99,7 @@ class Predictor:
         bundle = path if isinstance(path, Bundle) else Bundle.open(path)
         return cls(bundle, None, resize, backend=backend, enhance=enhance, stream=stream, threads=threads)
 
-    def new_session(self, stream: int | None = None) -> Predictor:
+    def new_session(self, stream: object = None) -> Predictor:
         """Returns another predictor on the same compiled graphs, with an image of its own.
 
         On a GPU it has its own buffers and its own stream, or the caller's `stream`, as in from_bundle.

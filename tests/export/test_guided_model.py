@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -11,9 +10,9 @@ import numpy as np
 import onnx
 import pytest
 import torch
-from torch import Tensor, nn
+from tiny_model import guided_model
+from torch import Tensor
 
-from glesam.config import ConvEncoderConfig, GuidedDecoderConfig, tiny
 from glesam.model import GleSam
 from glesam_calib.graph.files import save_onnx
 from glesam_calib.graph.precision import lower_precision
@@ -34,18 +33,7 @@ MAX_RELATIVE = {"fp32": 1e-5, "fp16": 5e-3}
 
 @pytest.fixture(scope="module")
 def guided() -> GleSam:
-    """No weight is zero, and batch norms do something."""
-    torch.manual_seed(0)
-    config, encoder = tiny(), ConvEncoderConfig((8, 16, 16, 16), (4, 4, 4, 4), (1, 1, 1, 1), 1)
-    sam = replace(config.sam, encoder=encoder, decoder=GuidedDecoderConfig(64), refinements=1)
-    model = GleSam(replace(config, sam=sam)).eval()
-    for module in model.mask_decoder.modules():
-        if isinstance(module, nn.Conv2d):
-            nn.init.normal_(module.weight, std=0.1)
-        if isinstance(module, nn.BatchNorm2d):
-            nn.init.normal_(module.running_mean, std=0.1)
-            nn.init.uniform_(module.running_var, 0.5, 2)
-    return model.requires_grad_(False)
+    return guided_model()
 
 
 @pytest.fixture(scope="module")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import hashlib
 import importlib.util
 import shutil
 import sys
@@ -12,12 +13,16 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
-from fake_cuda import FakeGpu, FakeRuntime
-from fake_tensorrt import FakeTensorRt
+from fake_cuda import FakeDriver, FakeGpu, FakeRuntime
+from fake_tensorrt import FakeTensorRt, plan_of
 from PIL import Image
 from tiny_bundle import IMAGE_SIZE, write_bundle
 
+from glesam_runtime import Bundle
 from glesam_runtime.engines import cuda
+from glesam_runtime.engines.tensorrt import choice, context
+from glesam_runtime.engines.tensorrt.build import engine_key
+from glesam_runtime.engines.tensorrt.cache import EngineRecord, part_path, store
 from glesam_runtime.preprocess import Pixels
 
 if TYPE_CHECKING:
@@ -73,6 +78,7 @@ def gpu(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeGpu]:
     """Yields a fake GPU, which must be empty in the end and never have been misused."""
     gpu = FakeGpu()
     monkeypatch.setattr(cuda, "runtime", FakeRuntime(gpu))
+    monkeypatch.setattr(context, "driver", FakeDriver(gpu))
     yield gpu
     if any(gpu.live().values()):
         gc.collect()  # an error's traceback may hold an engine; half a second with torch loaded
@@ -84,3 +90,20 @@ def gpu(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeGpu]:
 def tensorrt(gpu: FakeGpu) -> FakeTensorRt:
     """Returns a fake TensorRT on that GPU."""
     return FakeTensorRt(gpu)
+
+
+@pytest.fixture
+def cached(
+    bundle_path: Path, gpu: FakeGpu, tensorrt: FakeTensorRt, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Bundle:
+    """Returns a bundle whose engines, of the fake TensorRT, are in the cache."""
+    monkeypatch.setenv("GLESAM_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(choice, "load_library", lambda backend: tensorrt._library)
+    bundle = Bundle.open(bundle_path)
+    for name in bundle.manifest.graphs:
+        key = engine_key(tensorrt._library, bundle, name, cuda.current_gpu())
+        plan = plan_of(bundle.graph_path(name))
+        part_path(key).parent.mkdir(parents=True, exist_ok=True)
+        part_path(key).write_bytes(plan)
+        store(EngineRecord(key, hashlib.sha256(plan).hexdigest(), len(plan), {}, {}, 0.0, 0.0, "test"))
+    return bundle

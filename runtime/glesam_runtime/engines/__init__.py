@@ -86,7 +86,7 @@ def open_engine(
 
 
 def open_engines(
-    backend: str, bundle: Bundle, enhance: bool = True, stream: int | None = None, threads: int = 0
+    backend: str, bundle: Bundle, enhance: bool = True, stream: object = None, threads: int = 0
 ) -> dict[str, Engine]:
     """Returns the compiled graphs of a bundle by name; without `enhance`, all but GLE.
 
