@@ -105,7 +105,7 @@ class EncodedOnce:
             self._image = feeds["image"]
         return self._outputs
 
-    def new_session(self, stream: int | None = None) -> EncodedOnce:
+    def new_session(self, stream: object = None) -> EncodedOnce:
         """Returns an encoder that has encoded nothing yet."""
         return EncodedOnce(self._engine.new_session(stream))
 
