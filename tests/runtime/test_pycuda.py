@@ -23,7 +23,7 @@ from glesam_runtime import BackendError, Bundle, Predictor, read_image
 from glesam_runtime.engines.cuda import stream_handle
 from glesam_runtime.preprocess import Pixels
 
-EXAMPLE = Path(__file__).parents[2] / "examples/04_pycuda.py"
+EXAMPLE = Path(__file__).parents[2] / "examples/06_pycuda.py"
 AUTOINIT = 0xA1
 """Handle of the context that pycuda.autoinit makes."""
 
@@ -174,7 +174,7 @@ def test_the_example_gives_the_cpus_mask(
     """PyCUDA itself compiles against a driver; what the example calls of it is a stand-in here."""
     for name, module in pycuda_on(gpu).items():
         monkeypatch.setitem(sys.modules, name, module)
-    monkeypatch.setattr(sys, "argv", ["04_pycuda.py", str(cached.root), str(photo), *map(str, BOX)])
+    monkeypatch.setattr(sys, "argv", ["06_pycuda.py", str(cached.root), str(photo), *map(str, BOX)])
     runpy.run_path(str(EXAMPLE))
     on_cpu = Predictor.from_bundle(cached, "onnxruntime")
     on_cpu.set_image(read_image(photo))

@@ -1,4 +1,4 @@
-"""Segments from PyCUDA code, without a copy: python examples/04_pycuda.py BUNDLE photo.jpg 20 5 470 510
+"""Segments from PyCUDA code, without a copy: python examples/06_pycuda.py BUNDLE photo.jpg 20 5 470 510
 
 The predictor is opened in PyCUDA's context, works on PyCUDA's stream and reads PyCUDA's arrays. It needs a
 GPU, the bundle's engines (glesam-build BUNDLE --backend tensorrt), and pip install 'glesam[pycuda]'.
