@@ -146,12 +146,9 @@ class SamAutomaticMaskGenerator:
     def _candidate(self, low_res_mask: npt.NDArray[np.float32], crop: Crop, size: Size) -> _Candidate | None:
         """Returns a mask in the whole picture; None where it is unstable, or cut off by the crop."""
         session, options = self.predictor.session, self._options
-        mask, stability = resize_and_rate(
-            session.mask_resizer,
-            low_res_mask,
-            session.manifest.mask_threshold,
-            options.stability_score_offset,
-        )
+        threshold, offset = session.manifest.mask_threshold, options.stability_score_offset
+        window = session.mask_resizer.window(low_res_mask, threshold - offset)
+        mask, stability = resize_and_rate(window, threshold, offset)
         if options.stability_score_thresh > 0 and not stability >= options.stability_score_thresh:
             return None
         left, top = crop.x0 + mask.left, crop.y0 + mask.top

@@ -214,7 +214,7 @@ def _logits(resizer: MaskResizer, low_res_masks: Floats) -> Floats:
     size = len(resizer.rows), len(resizer.columns)
     logits = np.empty((*low_res_masks.shape[:2], *size), np.float32)
     for index in np.ndindex(*low_res_masks.shape[:2]):
-        for block, values in resizer.logits(low_res_masks[index], slice(size[0]), slice(size[1])):
+        for block, values in resizer.logits(low_res_masks[index]).blocks():
             logits[index][block] = values
     return logits
 
