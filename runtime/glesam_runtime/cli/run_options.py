@@ -218,7 +218,7 @@ def automatic_settings(auto: bool, is_prompted: bool, **options: float | None) -
 
 def check_images(images: Sequence[Path]) -> None:
     """Raises PromptError where numbers stand among the pictures, as of a box without its option."""
-    numbers = [path for path in images if not path.exists() and _is_number(str(path))]
+    numbers = [path for path in images if _is_number(str(path)) and not path.exists()]
     if len(numbers) in (2, 4):
         option, found = "--box" if len(numbers) == 4 else "--point", " ".join(map(str, numbers))
         raise PromptError(f"found {found} among the pictures; write {option} {found}")

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import difflib
+import os
 from collections.abc import Mapping
 from importlib import import_module
-from pathlib import Path
 from typing import Any
 
 import typer
@@ -91,7 +91,7 @@ def unknown(word: str) -> str:
     """Returns the line for a first word that is no command."""
     by_habit = [name for name, words in _HABITS.items() if word.lower() in words]
     names = by_habit or difflib.get_close_matches(word.lower().removeprefix("glesam-"), COMMANDS, n=1)
-    if not names and (Path(word).exists() or Path(word).suffix):
+    if not names and (os.path.exists(word) or os.path.splitext(word)[1]):
         names = [f"run {word}"]
     meant = f"write glesam {names[0]}" if names else f"choose one of {', '.join(COMMANDS)}"
     return f"glesam has no command {word!r}; {meant}"

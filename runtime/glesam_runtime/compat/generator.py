@@ -147,8 +147,8 @@ class SamAutomaticMaskGenerator:
         """Returns a mask in the whole picture; None where it is unstable, or cut off by the crop."""
         session, options = self.predictor.session, self._options
         threshold, offset = session.manifest.mask_threshold, options.stability_score_offset
-        logits = session.mask_resizer.window(low_res_mask, threshold - offset)
-        mask, stability = resize_and_rate(logits, threshold, offset)
+        window = session.mask_resizer.window(low_res_mask, threshold - offset)
+        mask, stability = resize_and_rate(window, threshold, offset)
         if options.stability_score_thresh > 0 and not stability >= options.stability_score_thresh:
             return None
         left, top = crop.x0 + mask.left, crop.y0 + mask.top

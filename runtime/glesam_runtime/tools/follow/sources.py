@@ -21,7 +21,7 @@ def opened_frames(source: Path, out: Path) -> Iterator[Frames]:
     What lies in `out`, the folder of results, is no frame.
     Raises ImageError where there are none, and InputError where PyAV is absent, which all but folders need.
     """
-    if source.is_dir():
+    if os.path.isdir(source):
         found = (path for path in pictures_below(source).pictures if not written_to(out, source, path))
         pictures = sorted(found, key=_by_number)
         if not pictures:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -18,7 +19,7 @@ def pictures_in(paths: Sequence[Path], out: Path, note: Callable[[str], None]) -
     """
     pictures: list[Path] = []
     for path in paths:
-        if path.is_dir():
+        if os.path.isdir(path):  # unlike Path.is_dir, false for a name that is too long
             found = pictures_below(path)
             if not found.pictures:
                 raise ImageError(f"{path}: expected a folder of pictures, found none in it; check the path")
