@@ -380,6 +380,8 @@ class FakeDriver:
         assert attribute == self.CUpointer_attribute.CU_POINTER_ATTRIBUTE_CONTEXT
         blocks = self._gpu.memory | self._gpu.others
         start = next(start for start, block in blocks.items() if start <= ptr < start + block.size)
+        if start not in self._gpu.owners:
+            return real_driver.CUresult.CUDA_ERROR_INVALID_VALUE, None
         return real_driver.CUresult.CUDA_SUCCESS, real_driver.CUcontext(self._gpu.owners[start])
 
 

@@ -89,6 +89,18 @@ def test_an_array_of_pycudas_context_is_read_in_place_there_and_refused_elsewher
     in_primary.close()
 
 
+def test_an_array_of_a_pool_belongs_to_no_context(cached: Bundle, gpu: FakeGpu, image: Pixels) -> None:
+    with Predictor.from_bundle(cached, "tensorrt") as predictor:
+        tensor, geometry = tensor_of(predictor, image)
+        array = ForeignArray.of(gpu, tensor)
+        del gpu.owners[array.address]
+        predictor.set_tensor(array, geometry)
+        actual = predictor.predict(box=BOX)
+    on_cpu = Predictor.from_bundle(cached, "onnxruntime")
+    on_cpu.set_image(image)
+    assert_same(actual, on_cpu.predict(box=BOX))
+
+
 @pytest.mark.parametrize("changes", [{}, {"version": 2}], ids=["pycuda", "version 2"])
 def test_an_array_that_names_no_stream_is_ready_after_the_default_one(
     cached: Bundle, gpu: FakeGpu, image: Pixels, autoinit: int, changes: dict[str, Any]

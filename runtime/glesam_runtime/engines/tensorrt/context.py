@@ -60,6 +60,10 @@ def _current() -> int:
 
 
 def _owner(address: int) -> int:
-    """Returns the handle of the context that allocated device memory; 0 where every context may use it."""
+    """Returns the handle of the context that allocated device memory; 0 where it belongs to none.
+
+    Memory of a stream-ordered pool (cudaMallocAsync, in CuPy, RMM and torch) is the GPU's, not a context's.
+    """
     attribute = driver.CUpointer_attribute.CU_POINTER_ATTRIBUTE_CONTEXT
-    return int(cuda.checked("look up an address", driver.cuPointerGetAttribute(attribute, address)) or 0)
+    error, owner = driver.cuPointerGetAttribute(attribute, address)
+    return 0 if error.value else int(owner or 0)
