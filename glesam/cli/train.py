@@ -23,12 +23,8 @@ def _option(metavar: str, text: str, least: int | None = None) -> Any:  # noqa: 
 
 @app.command(cls=Command)
 def train(
-    data: Annotated[
-        Path | None, _option("DIR", "Pictures with masks, or a folder of such data sets.")
-    ] = None,
-    sets: Annotated[
-        Path | None, _option("FILE", "JSON that describes the data sets. Default: sets.json in DIR.")
-    ] = None,
+    data: Annotated[Path | None, _option("DIR", "Pictures with masks, or a folder of such sets.")] = None,
+    sets: Annotated[Path | None, _option("FILE", "JSON about the sets. Default: sets.json in DIR.")] = None,
     stage: Annotated[
         int | None, _option("1|2", "1: GLE's LoRA; 2: the mask decoder. Default: nano from scratch.")
     ] = None,
