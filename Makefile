@@ -15,12 +15,15 @@ BOX = 20 5 470 510
 
 # What the C++ library needs of the system, Clang for `make fuzz` alone; headers of JSON and OpenVINO come with pip.
 CPP_PACKAGES = g++ clang libclang-rt-dev libssl-dev libpng-dev libjpeg-dev liblcms2-dev
+# What tests/view drives glesam-view's page with.
+BROWSER_PACKAGES = chromium
 # A third of it for each fuzz target.
 FUZZ_SECONDS ?= 60
 FUZZ = tests/cpp/fuzz
 CPP_FILES = $(shell git ls-files '*.cpp' '*.hpp' '*.h' '*.c')
 
-.PHONY: demo test check style docs floors audit cpp cpp-deps cpp-sanitized cpp-tidy fuzz clean
+.PHONY: demo test check style docs floors audit browser-deps cpp cpp-deps cpp-sanitized cpp-tidy fuzz wheels docker-lint \
+	jetson-package clean
 
 ## Installs the runtime without torch and segments a degraded photograph.
 demo: $(DEMO)/glesam-run
@@ -64,7 +67,8 @@ $(DOCS)/.installed: pyproject.toml
 	$(DOCS)/pip install $(PIP_QUIET) -e '.[docs]'
 	touch $@
 
-## Installs the oldest versions that pyproject.toml allows, without torch, and runs the commands with them.
+## Installs the oldest versions that pyproject.toml allows, without torch, and runs the commands with them;
+## and resolves the base install for Arm from wheels alone, for every Python that is supported.
 floors:
 	$(PYTHON) -m venv .venv-floors
 	$(FLOORS)/pip install $(PIP_QUIET) uv
@@ -72,12 +76,14 @@ floors:
 		--extra calib --extra openvino pyproject.toml -o .venv-floors/floors.txt
 	$(FLOORS)/uv pip install --quiet --python $(FLOORS)/python -r .venv-floors/floors.txt
 	$(FLOORS)/pip install $(PIP_QUIET) --no-deps .
-	for name in run verify info bench degrade calibrate quantize triton build; do $(FLOORS)/glesam-$$name --help >/dev/null || exit; done
+	for name in run verify info bench degrade calibrate quantize triton build view; do $(FLOORS)/glesam-$$name --help >/dev/null || exit; done
 	for backend in onnxruntime openvino; do \
 		$(FLOORS)/glesam-verify --backend $$backend && \
 		$(FLOORS)/glesam-run $(PHOTO) --box $(BOX) --backend $$backend --out .venv-floors/out || exit; \
 	done
 	$(FLOORS)/glesam-degrade $(PHOTO) --out .venv-floors/out
+	for version in 3.10 3.11 3.12 3.13; do $(FLOORS)/uv pip compile --quiet --no-header --python-version $$version \
+		--python-platform aarch64-manylinux_2_28 --only-binary :all: pyproject.toml -o .venv-floors/arm-$$version.txt || exit; done
 
 ## Asks for advisories about those versions. tests/project keeps a list for indexes that serve none.
 audit: floors
@@ -88,7 +94,11 @@ audit: floors
 cpp-deps:
 	dpkg -s $(CPP_PACKAGES) >/dev/null 2>&1 || { apt-get update && apt-get install -y --no-install-recommends $(CPP_PACKAGES); }
 
-## Builds the C++ library and the glesam command, runs the tests, and a project that uses the installed library.
+## Installs the browser for the tests of glesam-view's page, where there is none (Debian and its kin, as root).
+browser-deps:
+	command -v chromium >/dev/null || { apt-get update && apt-get install -y --no-install-recommends $(BROWSER_PACKAGES); }
+
+## Builds the C++ library and the glesam-cpp command, runs the tests, and a project that uses the installed library.
 cpp: preset-release
 
 ## The same tests under AddressSanitizer and UndefinedBehaviorSanitizer, and under ThreadSanitizer.
@@ -119,6 +129,21 @@ fuzz-build: $(DEV)/.installed
 ## clang-tidy over the C++ library: a minute or two, so not part of `make check`.
 cpp-tidy: cpp
 	$(DEV)/run-clang-tidy.py -quiet -clang-tidy-binary $(CURDIR)/$(DEV)/clang-tidy -p build/release '/(runtime|examples)/'
+
+## The two wheels of a release in dist: the runtime with the tools, and nano's checkpoint.
+wheels: $(DEV)/.installed
+	$(DEV)/python -m build --outdir dist .
+	$(DEV)/python -m build --wheel --outdir dist glesam/models
+
+## Lints the Dockerfiles; hadolint comes with pip.
+docker-lint: $(DEV)/.installed
+	$(DEV)/hadolint docker/cpu/Dockerfile docker/jetson/Dockerfile
+
+## A package for jetson-containers, with the wheel that it installs.
+jetson-package: $(DEV)/.installed
+	rm -rf build/jetson && mkdir -p build/jetson
+	cp -r docker/jetson build/jetson/glesam
+	$(DEV)/python -m build --wheel --outdir build/jetson/glesam .
 
 clean:
 	rm -rf .venv .venv-demo .venv-docs .venv-floors build dist out .mypy_cache .pytest_cache .ruff_cache

@@ -106,14 +106,17 @@ class SavedModel(nn.Module):
 
 
 def shipped_checkpoint() -> Path:
-    """The folder of `nano`, the trained model inside the package.
+    """The folder of `nano`, the trained model: inside the source tree, or where its own wheel installs it.
 
     Raises:
         CheckpointError: this installation has none.
     """
     folder = Path(str(files("glesam") / "models" / "nano"))
     if not (folder / WEIGHTS_FILE).is_file():
-        raise CheckpointError(f"this installation has no shipped model ({folder} is missing)")
+        raise CheckpointError(
+            f"nano's checkpoint is not installed ({folder} is missing); pip install glesam-nano, in a clone "
+            "pip install ./glesam/models, or name a checkpoint's folder"
+        )
     return folder
 
 

@@ -1,4 +1,4 @@
-// glesam: a picture and prompts in, a mask out. segment() holds all use of the library.
+// glesam-cpp: a picture and prompts in, a mask out. segment() holds all use of the library.
 #include <glesam/glesam.hpp>
 
 #include <algorithm>

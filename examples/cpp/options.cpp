@@ -5,7 +5,7 @@
 #include <vector>
 
 const char* const usage =
-    "Usage: glesam IMAGE --bundle DIR [OPTIONS]\n"
+    "Usage: glesam-cpp IMAGE --bundle DIR [OPTIONS]\n"
     "\n"
     "Segments what a box or points mark in a PNG or JPEG picture, and writes the mask as a PNG file.\n"
     "Coordinates are pixels of the picture as a viewer shows it, upright by its EXIF.\n"
@@ -33,7 +33,7 @@ class Words {
     const std::string& word() { return words_[next_++]; }
 
     const std::string& value(const std::string& option) {
-        if (empty()) throw std::runtime_error(option + ": expected a value, found the end; see glesam --help");
+        if (empty()) throw std::runtime_error(option + ": expected a value, found the end; see glesam-cpp --help");
         return word();
     }
 
@@ -58,7 +58,7 @@ class Words {
         char* end = nullptr;
         const double result = std::strtod(text.c_str(), &end);
         if (text.empty() || *end != '\0') {
-            throw std::runtime_error(option + ": expected numbers, found '" + text + "'; see glesam --help");
+            throw std::runtime_error(option + ": expected numbers, found '" + text + "'; see glesam-cpp --help");
         }
         return result;
     }
@@ -102,7 +102,7 @@ void read_option(const std::string& name, Words& words, CommandLine& line) {
     } else if (name == "--help") {
         line.help = true;
     } else {
-        throw std::runtime_error("option " + name + " is unknown; see glesam --help");
+        throw std::runtime_error("option " + name + " is unknown; see glesam-cpp --help");
     }
 }
 
@@ -124,7 +124,7 @@ CommandLine parse(int argc, char** argv) {
         }
     }
     if (line.help) return line;
-    if (line.image.empty()) throw std::runtime_error("expected a picture, found none; see glesam --help");
-    if (line.bundle.empty()) throw std::runtime_error("expected --bundle DIR, found none; see glesam --help");
+    if (line.image.empty()) throw std::runtime_error("expected a picture, found none; see glesam-cpp --help");
+    if (line.bundle.empty()) throw std::runtime_error("expected --bundle DIR, found none; see glesam-cpp --help");
     return line;
 }

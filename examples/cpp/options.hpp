@@ -1,4 +1,4 @@
-// The options of the glesam command.
+// The options of the glesam-cpp command.
 #pragma once
 
 #include <glesam/glesam.hpp>

@@ -17,6 +17,7 @@ import torch
 from onnx_ir.passes.common import ClearMetadataAndDocStringPass
 
 from glesam_export.graphs import Graph
+from glesam_export.simplify import simplify
 from glesam_runtime.bundle import graph_rules
 from glesam_runtime.errors import ConversionError
 
@@ -55,6 +56,7 @@ def onnx_from_graph(graph: Graph, opset: int = OPSETS[0]) -> ir.Model:
         model = program.model
         _name_nodes(model.graph)
         order_gelus(model.graph)
+        model = simplify(model)
         ClearMetadataAndDocStringPass()(model)  # stack traces, with the paths of this machine
     except Exception as error:  # the exporter raises whatever its parts raise
         raise ConversionError(f"{graph.name}: export to ONNX failed: {error}") from error

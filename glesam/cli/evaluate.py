@@ -24,8 +24,10 @@ SOURCE = "[NAME=]FOLDER[:METHODS]"
 app = command_app()
 
 
-def _option(group: str, metavar: str, text: str, least: int | None = None) -> Any:  # noqa: ANN401
-    return typer.Option(metavar=metavar, help=text, min=least, rich_help_panel=group)
+def _option(
+    group: str, metavar: str, text: str, least: int | None = None, names: tuple[str, ...] = ()
+) -> Any:  # noqa: ANN401
+    return typer.Option(*names, metavar=metavar, help=text, min=least, rich_help_panel=group)
 
 
 Data = Annotated[Path, _option(DATA, "DIR", "Data sets as for glesam-train, or one data set.")]
@@ -36,7 +38,15 @@ Real = Annotated[
     Path | None,
     _option(DATA, "DIR", "Photographs of low quality by themselves: all, as they are, in their own column."),
 ]
-Levels = Annotated[str, _option(DATA, "LIST", f"Degradation levels, any of {', '.join(LEVELS)}.")]
+Levels = Annotated[
+    str,
+    _option(
+        DATA,
+        "LIST",
+        f"Degradation levels, any of {', '.join(LEVELS)}.",
+        names=("--level", "--levels"),
+    ),
+]
 Prompt = Annotated[
     str,
     _option(
@@ -117,7 +127,7 @@ def evaluate(
         kind: Literal["box", "points", "innermost"] = one_of(
             "--prompt", prompt, ("box", "points", "innermost")
         )
-        chosen_levels = names_of("--levels", levels, LEVELS)
+        chosen_levels = names_of("--level", levels, LEVELS)
         chosen_split: Literal["dev", "train", "all"] = one_of("--split", split, ("dev", "train", "all"))
         from glesam.evaluation.log import Log
         from glesam.evaluation.run import Plan, run_evaluation

@@ -26,12 +26,8 @@ def train(
     what: Annotated[
         str | None, typer.Argument(metavar="[nano]", help="nano: the small model, from scratch.")
     ] = None,
-    data: Annotated[
-        Path | None, _option("DIR", "Pictures with masks, or a folder of such data sets.")
-    ] = None,
-    sets: Annotated[
-        Path | None, _option("FILE", "JSON that describes the data sets. Default: sets.json in DIR.")
-    ] = None,
+    data: Annotated[Path | None, _option("DIR", "Pictures with masks, or a folder of such sets.")] = None,
+    sets: Annotated[Path | None, _option("FILE", "JSON about the sets. Default: sets.json in DIR.")] = None,
     stage: Annotated[int | None, _option("1|2", "1: GLE's LoRA; 2: the mask decoder.")] = None,
     model: Annotated[
         str | None,

@@ -126,7 +126,7 @@ def covering(scores: Iterable[Score], places: Sequence[Place], source: str) -> l
             dataset, name, level = min(missing)
             raise ResultsError(
                 f"{source}: {row} has no score for {dataset}/{name} at level {level}; "
-                "run that evaluation again with the same --prompts, --levels and --real"
+                "run that evaluation again with the same --prompts, --level and --real"
             )
     return kept
 

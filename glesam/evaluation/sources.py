@@ -103,7 +103,7 @@ class LastAnswer:
         outputs: dict[str, Array] = self._last.outputs
         return outputs
 
-    def new_session(self, stream: int | None = None) -> LastAnswer:
+    def new_session(self, stream: object = None) -> LastAnswer:
         return self
 
     def close(self) -> None:

@@ -47,6 +47,14 @@ class MaskAxis:
     def __getitem__(self, pixels: slice) -> MaskAxis:
         return MaskAxis(self.first[pixels], self.weights[pixels])
 
+    def samples(self) -> slice:
+        """Returns the span of the samples that the pixels are sums of."""
+        return slice(int(self.first[0]), int(self.first[-1]) + _TAPS) if len(self.first) else slice(0, 0)
+
+    def shifted(self, start: int) -> MaskAxis:
+        """Returns the same axis over samples that begin at `start`."""
+        return MaskAxis(self.first - start, self.weights)
+
     def resize(self, samples: Floats) -> Floats:
         """Returns `samples`, float32 [K,M], resized to [N,M]."""
         # No index needs clipping, but mode "clip" saves numpy a copy of `out`.
@@ -58,6 +66,55 @@ class MaskAxis:
             part *= self.weights[:, tap : tap + 1]
             total += part
         return total
+
+
+@dataclass(frozen=True, eq=False)
+class WindowLogits:
+    """Logits of a window [h,w] at (top, left) of the picture, as the samples that it is resized from.
+
+    samples: float32 [k,l], at low resolution. rows, columns: how the window's pixels are sums of them.
+    """
+
+    samples: Floats
+    rows: MaskAxis
+    columns: MaskAxis
+    top: int
+    left: int
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Pixels of the window, (h, w)."""
+        return len(self.rows), len(self.columns)
+
+    def part(self, rows: slice, columns: slice) -> WindowLogits:
+        """Returns the logits of a part of the window."""
+        top, bottom, _ = rows.indices(len(self.rows))
+        left, right, _ = columns.indices(len(self.columns))
+        row_axis, column_axis = self.rows[top:bottom], self.columns[left:right]
+        used_rows, used_columns = row_axis.samples(), column_axis.samples()
+        return WindowLogits(
+            self.samples[used_rows, used_columns],
+            row_axis.shifted(used_rows.start),
+            column_axis.shifted(used_columns.start),
+            self.top + top,
+            self.left + left,
+        )
+
+    def blocks(self) -> Iterator[tuple[slice, Floats]]:
+        """Yields the resized logits, float32, by blocks of rows of the window."""
+        height, width = self.shape
+        stretched = np.ascontiguousarray(self.columns.resize(self.samples.T).T)
+        step = max(1, _BLOCK_PIXELS // max(1, width))
+        for top in range(0, height, step):
+            block = slice(top, top + step)
+            yield block, self.rows[block].resize(stretched)
+
+    def mask(self, threshold: float, out: npt.NDArray[np.bool_] | None = None) -> npt.NDArray[np.bool_]:
+        """Returns bool [h,w], true where logits exceed `threshold`; written to `out` where it is given."""
+        mask = np.empty(self.shape, bool) if out is None else out
+        for block, logits in self.blocks():
+            np.greater(logits, threshold, out=mask[block])
+        return mask
 
 
 @dataclass(frozen=True)
@@ -79,26 +136,21 @@ class MaskResizer:
         height, width = len(self.rows), len(self.columns)
         masks = np.empty((*low_res_masks.shape[:-2], height, width), bool)
         for index in np.ndindex(*low_res_masks.shape[:-2]):
-            for block, logits in self.logits(low_res_masks[index], slice(height), slice(width)):
-                np.greater(logits, threshold, out=masks[index][block])
+            self.logits(low_res_masks[index]).mask(threshold, out=masks[index])
         return masks
 
-    def logits(self, low_res_mask: Floats, rows: slice, columns: slice) -> Iterator[tuple[slice, Floats]]:
-        """Yields the logits in a window of the picture by blocks of rows: (rows in the window, float32)."""
-        window = self.rows[rows]
-        stretched = np.ascontiguousarray(self.columns[columns].resize(low_res_mask.T).T)
-        step = max(1, _BLOCK_PIXELS // max(1, stretched.shape[1]))
-        for top in range(0, len(window), step):
-            block = slice(top, top + step)
-            yield block, window[block].resize(stretched)
+    def logits(self, low_res_mask: Floats) -> WindowLogits:
+        """Returns the logits [S/4,S/4] for all of the picture, not resized yet."""
+        return WindowLogits(low_res_mask, self.rows, self.columns, 0, 0)
 
-    def window(self, low_res_mask: Floats, threshold: float) -> tuple[slice, slice]:
-        """Returns rows and columns of the picture outside which no logit exceeds `threshold`.
+    def window(self, low_res_mask: Floats, threshold: float) -> WindowLogits:
+        """Returns the logits of the window outside which none exceeds `threshold`.
 
         Resizing averages, so a logit exceeds its samples only by rounding.
         """
         above = low_res_mask > threshold - _ROUNDING * abs(threshold)
-        return _span(self.rows, np.any(above, axis=1)), _span(self.columns, np.any(above, axis=0))
+        rows, columns = _span(self.rows, np.any(above, axis=1)), _span(self.columns, np.any(above, axis=0))
+        return self.logits(low_res_mask).part(rows, columns)
 
 
 def _span(axis: MaskAxis, samples: npt.NDArray[np.bool_]) -> slice:

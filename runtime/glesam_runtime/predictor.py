@@ -12,51 +12,27 @@ from __future__ import annotations
 import math
 import os
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from .bundle.manifest import Manifest
 from .bundle.options import AUXILIARY_IMAGE, DEGRADATION_LEVEL, takes_auxiliary
 from .bundle.reader import Bundle
-from .engines import open_engines
+from .engines import device_of, open_engines, pick_for_bundle
 from .engines.base import Engines
 from .errors import BackendError, ImageError, PromptError
 from .image_io.auxiliary import Auxiliary, check_auxiliary, preprocess_auxiliary
+from .image_io.inputs import as_pixels, on_host
 from .postprocess import MaskResizer
-from .preprocess import RESIZES, Floats, Geometry, Pixels, Size, model_input
-from .prompts import Box, Points, Prompt, encode_prompts, one_or_several
+from .preprocess import RESIZES, Floats, Geometry, Size, model_input
+from .prompts import Box, Points, Prompt, PromptTensors, encode_prompts, gathered_prompts
+from .tools.records.prediction import DevicePrediction, Prediction
 
-
-@dataclass(frozen=True, eq=False)
-class Prediction:
-    """Masks of N prompts; with multimask each array has an axis of three candidates after N.
-
-    masks: bool [N,H,W] in pixels of the original image. iou_predictions: float32 [N], the model's own
-    estimate of each mask's IoU. low_res_masks: float32 [N,S/4,S/4], logits that can be a mask_input.
-    degradation_level: how bad the picture is, see Predictor.degradation_level.
-    """
-
-    masks: npt.NDArray[np.bool_]
-    iou_predictions: Floats
-    low_res_masks: Floats
-    degradation_level: float | None = None
-
-
-@dataclass(frozen=True, eq=False)
-class DevicePrediction:
-    """Logits and scores of N prompts, left in the backend's memory: see Predictor.predict_on_device.
-
-    Shapes and meaning are those of Prediction. On a GPU both arrays have `__cuda_array_interface__` and
-    DLPack, and low_res_masks is a view with strides; on a CPU they are numpy arrays.
-    """
-
-    low_res_masks: Any
-    iou_predictions: Any
+__all__ = ["DevicePrediction", "Prediction", "Predictor"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -77,16 +53,36 @@ class _Picture:
 class Predictor:
     """Segments one image at a time. Give each thread a new_session() of its own."""
 
-    def __init__(self, manifest: Manifest, engines: Engines, resize: str | None = None) -> None:
-        """Uses `engines`, the graphs of `manifest`. Most callers want from_bundle()."""
-        resize = manifest.resize if resize is None else resize
-        if resize not in RESIZES:
-            raise ImageError(f"resize {resize!r} is unknown; choose {' or '.join(RESIZES)}")
-        self.manifest = manifest
+    def __init__(
+        self,
+        model: Manifest | Bundle | str | os.PathLike[str],
+        engines: Engines | None = None,
+        resize: str | None = None,
+        **options: Any,  # noqa: ANN401
+    ) -> None:
+        """Opens `model`, "nano" or a bundle, with the `options` of from_bundle.
+
+        With `engines`, the graphs of a Manifest that the caller opened, `model` is that manifest.
+        """
+        if resize is not None:
+            _check_resize(resize)
+        self.backend = ""
+        """Backend of the graphs, such as "onnxruntime" or "openvino:gpu"; "" for the caller's engines."""
+        if isinstance(model, Manifest) == (engines is None) or (engines is not None and options):
+            raise BackendError(
+                "expected a Manifest with engines=Engines(...), or else a bundle and no engines; "
+                "the other options are those of a bundle"
+            )
+        if not isinstance(model, Manifest):
+            bundle = model if isinstance(model, Bundle) else Bundle.open(model)
+            model, engines, self.backend = bundle.manifest, *_opened(bundle, **options)
+        assert engines is not None
+        self.manifest = model
         self.timings: dict[str, float] = {}
         """Milliseconds of each stage, of its last successful run."""
         self._engines = engines
-        self._resize = resize
+        self.resize: str = model.resize if resize is None else resize
+        """How pictures are resized: a name in glesam_runtime.preprocess.RESIZES."""
         self._picture: _Picture | None = None
         self._shared: Engines | None = None  # of a session: the engines of the predictor that it came from
 
@@ -97,7 +93,7 @@ class Predictor:
         backend: str = "auto",
         enhance: bool = True,
         resize: str | None = None,
-        stream: int | None = None,
+        stream: object = None,
         threads: int = 0,
     ) -> Predictor:
         """Opens a bundle; without `path`, the one in this package. enhance=False: plain SAM, no GLE.
@@ -105,28 +101,38 @@ class Predictor:
         backend: NAME[:DEVICE[:HINT]], such as "openvino:gpu"; "auto" chooses by machine and precision.
         resize: "longest-side", SAM's own, "squash", SAM 2's, or "squash-512", the one of the authors'
         evaluation; None: as the bundle says.
-        stream: handle of a CUDA stream, for a backend on a GPU to queue its work on; see docs/nvidia.md.
+        stream: a CUDA stream (a handle, or an object of PyCUDA, cuda-python, torch or CuPy) for a backend
+        on a GPU to queue its work on; see docs/nvidia.md.
         threads: threads of the CPU for each call; 0: one on each core that this process may use (taskset,
         cgroup). A GPU ignores it.
         Raises BundleError, BackendError, or ImageError for an unknown `resize`.
         """
         bundle = path if isinstance(path, Bundle) else Bundle.open(path)
-        graphs = open_engines(backend, bundle, enhance, stream, threads)
-        engines = Engines(graphs["image_encoder"], graphs.get("gle"), graphs["mask_decoder"])
-        return cls(bundle.manifest, engines, resize)
+        return cls(bundle, None, resize, backend=backend, enhance=enhance, stream=stream, threads=threads)
 
-    def new_session(self, stream: int | None = None) -> Predictor:
+    def new_session(self, stream: object = None) -> Predictor:
         """Returns another predictor on the same compiled graphs, with an image of its own.
 
         On a GPU it has its own buffers and its own stream, or the caller's `stream`, as in from_bundle.
         """
-        session = Predictor(self.manifest, self._engines.new_session(stream), self._resize)
-        session._shared = self._engines
+        session = Predictor(self.manifest, self._engines.new_session(stream), self.resize)
+        session._shared, session.backend = self._engines, self.backend
         return session
 
-    def set_image(self, image: Pixels, auxiliary: Auxiliary | None = None) -> None:
-        """Encodes and enhances `image`, uint8 [H,W,3] RGB.
+    @property
+    def device(self) -> str:
+        """Where `backend` computes: "cpu", "cuda", or the device in its name, such as "gpu" or "npu"."""
+        return device_of(self.backend) if self.backend else ""
 
+    def set_image(
+        self,
+        image: Any,  # noqa: ANN401
+        image_format: str = "RGB",
+        auxiliary: Auxiliary | None = None,
+    ) -> None:
+        """Encodes and enhances `image`: a path, a PIL image, or an array, uint8 [H,W,3].
+
+        image_format: "RGB" or, for an array of OpenCV's, "BGR".
         auxiliary: for a bundle whose GLE has that input, the aligned image of a second sensor: uint8 or
         uint16 [H,W], as large as `image`, 0 where nothing is known. Without it GLE computes what it would
         without the sensor.
@@ -135,12 +141,11 @@ class Predictor:
         previous image stays. Raises BackendError where a graph fails: no image is held then.
         """
         with self._timed("preprocess"):
-            image = _on_host(image)
-            check_image(image)
+            pixels = as_pixels(image, image_format)
             if auxiliary is not None:
                 self._require_auxiliary_input()
-                check_auxiliary(auxiliary, (image.shape[0], image.shape[1]))
-            tensor, geometry = model_input(image, self.manifest, self._resize)
+                check_auxiliary(auxiliary, (pixels.shape[0], pixels.shape[1]))
+            tensor, geometry = model_input(pixels, self.manifest, self.resize)
             second = None if auxiliary is None else preprocess_auxiliary(auxiliary, geometry)
         self._encode(tensor, geometry, second)
 
@@ -162,7 +167,7 @@ class Predictor:
 
     def geometry_of(self, original_size: Size) -> Geometry:
         """Returns where an image of `original_size`, (height, width) [px], lies in set_tensor's input."""
-        return RESIZES[self._resize].geometry(original_size, self.manifest.image_size)
+        return RESIZES[self.resize].geometry(original_size, self.manifest.image_size)
 
     def _encode(self, tensor: Any, geometry: Geometry, auxiliary: Floats | None = None) -> None:  # noqa: ANN401
         """Runs the encoder and GLE on a preprocessed image."""
@@ -189,6 +194,19 @@ class Predictor:
             )
             raise ImageError(f"auxiliary image: {why}; leave it out, or open a bundle whose GLE has it")
 
+    def reset_image(self) -> None:
+        """Forgets the current image."""
+        self._picture = None
+
+    @property
+    def image_embeddings(self) -> Any:  # noqa: ANN401
+        """Embeddings of the current image, float32 [1,256,S/16,S/16], enhanced; on a GPU a device array.
+
+        RobustSAM's have 768 channels. Raises ImageError before set_image.
+        """
+        picture = self._current()
+        return picture.encoded["image_embeddings"] if picture.enhanced is None else picture.enhanced
+
     @property
     def geometry(self) -> Geometry:
         """Place of the current image in the input. Raises ImageError before set_image."""
@@ -204,7 +222,7 @@ class Predictor:
         picture = self._current()
         if picture.degradation_level is None:
             return None
-        level = _on_host(picture.degradation_level, DEGRADATION_LEVEL)
+        level = on_host(DEGRADATION_LEVEL, picture.degradation_level)
         self._picture = replace(picture, degradation_level=level)  # copied from a GPU once
         value = float(level[0])
         if not math.isfinite(value):
@@ -225,23 +243,48 @@ class Predictor:
         mask_input: Floats | None = None,
         prompts: Sequence[Prompt] | None = None,
         multimask: bool = False,
+        boxes: Any = None,  # noqa: ANN401
+        point_coords: Any = None,  # noqa: ANN401
+        point_labels: Any = None,  # noqa: ANN401
+        multimask_output: bool = False,
     ) -> Prediction:
-        """Returns the mask of one prompt, or of all `prompts` with one call of the decoder.
+        """Returns the mask of one prompt, or of several with one call of the decoder.
 
         Coordinates are pixels of the image passed to set_image; see Prompt for the rest.
-        multimask=True: three candidates per prompt, not sorted by score, instead of the single mask.
+        Several are `prompts`, or `boxes` [N,4], or `point_coords` [N,P,2] with `point_labels` [N,P]: 1 on the
+        object, 0 beside it, as in SAM; point_coords [P,2] are one prompt, with a box or a mask if you like.
+        multimask=True, or SAM's multimask_output=True: three candidates per prompt, not sorted by score,
+        instead of the single mask.
         Raises PromptError for a prompt that does not fit, ImageError before set_image, BackendError
         where the graphs answer with NaN instead of masks.
         """
         single = Prompt(box, points, background_points, mask_input)
-        low_res_masks, scores = self.decode(one_or_several(single, prompts), multimask)
+        several = gathered_prompts(single, prompts, boxes, point_coords, point_labels)
+        low_res_masks, scores = self.decode(several, multimask or multimask_output)
         with self._timed("postprocess"):
             masks = self.mask_resizer.masks(low_res_masks, self.manifest.mask_threshold)
         return Prediction(masks, scores, low_res_masks, self.degradation_level)
 
-    def decode(self, prompts: Sequence[Prompt], multimask: bool = False) -> tuple[Floats, Floats]:
+    def predict_each(
+        self,
+        images: Iterable[Any],
+        image_format: str = "RGB",
+        **prompts: Any,  # noqa: ANN401
+    ) -> Iterator[Prediction]:
+        """Yields the prediction of each of `images`, which are what set_image takes, one after another.
+
+        prompts: what predict takes, the same for every image. Raises as set_image and predict do.
+        """
+        for image in images:
+            self.set_image(image, image_format)
+            yield self.predict(**prompts)
+
+    def decode(
+        self, prompts: Sequence[Prompt] | PromptTensors, multimask: bool = False
+    ) -> tuple[Floats, Floats]:
         """Returns low_res_masks and iou_predictions of a Prediction, without resizing any mask.
 
+        PromptTensors are in the frame of the input already and are not checked against the image.
         It suits a caller that drops most masks by their score; mask_resizer makes masks of the others.
         Raises as predict does.
         """
@@ -279,7 +322,9 @@ class Predictor:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def _decode(self, prompts: Sequence[Prompt], multimask: bool, on_device: bool) -> Mapping[str, Any]:
+    def _decode(
+        self, prompts: Sequence[Prompt] | PromptTensors, multimask: bool, on_device: bool
+    ) -> Mapping[str, Any]:
         if multimask and not self.manifest.multimask:
             raise PromptError(
                 f"model {self.manifest.name!r} has no multimask: its mask heads 1 to 3 are dead (its decoder "
@@ -288,7 +333,10 @@ class Predictor:
             )
         picture = self._current()
         with self._timed("decode"):
-            tensors = encode_prompts(prompts, picture.geometry, self.manifest.family)
+            if isinstance(prompts, PromptTensors):
+                tensors = prompts
+            else:
+                tensors = encode_prompts(prompts, picture.geometry, self.manifest.family)
             feeds = tensors.feeds(picture.encoded, picture.enhanced)
             return self._engines.mask_decoder(feeds, on_device)
 
@@ -316,24 +364,16 @@ def _candidates(multimask: bool) -> int | slice:
     return slice(1, 4) if multimask else 0
 
 
-def _on_host(array: Any, name: str = "image") -> Any:  # noqa: ANN401
-    """Returns a device array's copy on the host; anything else unchanged."""
-    if isinstance(array, np.ndarray):
-        return array
-    from .engines.device_array import is_on_device, to_host  # a CPU's user never needs it
-
-    return to_host(name, array) if is_on_device(array) else array
+def _check_resize(resize: str) -> None:
+    """Raises ImageError for a name that is not in RESIZES."""
+    if resize not in RESIZES:
+        raise ImageError(f"resize {resize!r} is unknown; choose {' or '.join(RESIZES)}")
 
 
-def check_image(image: object) -> None:
-    """Raises ImageError for anything but uint8 [H,W,3] with at least one pixel."""
-    if not isinstance(image, np.ndarray):
-        kind = type(image).__name__
-    elif image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or image.size == 0:
-        kind = f"{image.dtype} {list(image.shape)}"
-    else:
-        return
-    raise ImageError(
-        f"image: expected a uint8 array [H,W,3], RGB, found {kind}; "
-        "convert it, for example with glesam_runtime.read_image(path)"
-    )
+def _opened(
+    bundle: Bundle, backend: str = "auto", enhance: bool = True, stream: int | None = None, threads: int = 0
+) -> tuple[Engines, str]:
+    """Returns the compiled graphs of a bundle, and the backend that "auto" became."""
+    graphs = open_engines(backend, bundle, enhance, stream, threads)
+    engines = Engines(graphs["image_encoder"], graphs.get("gle"), graphs["mask_decoder"])
+    return engines, pick_for_bundle(backend, bundle)[0]

@@ -18,17 +18,19 @@ NARROW_DECODER = PromptMapDecoderConfig(
 )
 
 
-def random_model(style: Style, seed: int = 0, **gle: object) -> GleSam:
-    """LoRA's B, the text context, biases, norms and relative positions start as constants: not here.
+def random_model(style: Style, seed: int = 0, image_size: int | None = None, **gle: object) -> GleSam:
+    """LoRA's B, the text context, biases, norms and positions start as constants: not here.
 
     `gle`: changes of GLE's configuration.
     """
     torch.manual_seed(seed)
     config = tiny(style)
+    if image_size is not None:
+        config = replace(config, sam=replace(config.sam, image_size=image_size))
     model = GleSam(replace(config, gle=replace(config.gle, **gle))).eval()
     with torch.no_grad():
         for name, parameter in model.named_parameters():
-            if "lora_B" in name:
+            if "lora_B" in name or name.endswith("pos_embed"):
                 parameter.normal_(std=0.1)
             elif parameter.dim() == 1 or "rel_pos" in name:
                 parameter.add_(torch.randn_like(parameter), alpha=0.1)

@@ -63,9 +63,9 @@ def test_no_input_file_becomes_a_result(data: Path, tmp_path: Path, option: str,
 @pytest.mark.parametrize(
     ("option", "value", "expected"),
     [
-        ("--levels", "clean,4", "--levels 'clean,4': expected some of clean,1,2,3"),
-        ("--levels", "", "--levels ''"),
-        ("--levels", "real", "--levels 'real'"),
+        ("--levels", "clean,4", "--level 'clean,4': expected some of clean,1,2,3"),
+        ("--levels", "", "--level ''"),
+        ("--levels", "real", "--level 'real'"),
         ("--methods", "sam,glsam", "--methods 'sam,glsam': expected some of box,grabcut,sam,glesam"),
         ("--prompt", "mask", "--prompt 'mask': expected box or points or innermost"),
         ("--split", "test", "--split 'test': expected dev or train or all"),

@@ -35,6 +35,8 @@ ADVISORIES = {
     "CVE-2026-27489": ("onnx", "1.21.0"),
     "CVE-2026-28500": ("onnx", "1.21.0"),
     "CVE-2026-34445": ("onnx", "1.21.0"),
+    "CVE-2025-54121": ("starlette", "0.47.2"),
+    "CVE-2025-62727": ("starlette", "0.49.1"),
     "GHSA-qr4w-53vh-m672": ("opencv-python-headless", "4.8.1.78"),  # CVE-2023-4863 of libwebp
 }
 # Versions with known holes, or known not to work.

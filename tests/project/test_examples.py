@@ -14,6 +14,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from glesam_runtime import read_image
+from glesam_runtime.tools.follow.video import written_video
+
 EXAMPLES = Path(__file__).parents[2] / "examples"
 PHOTO_AND_BOX = [str(EXAMPLES / "photos/astronaut_lq3.jpg"), "20", "5", "470", "510"]
 
@@ -62,3 +65,19 @@ def test_a_folder_with_ray_answers_every_picture_and_names_a_bad_one(tmp_path: P
     assert "unknown format" in actual["bad"]["error"] and actual["bad"]["counts"] is None
     assert actual["a"]["counts"] == actual["b"]["counts"] == actual["c"]["counts"]
     assert actual["a"]["size"] == [512, 512] and actual["a"]["error"] is None
+
+
+def test_the_camera_loop_says_where_the_object_is(tmp_path: Path) -> None:
+    """A video takes the camera's place; the photograph moves by 4 pixels a frame."""
+    photo = read_image(PHOTO_AND_BOX[0])[:320, :480]
+    with written_video(tmp_path / "clip.mp4", 10) as write:
+        for index in range(3):
+            write(np.roll(photo, 4 * index, axis=1))
+    script, clip = EXAMPLES / "04_follow_with_a_camera.py", tmp_path / "clip.mp4"
+    command = [sys.executable, str(script), str(clip), "100", "10", "380", "310", "3"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    lines = done.stdout.splitlines()
+    assert [line.split(":")[0] for line in lines] == ["frame 0", "frame 1", "frame 2"]
+    assert all(line.endswith(" px") for line in lines), lines
+    assert (tmp_path / "first_frame.png").is_file()

@@ -16,6 +16,8 @@ from typer.main import get_command
 
 ROOMS = ("runtime/glesam_runtime", "export/glesam_export")
 MAX_ENTRIES = 16
+MARKERS = {"__init__.py", "py.typed"}
+"""Files that nobody opens to find something."""
 MAX_FUNCTION_LINES = 60
 MAX_LOOSE_OPTIONS = 14
 PYTHON_FOLDERS = ("glesam", "export", "calib", "runtime", "benchmarks", "examples", "tests")
@@ -46,7 +48,7 @@ def functions(path: Path) -> Iterator[ast.FunctionDef | ast.AsyncFunctionDef]:
 @pytest.mark.parametrize("room", ROOMS)
 def test_a_packages_root_holds_few_things(room: str) -> None:
     inside = {path.relative_to(ROOT / room).parts[0] for path in tracked(f"{room}/*")}
-    assert len(inside) <= MAX_ENTRIES, sorted(inside)
+    assert len(inside - MARKERS) <= MAX_ENTRIES, sorted(inside)
 
 
 def test_no_function_is_longer_than_a_screen() -> None:

@@ -10,11 +10,13 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import jsonschema
 import pytest
 
 import glesam_runtime
 from glesam_runtime import Bundle, GlesamError, Predictor
 from glesam_runtime.tools.info import info, json_document
+from glesam_runtime.tools.records.schema import json_schema
 
 ROOT = Path(__file__).parents[2]
 DOCS = (ROOT / "docs/python.md").read_text()
@@ -80,7 +82,13 @@ def test_the_json_of_glesam_info_is_the_pages(tmp_path: Path, monkeypatch: pytes
     assert set(keys(document)) == set(keys(examples()[1]))
 
 
-def test_every_key_of_the_json_is_explained() -> None:
-    named = {path.rsplit("/", 1)[-1] for example in examples() for path in keys(example)} - {"*"}
+def test_the_example_of_glesam_run_obeys_the_schema() -> None:
+    """The schema explains every key, and allows no other."""
+    example = json.loads(json.dumps(examples()[0]).replace("08fd95c942ab...", "0" * 64))
+    jsonschema.validate(example, json_schema())
+
+
+def test_every_key_of_glesam_infos_json_is_explained() -> None:
+    named = {path.rsplit("/", 1)[-1] for path in keys(examples()[1])} - {"*"}
     prose = re.sub(r"```.*?```", "", DOCS, flags=re.DOTALL)
     assert [key for key in sorted(named) if f"`{key}`" not in prose] == []

@@ -12,12 +12,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
-from fake_cuda import FakeGpu, FakeRuntime
-from fake_tensorrt import FakeTensorRt
+from fake_cuda import FakeDriver, FakeGpu, FakeRuntime
+from fake_tensorrt import FakeTensorRt, with_engines
 from PIL import Image
 from tiny_bundle import IMAGE_SIZE, write_bundle
 
+from glesam_runtime import Bundle
 from glesam_runtime.engines import cuda
+from glesam_runtime.engines.tensorrt import choice, context
 from glesam_runtime.preprocess import Pixels
 
 if TYPE_CHECKING:
@@ -73,6 +75,7 @@ def gpu(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeGpu]:
     """Yields a fake GPU, which must be empty in the end and never have been misused."""
     gpu = FakeGpu()
     monkeypatch.setattr(cuda, "runtime", FakeRuntime(gpu))
+    monkeypatch.setattr(context, "driver", FakeDriver(gpu))
     yield gpu
     if any(gpu.live().values()):
         gc.collect()  # an error's traceback may hold an engine; half a second with torch loaded
@@ -84,3 +87,13 @@ def gpu(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeGpu]:
 def tensorrt(gpu: FakeGpu) -> FakeTensorRt:
     """Returns a fake TensorRT on that GPU."""
     return FakeTensorRt(gpu)
+
+
+@pytest.fixture
+def cached(
+    bundle_path: Path, gpu: FakeGpu, tensorrt: FakeTensorRt, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Bundle:
+    """Returns a bundle whose engines, of the fake TensorRT, are in the cache."""
+    monkeypatch.setenv("GLESAM_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(choice, "load_library", lambda backend: tensorrt._library)
+    return with_engines(Bundle.open(bundle_path), tensorrt)

@@ -16,11 +16,14 @@ from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
+from cuda.bindings import driver as real_driver
 from cuda.bindings import runtime as real
 
 SUCCESS = real.cudaError_t.cudaSuccess
 DEFAULT_STREAMS = (1, 2)
 """CUDA's handles of the legacy and the per-thread default stream, which are always there."""
+PRIMARY = 0xC0DA
+"""Handle of the GPU's primary context, in which CUDA's runtime works where no other one is current."""
 _GARBAGE = 0xFF  # NaN, in float32
 
 
@@ -64,9 +67,13 @@ class FakeGpu:
         self.calls: Counter[str] = Counter()
         """How often each function of the API was called."""
         self.violations: list[str] = []
+        self.owners: dict[int, int] = {}
+        """The context of each allocation and stream, by its address or handle."""
+        self.dead_contexts: set[int] = set()
         self.device_of_memory = 0
         self.devices_view_is_off_by = 0  # what cudaPointerGetAttributes adds to an address
         self._failures: dict[str, tuple[int, Any]] = {}
+        self._thread = threading.local()
         self._next = 0x7000_0000_0000
 
     def fail(self, function: str, after: int = 0, error: str = "cudaErrorMemoryAllocation") -> None:
@@ -79,10 +86,23 @@ class FakeGpu:
         at, error = self._failures.get(function, (0, SUCCESS))
         return error if self.calls[function] == at else SUCCESS
 
+    @property
+    def contexts(self) -> list[int]:
+        """The stack of this thread's contexts, the current one last; PyCUDA's calls work on it, too."""
+        if not hasattr(self._thread, "contexts"):
+            self._thread.contexts = []
+        contexts: list[int] = self._thread.contexts
+        return contexts
+
+    def context(self) -> int:
+        """Returns the context that a call of the runtime works in."""
+        return self.contexts[-1] if self.contexts else PRIMARY
+
     def handle(self, size: int = 0) -> int:
-        """Returns a new address, a multiple of 256, with room for `size` bytes."""
+        """Returns a new address, a multiple of 256, with room for `size` bytes, in the current context."""
         handle = self._next
         self._next += 256 * (2 + size // 256)
+        self.owners[handle] = self.context()
         return handle
 
     def live(self) -> dict[str, int]:
@@ -103,6 +123,8 @@ class FakeGpu:
     def enqueue(self, handle: int, work: Work) -> None:
         """Queues work on a stream or, while it records, adds it to the recording."""
         stream = self.streams[handle]
+        if self.owners.get(handle, self.context()) != self.context():
+            self.violations.append(f"{work.name} was queued in another context than its stream's")
         (stream.queue if stream.recording is None else stream.recording).append(work)
 
     def finish(self, stream: FakeStream, until: Work | None = None) -> None:
@@ -169,7 +191,7 @@ class FakeRuntime:
 
     def __init__(self, gpu: FakeGpu) -> None:
         self._gpu = gpu
-        self._thread = threading.local()
+        self._thread = threading.local()  # its `device` is this thread's GPU
 
     def cudaGetErrorString(self, error: Any) -> Any:  # noqa: ANN401
         return real.cudaGetErrorString(error)
@@ -189,6 +211,7 @@ class FakeRuntime:
     @_api
     def cudaSetDevice(self, device: int) -> None:
         self._thread.device = device
+        self._gpu.contexts[-1:] = [PRIMARY]
 
     @_api
     def cudaGetDeviceProperties(self, device: int) -> SimpleNamespace:
@@ -330,6 +353,36 @@ class FakeRuntime:
             self._gpu.violations.append(f"{handle:#x} was freed twice, or never allocated")
         elif isinstance(block, np.ndarray):
             block[:] = _GARBAGE
+
+
+class FakeDriver:
+    """The part of `cuda.bindings.driver` that this project uses, on the same GPU."""
+
+    CUpointer_attribute = real_driver.CUpointer_attribute
+
+    def __init__(self, gpu: FakeGpu) -> None:
+        self._gpu = gpu
+
+    def cuCtxGetCurrent(self) -> Any:  # noqa: ANN401
+        contexts = self._gpu.contexts
+        return real_driver.CUresult.CUDA_SUCCESS, real_driver.CUcontext(contexts[-1] if contexts else 0)
+
+    def cuCtxPushCurrent(self, ctx: int) -> Any:  # noqa: ANN401
+        if ctx in self._gpu.dead_contexts:
+            return (real_driver.CUresult.CUDA_ERROR_INVALID_CONTEXT,)
+        self._gpu.contexts.append(ctx)
+        return (real_driver.CUresult.CUDA_SUCCESS,)
+
+    def cuCtxPopCurrent(self) -> Any:  # noqa: ANN401
+        return real_driver.CUresult.CUDA_SUCCESS, real_driver.CUcontext(self._gpu.contexts.pop())
+
+    def cuPointerGetAttribute(self, attribute: Any, ptr: int) -> Any:  # noqa: ANN401
+        assert attribute == self.CUpointer_attribute.CU_POINTER_ATTRIBUTE_CONTEXT
+        blocks = self._gpu.memory | self._gpu.others
+        start = next(start for start, block in blocks.items() if start <= ptr < start + block.size)
+        if start not in self._gpu.owners:
+            return real_driver.CUresult.CUDA_ERROR_INVALID_VALUE, None
+        return real_driver.CUresult.CUDA_SUCCESS, real_driver.CUcontext(self._gpu.owners[start])
 
 
 @dataclass(frozen=True, eq=False)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import itertools
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -10,11 +12,12 @@ from pycocotools import mask as coco_mask
 from scipy import ndimage
 
 from glesam_runtime import AutomaticOptions, PromptError
-from glesam_runtime.automatic.boxes import box_of, suppress, xywh, xyxy
-from glesam_runtime.automatic.grid import crops_of, point_grid, prompts_per_call
+from glesam_runtime.automatic.boxes import box_above, box_of, suppress, xywh, xyxy
+from glesam_runtime.automatic.grid import Crop, crops_of, point_grid, prompts_per_call
 from glesam_runtime.automatic.overlay import colour, draw_masks
 from glesam_runtime.automatic.regions import without_small_regions
 from glesam_runtime.automatic.rle import mask_from_rle, rle_from_mask, rle_from_window
+from glesam_runtime.automatic.search import CropSearch, Stopwatch
 from glesam_runtime.automatic.stability import low_res_stability, resize_and_rate
 from glesam_runtime.postprocess import MaskResizer
 from glesam_runtime.preprocess import Geometry, longest_side, squash
@@ -87,7 +90,7 @@ def blobs(seed: int, side: int) -> np.ndarray:
 )
 def test_a_window_changes_neither_mask_nor_stability(seed: int, geometry: Geometry) -> None:
     resizer, low_res_mask = MaskResizer.for_geometry(geometry), blobs(seed, 16)
-    actual, stability = resize_and_rate(resizer, low_res_mask, 0.5, 1.0)
+    actual, stability = resize_and_rate(resizer.window(low_res_mask, -0.5), 0.5, 1.0)
     sure, mask, generous = (resizer.masks(low_res_mask, level) for level in (1.5, 0.5, -0.5))
     whole = np.zeros(geometry.original_size, bool)
     height, width = actual.pixels.shape
@@ -96,12 +99,59 @@ def test_a_window_changes_neither_mask_nor_stability(seed: int, geometry: Geomet
     assert stability == (sure.sum() / generous.sum() if generous.any() else 0)
 
 
+@pytest.mark.parametrize("seed", range(21))
+@pytest.mark.parametrize(
+    "geometry", [longest_side((96, 128), 64), longest_side((1, 400), 64), squash((500, 30), 64)]
+)
+def test_the_box_of_a_mask_is_found_without_all_of_it(seed: int, geometry: Geometry) -> None:
+    resizer, low_res_mask = MaskResizer.for_geometry(geometry), blobs(seed, 16)
+    (mask,) = resizer.masks(low_res_mask[None], 0.5)
+    expected = box_of(mask) if mask.any() else None
+    assert box_above(resizer.window(low_res_mask, 0.5), 0.5) == expected
+    assert box_above(resizer.window(low_res_mask, -0.5), 0.5) == expected
+    assert box_above(resizer.logits(low_res_mask), 0.5) == expected
+
+
+def bump(place: int, rng: np.random.Generator) -> np.ndarray:
+    """Returns logits of a disc in one of three places, as large as it happens to be."""
+    y, x = np.ogrid[:16, :16]
+    top, left = ((3, 3), (5, 11), (9, 6))[place]
+    height: np.ndarray = rng.uniform(2, 9) - 0.5 * ((y - top) ** 2 + (x - left) ** 2)
+    return height
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_masks_are_resized_late_and_are_the_same(seed: int) -> None:
+    """The definition: resize all, drop the unstable, suppress the boxes of the rest."""
+    rng = np.random.default_rng(seed)
+    resizer = MaskResizer.for_geometry(longest_side((96, 128), 64))
+    low_res_masks = [bump(i % 3, rng) + blobs(100 * seed + i, 16) / 3 for i in range(30)]
+    scores = rng.integers(0, 12, 30) / 12  # with ties
+    options = AutomaticOptions(stability_score_thresh=0.6)
+    session: Any = SimpleNamespace(manifest=SimpleNamespace(mask_threshold=0.5), mask_resizer=resizer)
+    search = CropSearch(session, Crop(0, 0, 128, 96, 0), (96, 128), options, Stopwatch())
+    found = [
+        search._candidate(mask.astype(np.float32), float(score), np.zeros(2))
+        for mask, score in zip(low_res_masks, scores, strict=True)
+    ]
+    kept = search.distinct([one for one in found if one is not None])
+    rated = [resize_and_rate(resizer.logits(m.astype(np.float32)), 0.5, 1.0) for m in low_res_masks]
+    stable = [i for i, (mask, stability) in enumerate(rated) if stability >= 0.6 and mask.pixels.any()]
+    boxes = np.array([box_of(rated[i][0].pixels) for i in stable], np.float64).reshape(-1, 4)
+    chosen = [stable[i] for i in suppress(boxes, scores[stable], options.box_nms_thresh)]
+    assert 1 < len(chosen) < len(stable) < 30
+    assert [one.predicted_iou for one in kept] == scores[chosen].tolist()
+    for one, index in zip(kept, chosen, strict=True):
+        np.testing.assert_array_equal(one.mask(), rated[index][0].pixels)
+        assert one.stability_score == rated[index][1]
+
+
 @pytest.mark.parametrize("seed", range(20))
 def test_stability_at_low_resolution_is_near_the_real_one(seed: int) -> None:
     low_res_masks = np.stack([blobs(seed, 128), blobs(seed + 99, 128)]) * 4
     actual = low_res_stability(low_res_masks[:, :96], 0.5, 1.0)
     resizer = MaskResizer.for_geometry(longest_side((384, 512), 512))
-    expected = [resize_and_rate(resizer, each, 0.5, 1.0)[1] for each in low_res_masks]
+    expected = [resize_and_rate(resizer.logits(each), 0.5, 1.0)[1] for each in low_res_masks]
     np.testing.assert_allclose(actual, expected, atol=0.05)
     assert low_res_stability(np.full((1, 4, 4), -9, np.float32), 0, 1) == 0
 
@@ -110,14 +160,14 @@ def test_the_window_of_a_small_mask_is_small() -> None:
     low_res_mask = np.full((16, 16), -8, np.float32)
     low_res_mask[4:6, 8:10] = 8
     resizer = MaskResizer.for_geometry(longest_side((640, 640), 64))
-    actual, _ = resize_and_rate(resizer, low_res_mask, 0, 1)
+    actual, _ = resize_and_rate(resizer.window(low_res_mask, -1), 0, 1)
     assert actual.pixels.any()
     assert actual.pixels.size < 640 * 640 / 10
 
 
 def test_an_empty_mask_is_not_stable() -> None:
     resizer = MaskResizer.for_geometry(longest_side((96, 128), 64))
-    actual, stability = resize_and_rate(resizer, np.full((16, 16), -9, np.float32), 0, 1)
+    actual, stability = resize_and_rate(resizer.window(np.full((16, 16), -9, np.float32), -1), 0, 1)
     assert actual.pixels.size == 0
     assert stability == 0
 

@@ -43,7 +43,8 @@ def refused(bundle_path: Path, tmp_path: Path) -> Refusal:
 
 def test_a_missing_picture(refused: Refusal, photo: Path, tmp_path: Path) -> None:
     assert "found nothing; check the path" in refused(photo, tmp_path / "absent.jpg", *BOX)
-    assert "found a folder" in refused(tmp_path, *BOX)
+    (tmp_path / "empty").mkdir()
+    assert "expected a folder of pictures, found none" in refused(tmp_path / "empty", *BOX)
     assert "found nothing" in refused("x" * 5000, *BOX)
 
 

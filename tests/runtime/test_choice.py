@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import ctypes
+import sys
+from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import onnxruntime
 import openvino
 import pytest
@@ -17,6 +21,7 @@ from glesam_runtime.bundle.spec import bundle_contract
 from glesam_runtime.cli import run as run_command
 from glesam_runtime.cli import verify as verify_command
 from glesam_runtime.engines import candidates, choice, computes_int8, open_engine, pick_backend
+from glesam_runtime.engines import onnxruntime as engine_file
 from glesam_runtime.engines.openvino import OpenVinoEngine, arithmetic
 
 SPECS = bundle_contract(IMAGE_SIZE)
@@ -158,6 +163,119 @@ def test_an_onnxruntime_without_the_provider_says_what_it_has_and_what_to_instal
 ) -> None:
     with pytest.raises(BackendError, match=r"ExecutionProvider, only cpu; .*pip install onnxruntime-gpu$"):
         open_engine(f"onnxruntime:{device}", bundle_path / "gle.onnx", SPECS["gle"])
+
+
+class Plugins:
+    """Plugins of ONNX Runtime as a stand-in: packages, and a runtime that finds `gpus` for each of them."""
+
+    names = {  # noqa: RUF012
+        "onnxruntime_ep_cuda": "CUDAExecutionProvider",
+        "onnxruntime_ep_nv_tensorrt_rtx": "NvTensorRTRTXExecutionProvider",
+    }
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, gpus: int = 2) -> None:
+        self.gpus = gpus
+        self.registered: dict[str, str] = {}
+        self.chosen: list[str] = []
+        for module, name in self.names.items():
+            package = SimpleNamespace(
+                get_ep_name=lambda name=name: name, get_library_path=lambda module=module: f"/{module}.so"
+            )
+            monkeypatch.setitem(sys.modules, module, package)
+        monkeypatch.setattr(onnxruntime, "register_execution_provider_library", self.register)
+        monkeypatch.setattr(onnxruntime, "get_ep_devices", self.devices)
+        monkeypatch.setattr(engine_file, "_REGISTERED", set())
+        monkeypatch.setattr(onnxruntime, "SessionOptions", partial(PluginOptions, self.chosen))
+
+    def register(self, name: str, path: str) -> None:
+        assert name not in self.registered, "ONNX Runtime refuses a second registration"
+        self.registered[name] = path
+
+    def devices(self) -> list[SimpleNamespace]:
+        cpu = SimpleNamespace(ep_name="CPUExecutionProvider", index=0)
+        return [
+            cpu,
+            *(SimpleNamespace(ep_name=x, index=i) for x in self.registered for i in range(self.gpus)),
+        ]
+
+
+class PluginOptions(onnxruntime.SessionOptions):
+    """Options that note the devices they are given and otherwise stay those of the CPU."""
+
+    def __init__(self, chosen: list[str]) -> None:
+        super().__init__()
+        self._chosen = chosen
+
+    def add_provider_for_devices(self, devices: list[SimpleNamespace], _options: dict[str, str]) -> None:
+        self._chosen += [f"{device.ep_name} {device.index}" for device in devices]
+
+
+@pytest.mark.parametrize("device", ["cuda", "tensorrt-rtx"])
+def test_an_installed_plugin_is_registered_once_and_runs_the_graph_on_its_first_gpu(
+    bundle_path: Path, monkeypatch: pytest.MonkeyPatch, device: str
+) -> None:
+    plugins = Plugins(monkeypatch)
+    module = {"cuda": "onnxruntime_ep_cuda", "tensorrt-rtx": "onnxruntime_ep_nv_tensorrt_rtx"}[device]
+    name = plugins.names[module]
+    sessions = sessions_get(monkeypatch, name, "CPUExecutionProvider")
+    for _ in range(2):
+        engine = open_engine(f"onnxruntime:{device}", bundle_path / "gle.onnx", SPECS["gle"])
+    assert plugins.registered == {name: f"/{module}.so"}
+    assert plugins.chosen == [f"{name} 0"] * 2
+    assert [session["providers"] for session in sessions] == [None] * 2
+    embeddings = np.ones((1, 256, 4, 4), np.float32)
+    answer = engine({"image_embeddings": embeddings})["image_embeddings_enhanced"]
+    np.testing.assert_array_equal(answer, 1.5 * embeddings)
+
+
+def test_a_plugin_that_fell_back_to_the_cpu_is_refused(
+    bundle_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Plugins(monkeypatch)
+    sessions_get(monkeypatch, "CPUExecutionProvider")
+    with pytest.raises(BackendError, match="cannot use its NvTensorRTRTXExecutionProvider here, only CPU"):
+        open_engine("onnxruntime:tensorrt-rtx", bundle_path / "gle.onnx", SPECS["gle"])
+
+
+def test_a_plugin_without_a_gpu_or_with_a_library_that_does_not_load_is_one_line(
+    bundle_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    graph = bundle_path / "gle.onnx"
+    Plugins(monkeypatch, gpus=0)
+    for _ in range(2):
+        with pytest.raises(BackendError, match=r"its plugin onnxruntime_ep_cuda finds no GPU here .* choose"):
+            open_engine("onnxruntime:cuda", graph, SPECS["gle"])
+
+    def refuse(name: str, path: str) -> None:
+        raise RuntimeError(f"Failed to load library {path}\nmore")
+
+    monkeypatch.setattr(engine_file, "_REGISTERED", set())
+    monkeypatch.setattr(onnxruntime, "register_execution_provider_library", refuse)
+    with pytest.raises(BackendError, match=r"cannot load its plugin onnxruntime_ep_cuda \(Failed to load"):
+        open_engine("onnxruntime:cuda", graph, SPECS["gle"])
+
+
+def test_onnxruntimes_own_library_refuses_a_plugin_that_is_none(
+    bundle_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plugin = SimpleNamespace(get_ep_name=lambda: "Any", get_library_path=lambda: "/nowhere/plugin.so")
+    monkeypatch.setitem(sys.modules, "onnxruntime_ep_nv_tensorrt_rtx", plugin)
+    with pytest.raises(BackendError, match="cannot load its plugin onnxruntime_ep_nv_tensorrt_rtx") as caught:
+        open_engine("onnxruntime:tensorrt-rtx", bundle_path / "gle.onnx", SPECS["gle"])
+    assert "\n" not in str(caught.value)
+
+
+def test_without_the_plugin_of_tensorrt_for_rtx_it_is_named(bundle_path: Path) -> None:
+    with pytest.raises(BackendError, match=r"only cpu; pip install onnxruntime-ep-nv-tensorrt-rtx$"):
+        open_engine("onnxruntime:tensorrt-rtx", bundle_path / "gle.onnx", SPECS["gle"])
+
+
+def test_auto_takes_no_plugin_unasked(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody has run one here."""
+    plugins = Plugins(monkeypatch)
+    monkeypatch.setattr(ctypes, "CDLL", lambda _: Driver(1))
+    assert pick_backend("auto", "fp16")[0] == "onnxruntime"
+    assert plugins.registered == {}
 
 
 @pytest.mark.parametrize("rest", ["gpu", "cuda.1", "cpu:throughput", "latency"])

@@ -30,7 +30,7 @@ from glesam_runtime.tools.parity import mask_iou
 
 pytestmark = pytest.mark.skipif(not LIBRARY.exists(), reason=f"{LIBRARY} is not built: make cpp")
 ROOT = Path(__file__).parents[2]
-COMMAND = LIBRARY.parents[1] / "examples/cpp/glesam"
+COMMAND = LIBRARY.parents[1] / "examples/cpp/glesam-cpp"
 PHOTO = ROOT / "examples/photos/astronaut_lq3.jpg"
 MEAN, STD = (123.675, 116.28, 103.53), (58.395, 57.12, 57.375)
 SIZES = [

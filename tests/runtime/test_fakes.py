@@ -5,12 +5,13 @@ from __future__ import annotations
 import inspect
 import json
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import fake_tensorrt
 import pytest
-from cuda.bindings import runtime
-from fake_cuda import FakeRuntime
+from cuda.bindings import driver, runtime
+from fake_cuda import FakeDriver, FakeRuntime
 from fake_tensorrt import FakeTensorRt
 
 tensorrt_rtx = pytest.importorskip("tensorrt_rtx", reason="TensorRT for RTX has no wheel here")
@@ -48,9 +49,15 @@ def test_enumerations_are_called_as_the_fake_calls_them() -> None:
         assert [getattr(real, member.name).name for member in fake] == [member.name for member in fake]
 
 
-@pytest.mark.parametrize("name", sorted(public(FakeRuntime)))
-def test_cuda_has_what_its_fake_has_with_the_same_parameters(name: str) -> None:
-    real, fake = getattr(runtime, name), getattr(FakeRuntime, name)
+@pytest.mark.parametrize(
+    ("real_module", "fake_module", "name"),
+    [(runtime, FakeRuntime, name) for name in sorted(public(FakeRuntime))]
+    + [(driver, FakeDriver, name) for name in sorted(public(FakeDriver))],
+)
+def test_cuda_has_what_its_fake_has_with_the_same_parameters(
+    real_module: ModuleType, fake_module: type, name: str
+) -> None:
+    real, fake = getattr(real_module, name), getattr(fake_module, name)
     if not inspect.isfunction(fake):
         assert fake is real or fake == real
         return

@@ -17,7 +17,7 @@ from glesam_runtime.cli.bench import app
 from glesam_runtime.engines import open_engines
 from glesam_runtime.engines.base import Engine
 from glesam_runtime.preprocess import Pixels
-from glesam_runtime.tools.bench import Plan, bench, synthetic_image
+from glesam_runtime.tools.bench.measure import Plan, bench, synthetic_image
 
 SHORT = ("--rounds", 4, "--warmup", 1, "--prompts", "1,3", "--threads", "1,2")
 

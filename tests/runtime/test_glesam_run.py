@@ -10,11 +10,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from jsonschema import Draft202012Validator
 from PIL import Image
 from pycocotools import mask as coco_mask
 from typer.testing import CliRunner, Result
 
 from glesam_runtime.cli.run import app
+from glesam_runtime.tools.records.schema import json_schema
 
 BOX = ["--box", "24", "16", "104", "80"]
 
@@ -72,6 +74,8 @@ def test_json_is_one_document_with_coco_rle_on_stdout(run: Run, photo: Path) -> 
         decoded = coco_mask.decode(mask["segmentation"]).astype(bool)
         np.testing.assert_array_equal(decoded, mask_in(Path(mask["file"])))
         assert mask["area"] == decoded.sum()
+        np.testing.assert_array_equal(mask["bbox"], coco_mask.toBbox(mask["segmentation"]))
+    Draft202012Validator(json_schema()).validate(document)
     assert set(picture["timings_ms"]) >= {"preprocess", "encode", "enhance", "decode"}
 
 
@@ -117,7 +121,7 @@ def test_no_enhance_leaves_gle_out(run: Run, photo: Path) -> None:
     plain = json.loads(run(photo, *BOX, "--json", "--no-enhance").stdout)
     assert (enhanced["enhance"], plain["enhance"]) == (True, False)
     assert "enhance" not in plain["images"][0]["timings_ms"]
-    scores = [each["images"][0]["masks"][0]["iou_prediction"] for each in (enhanced, plain)]
+    scores = [each["images"][0]["masks"][0]["predicted_iou"] for each in (enhanced, plain)]
     assert scores[0] != scores[1]
 
 
@@ -163,7 +167,7 @@ def test_many_pictures_answer_in_their_order_as_each_does_alone(
     for path, picture in zip(good, document["images"], strict=True):
         (single,) = json.loads(alone(path, *box, "--json").stdout)["images"]
         assert picture["masks"][0]["segmentation"] == single["masks"][0]["segmentation"]
-        assert picture["masks"][0]["iou_prediction"] == single["masks"][0]["iou_prediction"]
+        assert picture["masks"][0]["predicted_iou"] == single["masks"][0]["predicted_iou"]
         assert set(picture["timings_ms"]) == set(single["timings_ms"])
     for name in run.names():
         assert (run.out / name).read_bytes() == (alone.out / name).read_bytes()

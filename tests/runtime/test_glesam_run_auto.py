@@ -7,9 +7,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from jsonschema import Draft202012Validator
 from PIL import Image
 from pycocotools import mask as coco_mask
 from test_glesam_run import BOX, Run, mask_in
+
+from glesam_runtime.tools.records.schema import json_schema
 
 AUTO = ["--auto", "--points-per-side", "3", "--pred-iou-thresh", "0", "--stability-score-thresh", "0"]
 
@@ -54,6 +57,7 @@ def test_every_mask_and_one_overlay_are_written(run: Run, bright: Path) -> None:
 @pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # pycocotools
 def test_json_has_sams_records(run: Run, bright: Path) -> None:
     document = json.loads(run(bright, *AUTO, "--json", "--crop-layers", 1).stdout)
+    Draft202012Validator(json_schema()).validate(document)
     (picture,) = document["images"]
     assert picture["masks"]
     for mask in picture["masks"]:

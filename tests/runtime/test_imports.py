@@ -38,7 +38,7 @@ def test_every_module_imports_without_torch_and_onnx() -> None:
         "for name in absent.split():\n"
         "    sys.modules[name] = None\n"
         "import glesam_runtime\n"
-        "optional = ('openvino', 'cuda', 'compiled', 'launch', 'session', 'engine')\n"
+        "optional = ('openvino', 'video', 'cuda', 'compiled', 'context', 'launch', 'session', 'engine')\n"
         "for module in pkgutil.walk_packages(glesam_runtime.__path__, 'glesam_runtime.'):\n"
         "    if module.name.split('engines.')[-1].split('.')[-1] not in optional:\n"
         "        importlib.import_module(module.name)\n"
@@ -192,6 +192,9 @@ def test_the_public_names_are_these() -> None:
         "DevicePrediction",
         "Engine",
         "Engines",
+        "FollowOptions",
+        "Followed",
+        "Follower",
         "Geometry",
         "GlesamError",
         "ImageError",

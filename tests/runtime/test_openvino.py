@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import platform
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +20,7 @@ from glesam_runtime import BackendError, Bundle, Predictor
 from glesam_runtime.bundle.spec import GraphSpec, TensorSpec, bundle_contract
 from glesam_runtime.cli import run as run_command
 from glesam_runtime.cli import verify as verify_command
-from glesam_runtime.engines import open_engine, open_engines
+from glesam_runtime.engines import candidates, open_engine, open_engines, pick_backend
 from glesam_runtime.engines.openvino import OpenVinoEngine, arithmetic, dynamic_quantization_off
 from glesam_runtime.tools.parity import mask_iou
 
@@ -65,6 +66,40 @@ def test_the_arithmetic_is_the_graphs_where_the_cpu_has_it(
     precision: str, capabilities: list[str], expected: str
 ) -> None:
     assert arithmetic(precision, capabilities) == expected
+
+
+def test_an_arm_cpu_never_computes_in_f16(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is the default there, and gives the same embedding for every image; its GPU may."""
+    monkeypatch.setattr(platform, "machine", lambda: "aarch64")
+    for precision in ("fp16", "int8+fp16"):
+        assert arithmetic(precision, ["FP32", "FP16"]) == "f32"
+        assert arithmetic(precision, ["FP32", "FP16"], "GPU") == "f16"
+
+
+@pytest.mark.parametrize("machine", ["x86_64", "aarch64"])
+@pytest.mark.parametrize("precision", ["fp32", "fp16", "bf16", "int8+fp32", "int8+fp16", "int8+bf16"])
+def test_auto_takes_openvinos_cpu_only(precision: str, machine: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An NPU has computed window attention wrong without a word (openvino issue 37264)."""
+    monkeypatch.setattr(platform, "machine", lambda: machine)
+    named = [candidate.backend for candidate in candidates(precision)]
+    assert [name for name in named if name.startswith("openvino")] == ["openvino"]
+    assert pick_backend("auto", precision)[0] in ("openvino", "onnxruntime")
+
+
+def test_compiled_graphs_are_not_cached_since_openvinos_key_has_no_precision(
+    bundle_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    options: list[dict[str, str]] = []
+    compile_model = openvino.Core.compile_model
+
+    def compiled(core: openvino.Core, model: openvino.Model, device: str, chosen: dict[str, str]) -> object:
+        options.append({**chosen, "CACHE_DIR": core.get_property("CACHE_DIR") or chosen.get("CACHE_DIR", "")})
+        return compile_model(core, model, device, chosen)
+
+    monkeypatch.setattr(openvino.Core, "compile_model", compiled)
+    open_engines("openvino", Bundle.open(bundle_path))
+    assert [each["CACHE_DIR"] for each in options] == [""] * 3
+    assert all("INFERENCE_PRECISION_HINT" in each for each in options)
 
 
 def test_the_compiled_graphs_are_told_the_manifests_precision(own_bundle: Path) -> None:

@@ -8,6 +8,7 @@ from pycocotools import mask as coco_mask
 
 from glesam_runtime import ImageError, Prompt, draw_overlay
 from glesam_runtime.automatic.rle import rle_from_mask
+from glesam_runtime.tools import overlay
 
 
 def test_masks_are_tinted_in_distinct_colours_and_the_rest_is_untouched() -> None:
@@ -15,26 +16,42 @@ def test_masks_are_tinted_in_distinct_colours_and_the_rest_is_untouched() -> Non
     masks = np.zeros((2, 200, 300), bool)
     masks[0, 40:80, 40:80] = True
     masks[1, 120:180, 200:280] = True
-    overlay = np.asarray(draw_overlay(image, masks))
-    first, second = overlay[60, 60], overlay[150, 240]
+    drawn = np.asarray(draw_overlay(image, masks))
+    first, second = drawn[60, 60], drawn[150, 240]
     assert not np.array_equal(first, second)
     assert not np.array_equal(first, image[0, 0])
-    np.testing.assert_array_equal(overlay[:20], image[:20])
-    np.testing.assert_array_equal(overlay[:, 120:160], image[:, 120:160])
+    np.testing.assert_array_equal(drawn[:20], image[:20])
+    np.testing.assert_array_equal(drawn[:, 120:160], image[:, 120:160])
 
 
 def test_a_part_stays_visible_on_the_whole_it_belongs_to() -> None:
     masks = np.zeros((2, 200, 300), bool)
     masks[0, 80:120, 100:160] = True
     masks[1, 10:190, 10:290] = True
-    overlay = np.asarray(draw_overlay(np.full((200, 300, 3), 90, np.uint8), masks))
-    assert not np.array_equal(overlay[100, 130], overlay[150, 250])
+    drawn = np.asarray(draw_overlay(np.full((200, 300, 3), 90, np.uint8), masks))
+    assert not np.array_equal(drawn[100, 130], drawn[150, 250])
 
 
 @pytest.mark.parametrize("shape", [(5, 5), (3, 20, 30)])
 def test_masks_of_another_size_are_refused(shape: tuple[int, ...]) -> None:
     with pytest.raises(ImageError, match=r"expected \[H,W\] = \[20, 30\] like the picture, found \["):
         draw_overlay(np.zeros((20, 30, 3), np.uint8), [np.ones(shape, bool)])
+
+
+@pytest.mark.parametrize(
+    ("rows", "columns"), [((0, 9), (0, 40)), ((90, 140), (130, 170)), ((195, 200), (299, 300))]
+)
+def test_only_the_masks_surroundings_are_drawn_and_nothing_changes(
+    monkeypatch: pytest.MonkeyPatch, rows: tuple[int, int], columns: tuple[int, int]
+) -> None:
+    rng = np.random.default_rng(0)
+    image, mask = rng.integers(0, 256, (200, 300, 3), np.uint8), np.zeros((200, 300), bool)
+    mask[slice(*rows), slice(*columns)] = rng.random((rows[1] - rows[0], columns[1] - columns[0])) > 0.3
+    mask[rows[0], columns[0]] = True
+    actual = np.asarray(draw_overlay(image, [mask]))
+    assert not np.array_equal(actual, image)
+    monkeypatch.setattr(overlay, "_window", lambda mask, margin: (0, 0, 300, 200))
+    np.testing.assert_array_equal(actual, np.asarray(draw_overlay(image, [mask])))
 
 
 @pytest.mark.parametrize("size", [(1, 1), (2, 3), (20000, 10)])

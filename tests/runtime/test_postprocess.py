@@ -25,8 +25,7 @@ def random_logits(*shape: int) -> np.ndarray:
 
 
 def all_logits(resizer: MaskResizer, low_res: np.ndarray) -> np.ndarray:
-    blocks = resizer.logits(low_res, slice(len(resizer.rows)), slice(len(resizer.columns)))
-    return np.concatenate([logits for _, logits in blocks])
+    return np.concatenate([logits for _, logits in resizer.logits(low_res).blocks()])
 
 
 @pytest.mark.parametrize("size", SIZES)

@@ -23,6 +23,7 @@ from glesam_runtime.cli.build import app
 from glesam_runtime.engines.tensorrt import build as build_module
 from glesam_runtime.engines.tensorrt.build import BuildOptions, Profile, build_engine, engine_key, engine_plan
 from glesam_runtime.engines.tensorrt.cache import EngineRecord, Gpu, bundle_folder, cached_engines, part_path
+from glesam_runtime.engines.tensorrt.child import Request, configure, make_log
 from glesam_runtime.engines.tensorrt.layers import Layer, check_layers, heavy_layers
 from glesam_runtime.engines.tensorrt.library import Library, load_library
 from glesam_runtime.errors import BackendError
@@ -65,6 +66,15 @@ def test_the_shipped_bundle_is_half_precision_on_three_generations() -> None:
     kinds = [line.split("heavy layers: ")[1].split() for line in lines]
     assert all(kind == "fp16" and int(count) > 50 for count, kind in kinds)
     assert "next, on the GPU: glesam-verify" in done.stdout
+
+
+def test_fp32_stays_fp32(library: Library) -> None:
+    """TensorRT's own default is TF32, whose mantissa has 10 bits."""
+    trt = library.module
+    request = Request(library.backend, "", "", "", 86, None, None, {})
+    builder = trt.Builder(make_log(trt))
+    assert builder.create_builder_config().get_flag(trt.BuilderFlag.TF32)
+    assert not configure(trt, builder, request).get_flag(trt.BuilderFlag.TF32)
 
 
 def test_fp32_and_dynamic_sizes(bundle_path: Path, library: Library) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import logging
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -14,41 +13,18 @@ from typing import Any
 import numpy as np
 import pytest
 from fake_cuda import FakeGpu, ForeignArray, Work, download
-from fake_tensorrt import FakeTensorRt, plan_of
+from fake_tensorrt import FakeTensorRt, with_engines
 from tiny_bundle import write_bundle
 
 from glesam_runtime import BackendError, Bundle, ImageError, Predictor, Prompt
 from glesam_runtime.bundle.spec import Family
 from glesam_runtime.engines import pick_for_bundle
-from glesam_runtime.engines.cuda import current_gpu
-from glesam_runtime.engines.tensorrt import choice
-from glesam_runtime.engines.tensorrt.build import engine_key
-from glesam_runtime.engines.tensorrt.cache import EngineRecord, bundle_folder, part_path, store
+from glesam_runtime.engines.tensorrt.cache import bundle_folder
 from glesam_runtime.preprocess import Floats, Geometry, Pixels, model_input
 
 BOX = (24, 16, 104, 80)
 PROMPTS = [Prompt(BOX), Prompt(points=[(64, 48)]), Prompt((8, 8, 60, 60))]
 OTHERS_STREAM = 2  # CUDA's per-thread default stream, for one
-
-
-@pytest.fixture
-def cached(
-    bundle_path: Path, gpu: FakeGpu, tensorrt: FakeTensorRt, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> Bundle:
-    """Returns a bundle whose engines, of the fake TensorRT, are in the cache."""
-    monkeypatch.setenv("GLESAM_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr(choice, "load_library", lambda backend: tensorrt._library)
-    return with_engines(Bundle.open(bundle_path), tensorrt)
-
-
-def with_engines(bundle: Bundle, tensorrt: FakeTensorRt) -> Bundle:
-    for name in bundle.manifest.graphs:
-        key = engine_key(tensorrt._library, bundle, name, current_gpu())
-        plan = plan_of(bundle.graph_path(name))
-        part_path(key).parent.mkdir(parents=True, exist_ok=True)
-        part_path(key).write_bytes(plan)
-        store(EngineRecord(key, hashlib.sha256(plan).hexdigest(), len(plan), {}, {}, 0.0, 0.0, "test"))
-    return bundle
 
 
 @pytest.fixture

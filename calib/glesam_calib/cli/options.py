@@ -11,6 +11,7 @@ import typer
 METHODS = ("absmax", "percentile", "entropy", "mse")
 HIGH_PRECISIONS = ("fp16", "bf16", "fp32")
 DECODER_WEIGHTS = ("int8", "float")
+TARGETS = ("any", "orin")
 SAMPLES = 64
 """Default number of calibration samples; docs/int8.md compares others."""
 STATISTICS, POLICY, SEARCH, GATES = "Statistics", "What becomes int8", "Search", "Gates"
@@ -35,6 +36,9 @@ Samples = Annotated[
 Method = Annotated[str, _option(STATISTICS, "NAME", f"Thresholds by {', '.join(METHODS)}. Default: mse.")]
 HighPrecision = Annotated[
     str, _option(POLICY, "NAME", "Precision of the rest: fp16, bf16 or fp32. Default: fp16.")
+]
+Target = Annotated[
+    str, _option(POLICY, "NAME", "any, or orin, where TensorRT needs fp32 scales. Default: any.")
 ]
 DecoderWeights = Annotated[
     str,
@@ -82,11 +86,12 @@ def on_command_line(ctx: typer.Context) -> list[str]:
     return [name for name, source in sources.items() if source and source.name == "COMMANDLINE"]
 
 
-def check_names(method: str, high_precision: str, decoder_weights: str) -> None:
+def check_names(method: str, high_precision: str, target: str, decoder_weights: str) -> None:
     """Raises BadParameter for a name that no option has."""
     for option, value, known in (
         ("method", method, METHODS),
         ("high-precision", high_precision, HIGH_PRECISIONS),
+        ("target", target, TARGETS),
         ("decoder-weights", decoder_weights, DECODER_WEIGHTS),
     ):
         if value not in known:

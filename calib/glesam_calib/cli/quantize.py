@@ -32,6 +32,7 @@ def quantize(
     samples: options.Samples = options.SAMPLES,
     method: options.Method = "mse",
     high_precision: options.HighPrecision = "fp16",
+    target: options.Target = "any",
     decoder_weights: options.DecoderWeights = "int8",
     include: options.Include = None,
     exclude: options.Exclude = None,
@@ -48,7 +49,7 @@ def quantize(
     Needs no torch. Exit status: 1 when a gate fails, 2 for any other error; nothing is written then.
     """
     with one_line_errors("glesam-quantize", "calib"):
-        options.check_names(method, high_precision, decoder_weights)
+        options.check_names(method, high_precision, target, decoder_weights)
         options.check_min_iou(min_iou)
         options.check_together(options.on_command_line(ctx), frontier, search)
         from glesam_calib import Policy, Quantization
@@ -62,15 +63,16 @@ def quantize(
 
         floats = Bundle.open(bundle)
         check_float(floats)
-        target = out or default_out(floats)
+        folder = out or default_out(floats)
         policy = Policy(tuple(include or ()), tuple(exclude or ()))
-        how = Quantization(method, policy, high_precision, decoder_weights_in_int8=decoder_weights == "int8")
+        board, small = target.replace("any", ""), decoder_weights == "int8"
+        how = Quantization(method, policy, high_precision, board, decoder_weights_in_int8=small)
         pictures = CalibrationPictures(calib_images, LEVELS, samples, say) if calib_images else None
         table = None if pictures else _table(floats, calib_table, frontier)
         least = MIN_IOU["int8"] if min_iou is None else min_iou
         chosen = QuantizeOptions(how, table, pictures, search, frontier, least, speed_gate)
-        quantize_bundle(floats, target, parity_images(images, say), chosen, say)
-        say(f"wrote {target}, {size_mib(target):.1f} MiB; next: glesam-verify {target}")
+        quantize_bundle(floats, folder, parity_images(images, say), chosen, say)
+        say(f"wrote {folder}, {size_mib(folder):.1f} MiB; next: glesam-verify {folder}")
 
 
 def default_out(floats: Bundle) -> Path:

@@ -28,7 +28,10 @@ FP32_OPS = {
 COORDINATES = "prompt coordinates: fp16 resolves only 1 px beyond 1,024 and the sines amplify it"
 LEVEL = "the degradation level: a clean picture's must stay 0, and its timestep's sines amplify rounding"
 COMBINATION = "the arithmetic that ends a graph: GLE's correction is small beside z"
-QUANTIZED = "Q/DQ and the int8 layer: bf16 holds no scale, and OpenVINO has no fast kernel for it"
+QUANTIZED_IN_BF16 = "Q/DQ and the int8 layer: bf16 holds no scale, and OpenVINO has no fast kernel for it"
+QUANTIZED_ON_ORIN = "Q/DQ and the int8 layer: on Orin TensorRT builds no fp16 scale beside an fp32 tensor"
+"""TensorRT issue 4832, of August 2026: version 10.16.2 joins a Cast with the Q or DQ beside it, and then has
+no rule for fp16 scales of fp32 tensors on SM 8.7. LayerNorms stay in fp32, and Q/DQ stand behind them."""
 EARLY = "the first layers of nano's encoder: few channels of very different range, and bf16 keeps 8 bits"
 EARLY_LAYERS = (
     "*.backbone/Clip",
@@ -53,11 +56,12 @@ FLOAT_ONLY_INPUTS = {"Resize": (1, 2)}
 """Inputs whose type ONNX fixes to float32: Resize's roi and scales."""
 
 
-def lower_precision(model: ir.Model, precision: str) -> dict[str, str]:
+def lower_precision(model: ir.Model, precision: str, for_orin: bool = False) -> dict[str, str]:
     """Converts an fp32 model in place; weights are converted one by one when the model is saved.
 
     Args:
         precision: "fp16" or "bf16".
+        for_orin: Q/DQ and the int8 layers stay in fp32 beside fp16, too.
 
     Returns:
         Its fp32 islands: name of the operator (or of the part) -> reason.
@@ -68,7 +72,9 @@ def lower_precision(model: ir.Model, precision: str) -> dict[str, str]:
     islands = find_islands(model.graph)
     if precision == "bf16":
         islands |= early_layers(model.graph)
-        islands |= quantized_layers(model.graph)
+    if precision == "bf16" or for_orin:
+        reason = QUANTIZED_IN_BF16 if precision == "bf16" else QUANTIZED_ON_ORIN
+        islands |= quantized_layers(model.graph, reason)
     _Lowering(model.graph, islands, LOW[precision], precision).run()
     return {part: reason for part, reason in islands.values()}
 
@@ -112,13 +118,13 @@ def early_layers(graph: ir.Graph) -> Islands:
     return {node: ("early layers", EARLY) for node in nodes}
 
 
-def quantized_layers(graph: ir.Graph) -> Islands:
+def quantized_layers(graph: ir.Graph, reason: str) -> Islands:
     """The Q/DQ pairs and the layers they belong to."""
     islands: Islands = {}
     for node in graph:
         if node.op_type in ("QuantizeLinear", "DequantizeLinear"):
-            islands[node] = ("int8", QUANTIZED)
-            islands |= {use.node: ("int8", QUANTIZED) for use in node.outputs[0].uses()}
+            islands[node] = ("int8", reason)
+            islands |= {use.node: ("int8", reason) for use in node.outputs[0].uses()}
     return islands
 
 

@@ -17,6 +17,8 @@ from glesam_calib.quantization.smoothquant import Smoothing, smooth
 
 SCALE_TYPES: dict[str, type[np.floating]] = {"fp16": np.float16, "fp32": np.float32, "bf16": np.float32}
 """The type of the scales for each high precision. bf16's eight bits are too few for a scale."""
+ORIN = "orin"
+"""The target whose Q/DQ stay in fp32."""
 TOLERANCE = 0.003
 """Largest relative error of a graph's answer that a layer alone may cost."""
 
@@ -28,6 +30,7 @@ class Quantization:
     Attributes:
         method: how thresholds are chosen, one of `METHODS`.
         high_precision: what the rest computes in: fp16, bf16 or fp32.
+        target: "orin", whose TensorRT does not build fp16 scales everywhere, or "" for any machine.
         tolerance: largest relative error of a graph's answer that a layer alone may cost; a layer that was
             measured to cost more stays in float.
         decoder_weights_in_int8: whether the mask decoder's weights are stored in int8; it computes in float.
@@ -36,10 +39,16 @@ class Quantization:
     method: str = "mse"
     policy: Policy = field(default_factory=Policy)
     high_precision: str = "fp16"
+    target: str = ""
     tolerance: float = TOLERANCE
     decoder_weights_in_int8: bool = True
     smoothing: bool = True
     bias_correction: bool = True
+
+    @property
+    def scale_type(self) -> type[np.floating]:
+        """The type that the scales of int8 layers are rounded to."""
+        return np.float32 if self.target == ORIN else SCALE_TYPES[self.high_precision]
 
     def affords(self, layer: str, errors: Mapping[str, float]) -> bool:
         """Whether a layer costs no more than `tolerance` alone, or the policy insists on it."""
@@ -93,7 +102,7 @@ def quantize_layers(
     """Quantizes these layers and no others, in place. Returns what was smoothed."""
     if not chosen:
         return []
-    scale_type = SCALE_TYPES[options.high_precision]
+    scale_type = options.scale_type
     smoothed, known = smooth(chosen, statistics) if options.smoothing else ([], dict(statistics))
     if options.bias_correction:
         correct_biases(chosen, known, scale_type)

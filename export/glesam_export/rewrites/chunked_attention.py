@@ -40,4 +40,5 @@ class ChunkedAttention(StaticAttention):
         query, key, value = (self.split_heads(layer(x)) for layer in (self.to_q, self.to_k, self.to_v))
         # The scale before the product: scores beyond fp16's range are scaled in time.
         query, key = query * self.scale, key.transpose(2, 3)
-        return torch.cat([(part @ key).softmax(-1) @ value for part in torch.split(query, CHUNK, 2)], dim=2)
+        parts = torch.split(query, CHUNK, 2) if query.shape[2] > CHUNK else (query,)
+        return torch.cat([(part @ key).softmax(-1) @ value for part in parts], dim=2)

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import numpy.typing as npt
 
+from ..postprocess import WindowLogits
 from ..preprocess import Doubles, Size
 
 Box = tuple[int, int, int, int]
@@ -20,6 +23,48 @@ def box_of(mask: npt.NDArray[np.bool_]) -> Box:
     """Returns the tight box around a mask [h,w] that is not empty."""
     columns, rows = np.flatnonzero(mask.any(axis=0)), np.flatnonzero(mask.any(axis=1))
     return int(columns[0]), int(rows[0]), int(columns[-1]) + 1, int(rows[-1]) + 1
+
+
+def box_above(logits: WindowLogits, threshold: float) -> Box | None:
+    """Returns the tight box around what exceeds `threshold`, in the picture; None where nothing does.
+
+    It is `box_of` the window's mask, of which strips at its four sides are resized, as wide as a sample. The
+    samples at the sides of the smallest window exceed `threshold`, so one strip of each is mostly enough.
+    """
+    everything = slice(None)
+    (height, width), (samples_down, samples_across) = logits.shape, logits.samples.shape
+    rows = _extent(
+        height, samples_down, lambda strip: np.any(logits.part(strip, everything).mask(threshold), axis=1)
+    )
+    if rows is None:
+        return None
+    within = slice(*rows)
+    columns = _extent(
+        width, samples_across, lambda strip: np.any(logits.part(within, strip).mask(threshold), axis=0)
+    )
+    assert columns is not None
+    left, top = logits.left, logits.top
+    return left + columns[0], top + rows[0], left + columns[1], top + rows[1]
+
+
+def _extent(
+    length: int, samples: int, is_above: Callable[[slice], npt.NDArray[np.bool_]]
+) -> tuple[int, int] | None:
+    """Returns the first and one past the last true index, looked for in strips from both ends."""
+    step = -(-length // max(1, samples)) or 1
+    for start in range(0, length, step):
+        found = np.flatnonzero(is_above(slice(start, min(start + step, length))))
+        if len(found):
+            break
+    else:
+        return None
+    first = start + int(found[0])
+    for stop in range(length, first, -step):
+        strip = slice(max(first, stop - step), stop)
+        found = np.flatnonzero(is_above(strip))
+        if len(found):
+            break
+    return first, strip.start + int(found[-1]) + 1
 
 
 def xywh(box: Box) -> Xywh:
@@ -55,7 +100,7 @@ def suppress(boxes: Doubles, scores: Doubles, threshold: float) -> list[int]:
     while len(order):
         best, rest = order[0], order[1:]
         kept.append(int(best))
-        order = rest[iou_with(boxes[best], boxes[rest]) <= threshold]
+        order = rest[~(iou_with(boxes[best], boxes[rest]) > threshold)]
     return kept
 
 

@@ -6,13 +6,14 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from ..predictor import Predictor, check_image
+from ..image_io.inputs import check_image
+from ..predictor import Predictor
 from ..preprocess import Pixels
 from .boxes import suppress, xyxy
 from .grid import crops_of
 from .options import AutomaticOptions
 from .record import AutomaticMask
-from .search import CropSearch, Stopwatch
+from .search import Candidate, CropSearch, Stopwatch
 
 OnPoints = Callable[[int], None]
 """Called after each call of the decoder with the number of points that it answered."""
@@ -55,12 +56,11 @@ class AutomaticMasks:
 
 def _search(search: CropSearch, on_points: OnPoints) -> list[AutomaticMask]:
     """Returns each object of one crop once, by the mask that the model scores best."""
-    masks: list[AutomaticMask] = []
+    candidates: list[Candidate] = []
     for points in search.batches():
-        masks += search.masks_at(points)
+        candidates += search.candidates_at(points)
         on_points(len(points))
-    with search.stopwatch.timed("postprocess"):
-        return _distinct(masks, [mask.predicted_iou for mask in masks], search.options.box_nms_thresh)
+    return search.distinct(candidates)
 
 
 def _from_smallest_crops(masks: Sequence[AutomaticMask], threshold: float) -> list[AutomaticMask]:

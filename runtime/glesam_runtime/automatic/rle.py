@@ -31,16 +31,28 @@ def rle_from_window(window: npt.NDArray[np.bool_], top: int, left: int, size: tu
 
     The result equals rle_from_mask of the whole mask, which is never made.
     """
+    return rle_from_runs(runs_of_window(window, top, left, size), size)
+
+
+def rle_from_runs(runs: list[int], size: tuple[int, int]) -> Rle:
+    """Returns the COCO RLE of a mask of `size` (H, W) whose uncompressed RLE is `runs`."""
     from pycocotools import mask as coco_mask
 
     height, width = size
+    counts = coco_mask.frPyObjects({"size": [height, width], "counts": runs}, height, width)["counts"]
+    return {"size": [height, width], "counts": counts.decode("ascii")}
+
+
+def runs_of_window(window: npt.NDArray[np.bool_], top: int, left: int, size: tuple[int, int]) -> list[int]:
+    """Returns the lengths of a mask's runs, column by column, false first: COCO's uncompressed RLE.
+
+    The mask is that of rle_from_window.
+    """
+    height, width = size
     changes = _changes(window, top, left, height)
     changes = changes[changes < height * width]  # a mask that is true to its very end has no last change
-    runs = np.diff(changes, prepend=0, append=height * width)
-    counts = coco_mask.frPyObjects({"size": [height, width], "counts": runs.tolist()}, height, width)[
-        "counts"
-    ]
-    return {"size": [height, width], "counts": counts.decode("ascii")}
+    runs: list[int] = np.diff(changes, prepend=0, append=height * width).tolist()
+    return runs
 
 
 def mask_from_rle(rle: Rle) -> npt.NDArray[np.bool_]:

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
 
+from ..postprocess import WindowLogits
 from ..predictor import Predictor
 from ..preprocess import Doubles, Floats, Pixels, Size
 from ..prompts import Prompt
-from .boxes import box_of, is_cut_off, xywh
+from .boxes import Box, box_above, iou_with, is_cut_off, xywh
 from .grid import Crop, point_grid, prompts_per_call
 from .options import AutomaticOptions
 from .record import AutomaticMask
@@ -45,6 +46,19 @@ class Stopwatch:
         start = time.perf_counter()
         yield
         self.add({stage: (time.perf_counter() - start) * 1000})
+
+
+@dataclass(frozen=True, eq=False)
+class Candidate:
+    """A mask that may be kept, at low resolution; `box` and `point_coords` are in pixels of the picture.
+
+    logits: the window of the crop outside which no logit exceeds the generous threshold.
+    """
+
+    logits: WindowLogits
+    box: Box
+    predicted_iou: float
+    point_coords: tuple[float, float]
 
 
 @dataclass(frozen=True, eq=False)
@@ -81,18 +95,37 @@ class CropSearch:
         for start in range(0, len(points), step):
             yield points[start : start + step]
 
-    def masks_at(self, points: Doubles) -> list[AutomaticMask]:
-        """Returns the confident, stable and whole masks at `points`, from one call of the decoder."""
+    def candidates_at(self, points: Doubles) -> list[Candidate]:
+        """Returns what may become a mask at `points`, from one call of the decoder."""
         prompts = [Prompt(points=[(x, y)]) for x, y in points.tolist()]
         low_res_masks, scores = self.session.decode(prompts, self.session.manifest.multimask)
         self.stopwatch.add({"decode": self.session.timings["decode"]})
         with self.stopwatch.timed("postprocess"):
             promising = np.argwhere(self._promising(low_res_masks, scores)).tolist()
-            masks = (
-                self._mask(low_res_masks[tuple(index)], float(scores[tuple(index)]), points[index[0]])
+            candidates = (
+                self._candidate(low_res_masks[tuple(index)], float(scores[tuple(index)]), points[index[0]])
                 for index in promising
             )
-            return [mask for mask in masks if mask is not None]
+            return [candidate for candidate in candidates if candidate is not None]
+
+    def distinct(self, candidates: Sequence[Candidate]) -> list[AutomaticMask]:
+        """Returns each object once, by its best candidate that is stable, best first.
+
+        This is non-maximum suppression of the stable candidates' boxes (`suppress`). Whether one is stable
+        is only seen once it is resized, so that is left to those that no better mask suppresses.
+        """
+        kept: list[AutomaticMask] = []
+        boxes = np.empty((0, 4))
+        with self.stopwatch.timed("postprocess"):
+            for candidate in sorted(candidates, key=lambda one: -one.predicted_iou):
+                overlaps = iou_with(np.array(candidate.box, np.float64), boxes)
+                if (overlaps > self.options.box_nms_thresh).any():
+                    continue
+                mask = self._mask(candidate)
+                if mask is not None:
+                    kept.append(mask)
+                    boxes = np.vstack([boxes, candidate.box])
+        return kept
 
     def _promising(self, low_res_masks: Floats, scores: Floats) -> npt.NDArray[np.bool_]:
         """Returns which candidates are worth resizing, in the shape of `scores`."""
@@ -106,27 +139,35 @@ class CropSearch:
         likely = stability >= options.stability_score_thresh - _STABILITY_MARGIN
         return (scores > options.pred_iou_thresh) & likely
 
-    def _mask(self, low_res_mask: Floats, score: float, point: Doubles) -> AutomaticMask | None:
-        """Returns one candidate as a mask of the picture; None where it is unstable, empty or cut off."""
-        options = self.options
-        threshold = self.session.manifest.mask_threshold
-        mask, stability = resize_and_rate(
-            self.session.mask_resizer, low_res_mask, threshold, options.stability_score_offset
-        )
-        if stability < options.stability_score_thresh or not mask.pixels.any():
+    def _candidate(self, low_res_mask: Floats, score: float, point: Doubles) -> Candidate | None:
+        """Returns a promising mask with its box; None where it is empty or cut off by the crop."""
+        resizer, threshold = self.session.mask_resizer, self.session.manifest.mask_threshold
+        box = box_above(resizer.window(low_res_mask, threshold), threshold)
+        if box is None:
             return None
-        left, top = self.crop.x0 + mask.left, self.crop.y0 + mask.top
-        x0, y0, x1, y1 = box_of(mask.pixels)
-        box = (left + x0, top + y0, left + x1, top + y1)
+        left, top = self.crop.x0, self.crop.y0
+        box = (left + box[0], top + box[1], left + box[2], top + box[3])
         if is_cut_off(box, self.crop.box, self.size):
             return None
         x, y = point.tolist()
+        logits = resizer.window(low_res_mask, threshold - self.options.stability_score_offset)
+        # A copy: a view would keep all masks of its call.
+        logits = replace(logits, samples=logits.samples.copy())
+        return Candidate(logits, box, score, (left + x, top + y))
+
+    def _mask(self, candidate: Candidate) -> AutomaticMask | None:
+        """Returns a candidate as a mask of the picture; None where it is not stable."""
+        options, threshold = self.options, self.session.manifest.mask_threshold
+        mask, stability = resize_and_rate(candidate.logits, threshold, options.stability_score_offset)
+        if stability < options.stability_score_thresh:
+            return None
+        left, top = self.crop.x0 + mask.left, self.crop.y0 + mask.top
         return AutomaticMask(
             segmentation=rle_from_window(mask.pixels, top, left, self.size),
             area=int(np.count_nonzero(mask.pixels)),
-            bbox=xywh(box),
-            predicted_iou=score,
-            point_coords=(self.crop.x0 + x, self.crop.y0 + y),
+            bbox=xywh(candidate.box),
+            predicted_iou=candidate.predicted_iou,
+            point_coords=candidate.point_coords,
             stability_score=stability,
             crop_box=xywh(self.crop.box),
         )

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from ..postprocess import MaskResizer
+from ..postprocess import WindowLogits
 from ..preprocess import Doubles, Floats
 
 
@@ -32,20 +32,17 @@ def low_res_stability(low_res_masks: Floats, threshold: float, offset: float) ->
     return score
 
 
-def resize_and_rate(
-    resizer: MaskResizer, low_res_mask: Floats, threshold: float, offset: float
-) -> tuple[WindowMask, float]:
-    """Returns the mask where float32 logits [S/4, S/4] exceed `threshold`, and its stability_score.
+def resize_and_rate(logits: WindowLogits, threshold: float, offset: float) -> tuple[WindowMask, float]:
+    """Returns the mask where `logits` exceed `threshold`, and its stability_score.
 
+    The window holds every logit above `threshold` - `offset`.
     stability_score, as SAM defines it: the number of logits > threshold + offset over the number of
     logits > threshold - offset, the IoU of a strict and of a generous mask; 0 where both are empty.
-    Only the window that the generous mask can reach is resized, which leaves the result the same.
     """
-    rows, columns = resizer.window(low_res_mask, threshold - offset)
-    pixels = np.empty((rows.stop - rows.start, columns.stop - columns.start), bool)
+    pixels = np.empty(logits.shape, bool)
     strict = generous = 0
-    for block, logits in resizer.logits(low_res_mask, rows, columns):
-        np.greater(logits, threshold, out=pixels[block])
-        strict += np.count_nonzero(logits > threshold + offset)
-        generous += np.count_nonzero(logits > threshold - offset)
-    return WindowMask(pixels, rows.start, columns.start), strict / generous if generous else 0.0
+    for block, values in logits.blocks():
+        np.greater(values, threshold, out=pixels[block])
+        strict += np.count_nonzero(values > threshold + offset)
+        generous += np.count_nonzero(values > threshold - offset)
+    return WindowMask(pixels, logits.top, logits.left), strict / generous if generous else 0.0

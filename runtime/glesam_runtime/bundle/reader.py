@@ -17,6 +17,8 @@ from .manifest import FileRecord, Manifest, parse_manifest
 from .protobuf import Damaged
 from .signature import SIGNATURE, check_signature
 
+SHIPPED = "nano"
+"""Name of the model in this package."""
 MOST_MANIFEST_BYTES = 16 << 20
 """Largest bundle.json."""
 
@@ -37,14 +39,14 @@ class Bundle:
     def open(
         cls, path: str | os.PathLike[str] | None = None, public_key: str | os.PathLike[str] | None = None
     ) -> Bundle:
-        """Reads and verifies the bundle in the folder `path`; None is the one in this package.
+        """Reads and verifies the bundle in the folder `path`; None, or "nano", is the one in this package.
 
         Every file is hashed once, and every graph is checked against docs/bundle.md. Raises BundleError,
         whose one line names the file, what was expected, what was found and the cure.
         public_key: a PEM file with the Ed25519 key of whoever must have signed the bundle; InputError where
         it is none.
         """
-        root = default_bundle_path() if path is None else Path(path)
+        root = default_bundle_path() if path is None or _is_shipped(path) else Path(path)
         _check_folder(root)
         text = _read(root, "bundle.json")
         if public_key is not None:
@@ -139,13 +141,18 @@ class GraphContent:
 
 def default_bundle_path() -> Path:
     """Returns the folder of the small model in this package. Raises BundleError where it is absent."""
-    path = Path(str(files("glesam_runtime") / "models" / "nano"))
+    path = Path(str(files("glesam_runtime") / "models" / SHIPPED))
     if not path.is_dir():
         raise BundleError(
             f"this installation has no default bundle ({path} is missing); "
             "name one with --bundle PATH, or make one with glesam-export"
         )
     return path
+
+
+def _is_shipped(path: str | os.PathLike[str]) -> bool:
+    """Returns whether `path` is the name of the model in this package; a folder of that name goes first."""
+    return os.fspath(path) == SHIPPED and not os.path.lexists(path)
 
 
 def _check_folder(root: Path) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import shlex
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
@@ -15,9 +17,12 @@ from ..errors import PromptError
 from ..image_io import read_image
 from ..output import write_files
 from ..preprocess import Pixels
-from ..prompts import Box
-from ..tools.bench import Plan, bench, middle, synthetic_image
-from ..tools.bench_report import STDOUT, Json, Report, check_json_file, json_document, tables
+from ..prompts import Box, Prompt
+from ..tools.bench.compare import compare, contenders
+from ..tools.bench.compare_report import compared_json, compared_tables
+from ..tools.bench.measure import Plan, bench, middle, synthetic_image
+from ..tools.bench.page import compared_page
+from ..tools.bench.report import STDOUT, Json, Report, Setting, check_file, json_document, tables
 from ..tools.console import model_line, show
 from ..tools.machine import this_machine
 from ..tools.progress import track
@@ -49,6 +54,16 @@ def run(
         str, typer.Option(metavar="N,...", help="Numbers of threads, each with a session of its own.")
     ] = "1,2",
     cpu_threads: Annotated[int, typer.Option(metavar="N", show_default=False, help=THREADS_HELP)] = 0,
+    compare_all: Annotated[
+        bool,
+        typer.Option(
+            "--compare", help="Take turns on every backend here, with one thread and with one on each core."
+        ),
+    ] = False,
+    report: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Write a page: machine, times, accuracy, hashes."),
+    ] = None,
     json_file: Annotated[
         Path | None,
         typer.Option(
@@ -59,21 +74,53 @@ def run(
 ) -> None:
     """Measure a bundle: each stage, many prompts in one call, several threads, and memory.
 
-    The first run, which loads and compiles, is reported separately. Use an idle machine.
+    The first run, which loads and compiles, is reported separately. With --compare or --report: every stage
+    on several backends in one interleaved run, and how close their masks are to PyTorch's. Use an idle
+    machine.
     """
     with one_line_errors():
         plan = Plan(warmup, rounds, _counts("--prompts", prompts), _counts("--threads", threads), cpu_threads)
-        check_json_file(json_file, image)
+        check_file("--json", json_file, image)
+        check_file("--report", report, image)
         picture = synthetic_image() if image is None else read_image(image)
         rectangle = _one_box(coordinates.boxes(box), picture)
-        opened = Bundle.open(bundle)
-        chosen, reason = pick_for_bundle(backend, opened)
-        say(model_line(opened, f"{chosen} ({reason})"), err=True)
-        result = bench(opened, picture, rectangle, plan, backend, track)
         source = str(image or "synthetic noise")
-        report = Report(opened, chosen, reason, source, picture, rectangle, plan, result, this_machine())
-        show(tables(report), to_stderr=json_file == STDOUT)
-        _write(json_document(report), json_file)
+        setting = Setting(Bundle.open(bundle), source, picture, rectangle, plan, this_machine())
+        if compare_all or report:
+            _compare(setting, backend, compare_all, report, json_file)
+        else:
+            _bench(setting, backend, json_file)
+
+
+def _bench(setting: Setting, backend: str, json_file: Path | None) -> None:
+    """Measures one backend alone."""
+    bundle = setting.bundle
+    chosen, reason = pick_for_bundle(backend, bundle)
+    say(model_line(bundle, f"{chosen} ({reason})"), err=True)
+    result = bench(bundle, setting.image, setting.box, setting.plan, backend, track)
+    report = Report(setting, chosen, reason, result)
+    show(tables(report), to_stderr=json_file == STDOUT)
+    _write(json_document(report), json_file)
+
+
+def _compare(
+    setting: Setting, backend: str, all_backends: bool, page: Path | None, json_file: Path | None
+) -> None:
+    """Measures several backends and numbers of threads in turn, or with --report alone the chosen backend."""
+    bundle, plan = setting.bundle, setting.plan
+    name = backend if all_backends else pick_for_bundle(backend, bundle)[0]
+    cores = setting.machine.cores
+    counts = [plan.cpu_threads] if plan.cpu_threads else sorted({1, cores}) if all_backends else [cores]
+    say(model_line(bundle, "of each kind" if name == "auto" else name), err=True)
+    prompt = Prompt(setting.box)
+    comparison = compare(bundle, setting.image, prompt, contenders(name, counts), plan, track)
+    show(compared_tables(setting, comparison), to_stderr=json_file == STDOUT)
+    _write(compared_json(setting, comparison), json_file)
+    if page is not None:
+        command = shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]])
+        text = compared_page(setting, comparison, command)
+        write_files({page: text.encode()}, "--report")
+        say(f"wrote {page}, {len(text) / 1000:.1f} kB; next: xdg-open {shlex.quote(str(page))}")
 
 
 def _counts(name: str, text: str) -> tuple[int, ...]:

@@ -17,6 +17,8 @@ import typer
 from typer.core import TyperCommand
 
 from ..engines import BACKEND_HELP
+from .errors import EXIT_STATUS, complain
+from .habits import advice
 
 HELP_GROUP = "Help"
 """Title of the group of --help, --version and shell completion."""
@@ -28,6 +30,23 @@ class Command(TyperCommand):
 
     Written without rich, so that it stays plain text of at most 80 columns.
     """
+
+    def parse_args(self, ctx: typer.Context, args: list[str]) -> list[str]:  # type: ignore[override]
+        """Parses, but tells first who types another program's option what it is called here."""
+        if not ctx.resilient_parsing and (line := self._advice(ctx, args)) is not None:
+            complain(f"{line}; {ctx.command_path} -h lists all options")
+            raise typer.Exit(EXIT_STATUS)
+        return super().parse_args(ctx, args)
+
+    def _advice(self, ctx: typer.Context, args: list[str]) -> str | None:
+        params = self.get_params(ctx)
+        options = {name for each in params for name in (*each.opts, *each.secondary_opts)}
+        arguments = {
+            (each.metavar or each.name or "").rstrip(".").upper()
+            for each in params
+            if each.param_type_name == "argument"
+        }
+        return advice(ctx.command_path, args, options, arguments)
 
     def format_options(self, ctx: typer.Context, formatter: Any) -> None:  # type: ignore[override]  # noqa: ANN401
         """Writes the arguments, then each group of options in the order of the signature."""
@@ -42,9 +61,13 @@ class Command(TyperCommand):
                 formatter.write_dl(records)
 
 
-def command_app() -> typer.Typer:
-    """Returns the typer application of one command: add it with `@app.command(cls=Command)`."""
+def command_app(**settings: Any) -> typer.Typer:  # noqa: ANN401
+    """Returns the typer application of one command: add it with `@app.command(cls=Command)`.
+
+    settings: further ones of typer.Typer.
+    """
     return typer.Typer(
+        **settings,
         context_settings={"help_option_names": ["-h", "--help"]},
         pretty_exceptions_enable=False,
         rich_markup_mode=None,

@@ -5,23 +5,28 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import typer
 
 from ..tools.console import model_line
+from ..tools.follow.job import FollowJob
+from ..tools.records.schema import Json
+from ..tools.run.inputs import pictures_in
 from ..tools.run.job import Failed, Job
-from ..tools.run.report import Json, closing_line, json_document, picture_json, picture_lines
+from ..tools.run.report import closing_line, json_document, picture_json, picture_lines
 from ..tools.run.session import Model, Result, segmented
 from . import run_options as options
 from .command import Version, command_app
 from .coordinates import CoordinateCommand
 from .errors import EXIT_STATUS, complain, one_line_errors, say
+from .follow import run_follow
 
 app = command_app()
 
 
-@app.command(cls=CoordinateCommand)
+@app.command(cls=CoordinateCommand, epilog=options.EXAMPLES)
 def run(
     images: options.Images,
     box: options.Boxes = None,
@@ -36,6 +41,8 @@ def run(
     box_nms_thresh: options.BoxNmsThresh = None,
     crop_layers: options.CropLayers = None,
     min_mask_region_area: options.MinMaskRegionArea = None,
+    follow: options.Follow = False,
+    max_frames: options.MaxFrames = 0,
     bundle: options.BundleOption = None,
     public_key: options.PublicKeyOption = None,
     backend: options.Backend = "auto",
@@ -54,8 +61,13 @@ def run(
 
     Writes DIR/<stem>.mask<i>.png and DIR/<stem>.overlay.png. A missing picture is an error before
     anything runs; a bad one is reported and the others are kept. Exit status: 2 for any error.
+    --follow writes DIR/<stem>.jsonl, and an overlay as a video, or as a picture for each of a folder's.
     """
     with one_line_errors():
+        options.check_images(images)
+        options.check_follow(
+            follow, max_frames, auto=auto, mask_input=mask_input, multimask=multimask, auxiliary=auxiliary
+        )
         settings = options.automatic_settings(
             auto,
             bool(box or point or background_point or mask_input or multimask),
@@ -67,9 +79,12 @@ def run(
             min_mask_region_area=min_mask_region_area,
         )
         prompts = [] if auto else options.prompts(box, point, background_point, mask_input)
-        job = Job(prompts, out, mask_input, multimask, settings if auto else None, auxiliary)
         model = Model(bundle, backend, not no_enhance, resize, public_key, threads)
-        _segment(images, job, model, as_json)
+        if follow:
+            run_follow(images, FollowJob(prompts, out, max_frames), model, as_json)
+        else:
+            job = Job(prompts, out, mask_input, multimask, settings if auto else None, auxiliary)
+            _segment(pictures_in(images, out, partial(say, err=True)), job, model, as_json)
 
 
 def _segment(images: Sequence[Path], job: Job, model: Model, as_json: bool) -> None:

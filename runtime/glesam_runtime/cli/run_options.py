@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -17,6 +18,13 @@ from . import coordinates
 from .command import THREADS_HELP
 
 _PROMPTS, _AUTOMATIC, _MODEL, _RESULTS = "Prompts", "Every object, without prompts", "Model", "Results"
+_FOLLOW = "Objects through a video"
+EXAMPLES = """\b
+Examples:
+  glesam-run photo.jpg --box 20 5 470 510
+  glesam-run photos/ --auto --json
+  glesam-run clip.mp4 --box 20 5 470 510 --follow"""
+"""The end of the help; \\b keeps its lines."""
 
 
 def _automatic_help(text: str, name: str) -> str:
@@ -26,7 +34,12 @@ def _automatic_help(text: str, name: str) -> str:
 
 
 Images = Annotated[
-    list[Path], typer.Argument(metavar="IMAGE", show_default=False, help="Pictures to segment.")
+    list[Path],
+    typer.Argument(
+        metavar="IMAGE",
+        show_default=False,
+        help="Pictures, or folders of them; with --follow one video, folder of frames or camera.",
+    ),
 ]
 Boxes = Annotated[
     list[str] | None,
@@ -121,9 +134,23 @@ MinMaskRegionArea = Annotated[
         help=_automatic_help("Remove islands and holes of fewer pixels.", "min_mask_region_area"),
     ),
 ]
+Follow = Annotated[
+    bool,
+    typer.Option(
+        "--follow",
+        rich_help_panel=_FOLLOW,
+        help="Follow the objects of the prompts from the first frame on.",
+    ),
+]
+MaxFrames = Annotated[
+    int,
+    typer.Option(
+        metavar="N", min=0, rich_help_panel=_FOLLOW, show_default=False, help="Stop after N frames."
+    ),
+]
 BundleOption = Annotated[
     Path | None,
-    typer.Option(metavar="PATH", rich_help_panel=_MODEL, help="A bundle. Default: the shipped model."),
+    typer.Option(metavar="PATH", rich_help_panel=_MODEL, help="A bundle's folder. Default: nano, shipped."),
 ]
 PublicKeyOption = Annotated[
     Path | None,
@@ -158,7 +185,9 @@ Out = Annotated[
 AsJson = Annotated[
     bool,
     typer.Option(
-        "--json", rich_help_panel=_RESULTS, help="Print one JSON object on stdout, masks in COCO RLE."
+        "--json",
+        rich_help_panel=_RESULTS,
+        help="Print one JSON object on stdout, masks in COCO RLE; with --follow one for each frame.",
     ),
 ]
 
@@ -194,6 +223,33 @@ def automatic_settings(auto: bool, is_prompted: bool, **options: float | None) -
         )
     AutomaticOptions.for_model("", **chosen)  # checks the numbers before a model is opened
     return chosen
+
+
+def check_images(images: Sequence[Path]) -> None:
+    """Raises PromptError where numbers stand among the pictures, as of a box without its option."""
+    numbers = [path for path in images if _is_number(str(path)) and not path.exists()]
+    if len(numbers) in (2, 4):
+        option, found = "--box" if len(numbers) == 4 else "--point", " ".join(map(str, numbers))
+        raise PromptError(f"found {found} among the pictures; write {option} {found}")
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
+
+
+def check_follow(follow: bool, max_frames: int, **others: object) -> None:
+    """Raises PromptError for `others`, which --follow does not take, and for --max-frames without it."""
+    if max_frames and not follow:
+        raise PromptError("--max-frames is an option of --follow; add --follow or leave it out")
+    given = [name for name, value in others.items() if value]
+    if follow and given:
+        raise PromptError(
+            f"--follow takes --box and --point for its first frame, and no {_flag(given[0])}; leave it out"
+        )
 
 
 def _flag(name: str) -> str:

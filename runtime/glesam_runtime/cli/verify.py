@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from ..bundle.reader import Bundle
 from ..engines import open_engines, pick_for_bundle
+from ..output import size_mib
 from ..tools.console import model_line
 from ..tools.parity import check, table
+from ..tools.polygraphy import write_polygraphy
 from ..tools.verify import CURE, required_iou, verify
 from .command import THREADS_HELP, BackendName, BundleFolder, Command, PublicKey, Version, command_app
 from .errors import one_line_errors, say
@@ -30,6 +33,14 @@ def run(
             help="Least mean mask IoU. Default: .999 (fp32), .99 (fp16, bf16), .97 (int8).",
         ),
     ] = None,
+    polygraphy: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DIR",
+            help="Also write the vectors for Polygraphy, with commands that compare and bisect the graphs.",
+            show_default=False,
+        ),
+    ] = None,
     public_key: PublicKey = None,
     threads: Annotated[int, typer.Option(metavar="N", show_default=False, help=THREADS_HELP)] = 0,
     _version: Version = False,
@@ -38,8 +49,11 @@ def run(
 
     Needs neither torch nor the checkpoint. Exit status: 1 when parity fails, 2 for any other error.
     """
-    with one_line_errors():
+    with one_line_errors("glesam-verify --polygraphy", "polygraphy"):
         opened = Bundle.open(bundle, public_key)
+        if polygraphy is not None:  # first: it is for graphs that fail below
+            write_polygraphy(opened, polygraphy)
+            say(f"wrote {polygraphy}, {size_mib(polygraphy):.1f} MiB; next: sh {polygraphy}/compare.sh")
         chosen, reason = pick_for_bundle(backend, opened)
         say(model_line(opened, f"{chosen} ({reason})"), err=True)
         least = required_iou(opened) if min_iou is None else min_iou

@@ -9,7 +9,7 @@ from pathlib import Path
 from PIL import Image
 
 from ..errors import InputError
-from ..image_io import SUFFIXES, pictures_below, png_bytes, read_image
+from ..image_io import SUFFIXES, pictures_below, png_bytes, read_image, written_to
 from ..image_io.file_kinds import not_a_file
 from ..output import write_files
 from .lqseg import LEVEL_RATES, degrade_level
@@ -41,7 +41,7 @@ def plan_jobs(
     """
     jobs = []
     for path in paths:
-        pictures = [(file, name) for file, name in _pictures(path, report) if not _within(file, out, path)]
+        pictures = [(file, name) for file, name in _pictures(path, report) if not written_to(out, path, file)]
         if not pictures:
             raise FileNotFoundError(f"{path}: no pictures in it; expected {', '.join(SUFFIXES)}")
         jobs += [Job(source, (out / name).with_suffix(".png"), name.as_posix()) for source, name in pictures]
@@ -78,12 +78,6 @@ def _pictures(path: Path, report: Callable[[str], None]) -> list[tuple[Path, Pat
     if not_a_file(path) == "nothing":
         raise FileNotFoundError(f"{path}: no such file or folder; expected a picture or a folder of them")
     return [(path, Path(path.name))]
-
-
-def _within(file: Path, out: Path, folder: Path) -> bool:
-    """True where `out` is a subfolder of `folder` and `file` lies in it."""
-    inner = out.resolve()
-    return folder.resolve() in inner.parents and inner in file.resolve().parents
 
 
 def _refuse_collisions(jobs: list[Job]) -> None:

@@ -18,6 +18,7 @@ from .choice import (
     Candidate,
     candidates,
     computes_int8,
+    device_of,
     pick_backend,
     place,
     split_backend,
@@ -85,7 +86,7 @@ def open_engine(
 
 
 def open_engines(
-    backend: str, bundle: Bundle, enhance: bool = True, stream: int | None = None, threads: int = 0
+    backend: str, bundle: Bundle, enhance: bool = True, stream: object = None, threads: int = 0
 ) -> dict[str, Engine]:
     """Returns the compiled graphs of a bundle by name; without `enhance`, all but GLE.
 
@@ -122,6 +123,7 @@ __all__ = [
     "Engine",
     "candidates",
     "computes_int8",
+    "device_of",
     "open_engine",
     "open_engines",
     "pick_backend",

@@ -39,7 +39,7 @@ class Engine(Protocol):
         the next call; on a CPU they are numpy arrays as always.
         """
 
-    def new_session(self, stream: int | None = None) -> Engine:
+    def new_session(self, stream: object = None) -> Engine:
         """Returns an engine for another thread, which shares the compiled graph and runs independently.
 
         It is this engine itself where that already allows calls from several threads at once.
@@ -59,7 +59,7 @@ class Engines:
     gle: Engine | None
     mask_decoder: Engine
 
-    def new_session(self, stream: int | None = None) -> Engines:
+    def new_session(self, stream: object = None) -> Engines:
         """Returns engines for another thread on the same compiled graphs; `stream`: CUDA stream to run on."""
         gle = None if self.gle is None else self.gle.new_session(stream)
         return Engines(self.image_encoder.new_session(stream), gle, self.mask_decoder.new_session(stream))

@@ -44,6 +44,12 @@ def split_backend(backend: str) -> tuple[str, str, str]:
     return name, device.lower(), hint.lower()
 
 
+def device_of(backend: str) -> str:
+    """Returns where a backend computes: "cpu", "cuda" for TensorRT, or the device in its name."""
+    name, device, _ = split_backend(backend)
+    return "cuda" if name in TENSORRT else device or "cpu"
+
+
 def pick_backend(backend: str, precision: str) -> tuple[str, str]:
     """Returns the backend to use for a bundle of `precision`, and why: ("onnxruntime", "as asked").
 

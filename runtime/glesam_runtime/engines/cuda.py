@@ -28,7 +28,7 @@ _NO_MEMORY = "cudaErrorMemoryAllocation"
 def checked(action: str, answer: tuple[Any, ...]) -> Any:  # noqa: ANN401
     """Returns the value in a CUDA function's `answer`; raises BackendError with CUDA's name of an error."""
     error, *values = answer
-    if error != runtime.cudaError_t.cudaSuccess:
+    if error.value:  # of the runtime's or the driver's enumeration; both call 0 a success
         raise BackendError(f"CUDA cannot {action} ({_description(error)}); {_cure(error.name)}")
     return values[0] if values else None
 
@@ -122,10 +122,13 @@ class Event:
 
 
 class Stream:
-    """A queue of work for the GPU: a new one, or the caller's `handle`, which close() leaves alone."""
+    """A queue of work for the GPU: a new one, or the caller's, which close() leaves alone."""
 
-    def __init__(self, handle: int | None = None) -> None:
+    def __init__(self, callers: object = None) -> None:
+        """`callers`: a handle or another library's stream, as stream_handle takes it; it is kept alive."""
         self._free: Callable[[], object] = lambda: None
+        self._callers = callers
+        handle = None if callers is None else stream_handle(callers)
         if handle is None:
             # Non-blocking: it must not wait for the legacy stream, which others in this process may use.
             flags = runtime.cudaStreamNonBlocking
@@ -177,6 +180,25 @@ class Graph:
         self._free()
 
 
+def stream_handle(stream: Any) -> int:  # noqa: ANN401
+    """Returns the handle of a CUDA stream: itself, or that of a library's stream object.
+
+    Libraries: PyCUDA and Numba (`handle`), torch (`cuda_stream`), CuPy (`ptr`), cuda-python (int), and those
+    with `__cuda_stream__`. Raises BackendError for anything else.
+    """
+    if hasattr(stream, "__cuda_stream__"):
+        return int(stream.__cuda_stream__()[1])
+    attributes = ("handle", "cuda_stream", "ptr")
+    handle = next((getattr(stream, name) for name in attributes if hasattr(stream, name)), stream)
+    try:
+        return int(getattr(handle, "value", handle) or 0)  # ctypes holds it in `value`
+    except (TypeError, ValueError) as error:
+        raise BackendError(
+            "stream: expected a CUDA stream's handle or a stream of PyCUDA, cuda-python, torch or CuPy, "
+            f"found {type(stream).__module__}.{type(stream).__name__}; give one of these"
+        ) from error
+
+
 def follow(stream: int, other: int) -> None:
     """Makes later work on `stream` wait for the work that `other` has so far; both are handles."""
     event = Event()
@@ -211,6 +233,8 @@ def _destroy(what: str, free: Callable[[Any], tuple[Any]], handle: Any) -> None:
 
 
 def _description(error: Any) -> str:  # noqa: ANN401
+    if not isinstance(error, runtime.cudaError_t):
+        return str(error.name)  # the driver's, which says enough
     _, text = runtime.cudaGetErrorString(error)
     return f"{error.name}: {text.decode()}"
 

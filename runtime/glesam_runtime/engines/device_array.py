@@ -173,7 +173,9 @@ def _from_interface(name: str, value: Any) -> DeviceArray:  # noqa: ANN401
     if masked or dtype.byteorder == ">":
         raise BackendError(f"{name}: expected a plain device array, found a masked or big-endian one")
     strides = None if strides is None else tuple(strides)
-    stream = interface.get("stream")
+    stream = interface.get("stream", LEGACY_STREAM)  # version 2, torch's, has no stream
+    if stream is None and type(value).__module__.startswith("pycuda."):
+        stream = LEGACY_STREAM  # on which PyCUDA works by default, whatever its None means elsewhere
     return DeviceArray(int(address or 0), shape, dtype, stream=stream, strides=strides, owner=value)
 
 

@@ -26,7 +26,7 @@ class FunctionEngine:
     def __call__(self, feeds: Tensors, on_device: bool = False) -> dict[str, Array]:
         return run_checked(self._spec, feeds, self._infer)
 
-    def new_session(self, stream: int | None = None) -> FunctionEngine:
+    def new_session(self, stream: object = None) -> FunctionEngine:
         return self
 
     def close(self) -> None:

@@ -7,7 +7,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 CPUINFO = Path("/proc/cpuinfo")
-_X86 = ("x86_64", "amd64")
+_X86, _ARM = ("x86_64", "amd64"), ("aarch64", "arm64")
 
 
 def sums_int8_exactly() -> bool:
@@ -18,6 +18,11 @@ def sums_int8_exactly() -> bool:
     Other processors are assumed to sum exactly; this was never tried on Arm.
     """
     return platform.machine().lower() not in _X86 or "vnni" in (proc_field(CPUINFO, "flags") or "")
+
+
+def is_arm() -> bool:
+    """Returns whether this processor is a 64-bit Arm."""
+    return platform.machine().lower() in _ARM
 
 
 def installed(names: tuple[str, ...]) -> dict[str, str]:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import io
+import threading
 from collections.abc import Sequence
 from contextlib import redirect_stdout
 from dataclasses import replace
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +31,12 @@ _PROVIDERS = {
     "cpu": ["CPUExecutionProvider"],
     "cuda": ["CUDAExecutionProvider", "CPUExecutionProvider"],
     "tensorrt": ["TensorrtExecutionProvider", "CUDAExecutionProvider", "CPUExecutionProvider"],
+    "tensorrt-rtx": ["NvTensorRTRTXExecutionProvider", "CPUExecutionProvider"],
 }
+_PLUGINS = {"cuda": "onnxruntime_ep_cuda", "tensorrt-rtx": "onnxruntime_ep_nv_tensorrt_rtx"}
+"""Modules of packages that add the provider of a device to any ONNX Runtime."""
+_INSTALL = {"tensorrt-rtx": "pip install onnxruntime-ep-nv-tensorrt-rtx"}
+_REGISTERING, _REGISTERED = threading.Lock(), set[str]()
 
 
 class OnnxRuntimeEngine:
@@ -44,7 +51,7 @@ class OnnxRuntimeEngine:
         device: str = "",
         hint: str = "",
     ) -> None:
-        """Opens a graph on `device`: "cpu" (or ""), "cuda" or "tensorrt".
+        """Opens a graph on `device`: "cpu" (or ""), "cuda", "tensorrt" or "tensorrt-rtx".
 
         `graph`: a bundle's checked bytes, or a file that the caller trusts. `spec` None: the graph's own
         tensors, each size that it leaves open under a name of its own.
@@ -54,8 +61,8 @@ class OnnxRuntimeEngine:
         Raises BackendError where the device is absent, where ONNX Runtime refuses the graph or falls back to
         another device, or where the graph's tensors are not those of `spec`.
         """
-        providers = _providers(device or "cpu", hint)
-        session = _open(graph, threads, int8, providers)
+        providers, plugin = _providers(device or "cpu", hint)
+        session = _open(graph, threads, int8, providers, plugin)
         path, inputs, outputs = (
             path_of(graph),
             _tensors(session.get_inputs()),
@@ -72,7 +79,7 @@ class OnnxRuntimeEngine:
     def __call__(self, feeds: Tensors, on_device: bool = False) -> dict[str, Array]:
         return run_checked(self._spec, feeds, self._infer)
 
-    def new_session(self, stream: int | None = None) -> OnnxRuntimeEngine:
+    def new_session(self, stream: object = None) -> OnnxRuntimeEngine:
         return self
 
     def close(self) -> None:
@@ -96,29 +103,70 @@ def has_provider(device: str) -> bool:
     return _PROVIDERS[device][0] in onnxruntime.get_available_providers()
 
 
-def _providers(device: str, hint: str) -> list[str]:
-    """Returns the providers of `device`; raises BackendError where it is unknown or not supported here."""
+def _providers(device: str, hint: str) -> tuple[list[str], list[Any]]:
+    """Returns the providers of `device`, and its plugin's hardware where the first one is not built in.
+
+    Raises BackendError where the device is unknown or not supported here.
+    """
     if device not in _PROVIDERS or hint:
         raise BackendError(
             f"backend onnxruntime:{device}{hint and ':'}{hint} is unknown; "
             f"choose {' or '.join(f'onnxruntime:{name}' for name in _PROVIDERS)}"
         )
-    if not has_provider(device):
+    if has_provider(device):
+        return _PROVIDERS[device], []
+    plugin = _plugin(device)
+    if plugin is None:
         others = ", ".join(name for name in _PROVIDERS if has_provider(name))
         raise BackendError(
             f"backend onnxruntime:{device}: this {_LIBRARY} has no {_PROVIDERS[device][0]}, only {others}; "
-            "pip uninstall onnxruntime, then pip install onnxruntime-gpu"
+            f"{_INSTALL.get(device, 'pip uninstall onnxruntime, then pip install onnxruntime-gpu')}"
         )
-    return _PROVIDERS[device]
+    name = plugin.get_ep_name()
+    return [name, "CPUExecutionProvider"], _plugin_devices(device, name, plugin)
+
+
+def _plugin(device: str) -> Any:  # noqa: ANN401
+    """Returns the module of the plugin for `device`; None where none is installed."""
+    try:
+        return import_module(_PLUGINS[device]) if device in _PLUGINS else None
+    except ImportError:
+        return None
+
+
+def _plugin_devices(device: str, name: str, plugin: Any) -> list[Any]:  # noqa: ANN401
+    """Returns the hardware that a plugin finds for its provider `name`; registers its library once.
+
+    Raises BackendError where the library does not load or finds no hardware.
+    """
+    with _REGISTERING:
+        try:
+            if name not in _REGISTERED:
+                onnxruntime.register_execution_provider_library(name, plugin.get_library_path())
+                _REGISTERED.add(name)
+        except Exception as error:  # ONNX Runtime's own exceptions share no public base
+            raise BackendError(
+                f"backend onnxruntime:{device}: {_LIBRARY} cannot load its plugin {_PLUGINS[device]} "
+                f"({first_line(error)}); install the plugin that fits this ONNX Runtime, and the driver"
+            ) from error
+    found = [each for each in onnxruntime.get_ep_devices() if each.ep_name == name]
+    if not found:
+        raise BackendError(
+            f"backend onnxruntime:{device}: its plugin {_PLUGINS[device]} finds no GPU here that it "
+            "supports; choose onnxruntime"
+        )
+    return found
 
 
 def _open(
-    graph: Path | GraphContent, threads: int, int8: bool, providers: list[str]
+    graph: Path | GraphContent, threads: int, int8: bool, providers: list[str], plugin: list[Any]
 ) -> onnxruntime.InferenceSession:
-    """Returns a session of the graph on the first of `providers`."""
+    """Returns a session of the graph on the first of `providers`, or on the devices of a plugin."""
     if "CUDAExecutionProvider" in providers:
         _load_cuda()
     options = _session_options(threads, int8)
+    if plugin:
+        options.add_provider_for_devices(plugin[:1], {})  # the first GPU, as other providers take it
     if isinstance(graph, GraphContent) and graph.weights is not None:
         # Read while the session is made, and not copied before.
         names = [f"{graph.path.name}.data"]
@@ -127,7 +175,7 @@ def _open(
         session = onnxruntime.InferenceSession(
             graph.model if isinstance(graph, GraphContent) else graph,
             options,
-            providers=providers,
+            providers=None if plugin else providers,
             disabled_optimizers=_disabled_fusions(int8, providers),
             enable_fallback=0,  # otherwise it prints a message and continues on the CPU
         )

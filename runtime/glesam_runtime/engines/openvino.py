@@ -15,7 +15,7 @@ from ..errors import BackendError
 from .base import Array, Tensors, cannot_open, cannot_run, check_graph, closed_engine, path_of, run_checked
 from .calls import Shared
 from .cpus import checked_threads, is_limited, usable_cores
-from .host import sums_int8_exactly
+from .host import is_arm, sums_int8_exactly
 from .telemetry import telemetry_off
 
 with telemetry_off():
@@ -75,7 +75,7 @@ class OpenVinoEngine:
     def __call__(self, feeds: Tensors, on_device: bool = False) -> dict[str, Array]:
         return run_checked(self._spec, feeds, self._infer)
 
-    def new_session(self, stream: int | None = None) -> OpenVinoEngine:
+    def new_session(self, stream: object = None) -> OpenVinoEngine:
         return self
 
     def close(self) -> None:
@@ -180,10 +180,12 @@ def arithmetic(precision: str, capabilities: Sequence[str], device: str = "CPU")
     Always stated: left alone, OpenVINO computes an fp32 graph in bf16 on a CPU that can. An fp16 graph
     on a CPU without fp16 arithmetic is computed in f32 from its fp16 weights, as ONNX Runtime does it.
     A CPU never gets f16 beside int8 layers: OpenVINO 2026.4 then uses its reference kernel for an int8
-    MatMul, 7,000 times slower. Raises BackendError where the device, an NPU, has neither.
+    MatMul, 7,000 times slower. An Arm CPU never gets f16 at all: there MobileSAM's encoder answers the same
+    for every image (open-edge-platform/geti issue 7354, August 2026).
+    Raises BackendError where the device, an NPU, has neither.
     """
     kind = precision.removeprefix("int8+")
-    if kind == "fp16" and kind != precision and device == "CPU":
+    if kind == "fp16" and device == "CPU" and (kind != precision or is_arm()):
         kind = "fp32"
     capability, hint = _ARITHMETIC.get(kind, ("FP32", "f32"))
     if capability in capabilities:

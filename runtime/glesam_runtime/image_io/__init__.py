@@ -10,7 +10,7 @@ folders        the pictures below a folder, without the masks beside them
 """
 
 from .files import MAX_PIXELS, check_exists
-from .folders import SUFFIXES, Found, pictures_below
+from .folders import SUFFIXES, Found, pictures_below, written_to
 from .masks import read_mask, read_numbers
 from .pictures import png_bytes, read_image
 
@@ -24,4 +24,5 @@ __all__ = [
     "read_image",
     "read_mask",
     "read_numbers",
+    "written_to",
 ]

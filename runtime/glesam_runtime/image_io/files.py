@@ -37,7 +37,9 @@ logging.getLogger("PIL").addHandler(
 )  # it logs what is wrong beside the one line of ours
 
 
-def decoded(path: Path, convert: Callable[[Image.Image], Image.Image]) -> Image.Image:
+def decoded(
+    path: Path, convert: Callable[[Image.Image], Image.Image], most_pixels: int = MAX_PIXELS
+) -> Image.Image:
     """Returns the picture at `path` through `convert`, upright; every failure becomes an ImageError."""
     check_exists(path)
     try:
@@ -46,7 +48,7 @@ def decoded(path: Path, convert: Callable[[Image.Image], Image.Image]) -> Image.
             warnings.simplefilter("ignore")
             source = without_long_texts(path)
             with Image.open(source, formats=_formats()) as picture:
-                _check_size(picture)
+                _check_size(picture, most_pixels)
                 check_scans(path)
                 pixels = loaded(picture)
                 check_rows(source, pixels)
@@ -70,12 +72,12 @@ def check_exists(path: Path) -> None:
         raise ImageError(f"{path}: expected a picture, found {instead}; {cure}")
 
 
-def _check_size(picture: Image.Image) -> None:
-    """Raises ImageError for more pixels than MAX_PIXELS, before any is decoded."""
+def _check_size(picture: Image.Image, most_pixels: int) -> None:
+    """Raises ImageError for more pixels than `most_pixels`, before any is decoded."""
     width, height = picture.size
-    if width * height > MAX_PIXELS:
+    if width * height > most_pixels:
         raise ImageError(
-            f"{width} x {height} pixels exceed the limit of {MAX_PIXELS} pixels; make the picture smaller"
+            f"{width} x {height} pixels exceed the limit of {most_pixels} pixels; make the picture smaller"
         )
 
 

@@ -63,6 +63,12 @@ def pictures_below(folder: Path) -> Found:
     return Found(tuple(path for path in files if path not in masks), tuple(sorted(masks)))
 
 
+def written_to(out: Path, folder: Path, file: Path) -> bool:
+    """Returns whether `out`, a command's folder for results, lies below `folder`, and `file` in it."""
+    inner = out.resolve()
+    return folder.resolve() in inner.parents and inner in file.resolve().parents
+
+
 def masks_beside(files: Sequence[Path], folder: Path) -> set[Path]:
     """Returns those of `files` that are another one's mask.
 

@@ -47,12 +47,11 @@ def read_golden(bundle: Bundle, name: str) -> Tensors:
     Raises BundleError where it cannot be read, is larger than MOST_BYTES, has changed since the bundle was
     opened, or is not what docs/bundle.md says.
     """
-    arrays = SAM2_ARRAYS if bundle.manifest.family == "sam2" else ARRAYS
-    kinds = {**arrays, **OPTIONAL_ARRAYS}
+    arrays = _arrays(bundle)
     try:
         with ZipFile(io.BytesIO(_bytes(bundle, name))) as archive:
             present = {info.filename: info.file_size for info in archive.infolist()}
-            wanted = [key for key in kinds if f"{key}.npy" in present]
+            wanted = [key for key in arrays if f"{key}.npy" in present]
             if sum(present[f"{key}.npy"] for key in wanted) > MOST_BYTES:
                 raise ValueError(f"its arrays take more than {MOST_BYTES // 2**20} MiB")
             golden = {key: _array(archive, f"{key}.npy", present[f"{key}.npy"]) for key in wanted}
@@ -68,14 +67,21 @@ def read_golden(bundle: Bundle, name: str) -> Tensors:
         BadZipFile,
     ) as error:
         raise BundleError(f"{name}: cannot be read ({first_line(error)}); export the bundle again") from error
-    wrong = [key for key in arrays if key not in golden]
-    wrong += [key for key in golden if not _is_sound(key, golden[key], *kinds[key])]
+    wrong = [key for key in arrays if key not in golden or not _is_sound(key, golden[key], *arrays[key])]
     if wrong or golden["point_coords"].shape != (*golden["point_labels"].shape, 2):
         raise BundleError(
             f"{name}: {wrong[0] if wrong else 'point_coords'} is missing or not what docs/bundle.md says; "
             "export the bundle again"
         )
     return golden
+
+
+def _arrays(bundle: Bundle) -> dict[str, tuple[type[np.generic], int]]:
+    """Returns type and rank of the arrays that a golden file of this bundle has."""
+    gle = bundle.manifest.graphs["gle"].spec
+    names = [tensor.name for tensor in (*gle.inputs, *gle.outputs)]
+    optional = {name: OPTIONAL_ARRAYS[name] for name in names if name in OPTIONAL_ARRAYS}
+    return {**(SAM2_ARRAYS if bundle.manifest.family == "sam2" else ARRAYS), **optional}
 
 
 def _bytes(bundle: Bundle, name: str) -> bytes:

@@ -59,11 +59,26 @@ def _colour(index: int) -> tuple[int, int, int]:
 def _draw_mask(
     picture: Image.Image, mask: npt.NDArray[np.bool_], colour: tuple[int, int, int], stroke: int
 ) -> None:
-    area = Image.fromarray(mask.astype(np.uint8) * 255)
-    picture.paste(colour, mask=area.point([round(value * _TINT) for value in range(256)]))
+    halo = 2 * stroke
+    window = _window(mask, halo + 1)  # nothing is drawn beyond: a box blur reaches as far as its radius
+    if window is None:
+        return
+    left, top, right, bottom = window
+    area = Image.fromarray(mask[top:bottom, left:right].astype(np.uint8) * 255)
+    picture.paste(colour, window, area.point([round(value * _TINT) for value in range(256)]))
     # A light halo under a coloured line shows on dark and on bright pictures alike.
-    picture.paste(_WHITE, mask=_contour(area, 2 * stroke))
-    picture.paste(colour, mask=_contour(area, stroke))
+    picture.paste(_WHITE, window, _contour(area, halo))
+    picture.paste(colour, window, _contour(area, stroke))
+
+
+def _window(mask: npt.NDArray[np.bool_], margin: int) -> tuple[int, int, int, int] | None:
+    """Returns (left, top, right, bottom) around a mask with a margin; None where it is empty."""
+    rows, columns = np.flatnonzero(np.any(mask, axis=1)), np.flatnonzero(np.any(mask, axis=0))
+    if not len(rows):
+        return None
+    height, width = mask.shape
+    left, top = max(0, int(columns[0]) - margin), max(0, int(rows[0]) - margin)
+    return left, top, min(width, int(columns[-1]) + 1 + margin), min(height, int(rows[-1]) + 1 + margin)
 
 
 def _contour(area: Image.Image, radius: int) -> Image.Image:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 import numpy as np
 
@@ -33,14 +33,10 @@ def verify(bundle: Bundle, engines: Mapping[str, Engine]) -> Parity:
         BackendError: a graph does not run.
         ParityError: the degradation level is not PyTorch's.
     """
-    names = sorted(name for name in bundle.manifest.files if name.startswith(GOLDEN))
-    if not names:
-        raise BundleError(f"bundle {bundle.root}: it has no golden vectors; export it again")
     graphs = {name: GraphParity() for name in engines}
     masks: dict[str, MaskParity] = {}
-    for name in names:
-        golden = read_golden(bundle, name)
-        feeds = _feeds(golden, bundle.manifest)
+    for name, golden in golden_vectors(bundle):
+        feeds = golden_feeds(golden, bundle.manifest)
         answers = {graph: engine(feeds[graph]) for graph, engine in engines.items()}
         for graph, outputs in answers.items():
             for output, array in outputs.items():
@@ -51,6 +47,15 @@ def verify(bundle: Bundle, engines: Mapping[str, Engine]) -> Parity:
     return Parity(graphs, masks)
 
 
+def golden_vectors(bundle: Bundle) -> Iterator[tuple[str, Tensors]]:
+    """Yields the name and the arrays of each golden file. Raises BundleError where there is none."""
+    names = sorted(name for name in bundle.manifest.files if name.startswith(GOLDEN))
+    if not names:
+        raise BundleError(f"bundle {bundle.root}: it has no golden vectors; export it again")
+    for name in names:
+        yield name, read_golden(bundle, name)
+
+
 def required_iou(bundle: Bundle) -> float:
     """Returns the least mean mask IoU for the bundle's precision. Raises BundleError for an unknown one."""
     precision = bundle.manifest.precision.split("+")[0]
@@ -59,7 +64,7 @@ def required_iou(bundle: Bundle) -> float:
     return MIN_IOU[precision]
 
 
-def _feeds(golden: Tensors, manifest: Manifest) -> dict[str, dict[str, Array]]:
+def golden_feeds(golden: Tensors, manifest: Manifest) -> dict[str, dict[str, Array]]:
     """Returns the inputs of each graph, which are PyTorch's outputs of the graph before it."""
     picture = golden["image"].astype(np.uint8, copy=False)
     image, _ = model_input(picture, manifest)

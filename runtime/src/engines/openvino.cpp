@@ -22,6 +22,11 @@ namespace glesam::core {
 namespace {
 
 constexpr const char* device = "CPU";
+#if defined(__aarch64__) || defined(_M_ARM64)
+constexpr bool on_arm = true;
+#else
+constexpr bool on_arm = false;
+#endif
 
 std::string library() {
     const std::string build = ov::get_openvino_version().buildNumber;
@@ -46,13 +51,14 @@ std::string reason(const std::exception& error) {
 /// The inference precision for a graph of `precision`: its own where the CPU has it, else f32.
 ///
 /// Always stated: by default OpenVINO computes an fp32 graph in bf16 on a CPU that can. Never f16 beside int8 layers:
-/// OpenVINO 2026.4 then uses its reference kernel for an int8 MatMul, 7,000 times slower.
+/// OpenVINO 2026.4 then uses its reference kernel for an int8 MatMul, 7,000 times slower. Never f16 on Arm, where a
+/// SAM encoder answers the same for every image; engines/openvino.py has the source.
 ov::element::Type arithmetic(const std::string& precision, const std::vector<std::string>& capabilities) {
     const auto has = [&](const char* name) {
         return std::find(capabilities.begin(), capabilities.end(), name) != capabilities.end();
     };
     if ((precision == "bf16" || precision == "int8+bf16") && has("BF16")) return ov::element::bf16;
-    if (precision == "fp16" && has("FP16")) return ov::element::f16;
+    if (precision == "fp16" && has("FP16") && !on_arm) return ov::element::f16;
     return ov::element::f32;
 }
 

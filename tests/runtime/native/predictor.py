@@ -14,7 +14,8 @@ import numpy as np
 from glesam_runtime.bundle.reader import Bundle, default_bundle_path
 from glesam_runtime.errors import BackendError
 from glesam_runtime.image_io.auxiliary import Auxiliary
-from glesam_runtime.predictor import Prediction, check_image
+from glesam_runtime.image_io.inputs import check_image
+from glesam_runtime.predictor import Prediction
 from glesam_runtime.preprocess import Floats, Pixels
 from glesam_runtime.prompts import Box, Points, Prompt, one_or_several
 

@@ -42,7 +42,7 @@ def cached_tensorrt(bundle: Bundle, records: Sequence[EngineRecord]) -> tuple[st
 
 
 def open_tensorrt(
-    backend: str, bundle: Bundle, names: Sequence[str], stream: int | None = None
+    backend: str, bundle: Bundle, names: Sequence[str], stream: object = None
 ) -> dict[str, Engine]:
     """Opens the cached engines of the graphs `names` on the caller's `stream`, or each on its own.
 

@@ -10,7 +10,7 @@ from typing import Any
 from ...bundle.spec import GraphSpec, TensorSpec
 from ...errors import BackendError
 from ..base import check_graph
-from ..cuda import current_device
+from .context import Context
 from .library import Library, python_logger
 
 # numpy's names of element types, by TensorRT's.
@@ -21,13 +21,14 @@ _DTYPES = {"FLOAT": "float32", "HALF": "float16", "INT32": "int32", "INT64": "in
 class Compiled:
     """An engine and its graph's tensors.
 
-    `engine`: TensorRT's object. `limits`: the largest size of each dynamic dimension, from its profile.
+    `engine`: TensorRT's object, which lives in `context`. `limits`: the largest size of each dynamic
+    dimension, from its profile.
     """
 
     library: Library
     engine: Any
     spec: GraphSpec
-    device: int
+    context: Context
     limits: Mapping[str, int]
 
     def largest_shape(self, tensor: TensorSpec) -> tuple[int, ...]:
@@ -40,17 +41,18 @@ def deserialize(library: Library, plan: bytes, spec: GraphSpec, path: Path) -> C
 
     Raises BackendError where there is no GPU, TensorRT refuses the plan, or its tensors are not `spec`'s.
     """
-    device = current_device()
+    context = Context()
     logger = python_logger(library.module)
     logger.take_error()
-    engine = library.module.Runtime(logger).deserialize_cuda_engine(plan)
+    with context.entered():
+        engine = library.module.Runtime(logger).deserialize_cuda_engine(plan)
     if engine is None:
         raise BackendError(
             f"{path}: {library.backend} {library.version} cannot open this graph's engine "
             f"({logger.take_error()}); build it again with glesam-build"
         )
     check_graph(path, spec, _tensors(engine, "INPUT"), _tensors(engine, "OUTPUT"))
-    return Compiled(library, engine, spec, device, _limits(engine, spec))
+    return Compiled(library, engine, spec, context, _limits(engine, spec))
 
 
 def _tensors(engine: Any, mode: str) -> list[TensorSpec]:  # noqa: ANN401

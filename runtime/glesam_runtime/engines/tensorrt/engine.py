@@ -13,7 +13,6 @@ import numpy as np
 from ...bundle.spec import GraphSpec
 from ...errors import BackendError
 from ..base import AnyTensors, Array, closed_engine, run_checked
-from ..cuda import memory_device
 from ..device_array import DeviceArray, device_array, is_on_device
 from .compiled import Compiled, deserialize
 from .library import Library
@@ -27,7 +26,7 @@ class TensorRtEngine:
     """A session on a deserialized engine. Its calls take turns; a thread that must not wait needs its own."""
 
     def __init__(
-        self, compiled: Compiled, stream: int | None = None, opener: TensorRtEngine | None = None
+        self, compiled: Compiled, stream: object = None, opener: TensorRtEngine | None = None
     ) -> None:
         """Allocates a session. `stream`: the caller's CUDA stream. `opener`: the engine that it came from."""
         self._spec = compiled.spec
@@ -39,7 +38,7 @@ class TensorRtEngine:
 
     @classmethod
     def from_plan(
-        cls, library: Library, plan: bytes, spec: GraphSpec, path: Path, stream: int | None = None
+        cls, library: Library, plan: bytes, spec: GraphSpec, path: Path, stream: object = None
     ) -> TensorRtEngine:
         """Opens the engine in `plan`, built from the graph at `path`. Raises BackendError as deserialize."""
         return cls(deserialize(library, plan, spec, path), stream)
@@ -61,7 +60,7 @@ class TensorRtEngine:
                 (np.ndarray, DeviceArray),
             )
 
-    def new_session(self, stream: int | None = None) -> TensorRtEngine:
+    def new_session(self, stream: object = None) -> TensorRtEngine:
         opener = self._opener or self
         with opener._lock:
             if opener._compiled is None:
@@ -85,11 +84,8 @@ def _as_ours(name: str, value: Any, session: Session, compiled: Compiled) -> Any
     if isinstance(value, np.ndarray) or not is_on_device(value):
         return value
     array = device_array(name, value, session.stream.handle)
-    if array is not value and memory_device(array.address) not in (None, compiled.device):
-        raise BackendError(
-            f"{name}: expected an array on GPU {compiled.device}, where the engine is, found one on another; "
-            "copy it there"
-        )
+    if array is not value:
+        compiled.context.check_memory(name, array.address)
     return array
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import weakref
 from collections.abc import Mapping
 from contextlib import ExitStack, closing
@@ -13,12 +14,14 @@ import numpy as np
 from ...bundle.spec import TensorSpec
 from ...errors import BackendError
 from ..base import Array
-from ..cuda import DeviceBuffer, Event, PinnedBuffer, Stream, follow, use_device
+from ..cuda import DeviceBuffer, Event, PinnedBuffer, Stream, follow
 from ..device_array import DeviceArray
 from .compiled import Compiled
+from .context import Context
 from .launch import Launcher
 from .library import python_logger
 
+_LOG = logging.getLogger(__name__)
 _ALIGNMENT = 256  # bytes; cudaMalloc's own, which TensorRT's kernels are tuned for
 
 
@@ -33,7 +36,7 @@ class _Buffers:
 class Session:
     """Runs a compiled engine, for one thread at a time."""
 
-    def __init__(self, compiled: Compiled, stream: int | None) -> None:
+    def __init__(self, compiled: Compiled, stream: object) -> None:
         """Allocates buffers for the largest shapes. `stream`: the caller's, or None for a new one.
 
         Raises BackendError, with nothing left allocated, where the GPU's memory does not suffice.
@@ -41,8 +44,7 @@ class Session:
         self._compiled = compiled
         self._is_callers_stream = stream is not None
         self._runs = 0
-        use_device(compiled.device)
-        with ExitStack() as resources:
+        with compiled.context.entered(), ExitStack() as resources:
             # Closed in the opposite order: freeing memory waits for the work that uses the context.
             holder = [_context(compiled)]
             resources.callback(holder.clear)
@@ -54,13 +56,18 @@ class Session:
             self._launcher = resources.enter_context(closing(Launcher(compiled, self._context, self.stream)))
             self._bind_outputs()
             # Runs in this order even where nobody calls close().
-            self._free = weakref.finalize(self, resources.pop_all().close)
+            self._free = weakref.finalize(self, _free, compiled.context, resources.pop_all())
 
     def run(
         self, feeds: Mapping[str, Any], shapes: Mapping[str, tuple[int, ...]], on_device: bool
     ) -> dict[str, Any]:
         """Returns outputs of `shapes`: new arrays or, `on_device`, views that the next run overwrites."""
-        use_device(self._compiled.device)
+        with self._compiled.context.entered():
+            return self._run(feeds, shapes, on_device)
+
+    def _run(
+        self, feeds: Mapping[str, Any], shapes: Mapping[str, tuple[int, ...]], on_device: bool
+    ) -> dict[str, Any]:
         self._runs += 1
         python_logger(self._compiled.library.module).take_error()
         self._copied.synchronize()  # or a copy that the last run queued would read this run's numbers
@@ -128,7 +135,7 @@ class Session:
                 self._outputs[tensor.name].device.address,
                 shapes[tensor.name],
                 np.dtype(tensor.dtype),
-                self._compiled.device,
+                self._compiled.context.device,
                 self.stream.handle if self._is_callers_stream else None,
                 owner=self,
                 is_valid=lambda: self._runs == run,
@@ -154,6 +161,15 @@ class Session:
                 f"{self._compiled.spec.name}: TensorRT refuses {what} ({reason}); build the engine for it "
                 "with glesam-build"
             )
+
+
+def _free(context: Context, resources: ExitStack) -> None:
+    """Waits for the GPU and frees a session's resources in the context that they belong to."""
+    try:
+        with context.entered():
+            resources.close()
+    except BackendError as error:  # the context is gone, and its memory with it
+        _LOG.warning("a session's memory cannot be freed: %s", str(error))  # not its frames
 
 
 def _context(compiled: Compiled) -> Any:  # noqa: ANN401

@@ -180,7 +180,7 @@ def _attempt(path: Path, step: Callable[[], Result]) -> Result | Failed:
 
 
 def _answer(predictor: Predictor, job: Job, picture: _Read) -> _Answer:
-    predictor.set_image(picture.image, picture.auxiliary)
+    predictor.set_image(picture.image, auxiliary=picture.auxiliary)
     prompts = _with_mask(predictor, job, picture.mask)
     prediction = predictor.predict(prompts=prompts, multimask=job.multimask)
     masks = prediction.masks.reshape(-1, *picture.image.shape[:2])

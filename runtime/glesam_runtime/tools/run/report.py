@@ -7,12 +7,11 @@ from pathlib import Path
 from shlex import quote
 
 from ...automatic.record import AutomaticMask
-from ...automatic.rle import rle_from_mask
 from ...bundle.reader import Bundle
+from ..records.schema import DECIMALS, Json, level_record, mask_record
 from .automatic import SegmentedAll
 from .job import Failed, Segmented
 
-Json = dict[str, object]
 _LISTED_MASKS = 5
 """Number of automatic masks with a line of their own; a photograph has a hundred."""
 
@@ -39,12 +38,11 @@ def picture_json(result: Segmented | SegmentedAll) -> Json:
     else:
         height, width = result.masks.shape[1:]
         masks = _prompted_records(result, mask_files)
-    level = result.degradation_level
     return {
         "image": str(result.path),
         "width": width,
         "height": height,
-        **({} if level is None else {"degradation_level": round(level, 3)}),
+        **level_record(result.degradation_level),
         "masks": masks,
         "overlay": str(overlay),
         "timings_ms": {stage: round(ms, 3) for stage, ms in result.timings_ms.items()},
@@ -104,13 +102,7 @@ def _automatic_line(mask: AutomaticMask, file: Path) -> str:
 
 def _prompted_records(result: Segmented, files: Sequence[Path]) -> list[Json]:
     return [
-        {
-            "prompt": index // result.candidates,
-            "iou_prediction": round(float(score), 6),
-            "area": int(mask.sum()),
-            "segmentation": rle_from_mask(mask),
-            "file": str(file),
-        }
+        mask_record(mask, float(score), index // result.candidates) | {"file": str(file)}
         for index, (mask, score, file) in enumerate(zip(result.masks, result.scores, files, strict=True))
     ]
 
@@ -121,9 +113,9 @@ def _automatic_record(mask: AutomaticMask, file: Path) -> Json:
         "segmentation": mask.segmentation,
         "area": mask.area,
         "bbox": mask.bbox,
-        "predicted_iou": round(mask.predicted_iou, 6),
+        "predicted_iou": round(mask.predicted_iou, DECIMALS),
         "point_coords": [mask.point_coords],
-        "stability_score": round(mask.stability_score, 6),
+        "stability_score": round(mask.stability_score, DECIMALS),
         "crop_box": mask.crop_box,
         "file": str(file),
     }

@@ -35,6 +35,16 @@ class Model:
 
 
 @dataclass(frozen=True, eq=False)
+class Opened:
+    """An opened model, which backend runs the bundle, and why."""
+
+    bundle: Bundle
+    backend: str
+    reason: str
+    predictor: Predictor
+
+
+@dataclass(frozen=True, eq=False)
 class Run:
     """An opened model: which backend runs the bundle, and why; `results` segments while it is read."""
 
@@ -45,19 +55,30 @@ class Run:
 
 
 @contextmanager
-def segmented(images: Sequence[Path], job: Job, model: Model) -> Iterator[Run]:
-    """Yields the run of `job` on `images`; the model is closed after the block.
+def opened_model(model: Model) -> Iterator[Opened]:
+    """Yields the opened `model`, which is closed after the block.
 
-    Raises ImageError for a missing picture and OutputError where results would overwrite anything, both
-    before the model is loaded; then BundleError and BackendError as Predictor.from_bundle does.
+    Raises BundleError and BackendError as Predictor.from_bundle does.
     """
-    check_paths(images, job)
     bundle = Bundle.open(model.bundle, model.public_key)
     backend, reason = pick_for_bundle(model.backend, bundle)
     with Predictor.from_bundle(
         bundle, model.backend, model.enhance, model.resize, threads=model.threads
     ) as predictor:
-        yield Run(bundle, backend, reason, _results(predictor, images, job))
+        yield Opened(bundle, backend, reason, predictor)
+
+
+@contextmanager
+def segmented(images: Sequence[Path], job: Job, model: Model) -> Iterator[Run]:
+    """Yields the run of `job` on `images`; the model is closed after the block.
+
+    Raises ImageError for a missing picture and OutputError where results would overwrite anything, both
+    before the model is loaded; then as opened_model does.
+    """
+    check_paths(images, job)
+    with opened_model(model) as opened:
+        results = _results(opened.predictor, images, job)
+        yield Run(opened.bundle, opened.backend, opened.reason, results)
 
 
 def _results(predictor: Predictor, images: Sequence[Path], job: Job) -> Iterator[Result]:

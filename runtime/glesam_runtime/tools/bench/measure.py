@@ -10,11 +10,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..bundle.reader import Bundle
-from ..predictor import Predictor
-from ..preprocess import Pixels
-from ..prompts import Box, Prompt
-from .machine import DeviceMemory, HostMemory, device_memory, host_memory
+from ...bundle.reader import Bundle
+from ...predictor import Predictor
+from ...preprocess import Pixels
+from ...prompts import Box, Prompt
+from ..machine import DeviceMemory, HostMemory, device_memory, host_memory
 
 WHOLE = "image to mask"
 """Name of the stage that is set_image and predict together, timed from outside."""
@@ -191,6 +191,13 @@ def _threads(predictor: Predictor, image: Pixels, prompt: Prompt, count: int, pl
         seconds = time.perf_counter() - start
     images = count * plan.rounds
     return ThreadsResult(count, images, round(images / seconds, 3))
+
+
+def milliseconds(work: Callable[[], object]) -> float:
+    """Returns the wall-clock time of a call [ms]."""
+    start = time.perf_counter()
+    work()
+    return _ms(start, time.perf_counter())
 
 
 def _ms(start: float, end: float) -> float:

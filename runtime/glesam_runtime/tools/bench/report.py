@@ -8,13 +8,13 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..bundle.reader import Bundle
-from ..errors import OutputError
-from ..preprocess import Pixels
-from ..prompts import Box
-from .bench import Benchmark, Plan, PromptsResult, pixels_sha256
-from .console import grid, table
-from .machine import Machine
+from ...bundle.reader import Bundle
+from ...errors import OutputError
+from ...preprocess import Pixels
+from ...prompts import Box
+from ..console import grid, table
+from ..machine import Machine
+from .measure import Benchmark, Plan, PromptsResult, pixels_sha256
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -27,53 +27,44 @@ Json = dict[str, object]
 
 
 @dataclass(frozen=True, eq=False)
-class Report:
-    """A benchmark and its circumstances. `source`: the picture's path, or what it is instead."""
+class Setting:
+    """What was measured, on what. `source`: the picture's path, or what it is instead."""
 
     bundle: Bundle
-    backend: str
-    reason: str
     source: str
     image: Pixels
     box: Box
     plan: Plan
-    result: Benchmark
     machine: Machine
 
 
-def check_json_file(file: Path | None, image: Path | None) -> None:
-    """Raises OutputError where the results cannot go to `file`, before minutes are spent."""
+@dataclass(frozen=True, eq=False)
+class Report:
+    """A benchmark and its setting. `reason`: why `backend` was chosen."""
+
+    setting: Setting
+    backend: str
+    reason: str
+    result: Benchmark
+
+
+def check_file(option: str, file: Path | None, image: Path | None) -> None:
+    """Raises OutputError where the results cannot go to the `file` of an option, before minutes are spent."""
     if file is None or file == STDOUT:
         return
     if file.is_dir():
-        raise OutputError(
-            f"--json {file}: expected a file, found a folder; name a file in it, or - for stdout"
-        )
+        raise OutputError(f"{option} {file}: expected a file, found a folder; name a file in it")
     if image is not None and file.resolve() == image.resolve():
-        raise OutputError(f"--json {file}: that is the --image; name another file")
+        raise OutputError(f"{option} {file}: that is the --image; name another file")
 
 
 def json_document(report: Report) -> Json:
     """Returns everything as one object. Names end in their unit: _ms is milliseconds, _bytes is bytes."""
-    model, result = report.bundle.manifest, asdict(report.result)
-    height, width = report.image.shape[:2]
+    result = asdict(report.result)
     return {
-        "format_version": FORMAT_VERSION,
-        "date": datetime.now(timezone.utc).isoformat(timespec="seconds"),
-        "model": model.name,
-        "precision": model.precision,
-        "bundle_sha256": report.bundle.hash,
+        **json_setting(report.setting),
         "backend": report.backend,
         "backend_reason": report.reason,
-        "image": {
-            "source": report.source,
-            "width": width,
-            "height": height,
-            "pixels_sha256": pixels_sha256(report.image),
-            "box": list(report.box),
-        },
-        "warmup": report.plan.warmup,
-        "rounds": report.plan.rounds,
         "first_run": result["first_run"],
         "stages_ms": result["stages_ms"],
         "prompts": result["prompts"],
@@ -86,7 +77,29 @@ def json_document(report: Report) -> Json:
             "device_bytes": report.result.device.held,
             "device_reason": report.result.device.reason,
         },
-        "machine": asdict(report.machine),
+    }
+
+
+def json_setting(setting: Setting) -> Json:
+    """Returns the part of a document that does not depend on what was measured."""
+    model = setting.bundle.manifest
+    height, width = setting.image.shape[:2]
+    return {
+        "format_version": FORMAT_VERSION,
+        "date": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        "model": model.name,
+        "precision": model.precision,
+        "bundle_sha256": setting.bundle.hash,
+        "image": {
+            "source": setting.source,
+            "width": width,
+            "height": height,
+            "pixels_sha256": pixels_sha256(setting.image),
+            "box": list(setting.box),
+        },
+        "warmup": setting.plan.warmup,
+        "rounds": setting.plan.rounds,
+        "machine": asdict(setting.machine),
     }
 
 
@@ -99,16 +112,28 @@ def tables(report: Report) -> Iterator[Table]:
     yield table("prompts in one call [ms]", columns, [_prompts_row(each) for each in result.prompts])
     rows = [[str(each.threads), str(each.images), f"{each.images_per_s:.2f}"] for each in result.threads]
     yield table("pictures with one prompt each", ["threads", "pictures", "pictures/s"], rows)
-    yield grid([*_about_the_run(report), *_about_the_machine(report.machine)])
+    yield grid(
+        [
+            *about_the_input(report.setting),
+            *_about_the_run(report),
+            *about_the_machine(report.setting.machine),
+        ]
+    )
+
+
+def about_the_input(setting: Setting) -> list[tuple[str, str]]:
+    """Returns rows (name, text) about picture and rounds."""
+    height, width = setting.image.shape[:2]
+    return [
+        ("picture", f"{setting.source}, {width} x {height} pixels"),
+        ("rounds", f"{setting.plan.rounds}, after {setting.plan.warmup} that do not count"),
+    ]
 
 
 def _about_the_run(report: Report) -> list[tuple[str, str]]:
-    plan, result = report.plan, report.result
-    height, width = report.image.shape[:2]
+    result = report.result
     first, device = result.first_run, result.device
     return [
-        ("picture", f"{report.source}, {width} x {height} pixels"),
-        ("rounds", f"{plan.rounds}, after {plan.warmup} that do not count"),
         (
             "first run",
             f"load {_ms(first.load_ms)}, set_image {_ms(first.set_image_ms)}, "
@@ -119,7 +144,8 @@ def _about_the_run(report: Report) -> list[tuple[str, str]]:
     ]
 
 
-def _about_the_machine(machine: Machine) -> list[tuple[str, str]]:
+def about_the_machine(machine: Machine) -> list[tuple[str, str]]:
+    """Returns rows (name, text) about processor, GPU, power and libraries."""
     return [
         ("processor", f"{machine.cpu}, {machine.cores} cores"),
         ("GPU", ", ".join(gpu.name for gpu in machine.gpus) or "none known"),

@@ -10,9 +10,9 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from .bundle.spec import Family
-from .errors import PromptError
-from .preprocess import Doubles, Floats, Geometry, Pixels, Size, resampled
+from ..bundle.spec import Family
+from ..errors import PromptError
+from ..preprocess import Doubles, Floats, Geometry, Pixels, Size, resampled
 
 PADDING, BACKGROUND, FOREGROUND, BOX_TOP_LEFT, BOX_BOTTOM_RIGHT = -1, 0, 1, 2, 3
 """SAM's point labels, the values of `point_labels`; the only definition in this project."""
@@ -93,8 +93,7 @@ def one_or_several(single: Prompt, prompts: Sequence[Prompt] | None) -> Sequence
 def encode_prompts(prompts: Sequence[Prompt], geometry: Geometry, family: Family = "sam") -> PromptTensors:
     """Returns N prompts as the inputs of a `family`'s decoder.
 
-    Prompts with fewer points than others are padded with label -1 at their end. Two rules are SAM 2's alone,
-    as in its official predictor: a box is followed by a padding point too, and logits of a mask are limited.
+    Prompts with fewer points than others are padded with label -1 at their end.
     Raises PromptError where a prompt is empty or does not fit the picture.
     """
     if not prompts:
@@ -113,9 +112,19 @@ def encode_prompts(prompts: Sequence[Prompt], geometry: Geometry, family: Family
         labels[row, : len(prompt_labels)] = prompt_labels
     tensors = PromptTensors.without_masks(coords, labels, geometry.image_size)
     _write_masks(prompts, tensors)
+    limit_logits(tensors, family)
+    return tensors
+
+
+def ends_with_padding(has_box: bool, family: Family) -> bool:
+    """Returns whether a padding point follows a prompt's points: in SAM 2's official predictor always."""
+    return not has_box or family == "sam2"
+
+
+def limit_logits(tensors: PromptTensors, family: Family) -> None:
+    """Limits the mask inputs as SAM 2's official predictor does; other families' stay as they are."""
     if family == "sam2":
         np.clip(tensors.mask_input, -_LARGEST_LOGIT, _LARGEST_LOGIT, out=tensors.mask_input)
-    return tensors
 
 
 def logits_from_mask(mask: Pixels | npt.NDArray[np.bool_], geometry: Geometry) -> Floats:
@@ -151,7 +160,7 @@ def _check_mask(mask: Pixels | npt.NDArray[np.bool_], original_size: Size) -> No
 def _coords_and_labels(prompt: Prompt, geometry: Geometry, family: Family) -> tuple[Floats, list[int]]:
     """Returns [P,2] in the input's frame and P labels, in SAM's order: points, box corners or padding."""
     coords, labels = _checked_points_and_box(prompt, geometry)
-    if prompt.box is not None and family != "sam2":
+    if not ends_with_padding(prompt.box is not None, family):
         return coords, labels
     return np.concatenate([coords, np.zeros((1, 2), np.float32)]), [*labels, PADDING]
 

@@ -1,0 +1,143 @@
+"""What glesam-run --follow does: frames in, an overlay and a line of JSON for each frame out."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+
+from ...errors import ImageError, OutputError
+from ...image_io import png_bytes
+from ...output import replaced_file, write_files
+from ...predictor import Predictor
+from ...preprocess import Pixels
+from ...prompts import Prompt
+from ..overlay import draw_overlay
+from ..records.schema import Json, level_record, mask_record
+from .follower import Followed, Follower
+from .frames import Frame, Frames
+from .sources import opened_frames
+
+OnFrame = Callable[[Frame, Followed, Json], None]
+"""Called after each frame with its result, and with its line of JSON."""
+
+
+@dataclass(frozen=True)
+class FollowJob:
+    """The request. prompts: one for each object, in the first frame. out: folder of the results.
+
+    max_frames: number of frames after which to stop, 0 for all.
+    """
+
+    prompts: Sequence[Prompt]
+    out: Path
+    max_frames: int = 0
+
+
+@dataclass(frozen=True)
+class Summary:
+    """What was followed. frames: their number. found: for each object, the number of frames it was found in.
+
+    overlay: the video, or the last of the pictures. lines: the file of JSON lines.
+    """
+
+    frames: int
+    found: tuple[int, ...]
+    overlay: Path
+    lines: Path
+
+
+def follow(predictor: Predictor, source: Path, job: FollowJob, on_frame: OnFrame) -> Summary:
+    """Follows the objects through `source`, a folder, a video or a camera, and writes the results.
+
+    Writes OUT/<stem>.jsonl, and OUT/<stem>.overlay.mp4 for a video or a camera; for a folder
+    OUT/<stem of the frame>.overlay.png. An error leaves neither the lines nor the video half-written. Ctrl-C
+    ends a camera in order; anything else it interrupts.
+    """
+    lines = job.out / f"{source.stem}.jsonl"
+    with opened_frames(source, job.out) as frames, ExitStack() as stack:
+        write = stack.enter_context(_overlays(frames, source, job.out))
+        file = stack.enter_context(_lines(lines))
+        follower, found = Follower(predictor, job.prompts), np.zeros(len(job.prompts), int)
+        overlay, count = job.out, 0
+        try:
+            for frame in islice(frames.frames, job.max_frames or None):
+                followed = follower.next(frame.pixels)
+                record = frame_record(frame, followed, predictor.timings)
+                file(json.dumps(record))
+                overlay = write(frame, np.asarray(draw_overlay(frame.pixels, followed.masks)))
+                found += [reason is None for reason in followed.lost]
+                count += 1
+                on_frame(frame, followed, record)
+        except KeyboardInterrupt:
+            if not frames.is_live:
+                raise
+        if not count:
+            raise ImageError(f"{source}: expected frames, found none; copy the video again")
+    return Summary(count, tuple(found.tolist()), overlay, lines)
+
+
+def frame_record(frame: Frame, followed: Followed, timings: dict[str, float]) -> Json:
+    """Returns one frame as JSON, of the kind "frame" in schema.json_schema()."""
+    height, width = followed.masks.shape[1:]
+    found = [index for index, reason in enumerate(followed.lost) if reason is None]
+    scores = followed.iou_predictions.tolist()
+    return {
+        "frame": frame.index,
+        "time_s": None if frame.time_s is None else round(frame.time_s, 6),
+        "image": str(frame.path),
+        "width": width,
+        "height": height,
+        **level_record(followed.degradation_level),
+        "masks": [mask_record(followed.masks[index], scores[index], index) for index in found],
+        "lost": [
+            {"prompt": index, "reason": reason}
+            for index, reason in enumerate(followed.lost)
+            if reason is not None
+        ],
+        "timings_ms": {stage: round(ms, 3) for stage, ms in timings.items()},
+    }
+
+
+@contextmanager
+def _overlays(frames: Frames, source: Path, out: Path) -> Iterator[Callable[[Frame, Pixels], Path]]:
+    """Yields a function that writes the overlay of a frame and returns where it is."""
+    if frames.fps is None:
+        yield lambda frame, pixels: _written_picture(out / f"{frame.path.stem}.overlay.png", frame, pixels)
+        return
+    from .video import written_video
+
+    path = out / f"{source.stem}.overlay.mp4"
+    with written_video(path, frames.fps) as write:
+
+        def to_video(_: Frame, pixels: Pixels) -> Path:
+            write(pixels)
+            return path
+
+        yield to_video
+
+
+def _written_picture(path: Path, frame: Frame, pixels: Pixels) -> Path:
+    from PIL import Image
+
+    if path.resolve() == frame.path.resolve():
+        raise OutputError(f"{path} is one of the inputs; choose another folder with --out")
+    write_files({path: png_bytes(Image.fromarray(pixels))})
+    return path
+
+
+@contextmanager
+def _lines(path: Path) -> Iterator[Callable[[str], None]]:
+    """Yields a function that adds a line; the file appears at the end of the block."""
+    with replaced_file(path) as partial, partial.open("w", encoding="utf-8") as file:
+
+        def add(line: str) -> None:
+            file.write(f"{line}\n")
+
+        yield add
+        file.flush()

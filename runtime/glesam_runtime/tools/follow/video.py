@@ -1,0 +1,92 @@
+"""Videos and cameras, read and written by PyAV, whose wheels bring FFmpeg's libraries."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import av
+import numpy as np
+
+from ...errors import ImageError, first_line
+from ...image_io import MAX_PIXELS
+from ...output import replaced_file
+from ...preprocess import Pixels
+from .frames import Frame, Frames
+
+_CODECS = ("libx264", "mpeg4")
+"""Encoders of an overlay, preferred first; a build of FFmpeg without x264 has the second."""
+_FALLBACK_FPS = 30.0
+
+
+@contextmanager
+def opened_video(path: Path, is_camera: bool) -> Iterator[Frames]:
+    """Yields the frames of a video file, or of a camera under /dev, upright and as uint8 [H,W,3] RGB.
+
+    Raises ImageError for what is no video, for frames of too many pixels, and where decoding fails.
+    """
+    # A playlist must lead to no other file and no network.
+    options = {} if is_camera else {"protocol_whitelist": "file"}
+    try:
+        container = av.open(
+            str(path) if is_camera else f"file:{path}", format="v4l2" if is_camera else None, options=options
+        )
+    except (av.error.FFmpegError, OSError, ValueError) as error:
+        kind = "a camera" if is_camera else "a video"
+        raise ImageError(
+            f"{path}: expected {kind}, found what FFmpeg cannot open ({first_line(error)})"
+        ) from error
+    with container:
+        if not container.streams.video:
+            raise ImageError(f"{path}: expected a video, found no stream of pictures in it")
+        stream = container.streams.video[0]
+        if stream.width * stream.height > MAX_PIXELS:
+            raise ImageError(
+                f"{path}: {stream.width} x {stream.height} pixels exceed the limit of {MAX_PIXELS} pixels"
+            )
+        stream.thread_type = "AUTO"
+        fps = float(stream.average_rate or _FALLBACK_FPS)
+        yield Frames(_decoded(container, path), fps, stream.frames, is_camera)
+
+
+def _decoded(container: Any, path: Path) -> Iterator[Frame]:  # noqa: ANN401
+    try:
+        for index, frame in enumerate(container.decode(video=0)):
+            pixels = frame.to_ndarray(format="rgb24")
+            # Phones write the turn beside the pixels; it is counted against the clock, as in numpy.
+            turns = round(getattr(frame, "rotation", 0) / 90) % 4
+            time_s = None if frame.time is None else float(frame.time)
+            yield Frame(index, path, time_s, np.ascontiguousarray(np.rot90(pixels, turns)))
+    except av.error.FFmpegError as error:
+        raise ImageError(
+            f"{path}: cannot decode the video to its end ({first_line(error)}); copy it again"
+        ) from error
+
+
+@contextmanager
+def written_video(path: Path, fps: float) -> Iterator[Callable[[Pixels], None]]:
+    """Yields a function that takes frames, uint8 [H,W,3] RGB of one size; `path`, an MP4, appears at the end.
+
+    Frames of an odd width or height lose their last column or row: H.264's colours are 2 x 2 pixels large.
+    """
+    codec = next(name for name in _CODECS if name in av.codecs_available)
+    rate = Fraction(fps).limit_denominator(60_000)
+    with replaced_file(path) as partial, av.open(str(partial), "w", format="mp4") as container:
+        stream: Any = container.add_stream(codec, rate=rate)
+        stream.pix_fmt = "yuv420p"
+        is_sized = False
+
+        def write(pixels: Pixels) -> None:
+            nonlocal is_sized
+            height, width = (side - side % 2 for side in pixels.shape[:2])
+            if not is_sized:
+                stream.width, stream.height, is_sized = width, height, True
+            frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(pixels[:height, :width]), format="rgb24")
+            container.mux(stream.encode(frame))
+
+        yield write
+        if is_sized:
+            container.mux(stream.encode())

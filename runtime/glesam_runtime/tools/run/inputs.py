@@ -1,0 +1,33 @@
+"""The pictures that paths on a command line mean: themselves, or those below a folder."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from ...errors import ImageError
+from ...image_io import pictures_below, written_to
+from ..follow.frames import VIDEO_SUFFIXES
+
+
+def pictures_in(paths: Sequence[Path], out: Path, note: Callable[[str], None]) -> list[Path]:
+    """Returns the pictures of `paths`, a folder's in the order of their paths, without those in `out`.
+
+    `note` takes a line that names the masks in a folder which are left out. Raises ImageError for a folder
+    without a picture, and for a video.
+    """
+    pictures: list[Path] = []
+    for path in paths:
+        if os.path.isdir(path):  # unlike Path.is_dir, false for a name that is too long
+            found = pictures_below(path)
+            if not found.pictures:
+                raise ImageError(f"{path}: expected a folder of pictures, found none in it; check the path")
+            if (line := found.left_out(path)) is not None:
+                note(line)
+            pictures += [file for file in found.pictures if not written_to(out, path, file)]
+        elif path.suffix.lower() in VIDEO_SUFFIXES:
+            raise ImageError(f"{path}: expected a picture, found a video; follow objects in it with --follow")
+        else:
+            pictures.append(path)
+    return pictures

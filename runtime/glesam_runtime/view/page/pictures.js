@@ -1,0 +1,174 @@
+/** Which picture is shown: dropped, pasted, opened, a sample, one of the folder; and how it is degraded. */
+
+import * as api from "./api.js";
+
+const LEVELS = ["off", "LQ-1", "LQ-2", "LQ-3"];
+const SETTLED_MS = 250; // after the slider's last movement
+
+const element = (id) => document.getElementById(id);
+
+export class Pictures {
+  constructor(app) {
+    this.app = app;
+    this.turn = 0; // counts changes of the picture, so that an answer to an earlier one is dropped
+    this.file = element("file");
+    this.list = element("pictures");
+    this.listen();
+  }
+
+  /** Fills the lists once the server has said what there is. */
+  begin({ pictures, left_out: leftOut, samples, degradation }) {
+    element("folder").hidden = pictures.length < 2;
+    this.list.replaceChildren(...pictures.map((name) => new Option(name, name)));
+    if (leftOut > 0) this.list.append(new Option(`and ${leftOut} more, not listed`, "", false, false));
+    for (const place of document.querySelectorAll(".samples")) {
+      place.replaceChildren(...samples.map((name) => this.sampleButton(name)));
+    }
+    element("level").disabled = element("seed").disabled = degradation !== null;
+    element("no-degradation").hidden = degradation === null;
+    element("no-degradation").textContent = degradation ?? "";
+    if (pictures.length > 0) this.openListed(pictures[0], false);
+  }
+
+  sampleButton(name) {
+    const button = document.createElement("button");
+    const image = new Image();
+    image.src = api.thumbnail(name);
+    image.alt = name.replace(/\.\w+$/, "").replaceAll("_", " ");
+    button.title = image.alt;
+    button.className = "sample";
+    button.append(image);
+    button.addEventListener("click", () => this.openListed(name, true));
+    return button;
+  }
+
+  listen() {
+    for (const button of document.querySelectorAll(".open")) {
+      button.addEventListener("click", () => this.choose());
+    }
+    this.file.addEventListener("change", () => {
+      this.upload(this.file.files[0]);
+      this.file.value = ""; // so that the same file can be chosen again
+    });
+    this.list.addEventListener("change", () => this.list.value && this.openListed(this.list.value, false));
+    element("previous").addEventListener("click", () => this.step(-1));
+    element("next").addEventListener("click", () => this.step(1));
+    document.addEventListener("paste", (event) => this.upload(event.clipboardData.files[0]));
+    document.addEventListener("dragover", (event) => {
+      event.preventDefault();
+      document.body.classList.add("dropping");
+    });
+    document.addEventListener("dragleave", (event) => {
+      if (event.relatedTarget === null) document.body.classList.remove("dropping");
+    });
+    document.addEventListener("drop", (event) => {
+      event.preventDefault();
+      document.body.classList.remove("dropping");
+      this.upload(event.dataTransfer.files[0]);
+    });
+    this.listenToDegradation();
+  }
+
+  listenToDegradation() {
+    const level = element("level");
+    const changed = () => {
+      element("level-name").value = LEVELS[level.value];
+      clearTimeout(this.settling);
+      this.settling = setTimeout(() => this.degrade(), SETTLED_MS);
+    };
+    level.addEventListener("input", changed);
+    element("seed").addEventListener("input", changed);
+  }
+
+  choose() {
+    this.file.click();
+  }
+
+  upload(file) {
+    if (!file) return;
+    const most = this.app.start.most_bytes;
+    if (file.size > most) {
+      const mebibytes = (bytes) => `${(bytes / 2 ** 20).toFixed(0)} MiB`;
+      const message = `${file.name}: expected at most ${mebibytes(most)}, found ${mebibytes(file.size)}`;
+      this.app.showError(new Error(`${message}; make the file smaller`));
+      return;
+    }
+    this.show(() => api.upload(this.app.tab, file), true);
+  }
+
+  openListed(name, isSample) {
+    return this.show(() => api.openListed(this.app.tab, name, isSample), true);
+  }
+
+  /** Opens the next picture of the folder, or the previous one. */
+  step(by) {
+    const { options, selectedIndex } = this.list;
+    const next = options[selectedIndex + by];
+    if (!next?.value) return;
+    next.selected = true;
+    this.openListed(next.value, false);
+  }
+
+  degrade() {
+    const seed = element("seed");
+    if (!this.app.picture) return;
+    if (!seed.checkValidity() || seed.value === "") {
+      this.app.showError(new Error(`seed: expected a whole number from 0 to ${seed.max}`));
+      return;
+    }
+    const level = Number(element("level").value);
+    this.show(() => api.degrade(this.app.tab, level, Number(seed.value)), false);
+  }
+
+  /** Shows what the server has, where it is ahead of the page: an answer was dropped for one that failed. */
+  catchUp() {
+    if (!this.isChanging) this.show(() => api.encode(this.app.tab), false);
+  }
+
+  /** Shows the picture of an answer, lets the server encode it, and segments its objects. */
+  async show(request, isNew) {
+    const { app } = this;
+    const turn = ++this.turn;
+    const isCurrent = () => turn === this.turn;
+    this.isChanging = true;
+    app.setBusy(isNew ? "reading the picture" : "degrading the picture");
+    try {
+      const picture = await request();
+      if (!isCurrent()) return;
+      const bitmap = await api.picture(app.tab, picture.revision);
+      if (!isCurrent()) return;
+      this.adopt({ ...picture, bitmap }, isNew);
+      app.setBusy("encoding the picture");
+      const encoded = await api.encode(app.tab);
+      if (!isCurrent()) return;
+      app.timings = encoded.timings_ms;
+      this.isChanging = false;
+      await app.segmenter.refresh();
+    } catch (error) {
+      if (isCurrent()) app.showError(error);
+    } finally {
+      if (isCurrent()) {
+        this.isChanging = false;
+        app.setBusy("");
+      }
+    }
+  }
+
+  adopt(picture, isNew) {
+    const { app } = this;
+    app.picture?.bitmap.close();
+    app.picture = picture;
+    app.hideError();
+    if (isNew) {
+      app.history.reset();
+      app.segmenter.clear();
+      app.stage.cross = null;
+    }
+    element("level").value = picture.level;
+    element("level-name").value = LEVELS[picture.level];
+    element("picture").textContent = `${picture.name}, ${picture.width} × ${picture.height} pixels`;
+    element("welcome").hidden = true;
+    if (isNew) app.stage.fit();
+    app.update();
+  }
+}

@@ -1,0 +1,121 @@
+"""SamAutomaticMaskGenerator gives segment-anything's records, in its order."""
+
+from __future__ import annotations
+
+from importlib.util import find_spec
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import pytest
+
+from glesam_runtime import PromptError
+from glesam_runtime.compat import Sam, SamAutomaticMaskGenerator
+
+Records = list[dict[str, Any]]
+EVERYTHING = {"points_per_side": 4, "pred_iou_thresh": 0.0, "stability_score_thresh": 0.0}
+GRIDS = [np.array([[0.2, 0.4], [0.61, 0.5], [0.9, 0.9]])]
+SETTINGS: dict[str, dict[str, Any]] = {
+    "everything": EVERYTHING | {"box_nms_thresh": 1.0},
+    "distinct": EVERYTHING,
+    "small batches": EVERYTHING | {"points_per_batch": 3},
+    "strict": EVERYTHING | {"box_nms_thresh": 0.4, "stability_score_offset": 0.02},
+    "crops": EVERYTHING | {"crop_n_layers": 1, "crop_n_points_downscale_factor": 2, "box_nms_thresh": 0.9},
+    "cleaned": EVERYTHING | {"min_mask_region_area": 40},
+    "own points": {**EVERYTHING, "points_per_side": None, "point_grids": GRIDS},
+}
+
+
+def records(generator: Any, image: np.ndarray) -> Records:  # noqa: ANN401
+    found: Records = generator.generate(image)
+    return found
+
+
+def check_same(theirs: Records, ours: Records) -> None:
+    assert len(ours) == len(theirs)
+    for expected, actual in zip(theirs, ours, strict=True):
+        assert list(actual) == list(expected)
+        for key in ("area", "bbox", "crop_box"):
+            assert actual[key] == expected[key]
+            assert type(actual[key]) is type(expected[key])
+        for key in ("predicted_iou", "stability_score"):
+            assert actual[key] == pytest.approx(expected[key], abs=2e-5, nan_ok=True)
+            assert type(actual[key]) is float
+        np.testing.assert_allclose(actual["point_coords"], expected["point_coords"], atol=1e-9)
+        if isinstance(expected["segmentation"], dict):
+            assert actual["segmentation"] == expected["segmentation"]
+        else:
+            np.testing.assert_array_equal(actual["segmentation"], expected["segmentation"])
+            assert actual["segmentation"].dtype == expected["segmentation"].dtype
+
+
+@pytest.fixture
+def both(original: ModuleType, torch_sam: Any, bundle_sam: Sam, image: np.ndarray) -> Any:  # noqa: ANN401
+    """A function from settings to segment-anything's records and ours."""
+
+    def run(**settings: object) -> tuple[Records, Records]:
+        theirs = original.SamAutomaticMaskGenerator(torch_sam, **settings)
+        ours = SamAutomaticMaskGenerator(bundle_sam, **settings)  # type: ignore[arg-type]
+        return records(theirs, image), records(ours, image)
+
+    return run
+
+
+@pytest.mark.parametrize("settings", SETTINGS.values(), ids=SETTINGS)
+def test_the_records_are_segment_anythings(both: Any, settings: dict[str, Any]) -> None:  # noqa: ANN401
+    theirs, ours = both(**settings)
+    assert theirs
+    check_same(theirs, ours)
+
+
+@pytest.mark.parametrize(
+    ("name", "key"),
+    [("pred_iou_thresh", "predicted_iou"), ("stability_score_thresh", "stability_score")],
+)
+def test_thresholds_drop_the_same_masks(both: Any, name: str, key: str) -> None:  # noqa: ANN401
+    settings = EVERYTHING | {"box_nms_thresh": 1.0, "stability_score_offset": 0.02}
+    everything, _ = both(**settings)
+    values = np.unique([record[key] for record in everything if 0 < record[key] < 1])
+    middle = len(values) // 2
+    assert middle > 0
+    theirs, ours = both(**settings | {name: float(values[middle - 1 : middle + 1].mean())})
+    assert 0 < len(theirs) < len(everything)
+    check_same(theirs, ours)
+
+
+@pytest.mark.parametrize("mode", ["uncompressed_rle", "coco_rle"])
+def test_masks_come_as_rle(both: Any, mode: str) -> None:  # noqa: ANN401
+    check_same(*both(**EVERYTHING, output_mode=mode))
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [{"points_per_side": None}, {"point_grids": GRIDS}, {"output_mode": "png"}],
+    ids=["no points", "two grids", "mode"],
+)
+def test_mistakes_are_assertion_errors_in_both(
+    original: ModuleType,
+    torch_sam: Any,  # noqa: ANN401
+    bundle_sam: Sam,
+    settings: dict[str, Any],
+) -> None:
+    for generator, model in (
+        (original.SamAutomaticMaskGenerator, torch_sam),
+        (SamAutomaticMaskGenerator, bundle_sam),
+    ):
+        with pytest.raises(AssertionError):
+            generator(model, **settings)
+    with pytest.raises(PromptError, match=r"provided|expected binary_mask"):
+        SamAutomaticMaskGenerator(bundle_sam, **settings)
+
+
+@pytest.mark.skipif(find_spec("supervision") is None, reason="supervision is not installed")
+def test_supervision_reads_the_records(bundle_sam: Sam, image: np.ndarray) -> None:
+    import supervision
+
+    found = records(SamAutomaticMaskGenerator(bundle_sam, **EVERYTHING), image)
+    detections = supervision.Detections.from_sam(sam_result=found)
+    by_area = sorted(found, key=lambda record: -record["area"])
+    np.testing.assert_array_equal(detections.mask, [record["segmentation"] for record in by_area])
+    corners = [[x, y, x + w, y + h] for x, y, w, h in (record["bbox"] for record in by_area)]
+    np.testing.assert_array_equal(detections.xyxy, corners)
