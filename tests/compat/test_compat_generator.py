@@ -38,8 +38,9 @@ def check_same(theirs: Records, ours: Records) -> None:
         for key in ("area", "bbox", "crop_box"):
             assert actual[key] == expected[key]
             assert type(actual[key]) is type(expected[key])
-        for key in ("predicted_iou", "stability_score"):
-            assert actual[key] == pytest.approx(expected[key], abs=2e-5, nan_ok=True)
+        pixel = 1 / max(1, expected["area"])  # a logit that rounds to the other side changes the stability
+        for key, error in (("predicted_iou", 2e-5), ("stability_score", 2e-5 + pixel)):
+            assert actual[key] == pytest.approx(expected[key], abs=error, nan_ok=True)
             assert type(actual[key]) is float
         np.testing.assert_allclose(actual["point_coords"], expected["point_coords"], atol=1e-9)
         if isinstance(expected["segmentation"], dict):

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 from starlette.testclient import TestClient
-from view_page import Page
+from view_page import Page, serving_page
 
 from glesam_runtime import read_image
 from glesam_runtime.preprocess import Pixels
@@ -19,7 +19,6 @@ from glesam_runtime.tools.run.session import Model
 from glesam_runtime.view.app import opened_app
 from glesam_runtime.view.guard import Rules
 from glesam_runtime.view.library import Library
-from glesam_runtime.view.server import bound, serving
 
 if TYPE_CHECKING:
     from view_person import Person
@@ -84,12 +83,8 @@ def browser() -> Iterator[Any]:
 @pytest.fixture(scope="module")
 def address(model: Model, folder: Path) -> Iterator[str]:
     """The page's address, served as glesam-view does."""
-    with (
-        bound("127.0.0.1", 0) as site,
-        opened_app(model, Library.of(folder), site.rules) as app,
-        serving(app, site.listening),
-    ):
-        yield site.addresses[0]
+    with serving_page(model, folder) as address:
+        yield address
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from view_page import mask_in
+from view_page import mask_in, serving_page
 from view_person import DESKTOP, PHONE, Person, is_masks, sync_api
 
 from glesam_runtime import Predictor, Prompt, read_image
@@ -179,3 +179,20 @@ def test_a_phone_taps_drags_a_box_and_sees_everything(browser: Any, address: str
     assert person.saved(".save[data-format=png]")[0] == "a.mask0.png"
     assert person.complaints == []
     person.context.close()
+
+
+def test_a_model_that_needs_gle_has_one_mode(browser: Any, tmp_path: Path, folder: Path) -> None:  # noqa: ANN401
+    from tiny_bundle import write_bundle
+
+    model = Model(write_bundle(tmp_path / "robustsam", "robustsam"), "onnxruntime", threads=1)
+    with serving_page(model, folder) as address:
+        person = Person(browser, address, **DESKTOP)
+        modes = person.page.locator("#modes input")
+        states = {each.get_attribute("value"): each.is_disabled() for each in modes.all()}
+        assert states == {"gle": False, "plain": True, "side": True, "swipe": True}
+        person.page.keyboard.press("g")
+        assert person.page.locator("#modes input:checked").get_attribute("value") == "gle"
+        person.click(64, 48)
+        person.masks(1)
+        person.context.close()
+        assert person.complaints == []

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import base64
 import io
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,6 +15,10 @@ from PIL import Image
 from starlette.testclient import TestClient
 
 from glesam_runtime.preprocess import Pixels
+from glesam_runtime.tools.run.session import Model
+from glesam_runtime.view.app import opened_app
+from glesam_runtime.view.library import Library
+from glesam_runtime.view.server import bound, serving
 
 BOX = [24, 16, 104, 80]
 Json = dict[str, Any]
@@ -55,6 +62,17 @@ class Page:
         document: Json = answer.json()
         self.revision = document["revision"]
         return document
+
+
+@contextmanager
+def serving_page(model: Model, folder: Path) -> Iterator[str]:
+    """Yields the page's address, served as glesam-view does."""
+    with (
+        bound("127.0.0.1", 0) as site,
+        opened_app(model, Library.of(folder), site.rules) as app,
+        serving(app, site.listening),
+    ):
+        yield site.addresses[0]
 
 
 def mask_in(png: bytes | str) -> NDArray[np.bool_]:

@@ -71,7 +71,7 @@ def picture_document(tab: Tab) -> Json:
 
 def mask_document(tab: Tab, request: MaskRequest) -> Json:
     """Segments the objects of a request and returns their masks, on each side that it names."""
-    tab.check_revision(request.revision)
+    tab.check_request(request.revision, request.sides)
     masks, scores = {}, {}
     for side in request.sides:
         masks[side], scores[side] = _segmented(tab, request, SIDES[side])

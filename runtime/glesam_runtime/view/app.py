@@ -173,7 +173,7 @@ class View:
         model = self._tabs.model.request
 
         def texts(tab: Tab) -> Json:
-            tab.check_revision(masks.revision)
+            tab.check_request(masks.revision, masks.sides)
             return {
                 "command": command_lines(tab.picture, masks, model),
                 "python": python_program(tab.picture, masks, model),

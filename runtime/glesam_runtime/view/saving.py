@@ -56,7 +56,7 @@ def saved(tab: Tab, request: MaskRequest, kind: object) -> Saved:
     """Returns the file of a `kind` in KINDS. Raises InputError for another, PromptError as predict does."""
     if not isinstance(kind, str) or kind not in KINDS:
         raise InputError(f"format: expected {', '.join(KINDS)}, found {kind!r}")
-    tab.check_revision(request.revision)
+    tab.check_request(request.revision, request.sides)
     return KINDS[kind](_chosen(tab, request))
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import secrets
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
@@ -153,13 +153,7 @@ class Tab:
             self.timings["degrade"] = elapsed_ms
 
     def predictor(self, enhance: bool) -> Predictor:
-        """Returns the predictor with or without GLE, with the picture encoded.
-
-        Raises PromptError where a model does not run without GLE.
-        """
-        if enhance not in self._predictors:
-            name = self._predictors[True].manifest.name
-            raise PromptError(f"sides: model {name!r} does not run without GLE; expected gle, found plain")
+        """Returns the predictor with or without GLE, with the picture encoded."""
         self._encode(True)  # first, so that the milliseconds of encoder and GLE are known
         if not enhance:
             self._encode(False)
@@ -173,10 +167,15 @@ class Tab:
             if enhance:
                 self.timings |= {x: predictor.timings[x] for x in ("preprocess", "encode", "enhance")}
 
-    def check_revision(self, revision: int) -> None:
-        """Raises StaleError where the page asks about an earlier picture."""
+    def check_request(self, revision: int, sides: Sequence[str]) -> None:
+        """Raises StaleError for an earlier picture, PromptError for a side that the model has not."""
         if revision != self.revision:
             raise StaleError(f"the tab shows picture {self.revision} by now, not {revision}; click again")
+        if missing := [side for side in sides if SIDES[side] not in self._predictors]:
+            name = self._predictors[True].manifest.name
+            raise PromptError(
+                f"sides: model {name!r} does not run without GLE; expected gle, found {missing[0]}"
+            )
 
     @contextmanager
     def timed(self, stage: str) -> Iterator[None]:
