@@ -1,7 +1,8 @@
 """Takes out of an exported graph what is left to simplify, as onnxsim would; a test asks onnxsim.
 
 After torch's exporter there remains work on constants that are larger than it folds, the same work twice, and
-steps in a row that one can do: transposes, slices, reshapes (Reshape, Squeeze, Unsqueeze). No answer changes.
+steps in a row that one can do: transposes, slices, concats, reshapes (Reshape, Squeeze, Unsqueeze). No answer
+changes.
 onnxsim itself copies the model, and joins layers that int8 tells apart.
 """
 
@@ -37,7 +38,9 @@ def simplify(model: ir.Model) -> ir.Model:
     for node in list(model.graph):
         value = node.inputs[0] if node.inputs else None
         before = value.producer() if value is not None else None
-        if before is not None and (joined := _joined(node, before)):
+        if node.op_type == "Concat":
+            _join_concats(model.graph, node)
+        elif before is not None and (joined := _joined(node, before)):
             _replace(model.graph, node, before, *joined)
     RemoveUnusedNodesPass()(model)
     return model
@@ -95,8 +98,34 @@ def _replace(
         graph.register_initializer(value)
         values.append(value)
     step = ir.Node("", op_type, [before.inputs[0], *values], num_outputs=1, name=node.name)
-    new = step.outputs[0]
+    _put_in_place(graph, node, step)
+
+
+def _join_concats(graph: ir.Graph, node: ir.Node) -> None:
+    """Puts what a Concat's own Concats read in their place: those along its axis that nobody else reads."""
+    axis = node.attributes["axis"].as_int()
+    inputs: list[ir.Value | None] = []
+    for value in node.inputs:
+        inner = value.producer() if value is not None else None
+        is_joined = (
+            value is not None
+            and inner is not None
+            and inner.op_type == "Concat"
+            and inner.attributes["axis"].as_int() == axis
+            and len(value.uses()) == 1
+            and not value.is_graph_output()
+        )
+        inputs += inner.inputs if inner is not None and is_joined else [value]
+    if len(inputs) == len(node.inputs):
+        return
+    joined = ir.Node("", "Concat", inputs, [ir.AttrInt64("axis", axis)], num_outputs=1, name=node.name)
+    _put_in_place(graph, node, joined)
+
+
+def _put_in_place(graph: ir.Graph, node: ir.Node, other: ir.Node) -> None:
+    """Removes `node`; its readers read what `other` computes, under the same name."""
+    old, new = node.outputs[0], other.outputs[0]
     new.name, new.shape, new.type = old.name, old.shape, old.type
-    graph.insert_before(node, step)
+    graph.insert_before(node, other)
     ir.convenience.replace_all_uses_with(old, new, replace_graph_outputs=True)
     graph.remove(node, safe=True)

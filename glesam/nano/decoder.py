@@ -113,11 +113,10 @@ class NanoDecoder(nn.Module):
         y = self.middle_blocks(own.relu())
         context = self.context(x).relu()
         logits, edge_weights = self.own(y).split([NUM_MASKS * CHILDREN, self.config.edges], dim=1)
-        edges = (edge_weights.unsqueeze(2) * per_prompt(shared.edges, n)).sum(1)  # [N, CHILDREN, 2h, 2w]
+        weighted_edges = edge_weights.unsqueeze(2) * per_prompt(shared.edges, n)
+        edges = weighted_edges.sum(1, keepdim=True)  # [N, 1, CHILDREN, 2h, 2w]
         kernels = self.kernels(context).reshape(n, NUM_MASKS, -1)
-        parts = (
-            weighted(kernels, shared.fine) + logits.unflatten(1, (NUM_MASKS, CHILDREN)) + edges.unsqueeze(1)
-        )
+        parts = weighted(kernels, shared.fine) + logits.unflatten(1, (NUM_MASKS, CHILDREN)) + edges
         masks = pixel_shuffle(parts.flatten(1, 2), 2)
         summary = self.summary(torch.cat([context, y.mean((2, 3)), y.amax((2, 3))], 1))
         return masks, self.iou(summary.relu())

@@ -103,7 +103,7 @@ def test_a_picture_with_its_second_sensor_gives_pytorchs_masks(
         logits = {}
         for name, second in (("none", None), ("zeros", thermal * 0), ("thermal", thermal)):
             for predictor in (expected, actual):
-                predictor.set_image(picture, second)
+                predictor.set_image(picture, auxiliary=second)
             logits[name] = actual.predict(box=BOX).low_res_masks
             reference = expected.predict(box=BOX).low_res_masks
             np.testing.assert_allclose(logits[name], reference, atol=2e-2 * np.abs(reference).max())
@@ -114,9 +114,9 @@ def test_a_picture_with_its_second_sensor_gives_pytorchs_masks(
 def test_8_and_16_bits_are_the_same_image(bundle: Path, picture: np.ndarray) -> None:
     small = np.random.default_rng(1).integers(0, 256, (48, 64), np.uint8)
     with Predictor.from_bundle(bundle) as predictor:
-        predictor.set_image(picture, small)
+        predictor.set_image(picture, auxiliary=small)
         first = predictor.predict(box=BOX).low_res_masks
-        predictor.set_image(picture, small.astype(np.uint16) * 257)
+        predictor.set_image(picture, auxiliary=small.astype(np.uint16) * 257)
         np.testing.assert_allclose(predictor.predict(box=BOX).low_res_masks, first, rtol=1e-4, atol=1e-4)
 
 
@@ -150,10 +150,10 @@ def test_an_image_that_does_not_fit_is_refused_and_the_one_before_stays(
     bundle: Path, picture: np.ndarray, thermal: np.ndarray, second: object, found: str
 ) -> None:
     with Predictor.from_bundle(bundle) as predictor:
-        predictor.set_image(picture, thermal)
+        predictor.set_image(picture, auxiliary=thermal)
         before = predictor.predict(box=BOX).low_res_masks
         with pytest.raises(ImageError, match=rf"expected uint8 or uint16 of the picture's size .*{found}"):
-            predictor.set_image(picture, second)  # type: ignore[arg-type]
+            predictor.set_image(picture, auxiliary=second)  # type: ignore[arg-type]
         np.testing.assert_array_equal(predictor.predict(box=BOX).low_res_masks, before)
 
 
@@ -162,9 +162,9 @@ def test_a_bundle_without_the_input_and_plain_sam_refuse_an_image(
 ) -> None:
     nano, plain = Predictor.from_bundle(), Predictor.from_bundle(bundle, enhance=False)
     with pytest.raises(ImageError, match="the GLE of model 'nano' has no such input; leave it out"):
-        nano.set_image(picture, thermal)
+        nano.set_image(picture, auxiliary=thermal)
     with pytest.raises(ImageError, match="GLE is off; leave it out"):
-        plain.set_image(picture, thermal)
+        plain.set_image(picture, auxiliary=thermal)
 
 
 def test_the_command_takes_a_grey_file_for_one_picture(
@@ -182,7 +182,7 @@ def test_the_command_takes_a_grey_file_for_one_picture(
     code, output = run("--auxiliary", str(tmp_path / "thermal.png"), "--json")
     document = json.loads(output[output.index("{") : output.rindex("}") + 1])
     with Predictor.from_bundle(bundle) as predictor:
-        predictor.set_image(picture, thermal)
+        predictor.set_image(picture, auxiliary=thermal)
         score = predictor.predict(box=BOX).iou_predictions[0]
     assert code == 0
     assert document["images"][0]["masks"][0]["iou_prediction"] == pytest.approx(float(score), abs=1e-5)

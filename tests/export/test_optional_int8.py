@@ -51,6 +51,6 @@ def test_the_int8_bundle_keeps_level_and_sensor_in_float(floats: Path, photos: P
     for path in (floats, tmp_path / "int8"):
         with Predictor.from_bundle(path, backend="onnxruntime") as predictor:
             image = read_image(photos / "coffee.jpg")
-            predictor.set_image(image, np.full(image.shape[:2], 200, np.uint8))
+            predictor.set_image(image, auxiliary=np.full(image.shape[:2], 200, np.uint8))
             levels.append(predictor.degradation_level)
     assert levels[1] == pytest.approx(levels[0], abs=0.3)  # the encoder before it is int8 too

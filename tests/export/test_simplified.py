@@ -21,7 +21,7 @@ from glesam_export.to_onnx import onnx_from_graph
 LEFT_ALONE = ["fuse_qkv", "fuse_matmul_add_bias_into_gemm", "fuse_matmul_add_bias_into_gemm_batched"]
 """Layers that onnxsim makes of others: int8 knows the products by their names, and their sums stay float.
 Every engine joins them by itself."""
-HALVES_OF_GELUS = {("sam", "mask_decoder"): {"Mul": 2}}
+HALVES_OF_GELUS = {("sam", "mask_decoder"): {"Mul": 2}, ("sam2", "mask_decoder"): {"Mul": 2}}
 """Factors of 1/2 that onnxsim takes from GELUs into the next convolution: ONNX Runtime would no longer run
 them as one operator."""
 GRAPHS = [
@@ -36,7 +36,8 @@ GRAPHS = [
 CHAINS = """
 <ir_version: 10, opset_import: ["" : 18]>
 chains (float[n,p] x, float[1,4,2] y, float[1,3,5] z) => (
-  float[n,p,1,1] a, float[2,2,2] b, float[4,1,2] c, float[n,1,p] d, float[1,2,2] e, float[1,3,1] f
+  float[n,p,1,1] a, float[2,2,2] b, float[4,1,2] c, float[n,1,p] d, float[1,2,2] e, float[1,3,1] f,
+  float[1,12,5] g, float[1,6,5] h, float[1,6,10] i
 ) {
   last = Constant <value = int64[1] {2}> ()
   end = Constant <value = int64[1] {3}> ()
@@ -57,6 +58,10 @@ chains (float[n,p] x, float[1,4,2] y, float[1,3,5] z) => (
   e = Slice (s1, zero, two, last, one)
   twice = Slice (z, zero, two, last, one)
   f = Slice (twice, one, two, last, one)
+  zzz = Concat <axis = 1> (z, z, z)
+  g = Concat <axis = 1> (zzz, z)
+  h = Concat <axis = 1> (z, z)
+  i = Concat <axis = 2> (h, h)
 }
 """
 
@@ -100,7 +105,7 @@ def test_chains_become_one_step_and_compute_the_same() -> None:
     expected = ReferenceEvaluator(model).run(None, feeds)
     shorter = ir.to_proto(simplify(ir.from_proto(onnx.shape_inference.infer_shapes(model))))
     onnx.checker.check_model(shorter, full_check=True)
-    assert kinds(shorter) == {"Unsqueeze": 2, "Reshape": 1, "Transpose": 1, "Slice": 3}
+    assert kinds(shorter) == {"Unsqueeze": 2, "Reshape": 1, "Transpose": 1, "Slice": 3, "Concat": 3}
     for a, b in zip(ReferenceEvaluator(shorter).run(None, feeds), expected, strict=True):
         np.testing.assert_array_equal(a, b)
 

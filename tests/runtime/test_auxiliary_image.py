@@ -70,7 +70,7 @@ def test_zeros_are_no_image_and_others_count(sensing: Path, image: Pixels) -> No
     scores = {}
     with Predictor.from_bundle(sensing) as predictor:
         for name, second in (("none", None), ("zeros", brightness(image) * 0), ("grey", brightness(image))):
-            predictor.set_image(image, second)
+            predictor.set_image(image, auxiliary=second)
             scores[name] = float(predictor.predict(points=[(5, 5)]).iou_predictions[0])
     assert scores["none"] == scores["zeros"]
     assert scores["grey"] > scores["none"]
@@ -88,7 +88,7 @@ def test_cpp_computes_what_python_computes_to_the_bit(sensing: Path, kind: type)
             picture, second = pictures(size, kind)
             scores = []
             for predictor in (native, python):
-                predictor.set_image(picture, second)
+                predictor.set_image(picture, auxiliary=second)
                 scores.append(predictor.predict(points=[(0, 0)]).iou_predictions)
             np.testing.assert_array_equal(*scores)
             for predictor in (native, python):  # the image before leaves nothing
@@ -105,9 +105,9 @@ def test_cpp_reads_rows_with_gaps_and_refuses_in_pythons_words(
     wide = np.zeros((96, 200), np.uint16)
     wide[:, :128] = pictures((96, 128), np.uint16)[1]
     with NativePredictor.from_bundle(sensing) as native:
-        native.set_image(image, wide[:, :128])
+        native.set_image(image, auxiliary=wide[:, :128])
         gaps = native.predict(points=[(5, 5)]).iou_predictions
-        native.set_image(image, wide[:, :128].copy())
+        native.set_image(image, auxiliary=wide[:, :128].copy())
         np.testing.assert_array_equal(native.predict(points=[(5, 5)]).iou_predictions, gaps)
     wrong = np.zeros((96, 127), np.uint8)
     for path, enhance, second in (
@@ -121,7 +121,7 @@ def test_cpp_reads_rows_with_gaps_and_refuses_in_pythons_words(
             Predictor.from_bundle(path, enhance=enhance),
         ):
             with pytest.raises(ImageError) as refusal:
-                predictor.set_image(image, second)
+                predictor.set_image(image, auxiliary=second)
             messages.append(str(refusal.value))
         assert messages[0] == messages[1]
 
