@@ -185,7 +185,7 @@ def test_the_command_takes_a_grey_file_for_one_picture(
         predictor.set_image(picture, auxiliary=thermal)
         score = predictor.predict(box=BOX).iou_predictions[0]
     assert code == 0
-    assert document["images"][0]["masks"][0]["iou_prediction"] == pytest.approx(float(score), abs=1e-5)
+    assert document["images"][0]["masks"][0]["predicted_iou"] == pytest.approx(float(score), abs=1e-5)
     code, output = run("--auxiliary", str(tmp_path / "small.png"))
     assert code == 2
     assert "expected uint8 or uint16 of the picture's size [48, 64], found uint16 [40, 64]" in output

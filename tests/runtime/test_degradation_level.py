@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
+from jsonschema import Draft202012Validator
 from native import LIBRARY, NativePredictor, choose_backend
 from tiny_bundle import GLE, SpyEngine, manifest, model_of, write_manifest
 from typer.testing import CliRunner
@@ -21,12 +22,17 @@ from glesam_runtime import (
     Engines,
     ImageError,
     Predictor,
+    Prompt,
 )
 from glesam_runtime.cli.run import app
 from glesam_runtime.engines import open_engines
 from glesam_runtime.engines.base import Tensors
 from glesam_runtime.engines.function import FunctionEngine
 from glesam_runtime.preprocess import Pixels
+from glesam_runtime.tools.follow.follower import Follower
+from glesam_runtime.tools.follow.frames import Frame
+from glesam_runtime.tools.follow.job import frame_record
+from glesam_runtime.tools.records.schema import json_schema
 from glesam_runtime.tools.triton import write_triton
 
 # The level is the mean of the embeddings, bounded to [0, 3].
@@ -130,7 +136,9 @@ def test_the_command_prints_it_and_its_json_holds_it(
         assert result.exit_code == 0, result.output
         return result.stdout
 
-    assert 0 <= json.loads(run(levelled, "--json"))["images"][0]["degradation_level"] <= 3
+    document = json.loads(run(levelled, "--json"))
+    assert 0 <= document["images"][0]["degradation_level"] <= 3
+    Draft202012Validator(json_schema()).validate(document)
     assert "degradation level" in run(levelled)
     assert "degradation_level" not in json.loads(run(bundle_path, "--json"))["images"][0]
     assert "degradation level" not in run(bundle_path)
@@ -146,6 +154,18 @@ def test_the_level_of_automatic_masks_is_the_whole_pictures(levelled: Path, brig
         automatic = AutomaticMasks(predictor, type(options)(points_per_side=2, crop_n_layers=1))
         automatic.generate(picture)
         assert automatic.degradation_level == predictor.degradation_level
+
+
+def test_json_and_the_frames_of_a_video_hold_it(levelled: Path, bright: Pixels) -> None:
+    prompt = Prompt((8, 8, 50, 50))
+    with Predictor.from_bundle(levelled) as predictor:
+        followed = Follower(predictor, [prompt]).next(bright)
+        assert followed.degradation_level == predictor.degradation_level is not None
+        document = json.loads(predictor.predict(prompts=[prompt]).to_json())
+        frame = frame_record(Frame(0, Path("a.png"), None, bright), followed, predictor.timings)
+    for each in (document, frame):
+        assert each["degradation_level"] == pytest.approx(followed.degradation_level, abs=1e-3)
+        Draft202012Validator(json_schema()).validate(each)
 
 
 def test_triton_serves_it(levelled: Path, tmp_path: Path) -> None:

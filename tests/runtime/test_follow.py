@@ -207,6 +207,8 @@ def test_a_cut_video_leaves_nothing_half_written(bundle_path: Path, square: Clip
     [
         (["--auto"], "and no --auto"),
         ([*BOX, "--multimask"], "and no --multimask"),
+        ([*BOX, "--mask-input", "a.png"], "and no --mask-input"),
+        ([*BOX, "--auxiliary", "a.png"], "and no --auxiliary"),
         ([*BOX, "b.mp4"], "expected one video, folder of frames or camera, found 2 paths"),
         ([], "no prompt"),
     ],

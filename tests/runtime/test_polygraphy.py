@@ -12,8 +12,9 @@ import onnx
 import pytest
 from onnx import numpy_helper
 from test_glesam_verify import Vectors, honest, refusal, run
-from tiny_bundle import manifest, record, write_manifest
+from tiny_bundle import manifest, record, write_bundle, write_manifest
 
+from glesam_runtime.bundle.spec import Family
 from glesam_runtime.preprocess import Pixels
 
 GRAPHS = ("image_encoder", "gle", "mask_decoder")
@@ -37,9 +38,9 @@ def bundle(own_bundle: Path, vectors: Vectors) -> Path:
     return moved
 
 
-def rewrite(bundle: Path, precision: str = "fp32") -> None:
+def rewrite(bundle: Path, precision: str = "fp32", family: Family = "sam") -> None:
     """Writes bundle.json anew, with the hashes of all files."""
-    content = manifest(bundle)
+    content = manifest(bundle, family)
     golden = {f"golden/{path.name}": record(path) for path in sorted((bundle / "golden").iterdir())}
     for graph in content["graphs"].values():
         graph["precision"] = precision
@@ -89,6 +90,19 @@ def test_polygraphy_agrees_with_what_pytorch_recorded_for_the_shipped_model(tmp_
     assert run("--polygraphy", tmp_path / "out").exit_code == 0
     done = shell(tmp_path / "out/compare.sh")
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("family", ["sam2", "robustsam"])
+def test_polygraphy_agrees_with_other_families_golden_vectors(tmp_path: Path, family: Family) -> None:
+    bundle = write_bundle(tmp_path / family, family)
+    picture: Pixels = np.random.default_rng(0).integers(0, 256, (96, 128, 3), np.uint8)
+    (bundle / "golden").mkdir()
+    np.savez(bundle / "golden/0.npz", **honest(bundle, picture))  # type: ignore[arg-type]
+    rewrite(bundle, family=family)
+    assert run(bundle, "--polygraphy", tmp_path / "out").exit_code == 0
+    done = shell(tmp_path / "out/compare.sh")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.stdout.count("PASSED") >= 3
 
 
 def test_another_copy_of_the_bundle_is_compared_where_the_environment_names_it(
