@@ -216,9 +216,9 @@ class DeviceEngine : public Engine {
 };
 
 /// fake_model() on a device, with the same results.
-inline std::shared_ptr<const glesam::core::Model> device_model(
-    const std::shared_ptr<FakeDevice>& device, glesam::core::Family family = glesam::core::Family::sam,
-    bool levels = false) {
+inline std::shared_ptr<const glesam::core::Model> device_model(const std::shared_ptr<FakeDevice>& device,
+                                                               glesam::core::Family family = glesam::core::Family::sam,
+                                                               bool levels = false) {
     glesam::core::Model model = *fake_model(family, levels);
     for (auto* engine : {&model.engines.image_encoder, &model.engines.gle, &model.engines.mask_decoder}) {
         *engine = std::make_shared<DeviceEngine>(device, (*engine)->spec());
