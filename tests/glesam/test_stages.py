@@ -49,7 +49,7 @@ def run(
             raise Killed
 
     accelerator = Accelerator(mixed_precision=getattr(config, "mixed_precision", "no"))
-    prepared = ready(model or trained_model(), config, accelerator)
+    prepared = ready(model or trained_sam(), config, accelerator)
     train_stage(prepared, pool, config, StageRun(folder, accelerator, Lines(line), resume))
     return prepared
 
@@ -63,7 +63,12 @@ def changed(one: dict[str, Tensor], other: dict[str, Tensor]) -> set[str]:
     return {name for name in one if not torch.equal(one[name], other[name])}
 
 
-BEFORE = state(trained_model())
+def trained_sam() -> GleSam:
+    """A small model with SAM's mask decoder, which the stages are for."""
+    return trained_model(TwoWayDecoderConfig(64))
+
+
+BEFORE = state(trained_sam())
 
 
 @pytest.mark.parametrize("options", [{}, CRITIC, {"gradient_checkpointing": True}])
@@ -94,7 +99,7 @@ def test_stage_2_on_encoded_views_trains_the_decoder_alone(pool: SamplePool, tmp
 
 def test_views_of_a_picture_give_the_losses_of_the_picture(pool: SamplePool, tmp_path: Path) -> None:
     """Encoded before or within the step, the same objects have the same losses."""
-    model, plan = trained_model(), settings(2).plan(trained_model().config.sam)
+    model, plan = trained_sam(), settings(2).plan(trained_sam().config.sam)
     select_decoder(model, train_iou_head=False)
     views = EncodedViews(tmp_path, 1, replace(plan, size=1), Mixture())
     ViewEncoder(model, pool, Accelerator(), lambda _: None).encode(views)
@@ -147,7 +152,7 @@ def test_masks_1_to_3_fade_in_the_authors_recipe_and_with_a_share_those_that_are
 
 
 def test_without_enhancement_the_decoder_never_meets_gle(pool: SamplePool) -> None:
-    model = trained_model()
+    model = trained_sam()
     config = settings(2, enhance=False)
     assert isinstance(config, DecoderStageConfig)
     batch = make_batch(pool, config.plan(model.config.sam), 0)
@@ -208,7 +213,7 @@ def test_bf16_trains_the_decoder_although_a_mask_is_fed_back(pool: SamplePool, t
 
 def test_new_adapters_have_their_rank_and_start_at_the_base(pool: SamplePool, tmp_path: Path) -> None:
     config = settings(1, lora_rank=2, gamma=1.5)
-    model = ready(trained_model(), config, Accelerator())
+    model = ready(trained_sam(), config, Accelerator())
     gle = model.config.gle
     assert (gle.lora_rank, gle.lora_alpha, gle.gamma, model.gle.gamma) == (2, 2.0, 1.5, 1.5)
     adapters = {name: p for name, p in model.gle.named_parameters() if "lora_" in name}
@@ -234,7 +239,7 @@ def test_a_gle_without_adapters_gets_them_or_is_refused() -> None:
 
 
 def test_another_gamma_keeps_the_adapters() -> None:
-    model = ready(trained_model(), settings(1, gamma=1.5), Accelerator())
+    model = ready(trained_sam(), settings(1, gamma=1.5), Accelerator())
     assert changed(BEFORE, state(model)) == set()
 
 
@@ -259,7 +264,7 @@ def test_a_checkpoint_of_other_settings_is_refused(
 
 def test_a_checkpoint_of_another_model_is_refused(pool: SamplePool, tmp_path: Path) -> None:
     run(pool, tmp_path, settings(2))
-    other = trained_model()
+    other = trained_sam()
     with torch.no_grad():
         other.gle.unet.conv_in.base_layer.weight.mul_(1.01)
     with pytest.raises(CheckpointError, match="is of a run whose model was"):
@@ -279,6 +284,6 @@ def test_settings_that_do_not_fit_processes_or_model_are_refused() -> None:
     with pytest.raises(
         ValueError, match=r"batch_size 3, .* is not a multiple of 1 processes x accumulation 2"
     ):
-        ready(trained_model(), settings(1, batch_size=3, accumulation=2), Accelerator())
+        ready(trained_sam(), settings(1, batch_size=3, accumulation=2), Accelerator())
     with pytest.raises(ValueError, match="image_size 96: this model's ViT encoder takes 64 px alone"):
         ready(GleSam(tiny()), settings(1, image_size=96), Accelerator())

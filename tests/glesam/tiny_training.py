@@ -9,7 +9,7 @@ from dataclasses import replace
 import torch
 from accelerate.state import AcceleratorState
 
-from glesam.config import GleSamConfig, LiteEncoderConfig, PromptMapDecoderConfig, tiny
+from glesam.config import DecoderConfig, GleSamConfig, LiteEncoderConfig, PromptMapDecoderConfig, tiny
 from glesam.model import GleSam
 from glesam.nano.recipe import GleStage, JointStage, Recipe, SamStage
 from glesam.training.loop import LoopConfig
@@ -27,9 +27,10 @@ def small_config() -> GleSamConfig:
     return replace(config, sam=sam, gle=replace(config.gle, gamma=2.0, timestep=200))
 
 
-def small_model() -> GleSam:
+def small_model(decoder: DecoderConfig = DECODER) -> GleSam:
     torch.manual_seed(0)
-    return GleSam(small_config())
+    config = small_config()
+    return GleSam(replace(config, sam=replace(config.sam, decoder=decoder)))
 
 
 def loop(seed: int, average: float = 0.0) -> LoopConfig:
@@ -65,9 +66,9 @@ def fresh_accelerate() -> Iterator[None]:
         AcceleratorState._reset_state(reset_partial_state=True)
 
 
-def trained_model() -> GleSam:
+def trained_model(decoder: DecoderConfig = DECODER) -> GleSam:
     """Ready for the stages: adapters and context that are not zero."""
-    model = small_model()
+    model = small_model(decoder)
     torch.manual_seed(1)
     model.gle.get_buffer("text_embedding").normal_()
     for name, parameter in model.gle.named_parameters():
