@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from glesam_runtime import PromptError
+from glesam_runtime.automatic.rle import Rle, mask_from_rle
 from glesam_runtime.compat import Sam, SamAutomaticMaskGenerator
 
 Records = list[dict[str, Any]]
@@ -26,28 +27,44 @@ SETTINGS: dict[str, dict[str, Any]] = {
 }
 
 
+ODD_PIXELS = 2
+"""Most pixels in which two masks differ."""
+
+
 def records(generator: Any, image: np.ndarray) -> Records:  # noqa: ANN401
     found: Records = generator.generate(image)
     return found
 
 
 def check_same(theirs: Records, ours: Records) -> None:
+    """The same records, but for pixels whose logits torch and ONNX Runtime round across a threshold."""
     assert len(ours) == len(theirs)
     for expected, actual in zip(theirs, ours, strict=True):
         assert list(actual) == list(expected)
-        for key in ("area", "bbox", "crop_box"):
-            assert actual[key] == expected[key]
-            assert type(actual[key]) is type(expected[key])
-        pixel = 1 / max(1, expected["area"])  # a logit that rounds to the other side changes the stability
-        for key, error in (("predicted_iou", 2e-5), ("stability_score", 2e-5 + pixel)):
-            assert actual[key] == pytest.approx(expected[key], abs=error, nan_ok=True)
-            assert type(actual[key]) is float
+        assert [type(value) for value in actual.values()] == [type(value) for value in expected.values()]
+        assert actual["crop_box"] == expected["crop_box"]
+        np.testing.assert_allclose(actual["bbox"], expected["bbox"], atol=1)
+        assert actual["area"] == pytest.approx(expected["area"], abs=ODD_PIXELS)
+        assert actual["predicted_iou"] == pytest.approx(expected["predicted_iou"], abs=2e-5, nan_ok=True)
+        odd_share = ODD_PIXELS / max(1, expected["area"])
+        assert actual["stability_score"] == pytest.approx(
+            expected["stability_score"], abs=odd_share, nan_ok=True
+        )
         np.testing.assert_allclose(actual["point_coords"], expected["point_coords"], atol=1e-9)
-        if isinstance(expected["segmentation"], dict):
-            assert actual["segmentation"] == expected["segmentation"]
-        else:
-            np.testing.assert_array_equal(actual["segmentation"], expected["segmentation"])
-            assert actual["segmentation"].dtype == expected["segmentation"].dtype
+        masks = [mask_of(record["segmentation"]) for record in (expected, actual)]
+        assert masks[0].dtype == masks[1].dtype
+        assert np.count_nonzero(masks[0] != masks[1]) <= ODD_PIXELS
+
+
+def mask_of(segmentation: Any) -> np.ndarray:  # noqa: ANN401
+    """The mask [H,W] of a record in any of the three forms."""
+    if not isinstance(segmentation, dict):
+        return np.asarray(segmentation)
+    if isinstance(segmentation["counts"], str):
+        return mask_from_rle(Rle(size=segmentation["size"], counts=segmentation["counts"]))
+    height, width = segmentation["size"]
+    values = np.arange(len(segmentation["counts"])) % 2 == 1
+    return np.repeat(values, segmentation["counts"]).reshape(width, height).T
 
 
 @pytest.fixture

@@ -41,10 +41,10 @@ def deserialize(library: Library, plan: bytes, spec: GraphSpec, path: Path) -> C
 
     Raises BackendError where there is no GPU, TensorRT refuses the plan, or its tensors are not `spec`'s.
     """
-    context = Context()
+    cuda_context = Context()
     logger = python_logger(library.module)
     logger.take_error()
-    with context.entered():
+    with cuda_context.entered():
         engine = library.module.Runtime(logger).deserialize_cuda_engine(plan)
     if engine is None:
         raise BackendError(
@@ -52,7 +52,7 @@ def deserialize(library: Library, plan: bytes, spec: GraphSpec, path: Path) -> C
             f"({logger.take_error()}); build it again with glesam-build"
         )
     check_graph(path, spec, _tensors(engine, "INPUT"), _tensors(engine, "OUTPUT"))
-    return Compiled(library, engine, spec, context, _limits(engine, spec))
+    return Compiled(library, engine, spec, cuda_context, _limits(engine, spec))
 
 
 def _tensors(engine: Any, mode: str) -> list[TensorSpec]:  # noqa: ANN401

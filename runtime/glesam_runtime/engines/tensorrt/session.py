@@ -163,10 +163,10 @@ class Session:
             )
 
 
-def _free(context: Context, resources: ExitStack) -> None:
+def _free(cuda_context: Context, resources: ExitStack) -> None:
     """Waits for the GPU and frees a session's resources in the context that they belong to."""
     try:
-        with context.entered():
+        with cuda_context.entered():
             resources.close()
     except BackendError as error:  # the context is gone, and its memory with it
         _LOG.warning("a session's memory cannot be freed: %s", str(error))  # not its frames
