@@ -41,7 +41,7 @@ from glesam.training.encoded_views import VIEWS
 from glesam.training.loop import LoopConfig
 from glesam.training.session import make_accelerator, use_threads
 
-ROBUST = RobustStage(LoopConfig(2_000, lr=5e-4, warmup=50, clip=1.0, average=0.995, seed=6))
+ROBUST = RobustStage(LoopConfig(4_000, lr=5e-4, warmup=50, clip=1.0, average=0.995, seed=6))
 SEED_AGAIN = 14
 COLUMN = {"clean": "clean", "1": "lq1", "2": "lq2", "3": "lq3"}
 

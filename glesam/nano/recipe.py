@@ -182,8 +182,8 @@ class Recipe:
 NANO = Recipe(
     sam=SamStage(LoopConfig(12_000, lr=1e-3, clip=1.0, average=0.998, seed=1)),
     prior=GleStage(LoopConfig(1_000, lr=1e-3, warmup=50, clip=1.0, average=0.99, seed=2)),
-    restore=GleStage(LoopConfig(2_000, lr=1e-3, warmup=50, clip=1.0, average=0.99, seed=3)),
-    joint=JointStage(LoopConfig(2_000, lr=5e-4, warmup=50, clip=1.0, average=0.995, seed=4)),
+    restore=GleStage(LoopConfig(3_000, lr=1e-3, warmup=50, clip=1.0, average=0.99, seed=3)),
+    joint=JointStage(LoopConfig(3_000, lr=5e-4, warmup=50, clip=1.0, average=0.995, seed=4)),
 )
 """How the shipped model came about: glesam/models/nano/README.md."""
 
