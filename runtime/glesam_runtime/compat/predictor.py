@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from ..engines.base import on_host
 from ..errors import PromptError
 from ..image_io.inputs import IMAGE_FORMATS, as_pixels
 from ..postprocess import MaskResizer
@@ -145,7 +146,9 @@ class SamPredictor:
         Raises ImageNotSetError before set_image.
         """
         self._check_image_set("to generate an embedding")
-        return as_array(_on_host(self.session.image_embeddings), np.float32).view(HostArray)
+        return as_array(on_host("image_embeddings", self.session.image_embeddings), np.float32).view(
+            HostArray
+        )
 
     @property
     def features(self) -> HostArray | None:
@@ -217,11 +220,3 @@ def _logits(resizer: MaskResizer, low_res_masks: Floats) -> Floats:
         for block, values in resizer.logits(low_res_masks[index]).blocks():
             logits[index][block] = values
     return logits
-
-
-def _on_host(value: Any) -> Any:  # noqa: ANN401
-    if isinstance(value, np.ndarray):
-        return value
-    from ..engines.device_array import to_host  # a CPU's user never needs it
-
-    return to_host("image_embeddings", value)

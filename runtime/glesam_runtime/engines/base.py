@@ -74,6 +74,15 @@ class Engines:
         return [x for x in (self.image_encoder, self.gle, self.mask_decoder) if x is not None]
 
 
+def on_host(name: str, value: Any) -> npt.NDArray[Any]:  # noqa: ANN401
+    """Returns the output `name` of an engine as a numpy array: itself, or a copy of a GPU's array."""
+    if isinstance(value, np.ndarray):
+        return value
+    from .device_array import to_host  # a CPU's user never needs it
+
+    return to_host(name, value)
+
+
 def run_checked(
     spec: GraphSpec,
     feeds: AnyTensors,

@@ -21,6 +21,7 @@ import numpy.typing as npt
 from PIL import Image
 
 from ...automatic.boxes import Box, box_of
+from ...engines.base import on_host
 from ...errors import ImageError, PromptError
 from ...predictor import Predictor
 from ...preprocess import Doubles, Floats, Geometry, Size, resampled
@@ -200,10 +201,5 @@ def _look(mask: npt.NDArray[np.bool_], embeddings: Floats, geometry: Geometry) -
 
 def _embeddings(predictor: Predictor) -> Floats:
     """Returns the current frame's embeddings on the host, float32 [256,S/16,S/16]."""
-    embeddings = predictor.image_embeddings
-    if not isinstance(embeddings, np.ndarray):
-        from ...engines.device_array import to_host  # a CPU's user never needs it
-
-        embeddings = to_host("image_embeddings", embeddings)
-    frame: Floats = embeddings[0]
+    frame: Floats = on_host("image_embeddings", predictor.image_embeddings)[0]
     return frame
