@@ -89,18 +89,22 @@ def is_cut_off(box: Box, crop_box: Box, size: Size) -> bool:
     )
 
 
-def suppress(boxes: Doubles, scores: Doubles, threshold: float) -> list[int]:
+def suppress(
+    boxes: Doubles, scores: Doubles, threshold: float, is_sound: Callable[[int], bool] = lambda _: True
+) -> list[int]:
     """Returns the indices of the boxes [N,4] that greedy non-maximum suppression keeps, best score first.
 
     A box is dropped where its IoU with a better one that is kept is above `threshold`; of equal scores
-    the earlier box is the better.
+    the earlier box is the better. `is_sound` is called with the index of each other box, best score first; a
+    box for which it is false is dropped, too, and drops none.
     """
     order = np.argsort(-scores, kind="stable")
     kept = []
     while len(order):
-        best, rest = order[0], order[1:]
-        kept.append(int(best))
-        order = rest[~(iou_with(boxes[best], boxes[rest]) > threshold)]
+        best, order = order[0], order[1:]
+        if is_sound(int(best)):
+            kept.append(int(best))
+            order = order[~(iou_with(boxes[best], boxes[order]) > threshold)]
     return kept
 
 

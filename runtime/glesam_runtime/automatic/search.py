@@ -14,7 +14,7 @@ from ..postprocess import WindowLogits
 from ..predictor import Predictor
 from ..preprocess import Doubles, Floats, Pixels, Size
 from ..prompts import Prompt
-from .boxes import Box, box_above, iou_with, is_cut_off, xywh
+from .boxes import Box, box_above, is_cut_off, suppress, xywh
 from .grid import Crop, point_grid, prompts_per_call
 from .options import AutomaticOptions
 from .record import AutomaticMask
@@ -111,21 +111,22 @@ class CropSearch:
     def distinct(self, candidates: Sequence[Candidate]) -> list[AutomaticMask]:
         """Returns each object once, by its best candidate that is stable, best first.
 
-        This is non-maximum suppression of the stable candidates' boxes (`suppress`). Whether one is stable
-        is only seen once it is resized, so that is left to those that no better mask suppresses.
+        Whether one is stable is only seen once it is resized, so that is left to those that no better mask
+        suppresses.
         """
-        kept: list[AutomaticMask] = []
-        boxes = np.empty((0, 4))
+        masks: dict[int, AutomaticMask] = {}
+
+        def is_stable(index: int) -> bool:
+            mask = self._mask(candidates[index])
+            if mask is not None:
+                masks[index] = mask
+            return mask is not None
+
         with self.stopwatch.timed("postprocess"):
-            for candidate in sorted(candidates, key=lambda one: -one.predicted_iou):
-                overlaps = iou_with(np.array(candidate.box, np.float64), boxes)
-                if (overlaps > self.options.box_nms_thresh).any():
-                    continue
-                mask = self._mask(candidate)
-                if mask is not None:
-                    kept.append(mask)
-                    boxes = np.vstack([boxes, candidate.box])
-        return kept
+            boxes = np.array([each.box for each in candidates], np.float64).reshape(-1, 4)
+            scores = np.array([each.predicted_iou for each in candidates], np.float64)
+            kept = suppress(boxes, scores, self.options.box_nms_thresh, is_stable)
+            return [masks[index] for index in kept]
 
     def _promising(self, low_res_masks: Floats, scores: Floats) -> npt.NDArray[np.bool_]:
         """Returns which candidates are worth resizing, in the shape of `scores`."""

@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageDraw, ImageFilter
 
+from ..automatic.boxes import box_of
 from ..errors import ImageError
 from ..preprocess import Pixels
 from ..prompts import Box, Prompt
@@ -73,12 +74,10 @@ def _draw_mask(
 
 def _window(mask: npt.NDArray[np.bool_], margin: int) -> tuple[int, int, int, int] | None:
     """Returns (left, top, right, bottom) around a mask with a margin; None where it is empty."""
-    rows, columns = np.flatnonzero(np.any(mask, axis=1)), np.flatnonzero(np.any(mask, axis=0))
-    if not len(rows):
+    if not mask.any():
         return None
-    height, width = mask.shape
-    left, top = max(0, int(columns[0]) - margin), max(0, int(rows[0]) - margin)
-    return left, top, min(width, int(columns[-1]) + 1 + margin), min(height, int(rows[-1]) + 1 + margin)
+    (x0, y0, x1, y1), (height, width) = box_of(mask), mask.shape
+    return max(0, x0 - margin), max(0, y0 - margin), min(width, x1 + margin), min(height, y1 + margin)
 
 
 def _contour(area: Image.Image, radius: int) -> Image.Image:

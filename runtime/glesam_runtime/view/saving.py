@@ -11,22 +11,20 @@ import zipfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import PurePosixPath
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from ..automatic.boxes import box_of, xywh
 from ..automatic.rle import rle_from_mask
 from ..errors import InputError
 from ..image_io import png_bytes
 from ..tools.records.polygons import closes_holes, outlines
+from ..tools.records.schema import Json, mask_measures
 from .requests import MaskRequest
 from .tabs import SIDES, Tab
 
 Bools = npt.NDArray[np.bool_]
-Json = dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -106,9 +104,7 @@ def _document(chosen: _Chosen, segmentations: Sequence[object], kind: str, note:
             "category_id": 1,
             "iscrowd": 0,
             "segmentation": segmentation,
-            "area": int(np.count_nonzero(mask)),
-            "bbox": xywh(box_of(mask)) if mask.any() else [0, 0, 0, 0],
-            "predicted_iou": round(score, 6),
+            **mask_measures(mask, score),
         }
         for index, (segmentation, mask, score) in enumerate(
             zip(segmentations, chosen.masks, chosen.scores, strict=True)

@@ -8,15 +8,16 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 
 from ...bundle.reader import Bundle
-from ...engines import BACKENDS, open_engines
+from ...engines import BACKENDS, ONNX_BACKENDS, open_engines
 from ...engines.base import Engines
+from ...engines.choice import split_backend
 from ...errors import BackendError
 from ...predictor import Predictor
 from ...preprocess import Pixels
 from ...prompts import Prompt
 from ..parity import MaskParity
 from ..verify import verify
-from .measure import WHOLE, Plan, Spread, Track, milliseconds
+from .measure import WHOLE, Plan, Spread, Track, stages_of_one
 
 _WITH_DEVICES = ("onnxruntime:cuda", "openvino:gpu")
 """Beyond each library's own default device."""
@@ -71,13 +72,7 @@ class _Opened:
 
     def run(self, image: Pixels, prompt: Prompt) -> None:
         """Takes one image to one mask."""
-
-        def image_to_mask() -> None:
-            self.predictor.set_image(image)
-            self.predictor.predict(prompts=[prompt])
-
-        whole = {WHOLE: milliseconds(image_to_mask)}
-        for stage, ms in (self.predictor.timings | whole).items():
+        for stage, ms in stages_of_one(self.predictor, image, prompt).items():
             self.times.setdefault(stage, []).append(ms)
 
     def result(self) -> Result:
@@ -149,5 +144,5 @@ def _joined(sets: Sequence[MaskParity]) -> MaskParity:
 
 
 def _is_on_cpu(backend: str) -> bool:
-    name, _, device = backend.partition(":")
-    return name in ("onnxruntime", "openvino") and device.partition(":")[0].lower() in ("", "cpu")
+    name, device, _ = split_backend(backend)
+    return name in ONNX_BACKENDS and device in ("", "cpu")

@@ -136,6 +136,14 @@ def middle(image: Pixels) -> Box:
     return (width / 4, height / 4, width * 3 / 4, height * 3 / 4)
 
 
+def stages_of_one(predictor: Predictor, image: Pixels, prompt: Prompt) -> dict[str, float]:
+    """Takes one image to one mask; returns the milliseconds of each stage and of the whole."""
+    start = time.perf_counter()
+    predictor.set_image(image)
+    predictor.predict(prompts=[prompt])
+    return predictor.timings | {WHOLE: _ms(start, time.perf_counter())}
+
+
 def _first_run(predictor: Predictor, image: Pixels, prompt: Prompt, start: float) -> FirstRun:
     loaded = time.perf_counter()
     predictor.set_image(image)
@@ -150,11 +158,8 @@ def _stages(
     """Measures each stage of set_image and predict."""
     times: dict[str, list[float]] = {}
     for number in track(range(plan.warmup + plan.rounds), plan.warmup + plan.rounds, "pictures"):
-        start = time.perf_counter()
-        predictor.set_image(image)
-        predictor.predict(prompts=[prompt])
-        whole = {WHOLE: _ms(start, time.perf_counter())}
-        for stage, ms in (predictor.timings | whole).items() if number >= plan.warmup else ():
+        round_ms = stages_of_one(predictor, image, prompt)
+        for stage, ms in round_ms.items() if number >= plan.warmup else ():
             times.setdefault(stage, []).append(ms)
     return {stage: Spread.of(values) for stage, values in times.items()}
 
@@ -191,13 +196,6 @@ def _threads(predictor: Predictor, image: Pixels, prompt: Prompt, count: int, pl
         seconds = time.perf_counter() - start
     images = count * plan.rounds
     return ThreadsResult(count, images, round(images / seconds, 3))
-
-
-def milliseconds(work: Callable[[], object]) -> float:
-    """Returns the wall-clock time of a call [ms]."""
-    start = time.perf_counter()
-    work()
-    return _ms(start, time.perf_counter())
 
 
 def _ms(start: float, end: float) -> float:

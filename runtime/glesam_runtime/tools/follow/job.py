@@ -10,12 +10,12 @@ from itertools import islice
 from pathlib import Path
 
 import numpy as np
+from PIL import Image
 
 from ...errors import ImageError, OutputError
 from ...image_io import png_bytes
 from ...output import replaced_file, write_files
 from ...predictor import Predictor
-from ...preprocess import Pixels
 from ...prompts import Prompt
 from ..overlay import draw_overlay
 from ..records.schema import Json, level_record, mask_record
@@ -70,7 +70,7 @@ def follow(predictor: Predictor, source: Path, job: FollowJob, on_frame: OnFrame
                 followed = follower.next(frame.pixels)
                 record = frame_record(frame, followed, predictor.timings)
                 file(json.dumps(record))
-                overlay = write(frame, np.asarray(draw_overlay(frame.pixels, followed.masks)))
+                overlay = write(frame, draw_overlay(frame.pixels, followed.masks))
                 found += [reason is None for reason in followed.lost]
                 count += 1
                 on_frame(frame, followed, record)
@@ -105,29 +105,27 @@ def frame_record(frame: Frame, followed: Followed, timings: dict[str, float]) ->
 
 
 @contextmanager
-def _overlays(frames: Frames, source: Path, out: Path) -> Iterator[Callable[[Frame, Pixels], Path]]:
+def _overlays(frames: Frames, source: Path, out: Path) -> Iterator[Callable[[Frame, Image.Image], Path]]:
     """Yields a function that writes the overlay of a frame and returns where it is."""
     if frames.fps is None:
-        yield lambda frame, pixels: _written_picture(out / f"{frame.path.stem}.overlay.png", frame, pixels)
+        yield lambda frame, drawn: _written_picture(out / f"{frame.path.stem}.overlay.png", frame, drawn)
         return
     from .video import written_video
 
     path = out / f"{source.stem}.overlay.mp4"
     with written_video(path, frames.fps) as write:
 
-        def to_video(_: Frame, pixels: Pixels) -> Path:
-            write(pixels)
+        def to_video(_: Frame, drawn: Image.Image) -> Path:
+            write(np.asarray(drawn))
             return path
 
         yield to_video
 
 
-def _written_picture(path: Path, frame: Frame, pixels: Pixels) -> Path:
-    from PIL import Image
-
+def _written_picture(path: Path, frame: Frame, drawn: Image.Image) -> Path:
     if path.resolve() == frame.path.resolve():
         raise OutputError(f"{path} is one of the inputs; choose another folder with --out")
-    write_files({path: png_bytes(Image.fromarray(pixels))})
+    write_files({path: png_bytes(drawn)})
     return path
 
 

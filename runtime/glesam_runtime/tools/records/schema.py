@@ -30,12 +30,15 @@ def json_schema() -> Json:
 
 def mask_record(mask: npt.NDArray[np.bool_], score: float, prompt: int) -> Json:
     """Returns one mask, bool [H,W], as JSON; `prompt` is the index of the prompt that it answers."""
+    return {"prompt": prompt, **mask_measures(mask, score), "segmentation": rle_from_mask(mask)}
+
+
+def mask_measures(mask: npt.NDArray[np.bool_], score: float) -> Json:
+    """Returns what a record says of a mask, bool [H,W], besides its pixels."""
     return {
-        "prompt": prompt,
         "predicted_iou": round(score, DECIMALS),
         "area": int(np.count_nonzero(mask)),
         "bbox": list(xywh(box_of(mask))) if mask.any() else [0, 0, 0, 0],
-        "segmentation": rle_from_mask(mask),
     }
 
 
