@@ -103,7 +103,11 @@ class NanoDecoder(nn.Module):
             low_res_masks [N, 4, 4h, 4w], logits, and iou_predictions [N, 4].
         """
         n = maps.shape[0]
-        x = self.coarse_blocks((per_prompt(shared.coarse, n) + self.coarse_prompt(maps)).relu())
+        coarse = per_prompt(shared.coarse, n)
+        if coarse.shape[0] == 1:
+            # [C, h, w]: OpenVINO 2026.4 fails where it fuses convolutions of 1 and of n pictures into one sum.
+            coarse = coarse.squeeze(0)
+        x = self.coarse_blocks((coarse + self.coarse_prompt(maps)).relu())
         if self.denoiser is not None:
             x = self.denoiser(x)
         similarity = weighted(self._appearance(shared.keys, self.foreground(x).sigmoid()), shared.keys)

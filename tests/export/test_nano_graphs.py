@@ -160,9 +160,9 @@ def test_the_callers_encoder_is_not_changed_and_its_tensors_are_shared() -> None
 
 
 def test_a_convolution_takes_in_its_norm_and_its_padding(folder: Path) -> None:
-    """48 layers of the backbone, 2 of the details, 2 laterals and a 3 x 3 layer of each mixer."""
+    """48 layers of the backbone, 3 of the details, 2 laterals and a 3 x 3 layer of each mixer."""
     kinds = Counter(node.op_type for node in onnx.load(folder / "image_encoder-fp32.onnx").graph.node)
-    assert kinds["Conv"] == 48 + 2 + 2 + 2
+    assert kinds["Conv"] == 48 + 3 + 2 + 2
     assert kinds["Clip"] == 1 + 15 + 16
     assert kinds.keys().isdisjoint({"Pad", "Cast", "Expand", "Shape", "BatchNormalization"})
 
