@@ -11,11 +11,13 @@ from pathlib import Path
 from typing import Any
 
 from glesam_calib.frontier import Point, steps, write_frontier
+from glesam_calib.observation.observe import GRAPHS as OBSERVED
 from glesam_calib.observation.observe import calibrate, check_float, checkpoint_of, empty_table
 from glesam_calib.observation.pictures import CalibrationPictures, measure_sensitivity
 from glesam_calib.observation.table import CalibrationTable
 from glesam_calib.quantization.graphs import write_graphs
 from glesam_calib.quantization.quantize import Quantization
+from glesam_calib.quantization.targets import TARGETS
 from glesam_calib.speed import measure_speed
 from glesam_runtime import Bundle
 from glesam_runtime.bundle.writer import CALIBRATION, FILE, versions, write_bundle
@@ -136,16 +138,29 @@ class _Quantizing:
 
     def _write_frontier(self, statistics: CalibrationTable) -> None:
         if self.options.frontier is not None:
+            statistics = self._weighted(statistics)
             walk = steps(replace(self.options.quantization, tolerance=math.inf), statistics)
             write_frontier([self._point(step, statistics) for step in walk], self.options.frontier)
 
     def _first_that_holds(self, statistics: CalibrationTable) -> Point:
         """The first step of the search whose masks hold, or the last that was tried."""
+        statistics = self._weighted(statistics)
         for step in steps(self.options.quantization, statistics):
             point = self._point(step, statistics)
             if point.mean_iou >= self.options.min_iou:
                 break
         return point
+
+    def _weighted(self, statistics: CalibrationTable) -> CalibrationTable:
+        """The table with what layers cost for the time they save, where the target is timed."""
+        how = self.options.quantization
+        if not TARGETS[how.target].timed or not any(statistics.sensitivity.values()):
+            return statistics
+        from glesam_calib.layer_times import saved_by_layers, weighted
+
+        feeds = {name: self.cases[0].feeds(name, self.cases[0].expected) for name in OBSERVED}
+        saved = saved_by_layers(self.floats, statistics, how, feeds)
+        return replace(statistics, sensitivity=weighted(statistics.sensitivity, saved))
 
     def _may_search(self, point: Point, statistics: CalibrationTable) -> bool:
         return (

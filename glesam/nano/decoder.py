@@ -105,7 +105,7 @@ class NanoDecoder(nn.Module):
         n = maps.shape[0]
         coarse = per_prompt(shared.coarse, n)
         if coarse.shape[0] == 1:
-            # [C, h, w]: OpenVINO 2026.4 fails where it fuses convolutions of 1 and of n pictures into one sum.
+            # [C, h, w]: OpenVINO 2026.4 fuses convolutions of 1 and of n pictures into one sum, and fails.
             coarse = coarse.squeeze(0)
         x = self.coarse_blocks((coarse + self.coarse_prompt(maps)).relu())
         if self.denoiser is not None:

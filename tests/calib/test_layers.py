@@ -51,6 +51,16 @@ def test_of_hiera_what_makes_the_fine_features_and_the_answer_stays_in_float() -
         assert policy.takes(f"{hiera}.{name}"), name
 
 
+def test_what_a_layer_costs_decides_where_it_was_measured() -> None:
+    """But not for what steers a whole step."""
+    policy = Policy()
+    for name in ("image_encoder.backbone.stem/Conv", "gle.unet.conv_in/Conv", "image_encoder.pyramid/MatMul"):
+        assert policy.takes(name, measured=True) and policy.may_return(name)
+    for name in ("gle.level_head.0/Gemm", "gle.unet.time_embedding.linear_1/Gemm"):
+        assert not policy.takes(name, measured=True) and not policy.may_return(name)
+    assert not Policy(exclude=["*.stem/*"]).takes("image_encoder.backbone.stem/Conv", measured=True)
+
+
 def test_patterns_include_and_exclude() -> None:
     assert taken(Policy(include=["*.conv_out/*"])) == list(NAMES)
     assert taken(Policy(exclude=["*/Conv"])) == list(NAMES[:4])

@@ -76,14 +76,14 @@ def test_the_answer_stays_close(model: ir.Model) -> None:
 
 def test_scales_are_rounded_to_fp16_before_weights_are_divided_by_them(model: ir.Model) -> None:
     """Otherwise fp16's rounding of the scale would be a further error of the restored weights."""
-    weight = constants(model)["conv"]
-    layers = [layer for layer in layers_of(model.graph) if layer.name == NAMES[4]]
-    insert_qdq(model.graph, layers, {"grid": 3.3}, np.float16)
+    weight = constants(model)["to_q"]
+    layers = [layer for layer in layers_of(model.graph) if layer.name == NAMES[0]]
+    insert_qdq(model.graph, layers, {"normed": 3.3}, np.float16)
     after = constants(model)
-    for name in ("grid_scale", "conv_scale"):
+    for name in ("normed_scale", "to_q_scale"):
         assert (after[name].astype(np.float16).astype(np.float32) == after[name]).all()
-    scale = after["conv_scale"].reshape(-1, 1, 1, 1)
-    assert np.abs(after["conv_int8"] * scale - weight).max() <= scale.max() * 0.51
+    scale = after["to_q_scale"]
+    assert np.abs(after["to_q_int8"] * scale - weight).max() <= scale.max() * 0.51
 
 
 @pytest.mark.parametrize("scale_type", [np.float16, np.float32])

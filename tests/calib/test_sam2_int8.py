@@ -12,7 +12,7 @@ import pytest
 from onnx import NodeProto
 
 from glesam_calib import CalibrationTable, Quantization, calibrate, empty_table
-from glesam_calib.quantization.layers import HIGH_PRECISION, layers_of
+from glesam_calib.quantization.layers import FLOAT_UNMEASURED, layers_of
 from glesam_calib.quantization.sensitivity import sensitivities
 from glesam_runtime import Bundle
 from glesam_runtime.bundle.spec import HIGH_RES
@@ -123,7 +123,7 @@ def test_every_pattern_of_hiera_fits_a_layer(sam2_bundle: Path) -> None:
     from fnmatch import fnmatchcase
 
     names = [layer.name for layer in layers_of(ir.load(sam2_bundle / "image_encoder.onnx").graph)]
-    of_hiera = [p for p in HIGH_PRECISION if any(part in p for part in ("patches", "stages", "pyramid"))]
+    of_hiera = [p for p in FLOAT_UNMEASURED if any(part in p for part in ("patches", "stages", "pyramid"))]
     assert len(of_hiera) == 4
     for pattern in of_hiera:
         assert any(fnmatchcase(name, pattern) for name in names), pattern

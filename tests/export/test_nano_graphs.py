@@ -119,6 +119,18 @@ def test_prompts_of_every_kind_are_decoded_as_pytorch_does(
     assert mask_iou(actual["low_res_masks"] > 0, masks.numpy() > 0) > MIN_IOU[precision]
 
 
+@torch.no_grad()
+def test_openvino_decodes_as_many_prompts_as_each_call_has(
+    narrow: GleSam, folder: Path, image: Tensor
+) -> None:
+    spec = bundle_contract(S)["mask_decoder"]
+    decode = open_engine("openvino", folder / "mask_decoder-fp32.onnx", spec)
+    for prompts in (1, 3, 1, 2):
+        feeds = decoder_feeds(narrow.encode(image), prompts, *PROMPTS["box"])
+        masks, _ = narrow.decode(**{name: torch.from_numpy(value) for name, value in feeds.items()})
+        assert compare(decode(feeds)["low_res_masks"], masks.numpy()).relative < MAX_RELATIVE["fp32"]
+
+
 def test_encoder_and_gle_answer_as_pytorch_does(
     narrow: GleSam, image: Tensor, engine: Callable[[str, Arrays], Arrays], precision: str
 ) -> None:

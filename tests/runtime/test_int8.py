@@ -110,6 +110,25 @@ def test_it_computes_what_qdq_means(product: Path, backend: str) -> None:
     np.testing.assert_allclose(result, expected_of(product, x), atol=1e-4)
 
 
+@pytest.mark.parametrize("backend", ["onnxruntime", "openvino"])
+@pytest.mark.parametrize("has_vnni", [True, False])
+def test_unsigned_steps_are_computed_as_qdq_means_them(
+    product: Path, vnni: Callable[[bool], None], backend: str, has_vnni: bool
+) -> None:
+    """As glesam-quantize --target openvino writes them for what a ReLU made."""
+    model = onnx.load(product)
+    (zero,) = [one for one in model.graph.initializer if one.name == "zero"]
+    zero.CopyFrom(onnx.numpy_helper.from_array(np.array(0, np.uint8), "zero"))
+    onnx.save(model, product)
+    vnni(has_vnni)
+    x = np.random.default_rng(1).uniform(0, 255 * 0.02, (1, ROWS, SIZE)).astype(np.float32)
+    constants = {i.name: onnx.numpy_helper.to_array(i) for i in model.graph.initializer}
+    steps = np.clip(np.round(x / np.float32(0.02)), 0, 255)
+    expected = (steps * 0.02) @ (constants["weight"] * 0.001) + constants["bias"]
+    result = open_engine(backend, product, SPEC, "int8+fp32")({"x": x})["y"]
+    np.testing.assert_allclose(result, expected, atol=1e-4)
+
+
 def test_onnxruntime_computes_a_product_with_a_bias_in_int8(
     product: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

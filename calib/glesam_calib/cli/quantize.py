@@ -65,8 +65,8 @@ def quantize(
         check_float(floats)
         folder = out or default_out(floats)
         policy = Policy(tuple(include or ()), tuple(exclude or ()))
-        board, small = target.replace("any", ""), decoder_weights == "int8"
-        how = Quantization(method, policy, high_precision, board, decoder_weights_in_int8=small)
+        small = decoder_weights == "int8"
+        how = Quantization(method, policy, high_precision, target, decoder_weights_in_int8=small)
         pictures = CalibrationPictures(calib_images, LEVELS, samples, say) if calib_images else None
         table = None if pictures else _table(floats, calib_table, frontier)
         least = MIN_IOU["int8"] if min_iou is None else min_iou

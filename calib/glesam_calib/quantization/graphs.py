@@ -14,7 +14,8 @@ from glesam_calib.graph.precision import decoder_precision, lower_precision
 from glesam_calib.observation.observe import GRAPHS as OBSERVED
 from glesam_calib.observation.table import CalibrationTable
 from glesam_calib.quantization.layers import layers_of
-from glesam_calib.quantization.quantize import ORIN, SCALE_TYPES, Quantization, Quantized, quantize
+from glesam_calib.quantization.quantize import SCALE_TYPES, Quantization, Quantized, quantize
+from glesam_calib.quantization.targets import TARGETS
 from glesam_calib.quantization.weight_only import store_weights_in_int8
 from glesam_runtime import Bundle
 from glesam_runtime.engines import INT8
@@ -72,7 +73,9 @@ def _encode(model: ir.Model, name: str, table: CalibrationTable, options: Quanti
             store_weights_in_int8(model.graph, SCALE_TYPES[options.high_precision])
     rest = precision.rpartition("+")[2]
     if rest != "fp32":
-        islands = lower_precision(model, rest, for_orin=int8 is not None and options.target == ORIN)
+        islands = lower_precision(
+            model, rest, for_orin=int8 is not None and not TARGETS[options.target].half_scales
+        )
     if options.high_precision == "fp16":
         allow_half_scales(model)
     return QuantizedGraph(precision, islands, int8)

@@ -11,15 +11,28 @@ import onnx_ir as ir
 from glesam_calib.graph.precision import FOURIER_NODES
 from glesam_runtime.errors import CalibrationError
 
-HIGH_PRECISION = (
+FLOAT = (
+    *FOURIER_NODES,
+    *("*.selector/*", "*.selector.*", "*.channel_attention.*"),
+    *("*.level_head.*", "*.time_embedding.*", "*.time_emb_proj*", "*.auxiliary.*"),
+)
+"""Patterns of the layers that are float whatever they cost alone:
+
+- RobustSAM's spectrum, and its weights of channels and regions, which are one vector of an image.
+- An adaptive GLE's level and time embedding, of one row each, which steer the whole step, and the encoder of
+  an auxiliary image, which calibration has not seen.
+
+Sums, norms, softmax and products of two activations, those of attention windows among them, are never
+quantized, nor is anything in the mask decoder: it is 1 % of the work, and its logits decide where a mask
+ends."""
+
+FLOAT_UNMEASURED = (
     *("*.conv_in*", "*.conv_out*", "*.conv_shortcut*"),
     *("*.backbone.stem/*", "*.backbone.blocks.0.*", "*.backbone.blocks.1.*"),
     *("*.patches/*", "*.stages.0.*", "*.stages.?.0.shortcut/*", "*.pyramid/*"),
-    *FOURIER_NODES,
-    *("*.selector/*", "*.selector.*", "*.channel_attention.*", "*.upscaling/*"),
-    *("*.level_head.*", "*.time_embedding.*", "*.time_emb_proj*", "*.auxiliary.*"),
+    *("*.upscaling/*",),
 )
-"""Patterns of the layers in float by default:
+"""Patterns of the layers that are float unless what they cost was measured:
 
 - The U-Net's input and output layers, whose error is an error of the answer, and its shortcuts, which carry
   the residual itself.
@@ -28,14 +41,7 @@ HIGH_PRECISION = (
 - SAM 2's Hiera: the patches and the first stage, whose details reach the mask decoder as high-resolution
   features; the projections that carry the residual from stage to stage; and the neck, whose error is an error
   of the answer. Together they are 9 % of tiny's multiplications and 5 % of large's.
-- RobustSAM's spectrum, its weights of channels and regions, which are one vector of an image, and its output
-  layers.
-- An adaptive GLE's level and time embedding, of one row each, which steer the whole step, and the encoder of
-  an auxiliary image, which calibration has not seen.
-
-Sums, norms, softmax and products of two activations, those of attention windows among them, are never
-quantized, nor is anything in the mask decoder: it is 1 % of the work, and its logits decide where a mask
-ends."""
+- RobustSAM's output layers."""
 
 
 @dataclass(frozen=True)
@@ -78,29 +84,33 @@ class Policy:
     """Which layers become int8, by patterns of their names (fnmatch): "*.attn2.*", "*/Conv".
 
     Attributes:
-        include: quantized even where `HIGH_PRECISION` lists them, and whatever they cost alone.
+        include: quantized even where `FLOAT` lists them, and whatever they cost alone.
         exclude: left in float; this overrides `include`.
     """
 
     include: Sequence[str] = ()
     exclude: Sequence[str] = ()
 
-    def takes(self, name: str) -> bool:
-        """Whether a layer that could be int8 becomes int8, as far as patterns decide."""
+    def takes(self, name: str, measured: bool = False) -> bool:
+        """Whether a layer that could be int8 becomes int8, as far as patterns decide.
+
+        `measured`: whether it is known what the layer costs.
+        """
         if _matches(name, self.exclude):
             return False
-        return self.insists_on(name) or not _matches(name, HIGH_PRECISION)
+        in_float = FLOAT if measured else (*FLOAT, *FLOAT_UNMEASURED)
+        return self.insists_on(name) or not _matches(name, in_float)
 
     def insists_on(self, name: str) -> bool:
         """Whether a layer becomes int8 whatever it costs."""
         return _matches(name, self.include)
 
     def may_return(self, name: str) -> bool:
-        """Whether a layer that could be int8 may go back to float where it costs too much."""
-        return self.takes(name) and not self.insists_on(name)
+        """Whether what a layer costs decides: only such layers are measured."""
+        return self.takes(name, measured=True) and not self.insists_on(name)
 
     def choose(self, layers: Sequence[Layer]) -> list[Layer]:
-        """The layers that the policy takes."""
+        """The layers that the policy takes where nothing was measured."""
         return [layer for layer in layers if self.takes(layer.name)]
 
     def check(self, names: Sequence[str]) -> None:

@@ -1,4 +1,4 @@
-"""Inserts Q/DQ pairs into a float graph: symmetric int8, before the layer, as TensorRT fuses it.
+"""Inserts Q/DQ pairs into a float graph: symmetric, before the layer, as TensorRT fuses it.
 
     x -> QuantizeLinear -> DequantizeLinear -\\
                                               Conv | MatMul | Gemm -> (bias, activation: float)
@@ -6,7 +6,7 @@
 
 Activations have one scale, weights one per output channel; zero points are 0. Layers that read the same
 tensor share its pair, so that Q, K and V can be merged into one product. Outputs have no pair: what follows
-is fused with the layer in float.
+is fused with the layer in float. A tensor that is never negative is uint8 for the targets that take it.
 """
 
 from __future__ import annotations
@@ -19,36 +19,67 @@ from numpy.typing import NDArray
 
 from glesam_calib.observation.threshold import LEVELS
 from glesam_calib.quantization.layers import Layer
+from glesam_calib.quantization.rounding import rounded
+from glesam_calib.quantization.targets import Target
 
+UNSIGNED_LEVELS = 255
+"""Number of steps of a tensor that is never negative."""
+NON_NEGATIVE = ("Relu", "Sigmoid", "Softmax")
+MOVES = ("Reshape", "Transpose", "MaxPool", "Squeeze", "Unsqueeze", "Flatten")
+"""Operators whose answer has no values but those of their input."""
 SMALLEST_SCALE = 2.0**-20
 """Smallest scale: a tensor of zeros needs one as well, and fp16 has a few bits left here."""
 
 
 def insert_qdq(
-    graph: ir.Graph, layers: Sequence[Layer], amax: Mapping[str, float], scale_type: type[np.floating]
+    graph: ir.Graph,
+    layers: Sequence[Layer],
+    amax: Mapping[str, float],
+    scale_type: type[np.floating],
+    target: Target = Target(),  # noqa: B008 - frozen
 ) -> None:
     """Quantizes `layers` in place.
 
     Args:
-        amax: the magnitude that becomes 127, by the name of the tensor that a layer reads.
+        amax: the magnitude that becomes the last step, 127 or 255, by the name of the tensor that a layer
+            reads.
         scale_type: np.float16 or np.float32. Scales are rounded to it before anything is divided by them,
             so that their conversion to it changes nothing.
     """
-    zero_point = initializer(graph, "int8_zero_point", np.array(0, np.int8))
     activations: dict[ir.Value, ir.Value] = {}
     weights: dict[tuple[ir.Value, int], ir.Value] = {}
     for layer in layers:
         value, weight = layer.input, layer.weight
         if value not in activations:
-            scale = np.float32(scale_type(max(amax[str(value.name)] / LEVELS, SMALLEST_SCALE)))
-            activations[value] = _quantized(graph, value, scale, zero_point)
+            steps = np.uint8 if target.unsigned and never_negative(value) else np.int8
+            magnitude = amax[str(value.name)] / (UNSIGNED_LEVELS if steps is np.uint8 else LEVELS)
+            scale = np.float32(scale_type(max(magnitude, SMALLEST_SCALE)))
+            activations[value] = _quantized(graph, value, scale, steps)
         key = weight, layer.output_axis
         if key not in weights:
             weights[key] = dequantized_weight(graph, *key, scale_type)
         layer.node.replace_input_with(0, activations[value])
         layer.node.replace_input_with(1, weights[key])
+    for value, restored in activations.items():
+        for use in list(value.uses()):
+            if use.node.op_type in target.followers:
+                use.node.replace_input_with(use.idx, restored)
     drop_unused(graph)
     graph.sort()
+
+
+def never_negative(value: ir.Value) -> bool:
+    """Whether the operator that makes a tensor, or turned one, says that no element is below zero."""
+    node = value.producer()
+    if node is None:
+        return False
+    if node.op_type in MOVES:
+        source = node.inputs[0]
+        return source is not None and never_negative(source)
+    if node.op_type == "Clip":
+        least = node.inputs[1] if len(node.inputs) > 1 else None
+        return least is not None and least.const_value is not None and bool(least.const_value.numpy() >= 0)
+    return node.op_type in NON_NEGATIVE
 
 
 def drop_unused(graph: ir.Graph) -> None:
@@ -71,8 +102,8 @@ def weight_scales(
 def quantized_weight(
     weight: NDArray[np.floating], scales: NDArray[np.float32], axis: int
 ) -> NDArray[np.int8]:
-    """Returns round(w / scale), within +-127."""
-    steps = np.round(weight / _along(scales, axis, weight.ndim))
+    """Returns w / scale in whole numbers (`rounding`), within +-127."""
+    steps = rounded(weight / _along(scales, axis, weight.ndim))
     return np.clip(steps, -LEVELS, LEVELS).astype(np.int8)
 
 
@@ -85,9 +116,15 @@ def weight_error(layer: Layer, scale_type: type[np.floating]) -> NDArray[np.floa
     return error
 
 
-def _quantized(graph: ir.Graph, value: ir.Value, scale: np.float32, zero_point: ir.Value) -> ir.Value:
+def _quantized(
+    graph: ir.Graph, value: ir.Value, scale: np.float32, steps_type: type[np.int8] | type[np.uint8]
+) -> ir.Value:
+    kind = np.dtype(steps_type).name
+    zero_point = graph.initializers.get(f"{kind}_zero_point")
+    if zero_point is None:
+        zero_point = initializer(graph, f"{kind}_zero_point", np.array(0, steps_type))
     scale_value = initializer(graph, f"{value.name}_scale", np.array(scale))
-    steps = _value(f"{value.name}_int8", value.shape, ir.DataType.INT8)
+    steps = _value(f"{value.name}_{kind}", value.shape, ir.DataType.from_numpy(np.dtype(steps_type)))
     restored = _value(f"{value.name}_dequantized", value.shape, ir.DataType.FLOAT)
     graph.extend(
         [

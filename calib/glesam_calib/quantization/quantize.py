@@ -14,12 +14,11 @@ from glesam_calib.quantization.bias_correction import correct_biases
 from glesam_calib.quantization.layers import Layer, Policy, layers_of
 from glesam_calib.quantization.qdq import insert_qdq
 from glesam_calib.quantization.smoothquant import Smoothing, smooth
+from glesam_calib.quantization.targets import ANY, TARGETS
 
 SCALE_TYPES: dict[str, type[np.floating]] = {"fp16": np.float16, "fp32": np.float32, "bf16": np.float32}
 """The type of the scales for each high precision. bf16's eight bits are too few for a scale."""
-ORIN = "orin"
-"""The target whose Q/DQ stay in fp32."""
-TOLERANCE = 0.003
+TOLERANCE = 0.005
 """Largest relative error of a graph's answer that a layer alone may cost."""
 
 
@@ -30,7 +29,7 @@ class Quantization:
     Attributes:
         method: how thresholds are chosen, one of `METHODS`.
         high_precision: what the rest computes in: fp16, bf16 or fp32.
-        target: "orin", whose TensorRT does not build fp16 scales everywhere, or "" for any machine.
+        target: the runtime that the pairs are for, one of `TARGETS`.
         tolerance: largest relative error of a graph's answer that a layer alone may cost; a layer that was
             measured to cost more stays in float.
         decoder_weights_in_int8: whether the mask decoder's weights are stored in int8; it computes in float.
@@ -39,7 +38,7 @@ class Quantization:
     method: str = "mse"
     policy: Policy = field(default_factory=Policy)
     high_precision: str = "fp16"
-    target: str = ""
+    target: str = ANY
     tolerance: float = TOLERANCE
     decoder_weights_in_int8: bool = True
     smoothing: bool = True
@@ -48,11 +47,13 @@ class Quantization:
     @property
     def scale_type(self) -> type[np.floating]:
         """The type that the scales of int8 layers are rounded to."""
-        return np.float32 if self.target == ORIN else SCALE_TYPES[self.high_precision]
+        return SCALE_TYPES[self.high_precision] if TARGETS[self.target].half_scales else np.float32
 
     def affords(self, layer: str, errors: Mapping[str, float]) -> bool:
-        """Whether a layer costs no more than `tolerance` alone, or the policy insists on it."""
-        return self.policy.insists_on(layer) or errors.get(layer, 0.0) <= self.tolerance
+        """Whether the policy takes a layer that costs no more than `tolerance` alone, or insists on it."""
+        if self.policy.insists_on(layer):
+            return self.policy.takes(layer)
+        return self.policy.takes(layer, layer in errors) and errors.get(layer, 0.0) <= self.tolerance
 
 
 @dataclass(frozen=True)
@@ -63,11 +64,13 @@ class Quantized:
         layers: names of the int8 layers.
         left: names of the layers that could be int8 and stay in float.
         smoothed: the norms that SmoothQuant changed.
+        target: the runtime that the pairs are for.
     """
 
     layers: Sequence[str]
     left: Sequence[str]
     smoothed: Sequence[Smoothing]
+    target: str = ANY
 
     def __str__(self) -> str:
         smoothed = f", {len(self.smoothed)} norms smoothed" if self.smoothed else ""
@@ -86,11 +89,11 @@ def quantize(
     """
     layers = layers_of(graph)
     errors = sensitivity or {}
-    chosen = [layer for layer in options.policy.choose(layers) if options.affords(layer.name, errors)]
+    chosen = [layer for layer in layers if options.affords(layer.name, errors)]
     taken = {layer.name for layer in chosen}
     smoothed = quantize_layers(graph, chosen, statistics, options)
     left = [layer.name for layer in layers if layer.name not in taken]
-    return Quantized([layer.name for layer in chosen], left, smoothed)
+    return Quantized([layer.name for layer in chosen], left, smoothed, options.target)
 
 
 def quantize_layers(
@@ -110,5 +113,5 @@ def quantize_layers(
     methods = dict.fromkeys((smoothing.tensor for smoothing in smoothed), "absmax")
     tensors = {str(layer.input.name) for layer in chosen}
     amax = {name: METHODS[methods.get(name, options.method)](known[name]) for name in tensors}
-    insert_qdq(graph, chosen, amax, scale_type)
+    insert_qdq(graph, chosen, amax, scale_type, TARGETS[options.target])
     return smoothed

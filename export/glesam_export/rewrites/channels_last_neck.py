@@ -11,7 +11,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 from torch.nn.functional import avg_pool2d, conv2d, interpolate, layer_norm
 
@@ -44,7 +43,7 @@ class ChannelsLastEncoder(nn.Module):
         detail = detail + conv2d(avg_pool2d(image, 4), self.detail_image, None, 4)
         context = interpolate(self.attention(self.lateral32(s32)), scale_factor=2.0, mode="nearest")
         x = detail + self.lateral16(s16) + context
-        size = x.shape[-2:]
+        size = (x.shape[-2], x.shape[-1])
         tokens = as_tokens(x)
         for mixer in self.mixers:
             tokens = mixer(tokens, size)
@@ -56,9 +55,9 @@ def as_tokens(x: Tensor) -> Tensor:
     return x.permute(0, 2, 3, 1).flatten(1, 2)
 
 
-def as_map(tokens: Tensor, size: tuple[int, ...]) -> Tensor:
+def as_map(tokens: Tensor, size: tuple[int, int]) -> Tensor:
     """[B, h w, C] -> [B, C, h, w]; `size` is (h, w)."""
-    return tokens.unflatten(1, size).permute(0, 3, 1, 2)
+    return tokens.reshape(len(tokens), *size, -1).permute(0, 3, 1, 2)
 
 
 class ChannelsLastMixer(nn.Module):
@@ -69,7 +68,7 @@ class ChannelsLastMixer(nn.Module):
         self.norm, self.down, self.up = LastNorm(mixer.norm), Product(mixer.down), Product(mixer.up)
         self.around = mixer.around
 
-    def forward(self, x: Tensor, size: tuple[int, ...]) -> Tensor:
+    def forward(self, x: Tensor, size: tuple[int, int]) -> Tensor:
         inner = as_map(self.down(self.norm(x)).relu(), size)
         around: Tensor = self.around(inner).relu()
         out: Tensor = x + self.up(as_tokens(around))

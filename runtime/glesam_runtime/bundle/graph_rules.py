@@ -34,8 +34,17 @@ MOST_ELEMENTS = 1 << 31
 """Most elements of a tensor."""
 MOST_GRAPH_BYTES = 512 << 20
 """Largest ONNX file, without the weights beside it."""
-_DTYPES = {1: "float32", 3: "int8", 6: "int32", 7: "int64", 9: "bool", 10: "float16", 16: "bfloat16"}
-_SIZES = {1: 4, 3: 1, 6: 4, 7: 8, 9: 1, 10: 2, 16: 2}
+_DTYPES = {
+    1: "float32",
+    2: "uint8",
+    3: "int8",
+    6: "int32",
+    7: "int64",
+    9: "bool",
+    10: "float16",
+    16: "bfloat16",
+}
+_SIZES = {1: 4, 2: 1, 3: 1, 6: 4, 7: 8, 9: 1, 10: 2, 16: 2}
 _SWITCH, _AXIS, _SIZE, _PAD = range(2), range(-MOST_AXES, MOST_AXES), range(1, 65_537), range(65_537)
 _INTEGER, _INTEGERS = 2, 7
 INTEGER_ATTRIBUTES = {

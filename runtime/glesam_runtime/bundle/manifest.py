@@ -25,10 +25,14 @@ ManifestResize = Literal["longest-side", "squash"]
 
 @dataclass(frozen=True)
 class Int8Layers:
-    """Names of a graph's layers that compute in int8, and of those that could but were left in float."""
+    """Names of a graph's layers that compute in int8, and of those that could but were left in float.
+
+    target: the runtime that it was quantized for, or "any".
+    """
 
     layers: tuple[str, ...]
     left: tuple[str, ...]
+    target: str = "any"
 
 
 @dataclass(frozen=True)
@@ -224,7 +228,8 @@ def _graph(graph: Fields, files: Mapping[str, FileRecord], required: GraphSpec) 
 
 
 def _int8(record: Fields) -> Int8Layers:
-    return Int8Layers(record.strings("layers"), record.strings("left"))
+    target = record.label("target") if "target" in record.values else "any"
+    return Int8Layers(record.strings("layers"), record.strings("left"), target)
 
 
 def _check_tensors(where: str, actual: tuple[TensorSpec, ...], expected: tuple[TensorSpec, ...]) -> None:

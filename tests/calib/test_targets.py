@@ -1,0 +1,106 @@
+"""What --target changes: unsigned steps, who reads them, and who refuses them."""
+
+from __future__ import annotations
+
+import numpy as np
+import onnx_ir as ir
+import pytest
+from onnx import helper, numpy_helper, parser
+from onnx_ir.passes.common import LiftConstantsToInitializersPass
+from small_graph import NAMES, constants, observed, relative_error, run, small_graph, tokens
+
+from glesam_calib import Quantization
+from glesam_calib.layer_times import weighted
+from glesam_calib.quantization.layers import layers_of
+from glesam_calib.quantization.qdq import insert_qdq, never_negative
+from glesam_calib.quantization.quantize import quantize
+from glesam_calib.quantization.targets import TARGETS
+
+OPENVINO = Quantization(method="absmax", high_precision="fp32", target="openvino", bias_correction=False)
+
+
+def test_for_openvino_what_is_never_negative_is_unsigned_with_twice_the_steps() -> None:
+    model = small_graph()
+    statistics = observed(model)
+    quantize(model.graph, statistics, OPENVINO)
+    after = constants(model)
+    np.testing.assert_allclose(after["r1_scale"], statistics["r1"].absmax / 255, rtol=1e-6)
+    np.testing.assert_allclose(after["grid_scale"], statistics["grid"].absmax / 127, rtol=1e-6)
+    points = {
+        node.inputs[0].name: node.inputs[2].name for node in model.graph if node.op_type == "QuantizeLinear"
+    }
+    assert points["r1"] == "uint8_zero_point"
+    assert points["grid"] == "int8_zero_point"
+    assert (after["uint8_zero_point"].dtype, after["int8_zero_point"].dtype) == (np.uint8, np.int8)
+
+
+def test_unsigned_steps_make_the_answer_better() -> None:
+    expected = run(small_graph(), tokens(9))[0]
+    errors = []
+    for target in ("any", "openvino"):
+        model, only = small_graph(), NAMES[5]
+        layers = [layer for layer in layers_of(model.graph) if layer.name == only]
+        amax = {"r1": observed(model)["r1"].absmax}
+        insert_qdq(model.graph, layers, amax, np.float32, TARGETS[target])
+        errors.append(relative_error(run(model, tokens(9))[0], expected))
+    assert errors[1] < errors[0]
+
+
+def test_every_target_but_openvino_keeps_to_what_tensorrt_takes() -> None:
+    for target in set(TARGETS) - {"openvino"}:
+        model = small_graph()
+        quantize(model.graph, observed(model), Quantization(target=target))
+        kinds = {np.dtype(array.dtype) for name, array in constants(model).items() if "zero_point" in name}
+        assert kinds == {np.dtype(np.int8)}, target
+
+
+def test_a_pool_reads_what_a_convolution_beside_it_reads() -> None:
+    """nano's stem and the mean colours behind it: quantized once, and both in int8."""
+    weight = numpy_helper.from_array(np.ones((2, 3, 3, 3), np.float32), "weight")
+    tensor = helper.make_tensor_value_info
+    graph = helper.make_graph(
+        [
+            helper.make_node("Conv", ["x", "weight"], ["y"], "stem/Conv", pads=[1, 1, 1, 1]),
+            helper.make_node("AveragePool", ["x"], ["z"], "pool", kernel_shape=[2, 2], strides=[2, 2]),
+            helper.make_node("Sigmoid", ["x"], ["s"], "other"),
+        ],
+        "pooled",
+        [tensor("x", 1, [1, 3, 8, 8])],
+        [tensor("y", 1, [1, 2, 8, 8]), tensor("z", 1, [1, 3, 4, 4]), tensor("s", 1, [1, 3, 8, 8])],
+        [weight],
+    )
+    proto = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 19)], ir_version=9)
+    for target, source in (("any", "x"), ("openvino", "x_dequantized")):
+        model = ir.from_proto(proto)
+        insert_qdq(model.graph, layers_of(model.graph), {"x": 1.0}, np.float32, TARGETS[target])
+        readers = {node.name: node.inputs[0].name for node in model.graph if node.name}
+        assert (readers["stem/Conv"], readers["pool"], readers["other"]) == ("x_dequantized", source, "x")
+
+
+@pytest.mark.parametrize(
+    ("nodes", "expected"),
+    [
+        ("y = Relu (x)", True),
+        ("low = Constant <value_float = 0.0> () y = Clip (x, low)", True),
+        ("y = Clip (x)", False),
+        ("r = Relu (x) y = Transpose <perm = [1, 0]> (r)", True),
+        ("r = Relu (x) y = Neg (r)", False),
+        ("y = Tanh (x)", False),
+    ],
+)
+def test_only_an_operator_that_says_so_makes_a_tensor_never_negative(nodes: str, expected: bool) -> None:
+    text = f'<ir_version: 9, opset_import: ["" : 19]> g (float[2,2] x) => (float[2,2] y) {{ {nodes} }}'
+    model = ir.from_proto(parser.parse_model(text))
+    LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0)(model)
+    assert never_negative(model.graph.outputs[0]) is expected
+    assert not never_negative(model.graph.inputs[0])
+
+
+def test_what_a_layer_costs_is_weighed_by_what_it_saves() -> None:
+    """e / sqrt(t / mean t): four times the saving allows twice the error; an unknown saving is the mean."""
+    saved = {"gle": {"a": 4.0, "b": 1.0, "c": -1.0, "d": 3.0}}
+    errors = {"gle": {"a": 0.2, "b": 0.1, "c": 0.1, "unknown": 0.1}}
+    actual = weighted(errors, saved)["gle"]
+    assert actual["a"] == pytest.approx(actual["b"])
+    assert actual["unknown"] == pytest.approx(0.1)
+    assert actual["c"] == pytest.approx(0.1 / 0.1**0.5)
