@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -27,12 +27,13 @@ class Point:
     Attributes:
         int8: names of the layers in int8.
         left: number of layers that could be int8 and are float.
+        rung: how it was quantized.
         mib: size of all files of the bundle [MiB].
     """
 
     int8: Sequence[str]
     left: int
-    tolerance: float
+    rung: Quantization
     parity: Parity
     mib: float
     speed: Speed
@@ -50,21 +51,49 @@ class Point:
     def __str__(self) -> str:
         masks = f"{self.mean_iou:.4f} | {self.worst_iou:.4f}"
         times = f"{self.speed.int8_ms:.1f} | {self.speed.float_ms:.1f} | {self.speed.ratio:.2f}x"
-        return f"| {self.left} | {self.tolerance:.2g} | {masks} | {self.mib:.1f} | {times} |"
+        return f"| {self.left} | {self.rung.tolerance:.2g} | {masks} | {self.mib:.1f} | {times} |"
+
+
+def ladder(start: Quantization, table: CalibrationTable) -> list[Quantization]:
+    """Returns `start`, and then each time one more of the most expensive layers in float.
+
+    Layers of equal cost return together; the last one leaves one layer in int8. Without sensitivities in the
+    table there is only `start`.
+    """
+    measured = [pair for graph in table.sensitivity.values() for pair in graph.items()]
+    errors = {error for name, error in measured if start.policy.may_return(name)}
+    rest = sorted((error for error in errors if error <= start.tolerance), reverse=True)
+    return [start, *(replace(start, tolerance=math.nextafter(error, 0)) for error in rest[:-1])]
 
 
 def steps(start: Quantization, table: CalibrationTable) -> list[Quantization]:
-    """Returns `start`, and then steps with 1, 2, 4, 8 ... more of the most expensive layers in float.
+    """Returns the rungs 0, 1, 2, 4, 8 ... of the ladder, and its last."""
+    rungs = ladder(start, table)
+    last = len(rungs) - 1
+    return [rungs[i] for i in sorted({0, last} | {2**i for i in range(last.bit_length())})]
 
-    The last step leaves one layer in int8. Without sensitivities in the table there is only `start`.
+
+def first_that_holds(
+    rungs: Sequence[Quantization], measure: Callable[[Quantization], Point], min_iou: float
+) -> Point:
+    """Returns the lowest rung whose masks hold that a search finds, or the last.
+
+    It climbs in steps that double, then halves the last one: were the masks of every rung better than those
+    below it, this would be the lowest of all.
     """
-    measured = [pair for graph in table.sensitivity.values() for pair in graph.items()]
-    errors = [error for name, error in measured if start.policy.may_return(name)]
-    rest = sorted((error for error in errors if error <= start.tolerance), reverse=True)
-    # Layers of equal cost return together, and the cheapest never return.
-    most = sum(error > rest[-1] for error in rest) if rest else 0
-    counts = sorted({2**i for i in range(most.bit_length())} | {most}) if most else []
-    return [start, *(replace(start, tolerance=math.nextafter(rest[n - 1], 0)) for n in counts)]
+    low, high = -1, 0  # `low` does not hold
+    point = measure(rungs[high])
+    while point.mean_iou < min_iou and high < len(rungs) - 1:
+        low, high = high, min(max(2 * high, 1), len(rungs) - 1)
+        point = measure(rungs[high])
+    while high - low > 1 and point.mean_iou >= min_iou:
+        middle = (low + high) // 2
+        tried = measure(rungs[middle])
+        if tried.mean_iou >= min_iou:
+            high, point = middle, tried
+        else:
+            low = middle
+    return point
 
 
 def write_frontier(points: Sequence[Point], folder: Path) -> None:

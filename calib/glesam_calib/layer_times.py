@@ -1,65 +1,68 @@
-"""What each layer saves in int8: a layer that saves little time may cost little."""
+"""What a layer saves by being int8: one that saves little time may cost little."""
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from math import inf
+from pathlib import Path
+from statistics import median
 
 import onnx_ir as ir
 
 from glesam_calib.graph.files import beside_weights
-from glesam_calib.observation.observe import GRAPHS
-from glesam_calib.observation.table import CalibrationTable
-from glesam_calib.quantization.layers import Layer, layers_of
+from glesam_calib.observation.table import Statistics
 from glesam_calib.quantization.quantize import Quantization, quantize
-from glesam_runtime import Bundle
+from glesam_calib.quantization.targets import TARGETS
+from glesam_runtime.bundle.spec import GraphSpec
+from glesam_runtime.engines import Engine, open_engine
 from glesam_runtime.engines.base import Array
-from glesam_runtime.engines.openvino import StepTime, step_times
 
+TIMED = 24
+"""Number of layers of a graph that are timed, the costliest: no search comes to the others soon."""
+ROUNDS = 9
 LEAST_SHARE = 0.1
-"""Least share of the mean that a layer counts as saving: in float, its neighbours would lose time, too."""
+"""Least share of the mean that a layer counts as saving."""
 
 
 def saved_by_layers(
-    bundle: Bundle, table: CalibrationTable, options: Quantization, feeds: Mapping[str, Mapping[str, Array]]
-) -> dict[str, dict[str, float]]:
-    """Milliseconds that each layer saves by being int8 among int8 layers, by graph and layer, in OpenVINO.
+    path: Path,
+    spec: GraphSpec,
+    statistics: Statistics,
+    errors: Mapping[str, float],
+    options: Quantization,
+    feeds: Mapping[str, Array],
+) -> dict[str, float]:
+    """Milliseconds that each of the `TIMED` costliest layers saves, on the target's backend on this machine.
 
-    Negative where float is faster. Left out is a layer whose name OpenVINO drops when it fuses it.
+    That is how much longer the int8 graph takes with this layer in float, conversions on both sides of it
+    included; negative where it is faster so.
 
     Args:
-        feeds: inputs of each graph.
-
-    Raises:
-        BackendError: OpenVINO refuses a graph.
+        path, spec: an fp32 graph.
+        errors: what each layer costs, by its name.
     """
-    fastest = replace(options, high_precision="fp32", tolerance=inf)
     saved = {}
-    for name in GRAPHS:
-        path = bundle.graph_path(name)
-        model = ir.load(path)
-        layers = layers_of(model.graph)
-        names = {layer.name: _own_names(layer) for layer in layers}
-        in_float = step_times(path, "fp32", feeds[name])
-        done = quantize(model.graph, table.of_graph(name, model.graph), fastest, table.sensitivity[name])
-        with beside_weights(path) as variant:
-            ir.save(model, variant)
-            in_int8 = step_times(variant, "int8+fp32", feeds[name])
-        times = {
-            layer: [_milliseconds(of, names[layer]) for of in (in_float, in_int8)] for layer in done.layers
-        }
-        saved[name] = {layer: before - after for layer, (before, after) in times.items() if before and after}
+    with _int8_engine(path, spec, statistics, options, errors) as whole:
+        for layer in sorted(errors, key=lambda name: -errors[name])[:TIMED]:
+            policy = replace(options.policy, exclude=(*options.policy.exclude, layer))
+            without = replace(options, policy=policy)
+            with _int8_engine(path, spec, statistics, without, errors) as engine:
+                times = _milliseconds([whole, engine], feeds)
+            saved[layer] = times[1] - times[0]
     return saved
 
 
 def weighted(
     sensitivity: Mapping[str, Mapping[str, float]], saved: Mapping[str, Mapping[str, float]]
 ) -> dict[str, dict[str, float]]:
-    """Returns what each layer costs for the time it saves: e / sqrt(t / mean t).
+    """Returns what each layer costs for the time it saves: e / sqrt(t / mean t), by graph and layer.
 
     Errors of layers add up in squares, times as they are: of all choices with the same sum of times, the one
-    with the least sum of squares leaves the layers of the largest e^2 / t in float.
+    with the least sum of squares leaves the layers of the largest e^2 / t in float. A layer that was not
+    timed counts with the mean.
     """
     times = [max(one, 0.0) for of_graph in saved.values() for one in of_graph.values()]
     mean = sum(times) / max(len(times), 1) or 1.0
@@ -72,23 +75,29 @@ def weighted(
     }
 
 
-def _own_names(layer: Layer) -> Sequence[str]:
-    """Names that OpenVINO may give the layer: its own, or that of the bias added to it."""
-    return [layer.name, *_bias_names(layer)]
+@contextmanager
+def _int8_engine(
+    path: Path, spec: GraphSpec, statistics: Statistics, options: Quantization, errors: Mapping[str, float]
+) -> Iterator[Engine]:
+    """Opens the graph with every layer in int8 that the policy takes, whatever it costs."""
+    model = ir.load(path)
+    quantize(model.graph, statistics, replace(options, high_precision="fp32", tolerance=inf), errors)
+    with beside_weights(path) as variant:
+        ir.save(model, variant)
+        engine = open_engine(TARGETS[options.target].backend, variant, spec, "int8+fp32")
+        try:
+            yield engine
+        finally:
+            engine.close()
 
 
-def _bias_names(layer: Layer) -> Iterator[str]:
-    uses = list(layer.node.outputs[0].uses())
-    if layer.node.op_type == "MatMul" and len(uses) == 1 and uses[0].node.op_type == "Add":
-        others = [value for value in uses[0].node.inputs if value is not layer.node.outputs[0]]
-        if others[0] is not None and others[0].const_value is not None:
-            yield str(uses[0].node.name)
-
-
-def _milliseconds(steps: Sequence[StepTime], names: Sequence[str]) -> float:
-    """The time of the steps that compute a node of one of `names`."""
-
-    def is_own(node: str) -> bool:
-        return any(node == name or node.startswith(f"{name}/") for name in names)
-
-    return sum(step.milliseconds for step in steps if any(map(is_own, step.nodes)))
+def _milliseconds(engines: Sequence[Engine], feeds: Mapping[str, Array]) -> list[float]:
+    """The median time of each engine, run in turns."""
+    spent: list[list[float]] = [[] for _ in engines]
+    for round_number in range(ROUNDS + 1):
+        for engine, times in zip(engines, spent, strict=True):
+            start = time.perf_counter()
+            engine(dict(feeds))
+            if round_number:
+                times.append(1000 * (time.perf_counter() - start))
+    return [median(times) for times in spent]

@@ -10,8 +10,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from glesam_calib.frontier import Point, steps, write_frontier
-from glesam_calib.observation.observe import GRAPHS as OBSERVED
+from glesam_calib.frontier import Point, first_that_holds, ladder, steps, write_frontier
+from glesam_calib.layer_times import saved_by_layers, weighted
 from glesam_calib.observation.observe import calibrate, check_float, checkpoint_of, empty_table
 from glesam_calib.observation.pictures import CalibrationPictures, measure_sensitivity
 from glesam_calib.observation.table import CalibrationTable
@@ -143,23 +143,29 @@ class _Quantizing:
             write_frontier([self._point(step, statistics) for step in walk], self.options.frontier)
 
     def _first_that_holds(self, statistics: CalibrationTable) -> Point:
-        """The first step of the search whose masks hold, or the last that was tried."""
+        """The bundle with the fewest layers in float whose masks hold, or with the most."""
         statistics = self._weighted(statistics)
-        for step in steps(self.options.quantization, statistics):
-            point = self._point(step, statistics)
-            if point.mean_iou >= self.options.min_iou:
-                break
-        return point
+        rungs = ladder(self.options.quantization, statistics)
+        tried: list[Point] = []
+
+        def measure_rung(rung: Quantization) -> Point:
+            tried.append(self._point(rung, statistics))
+            return tried[-1]
+
+        point = first_that_holds(rungs, measure_rung, self.options.min_iou)
+        return point if point is tried[-1] else self._point(point.rung, statistics)
 
     def _weighted(self, statistics: CalibrationTable) -> CalibrationTable:
         """The table with what layers cost for the time they save, where the target is timed."""
         how = self.options.quantization
-        if not TARGETS[how.target].timed or not any(statistics.sensitivity.values()):
+        if TARGETS[how.target].backend == "auto" or not any(statistics.sensitivity.values()):
             return statistics
-        from glesam_calib.layer_times import saved_by_layers, weighted
-
-        feeds = {name: self.cases[0].feeds(name, self.cases[0].expected) for name in OBSERVED}
-        saved = saved_by_layers(self.floats, statistics, how, feeds)
+        self.report(f"timing layers for {how.target}")
+        case, saved = self.cases[0], dict[str, dict[str, float]]()
+        for name, errors in statistics.sensitivity.items():
+            path, spec = self.floats.graph_path(name), self.floats.manifest.graphs[name].spec
+            feeds = case.feeds(name, case.expected)
+            saved[name] = saved_by_layers(path, spec, statistics.tensors[name], errors, how, feeds)
         return replace(statistics, sensitivity=weighted(statistics.sensitivity, saved))
 
     def _may_search(self, point: Point, statistics: CalibrationTable) -> bool:
@@ -198,10 +204,10 @@ class _Quantizing:
         return Point(
             int8=[name for layers in done.values() for name in layers.layers],
             left=sum(len(layers.left) for layers in done.values()),
-            tolerance=quantization.tolerance,
+            rung=quantization,
             parity=parity,
             mib=sum(file.size for file in bundle.manifest.files.values()) / 2**20,
-            speed=measure_speed(self.floats, bundle, self.cases[0]),
+            speed=measure_speed(self.floats, bundle, self.cases[0], TARGETS[quantization.target].backend),
         )
 
     def _document(self, precision: str) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from onnx import TensorProto, helper, numpy_helper
 from onnx.reference import ReferenceEvaluator
 
 from glesam_calib.observation.statistics import TensorStatistics
-from glesam_calib.quantization.layers import layers_of
+from glesam_calib.quantization.layers import channels_of
 
 CHANNELS, TOKENS = 16, 36
 NAMES = ("encoder.to_q/MatMul", "encoder.to_k/MatMul", "encoder.to_v/MatMul", "encoder.out/MatMul",
@@ -83,8 +83,8 @@ def run(model: ir.Model, x: np.ndarray, *extra: str) -> list[np.ndarray]:
 
 
 def observed(model: ir.Model, seeds: range = range(8)) -> dict[str, TensorStatistics]:
-    """Statistics of what every layer reads."""
-    axes = {str(layer.input.name): layer.channel_axis for layer in layers_of(model.graph)}
+    """Statistics of what every layer reads, and of what convolutions answer."""
+    axes = {name: channels.axis for name, channels in channels_of(model.graph).items()}
     actual: dict[str, TensorStatistics] = {}
     for seed in seeds:
         for (name, axis), values in zip(axes.items(), run(model, tokens(seed), *axes)[1:], strict=True):

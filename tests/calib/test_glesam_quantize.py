@@ -19,7 +19,7 @@ from typer.testing import CliRunner
 
 from glesam_calib import CalibrationTable, Policy, Quantization, calibrate, empty_table, pipeline
 from glesam_calib.cli.quantize import app, default_out
-from glesam_calib.frontier import steps
+from glesam_calib.frontier import Point, first_that_holds, steps
 from glesam_calib.graph.files import allow_half_scales
 from glesam_calib.observation.pictures import CalibrationPictures
 from glesam_calib.speed import Speed
@@ -28,7 +28,7 @@ from glesam_runtime.bundle.writer import CALIBRATION, write_bundle
 from glesam_runtime.engines import open_engines
 from glesam_runtime.preprocess import preprocess
 from glesam_runtime.tools.measure import ImageSets, bundle_cases, measure
-from glesam_runtime.tools.parity import compare
+from glesam_runtime.tools.parity import MaskParity, Parity, compare
 
 
 def run(
@@ -250,6 +250,28 @@ def test_the_steps_of_a_search_double_what_is_left() -> None:
     assert left == [3, 4, 5, 7, 9]  # one layer is int8 in the end
     alike = CalibrationTable({}, {}, sensitivity={"gle": {"a": 0.001, "b": 0.001}})
     assert len(steps(Quantization(), alike)) == 1
+
+
+def rung_search(ious: list[float], least: float) -> tuple[int, list[int]]:
+    """Runs a search over rungs with these IoUs; returns what it ended with, and what it measured."""
+    rungs = [Quantization(tolerance=1 - i / 100) for i in range(len(ious))]
+    measured: list[int] = []
+
+    def measure(rung: Quantization) -> Point:
+        measured.append(rungs.index(rung))
+        parity = Parity({}, {"clean": MaskParity.of([ious[measured[-1]]])})
+        return Point([], measured[-1], rung, parity, 1.0, Speed("onnxruntime", 1.0, 1.0, True))
+
+    return first_that_holds(rungs, measure, least).left, measured
+
+
+def test_a_search_doubles_its_steps_and_then_halves_the_last() -> None:
+    rising = [0.90 + i / 1000 for i in range(60)]
+    assert rung_search(rising, 0.911) == (11, [0, 1, 2, 4, 8, 16, 12, 10, 11])
+    assert rung_search(rising, 0.5) == (0, [0])
+    assert rung_search(rising, 0.9585) == (59, [0, 1, 2, 4, 8, 16, 32, 59, 45, 52, 55, 57, 58])
+    assert rung_search(rising, 0.99) == (59, [0, 1, 2, 4, 8, 16, 32, 59])  # and the gate fails
+    assert rung_search([0.9], 0.95) == (0, [0])
 
 
 def test_a_search_keeps_what_the_policy_decides() -> None:

@@ -132,4 +132,4 @@ def test_its_engines_compute_in_int8_on_the_generation_of_orin(
 def test_an_unknown_target_is_refused(fp32_bundle: Path) -> None:
     done = CliRunner().invoke(app, [str(fp32_bundle), "--target", "thor"])
     assert done.exit_code == 2
-    assert "target 'thor': expected one of any, openvino, orin" in done.stderr
+    assert "target 'thor': expected one of any, onnxruntime, openvino, orin" in done.stderr

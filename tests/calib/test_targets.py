@@ -9,13 +9,14 @@ from onnx import helper, numpy_helper, parser
 from onnx_ir.passes.common import LiftConstantsToInitializersPass
 from small_graph import NAMES, constants, observed, relative_error, run, small_graph, tokens
 
-from glesam_calib import Quantization
+from glesam_calib import CalibrationError, Quantization
 from glesam_calib.layer_times import weighted
 from glesam_calib.quantization.layers import layers_of
 from glesam_calib.quantization.qdq import insert_qdq, never_negative
 from glesam_calib.quantization.quantize import quantize
 from glesam_calib.quantization.targets import TARGETS
 
+ONNXRUNTIME = Quantization(method="absmax", high_precision="fp32", target="onnxruntime")
 OPENVINO = Quantization(method="absmax", high_precision="fp32", target="openvino", bias_correction=False)
 
 
@@ -46,8 +47,48 @@ def test_unsigned_steps_make_the_answer_better() -> None:
     assert errors[1] < errors[0]
 
 
-def test_every_target_but_openvino_keeps_to_what_tensorrt_takes() -> None:
-    for target in set(TARGETS) - {"openvino"}:
+def test_for_onnxruntime_a_convolution_stands_between_pairs_of_unsigned_steps() -> None:
+    """And everything behind reads what the pairs restore."""
+    model = small_graph()
+    statistics = observed(model)
+    quantize(model.graph, statistics, ONNXRUNTIME)
+    points = {}
+    for node in model.graph:
+        if node.op_type == "QuantizeLinear":
+            point = node.inputs[2].const_value
+            assert point is not None
+            points[node.inputs[0].name] = point.numpy()
+            assert [use.node for use in node.inputs[0].uses()] == [node]
+    assert {name: int(point) for name, point in points.items()} == {
+        **dict.fromkeys(("normed", "attended", "grid"), 128),
+        "r1": 0,  # behind a Relu
+        "c2": 128,  # a convolution's answer that a float layer reads
+    }
+    assert {point.dtype for point in points.values()} == {np.dtype(np.uint8)}
+    expected = run(small_graph(), tokens(9))[0]
+    assert relative_error(run(model, tokens(9))[0], expected) < 0.1
+
+
+def test_no_step_of_what_a_clip_bounds_passes_the_bound() -> None:
+    """Else ONNX Runtime keeps the Clip, and the convolution before it in float."""
+    model = small_graph()
+    amax = dict.fromkeys(("r1", "grid", "c2", "c1"), 6.0)
+    layers = [layer for layer in layers_of(model.graph) if layer.name in NAMES[4:6]]
+    insert_qdq(model.graph, layers, amax, np.float32, TARGETS["onnxruntime"])
+    assert np.float32(255) * constants(model)["r1_scale"] <= np.float32(6)
+
+
+def test_a_table_without_convolutions_answers_serves_every_target_but_onnxruntime() -> None:
+    """Tables of earlier versions."""
+    model = small_graph()
+    statistics = {name: one for name, one in observed(model).items() if name != "c2"}
+    with pytest.raises(CalibrationError, match="run glesam-calibrate again"):
+        quantize(model.graph, statistics, ONNXRUNTIME)
+    assert quantize(small_graph().graph, statistics, OPENVINO).layers
+
+
+def test_targets_that_tensorrt_may_build_keep_to_int8() -> None:
+    for target in set(TARGETS) - {"openvino", "onnxruntime"}:
         model = small_graph()
         quantize(model.graph, observed(model), Quantization(target=target))
         kinds = {np.dtype(array.dtype) for name, array in constants(model).items() if "zero_point" in name}

@@ -11,7 +11,7 @@ import typer
 METHODS = ("absmax", "percentile", "entropy", "mse")
 HIGH_PRECISIONS = ("fp16", "bf16", "fp32")
 DECODER_WEIGHTS = ("int8", "float")
-TARGETS = ("any", "openvino", "orin")
+TARGETS = ("any", "onnxruntime", "openvino", "orin")
 SAMPLES = 64
 """Default number of calibration samples; docs/int8.md compares others."""
 STATISTICS, POLICY, SEARCH, GATES = "Statistics", "What becomes int8", "Search", "Gates"
@@ -35,14 +35,15 @@ Samples = Annotated[
 ]
 Method = Annotated[str, _option(STATISTICS, "NAME", f"Thresholds by {', '.join(METHODS)}. Default: mse.")]
 HighPrecision = Annotated[
-    str, _option(POLICY, "NAME", "Precision of the rest: fp16, bf16 or fp32. Default: fp16.")
+    str | None,
+    _option(POLICY, "NAME", "Precision of the rest: fp16, bf16 or fp32. Default: fp16 (onnxruntime: fp32)."),
 ]
 Target = Annotated[
     str,
     _option(
         POLICY,
         "NAME",
-        "any; openvino, faster on CPUs; orin, where TensorRT needs fp32 scales. Default: any.",
+        "any; onnxruntime or openvino, faster there; orin, where TensorRT needs fp32 scales. Default: any.",
     ),
 ]
 DecoderWeights = Annotated[
@@ -89,6 +90,21 @@ def on_command_line(ctx: typer.Context) -> list[str]:
     """Names of the parameters on the command line, defaults left out."""
     sources = {name: ctx.get_parameter_source(name) for name in ctx.params}
     return [name for name, source in sources.items() if source and source.name == "COMMANDLINE"]
+
+
+def high_precision_for(target: str, named: str | None) -> str:
+    """The precision of the rest: ONNX Runtime computes int8 only beside fp32.
+
+    Raises BadParameter for another one.
+    """
+    if target != "onnxruntime":
+        return named or "fp16"
+    if named not in (None, "fp32"):
+        raise typer.BadParameter(
+            f"high-precision {named}: ONNX Runtime computes int8 only beside fp32; leave it out beside "
+            "--target onnxruntime"
+        )
+    return "fp32"
 
 
 def check_names(method: str, high_precision: str, target: str, decoder_weights: str) -> None:

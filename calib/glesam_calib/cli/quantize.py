@@ -31,7 +31,7 @@ def quantize(
     calib_table: options.CalibTable = None,
     samples: options.Samples = options.SAMPLES,
     method: options.Method = "mse",
-    high_precision: options.HighPrecision = "fp16",
+    high_precision: options.HighPrecision = None,
     target: options.Target = "any",
     decoder_weights: options.DecoderWeights = "int8",
     include: options.Include = None,
@@ -49,7 +49,8 @@ def quantize(
     Needs no torch. Exit status: 1 when a gate fails, 2 for any other error; nothing is written then.
     """
     with one_line_errors("glesam-quantize", "calib"):
-        options.check_names(method, high_precision, target, decoder_weights)
+        rest = options.high_precision_for(target, high_precision)
+        options.check_names(method, rest, target, decoder_weights)
         options.check_min_iou(min_iou)
         options.check_together(options.on_command_line(ctx), frontier, search)
         from glesam_calib import Policy, Quantization
@@ -66,7 +67,7 @@ def quantize(
         folder = out or default_out(floats)
         policy = Policy(tuple(include or ()), tuple(exclude or ()))
         small = decoder_weights == "int8"
-        how = Quantization(method, policy, high_precision, target, decoder_weights_in_int8=small)
+        how = Quantization(method, policy, rest, target, decoder_weights_in_int8=small)
         pictures = CalibrationPictures(calib_images, LEVELS, samples, say) if calib_images else None
         table = None if pictures else _table(floats, calib_table, frontier)
         least = MIN_IOU["int8"] if min_iou is None else min_iou

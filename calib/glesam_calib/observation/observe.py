@@ -13,7 +13,7 @@ import onnx_ir as ir
 from glesam_calib.graph.files import beside_weights
 from glesam_calib.observation.statistics import TensorStatistics
 from glesam_calib.observation.table import CalibrationTable, graph_hash
-from glesam_calib.quantization.layers import channels_of, layers_of
+from glesam_calib.quantization.layers import channels_of
 from glesam_runtime import Bundle
 from glesam_runtime.bundle.options import AUXILIARY_IMAGE
 from glesam_runtime.bundle.spec import GraphSpec, TensorSpec
@@ -42,7 +42,7 @@ def empty_table(bundle: Bundle) -> CalibrationTable:
     for name in GRAPHS:
         graph = ir.load(bundle.graph_path(name)).graph
         hashes[name] = graph_hash(graph)
-        tensors[name] = {t: TensorStatistics.empty(n) for t, n in channels_of(graph).items()}
+        tensors[name] = {t: TensorStatistics.empty(c.count) for t, c in channels_of(graph).items()}
     return CalibrationTable(hashes, checkpoint_of(bundle), tensors)
 
 
@@ -79,7 +79,7 @@ def calibrate(
         engines, axes = {}, {}
         for name in GRAPHS:
             path, spec = bundle.graph_path(name), manifest.graphs[name].spec
-            axes[name] = _channel_axes(ir.load(path).graph)
+            axes[name] = {t: c.axis for t, c in channels_of(ir.load(path).graph).items()}
             engines[name] = stack.enter_context(observed(path, spec, axes[name]))
         for name, picture in samples:
             if name in table.samples:
@@ -127,8 +127,3 @@ def _spec(value: onnx.ValueInfoProto) -> TensorSpec:
     return TensorSpec(
         value.name, "float32", tuple(size.dim_value for size in value.type.tensor_type.shape.dim)
     )
-
-
-def _channel_axes(graph: ir.Graph) -> dict[str, int]:
-    """The axis of the channels in every tensor that a layer reads, by the tensor's name."""
-    return {str(layer.input.name): layer.channel_axis for layer in layers_of(graph)}

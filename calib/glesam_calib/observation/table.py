@@ -25,7 +25,7 @@ Statistics = dict[str, TensorStatistics]
 
 @dataclass
 class CalibrationTable:
-    """Statistics of the inputs of every layer that has a weight.
+    """Statistics of what every layer that has a weight reads, and of what convolutions answer.
 
     Attributes:
         graphs: the hash of every graph, by its name.
@@ -60,7 +60,7 @@ class CalibrationTable:
                 f"calibration table: {name} has hash {sha256[:12]}, the table is of {known[:12]}, another "
                 "graph; run glesam-calibrate on this model's fp32 bundle, or give --calib-images"
             )
-        if _channels(self.tensors[name]) != channels_of(graph):
+        if not fits(_channels(self.tensors[name]), graph):
             raise CalibrationError(
                 f"calibration table: it is damaged, {name}'s tensors are not the graph's; "
                 "move it away, and run glesam-calibrate again"
@@ -171,6 +171,13 @@ def _names(record: object) -> list[str]:
     if not isinstance(record, list):
         raise TypeError(f"expected a list of samples, found {type(record).__name__}")
     return [str(name) for name in record]
+
+
+def fits(channels: Mapping[str, int], graph: ir.Graph) -> bool:
+    """Whether these numbers of channels are those of a graph's tensors; tables of before lack the answers."""
+    expected = {name: channels.count for name, channels in channels_of(graph).items()}
+    read = {str(layer.input.name) for layer in layers_of(graph)}
+    return read <= channels.keys() and channels.items() <= expected.items()
 
 
 def _channels(tensors: Statistics) -> dict[str, int]:

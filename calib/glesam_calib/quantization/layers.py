@@ -123,12 +123,46 @@ class Policy:
                 )
 
 
-def channels_of(graph: ir.Graph) -> dict[str, int]:
-    """Number of channels of every tensor that a layer reads, by the tensor's name."""
-    return {
-        str(layer.input.name): layer.weight_shape[1 - layer.output_axis] * integer_of(layer.node, "group", 1)
-        for layer in layers_of(graph)
-    }
+@dataclass(frozen=True)
+class Channels:
+    """Where a tensor has its channels, and how many."""
+
+    axis: int
+    count: int
+
+
+def channels_of(graph: ir.Graph) -> dict[str, Channels]:
+    """The channels of every tensor that may be quantized, by name: what layers read, then `answers_of`."""
+    layers = layers_of(graph)
+    channels = {}
+    for layer in layers:
+        count = layer.weight_shape[1 - layer.output_axis] * integer_of(layer.node, "group", 1)
+        channels[str(layer.input.name)] = Channels(layer.channel_axis, count)
+    for value, count in answers_of(graph, layers).items():
+        channels.setdefault(str(value.name), Channels(1, count))
+    return channels
+
+
+def answers_of(graph: ir.Graph, layers: Sequence[Layer]) -> dict[ir.Value, int]:
+    """What these convolutions answer, behind their activation, and sums of such tensors, with their channels.
+
+    In the graph's order, without its outputs.
+    """
+    outputs = {layer.node: layer.weight_shape[0] for layer in layers if layer.node.op_type == "Conv"}
+    found: dict[ir.Value, int] = {}
+    for node in graph:
+        first = node.inputs[0] if node.inputs else None
+        if node in outputs:
+            found[_behind_activation(node.outputs[0])] = outputs[node]
+        elif node.op_type == "Add" and first in found and node.inputs[1] in found:
+            found[node.outputs[0]] = found[first]
+    return {value: count for value, count in found.items() if not value.is_graph_output()}
+
+
+def _behind_activation(value: ir.Value) -> ir.Value:
+    uses = list(value.uses())
+    activated = len(uses) == 1 and uses[0].node.op_type in ("Relu", "Clip")
+    return uses[0].node.outputs[0] if activated else value
 
 
 def layers_of(graph: ir.Graph) -> list[Layer]:

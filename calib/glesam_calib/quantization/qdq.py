@@ -6,7 +6,8 @@
 
 Activations have one scale, weights one per output channel; zero points are 0. Layers that read the same
 tensor share its pair, so that Q, K and V can be merged into one product. Outputs have no pair: what follows
-is fused with the layer in float. A tensor that is never negative is uint8 for the targets that take it.
+is fused with the layer in float. Targets differ from this (`targets`): a tensor that is never negative may be
+uint8, and convolutions may stand between pairs.
 """
 
 from __future__ import annotations
@@ -18,15 +19,15 @@ import onnx_ir as ir
 from numpy.typing import NDArray
 
 from glesam_calib.observation.threshold import LEVELS
-from glesam_calib.quantization.layers import Layer
+from glesam_calib.quantization.layers import Layer, answers_of
 from glesam_calib.quantization.rounding import rounded
 from glesam_calib.quantization.targets import Target
 
 UNSIGNED_LEVELS = 255
 """Number of steps of a tensor that is never negative."""
 NON_NEGATIVE = ("Relu", "Sigmoid", "Softmax")
-MOVES = ("Reshape", "Transpose", "MaxPool", "Squeeze", "Unsqueeze", "Flatten")
-"""Operators whose answer has no values but those of their input."""
+MOVES = ("Reshape", "Transpose", "MaxPool", "Squeeze", "Unsqueeze", "QuantizeLinear", "DequantizeLinear")
+"""Operators whose answer has the sign of their input."""
 SMALLEST_SCALE = 2.0**-20
 """Smallest scale: a tensor of zeros needs one as well, and fp16 has a few bits left here."""
 
@@ -46,24 +47,19 @@ def insert_qdq(
         scale_type: np.float16 or np.float32. Scales are rounded to it before anything is divided by them,
             so that their conversion to it changes nothing.
     """
-    activations: dict[ir.Value, ir.Value] = {}
-    weights: dict[tuple[ir.Value, int], ir.Value] = {}
+    own, weights = {layer.node for layer in layers}, dict[tuple[ir.Value, int], ir.Value]()
+    answers = answers_of(graph, layers) if target.answers else {}
+    for value in dict.fromkeys([*(layer.input for layer in layers), *answers]):
+        uses = list(value.uses())
+        restored = _restored(graph, value, amax[str(value.name)], scale_type, target)
+        for use in uses:
+            if value in answers or use.node in own or use.node.op_type in target.followers:
+                use.node.replace_input_with(use.idx, restored)
     for layer in layers:
-        value, weight = layer.input, layer.weight
-        if value not in activations:
-            steps = np.uint8 if target.unsigned and never_negative(value) else np.int8
-            magnitude = amax[str(value.name)] / (UNSIGNED_LEVELS if steps is np.uint8 else LEVELS)
-            scale = np.float32(scale_type(max(magnitude, SMALLEST_SCALE)))
-            activations[value] = _quantized(graph, value, scale, steps)
-        key = weight, layer.output_axis
+        key = layer.weight, layer.output_axis
         if key not in weights:
             weights[key] = dequantized_weight(graph, *key, scale_type)
-        layer.node.replace_input_with(0, activations[value])
         layer.node.replace_input_with(1, weights[key])
-    for value, restored in activations.items():
-        for use in list(value.uses()):
-            if use.node.op_type in target.followers:
-                use.node.replace_input_with(use.idx, restored)
     drop_unused(graph)
     graph.sort()
 
@@ -116,15 +112,20 @@ def weight_error(layer: Layer, scale_type: type[np.floating]) -> NDArray[np.floa
     return error
 
 
-def _quantized(
-    graph: ir.Graph, value: ir.Value, scale: np.float32, steps_type: type[np.int8] | type[np.uint8]
+def _restored(
+    graph: ir.Graph, value: ir.Value, amax: float, scale_type: type[np.floating], target: Target
 ) -> ir.Value:
-    kind = np.dtype(steps_type).name
-    zero_point = graph.initializers.get(f"{kind}_zero_point")
-    if zero_point is None:
-        zero_point = initializer(graph, f"{kind}_zero_point", np.array(0, steps_type))
+    """Adds a pair behind a tensor; returns what it restores."""
+    positive = target.unsigned and never_negative(value)
+    # Not beyond amax by rounding: ONNX Runtime leaves out a Clip whose bounds no step passes.
+    scale = np.float32(scale_type(max(amax / (UNSIGNED_LEVELS if positive else LEVELS), SMALLEST_SCALE)))
+    scale = scale * np.float32(1 - 2**-20) if positive and scale_type is np.float32 else scale
+    middle = np.uint8(128) if target.answers and not positive else np.uint8(0)
+    point = middle if positive or target.answers else np.int8(0)
+    zero_point = _zero_point(graph, point)
+    kind = ir.DataType.from_numpy(point.dtype)
     scale_value = initializer(graph, f"{value.name}_scale", np.array(scale))
-    steps = _value(f"{value.name}_{kind}", value.shape, ir.DataType.from_numpy(np.dtype(steps_type)))
+    steps = _value(f"{value.name}_{point.dtype}", value.shape, kind)
     restored = _value(f"{value.name}_dequantized", value.shape, ir.DataType.FLOAT)
     graph.extend(
         [
@@ -133,6 +134,12 @@ def _quantized(
         ]
     )
     return restored
+
+
+def _zero_point(graph: ir.Graph, point: np.int8 | np.uint8) -> ir.Value:
+    name = f"{point.dtype}_zero_point" if point == 0 else f"{point.dtype}_middle"
+    known = graph.initializers.get(name)
+    return initializer(graph, name, np.array(point)) if known is None else known
 
 
 def dequantized_weight(

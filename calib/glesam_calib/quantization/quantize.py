@@ -11,10 +11,11 @@ import onnx_ir as ir
 from glesam_calib.observation.statistics import TensorStatistics
 from glesam_calib.observation.threshold import METHODS
 from glesam_calib.quantization.bias_correction import correct_biases
-from glesam_calib.quantization.layers import Layer, Policy, layers_of
+from glesam_calib.quantization.layers import Layer, Policy, answers_of, layers_of
 from glesam_calib.quantization.qdq import insert_qdq
 from glesam_calib.quantization.smoothquant import Smoothing, smooth
 from glesam_calib.quantization.targets import ANY, TARGETS
+from glesam_runtime.errors import CalibrationError
 
 SCALE_TYPES: dict[str, type[np.floating]] = {"fp16": np.float16, "fp32": np.float32, "bf16": np.float32}
 """The type of the scales for each high precision. bf16's eight bits are too few for a scale."""
@@ -102,16 +103,25 @@ def quantize_layers(
     statistics: Mapping[str, TensorStatistics],
     options: Quantization,
 ) -> list[Smoothing]:
-    """Quantizes these layers and no others, in place. Returns what was smoothed."""
+    """Quantizes these layers and no others, in place. Returns what was smoothed.
+
+    Raises CalibrationError where the statistics lack a tensor that the target quantizes.
+    """
     if not chosen:
         return []
-    scale_type = options.scale_type
+    scale_type, target = options.scale_type, TARGETS[options.target]
     smoothed, known = smooth(chosen, statistics) if options.smoothing else ([], dict(statistics))
     if options.bias_correction:
         correct_biases(chosen, known, scale_type)
     # The histogram of a smoothed tensor is unknown.
     methods = dict.fromkeys((smoothing.tensor for smoothing in smoothed), "absmax")
-    tensors = {str(layer.input.name) for layer in chosen}
-    amax = {name: METHODS[methods.get(name, options.method)](known[name]) for name in tensors}
-    insert_qdq(graph, chosen, amax, scale_type, TARGETS[options.target])
+    answers = answers_of(graph, chosen) if target.answers else ()
+    names = {str(tensor.name) for tensor in (*(layer.input for layer in chosen), *answers)}
+    if not names <= known.keys():
+        raise CalibrationError(
+            f"calibration table: it lacks what {options.target} quantizes beyond other targets, as those of "
+            "earlier versions do; run glesam-calibrate again, or give --calib-images"
+        )
+    amax = {name: METHODS[methods.get(name, options.method)](known[name]) for name in names}
+    insert_qdq(graph, chosen, amax, scale_type, target)
     return smoothed

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
-from statistics import median
 from typing import Any
 
 import numpy as np
@@ -25,7 +23,6 @@ with telemetry_off():
     from openvino import opset13 as opset
     from openvino.frontend import FrontEndManager  # type: ignore[import-untyped]
 
-PROFILED_ROUNDS = 15
 _HINTS = ("latency", "throughput")
 _LIBRARY = f"OpenVINO {openvino.__version__.split('-')[0]}"
 # The capability that OpenVINO reports of a device with this arithmetic, and the hint that asks for it.
@@ -99,44 +96,6 @@ class OpenVinoEngine:
                 raise cannot_run(self._spec, _LIBRARY, _reason(error)) from error
             finally:
                 request = outputs = compiled = None  # all that holds the graph, before close() may free it
-
-
-@dataclass(frozen=True)
-class StepTime:
-    """A step of a compiled graph: the names of the nodes that it computes, and its median milliseconds."""
-
-    nodes: tuple[str, ...]
-    milliseconds: float
-
-
-def step_times(
-    graph: Path, precision: str, feeds: Mapping[str, Array], rounds: int = PROFILED_ROUNDS
-) -> list[StepTime]:
-    """Times the steps of a graph that the caller trusts, on the CPU, each as OpenVINO fused it.
-
-    Raises BackendError where OpenVINO refuses the graph.
-    """
-    core = openvino.Core()
-    options = {
-        "PERFORMANCE_HINT": "LATENCY",
-        "INFERENCE_PRECISION_HINT": arithmetic(precision, _capabilities(core, "CPU")),
-        "PERF_COUNT": "YES",
-        **dynamic_quantization_off(core, "CPU"),
-        **cpu_threads("CPU", 0),
-    }
-    compiled = _compile(graph, core, _read(graph), "CPU", options)
-    request = compiled.create_infer_request()
-    spent: dict[str, list[float]] = {}
-    for round_number in range(rounds + 1):
-        request.infer(dict(feeds))
-        for step in request.profiling_info if round_number else ():
-            spent.setdefault(step.node_name, []).append(1000 * step.real_time.total_seconds())
-    steps = {step.get_friendly_name(): step.rt_info for step in compiled.get_runtime_model().get_ops()}
-    return [
-        StepTime(tuple(str(steps[name]["originalLayersNames"].value).split(",")), median(times))
-        for name, times in spent.items()
-        if name in steps
-    ]
 
 
 def _read(graph: Path | GraphContent) -> openvino.Model:
