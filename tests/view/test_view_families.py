@@ -8,6 +8,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
 from starlette.testclient import TestClient
 from view_page import BOX, Page, mask_in
@@ -54,6 +55,27 @@ def test_masks_are_the_predictors(
             expected = predictor.predict(box=(24, 16, 104, 80))
         np.testing.assert_array_equal(mask_in(each[side]["masks"][0]), expected.masks[0])
         np.testing.assert_allclose(each[side]["scores"], expected.iou_predictions, atol=1e-4)
+
+
+def test_the_page_tells_the_level_that_gle_sees(tmp_path: Path, folder: Path, image: Pixels) -> None:
+    """Of a bundle that predicts it, and of no other."""
+    from test_degradation_level import LEVEL, LEVELLED, listing
+    from tiny_bundle import model_of, write_bundle, write_manifest
+
+    bundle = write_bundle(tmp_path / "levelled")
+    seen = []
+    for _ in range(2):
+        with opened_app(Model(bundle, "onnxruntime", threads=1), Library.of(folder), Rules()) as app:
+            page = Page(TestClient(app, base_url="http://localhost:8765"))
+            page.open("a.png")
+            seen.append(page.post("encode", {}).json().get("degradation_level"))
+        onnx.save(model_of(LEVELLED), bundle / "gle.onnx")
+        write_manifest(bundle, listing(bundle, LEVEL))
+    with Predictor.from_bundle(bundle, "onnxruntime") as predictor:
+        predictor.set_image(image)
+        level = predictor.degradation_level
+    assert level is not None and level > 0
+    assert seen == [None, pytest.approx(level, abs=1e-3)]
 
 
 def test_the_page_knows_which_models_need_gle(page_of: Callable[[Family], tuple[Page, Path]]) -> None:

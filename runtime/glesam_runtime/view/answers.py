@@ -14,6 +14,7 @@ from PIL import Image
 from ..preprocess import Floats
 from ..tools.overlay import COLOURS
 from ..tools.parity import mask_iou
+from ..tools.records.schema import level_record
 from .library import MOST_PIXELS, Library
 from .requests import MOST_UPLOAD_BYTES, MaskRequest
 from .tabs import SIDES, Tab
@@ -67,6 +68,12 @@ def picture_document(tab: Tab) -> Json:
         "seed": picture.seed,
         "timings_ms": rounded(tab.timings),
     }
+
+
+def encoded_document(tab: Tab) -> Json:
+    """Returns the picture of a tab that GLE has seen, and how bad it is, where the model predicts that."""
+    level = tab.predictor(enhance=True).degradation_level
+    return {**picture_document(tab), **level_record(level)}
 
 
 def mask_document(tab: Tab, request: MaskRequest) -> Json:

@@ -20,7 +20,15 @@ from starlette.types import ASGIApp
 
 from ..errors import BackendError, GlesamError, InputError
 from ..tools.run.session import Model
-from .answers import NO_DEGRADATION, Json, can_degrade, mask_document, picture_document, start_document
+from .answers import (
+    NO_DEGRADATION,
+    Json,
+    can_degrade,
+    encoded_document,
+    mask_document,
+    picture_document,
+    start_document,
+)
 from .calls import command_lines, python_program
 from .guard import Guard, Rules
 from .library import Library, jpeg_bytes, read_upload
@@ -143,12 +151,7 @@ class View:
 
     async def encode(self, request: Request) -> Response:
         """Runs the encoder and GLE, so that the first click need not wait for them."""
-
-        def encode(tab: Tab) -> Json:
-            tab.predictor(enhance=True)
-            return picture_document(tab)
-
-        return JSONResponse(await self._with_tab(request, encode))
+        return JSONResponse(await self._with_tab(request, encoded_document))
 
     async def masks(self, request: Request) -> Response:
         """Segments the objects of a request."""

@@ -19,6 +19,7 @@ class App {
   constructor() {
     this.picture = null; // as the server describes it, with `bitmap`
     this.timings = {}; // milliseconds by stage
+    this.seenLevel = null; // the picture's degradation level as GLE sees it
     this.mode = "gle"; // or plain, side, swipe
     this.tool = "object"; // or background, box, pan
     this.three = false;

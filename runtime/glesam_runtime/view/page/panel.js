@@ -33,6 +33,7 @@ export function updatePanel(app) {
   updateCandidates(app);
   updateIou(app);
   updateTimings(app);
+  updateSeenLevel(app);
   const { isQuick, serverMs } = app.segmenter;
   element("preview-note").hidden = isQuick;
   element("preview-note").textContent = `off: a mask takes ${Math.round(serverMs)} ms here`;
@@ -118,6 +119,11 @@ function updateIou(app) {
       return `object ${object.id}: IoU of the two masks ${iou}`;
     });
   element("iou").textContent = lines.join("; ");
+}
+
+function updateSeenLevel(app) {
+  element("seen-level").hidden = app.seenLevel === null;
+  element("seen-level").textContent = `GLE sees level ${app.seenLevel?.toFixed(1)} of 3`;
 }
 
 function updateTimings(app) {

@@ -142,6 +142,7 @@ export class Pictures {
       const encoded = await api.encode(app.tab);
       if (!isCurrent()) return;
       app.timings = encoded.timings_ms;
+      app.seenLevel = encoded.degradation_level ?? null;
       this.isChanging = false;
       await app.segmenter.refresh();
     } catch (error) {
