@@ -77,6 +77,23 @@ def test_fp32_stays_fp32(library: Library) -> None:
     assert not configure(trt, builder, request).get_flag(trt.BuilderFlag.TF32)
 
 
+def test_steps_that_tensorrt_does_not_take_are_refused_before_a_build(
+    own_bundle: Path, library: Library
+) -> None:
+    """Those of glesam-quantize --target openvino; a bundle of before names no target, and any serves."""
+    content = manifest(own_bundle)
+    for target, refused in (("openvino", True), ("onnxruntime", True), ("orin", False), (None, False)):
+        named = {} if target is None else {"target": target}
+        content["graphs"]["gle"]["int8"] = {"layers": [], "left": [], **named}
+        write_manifest(own_bundle, content)
+        if not refused:
+            assert made(own_bundle, library, "gle")[1]
+            continue
+        with pytest.raises(BackendError, match=f"^gle: quantized for {target}.*run glesam-quantize"):
+            made(own_bundle, library, "gle")
+        assert files(own_bundle) == []
+
+
 def test_fp32_and_dynamic_sizes(bundle_path: Path, library: Library) -> None:
     bundle = Bundle.open(bundle_path)
     for graph in GRAPHS:
