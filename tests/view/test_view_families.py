@@ -58,7 +58,7 @@ def test_masks_are_the_predictors(
 
 
 def test_the_page_tells_the_level_that_gle_sees(tmp_path: Path, folder: Path, image: Pixels) -> None:
-    """Of a bundle that predicts it, and of no other."""
+    """The key is there for a bundle that predicts it and for no other."""
     from test_degradation_level import LEVEL, LEVELLED, listing
     from tiny_bundle import model_of, write_bundle, write_manifest
 
