@@ -2,14 +2,15 @@
 
     python benchmarks/systems.py DATA TEST [--steps 1000] [--only SYSTEM] [--pictures N] [--out out/systems]
 
-At this size the table proves the code, not the paper: the networks have a hundredth of the paper's size, and
-start from random weights where the paper's start from SAM and Stable Diffusion. Differences of a few
-hundredths between rows may be chance.
+At this size the table proves the code, not the paper: the networks have about a hundredth of the paper's
+parameters and start from random weights, where the paper's start from SAM and Stable Diffusion. Each system
+is trained once, so differences of a hundredth or two between rows may be chance.
 
-Systems of one family share its image encoder, in the column `encoder`: RobustSAM needs SAM's ViT and GleSAM2
-SAM 2's Hiera, so that nano's encoder could serve neither. Both have eight blocks and see 256 px. Every stage
-has --steps steps, in batches of the same pictures with the same degradations, at the same rate. `stages` are
-those of a row, the ones that it shares with others included:
+Systems of one family share its image encoder, in the column `encoder`. RobustSAM needs SAM's ViT and GleSAM2
+SAM 2's Hiera; nano's encoder could serve neither, and starts from ImageNet's weights, which would decide the
+comparison (nano_variants.py compares what it can serve). Both have eight blocks and see 256 px. Every stage
+has --steps steps, in batches of the same pictures with the same degradations, at the same rate. The column
+`stages` counts those behind a row, the ones that it shares with others included:
 
     SAM                  sam: all of it, on clean pictures
     SAM, tuned           sam, decoder: the control, tuned on degraded pictures with nothing that restores them
@@ -132,7 +133,7 @@ def trained(lab: Lab, name: str) -> Model:
     system = SYSTEMS[name]
     print(f"{name}: {', '.join(system.stages)}", flush=True)
     model = system.train(lab, slug(name))
-    model.to("cpu").save_pretrained(model_folder(lab, name))
+    model.save_pretrained(model_folder(lab, name))
     if system.method == RESTORED:
         write_restorer(trained_restorer(lab), lab.size.tile, restorer_file(lab))
     return model

@@ -21,7 +21,7 @@ from glesam.decoding import embed_masks, embed_points, per_prompt
 from glesam.restorers.robust_features import MASK_CHANNELS, RobustImageFeatures, RobustMaskFeatures
 from glesam.sam import build_image_encoder, build_prompt_encoder
 from glesam.sam_modules import MLP
-from glesam.two_way import TwoWayDecoder
+from glesam.two_way import TwoWayDecoder, masks_of
 
 TOKEN_CHANNELS = EMBEDDING_CHANNELS // NUM_MASKS
 """Channels of an output token that AOTG reads."""
@@ -180,7 +180,7 @@ class RobustDecoder(TwoWayDecoder):
             low_res_masks [N, 4, S/4, S/4], logits, and iou_predictions [N, 4].
         """
         weights, features, ious = self.robust_factors(source, image_pe, sparse, robust_features)
-        return (weights @ features.flatten(2)).unflatten(2, features.shape[-2:]), ious
+        return masks_of(weights, features), ious
 
     def robust_factors(
         self, source: Tensor, image_pe: Tensor, sparse: Tensor, robust_features: Tensor

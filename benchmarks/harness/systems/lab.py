@@ -77,7 +77,7 @@ class Lab:
             model.load_state_dict(
                 {name: tensor for name, tensor in base.state_dict().items() if name in own}, strict=False
             )
-        return model.to(self.accelerator.device).eval().requires_grad_(False)
+        return model.eval().requires_grad_(False)
 
     def train(
         self,
@@ -88,13 +88,14 @@ class Lab:
         plan: BatchPlan,
         source: Callable[[range], Iterator[Any]] | None = None,
     ) -> None:
-        """Trains what requires a gradient in `module`, a part of `model`; freezes all of it afterwards.
+        """Trains what requires a gradient in `module`, a part of `model`, which then is frozen, on the CPU.
 
         Args:
             stage: the checkpoint's path below `out`, without its suffix.
             plan: the batches' plan.
             source: the batches, where they hold more than the plan's.
         """
+        model.to(self.accelerator.device)
         player = Player([p for p in module.parameters() if p.requires_grad], losses)
         kind = model.config.to_json() if isinstance(model, GleSam | RobustSam) else str(model)
         settings = {
@@ -105,4 +106,4 @@ class Lab:
         run = Run(self.out / stage.parent, accelerator=self.accelerator)
         drawn = source or batches(self.pool, plan, workers=WORKERS)
         run.train(stage.name, module, drawn, player, self.loop(), settings)
-        model.eval().requires_grad_(False)
+        model.to("cpu").eval().requires_grad_(False)

@@ -72,7 +72,7 @@ def trained_restorer(lab: Lab) -> ImageRestorer:
     """
     torch.manual_seed(SEED)
     tile = lab.size.tile
-    model = ImageRestorer(lab.size.width).to(lab.accelerator.device)
+    model = ImageRestorer(lab.size.width)
     plan = replace(lab.degraded_views(lab.size.vit.sam), image_size=2 * tile, objects_per_image=1)
 
     def losses(batch: Batch) -> Losses:
@@ -91,7 +91,7 @@ def trained_restorer(lab: Lab) -> ImageRestorer:
 
 def write_restorer(model: ImageRestorer, tile: int, path: Path) -> None:
     """Writes the ONNX file for glesam-eval's --restorer, for images of `tile` x `tile` px."""
-    graph = Graph("restorer", model.cpu(), {"image": torch.zeros(1, 3, tile, tile)}, ("restored",), {})
+    graph = Graph("restorer", model, {"image": torch.zeros(1, 3, tile, tile)}, ("restored",), {})
     save_onnx(onnx_from_graph(graph), path)
 
 

@@ -20,6 +20,7 @@ from glesam.decoding import per_prompt
 from glesam.restorers.robust_sam import RobustSam
 from glesam.training.loop import Losses
 from glesam.training.mask_loss import MaskLoss, aligned, mask_losses, no_masks
+from glesam.two_way import masks_of
 
 from .lab import Lab
 from .networks import robust
@@ -63,8 +64,7 @@ def robust_losses(model: RobustSam, batch: Batch) -> Losses:
         prompted = model.embed_prompts(degraded, *prompts)
     restored = per_prompt(decoder.restore(degraded, early), len(batch.masks))
     weights, features, ious = decoder.robust_factors(*prompted, restored)
-    low_res = (weights @ features.flatten(2)).unflatten(2, features.shape[-2:])
-    logits, target = aligned(low_res, batch.masks.unsqueeze(1), MASKS.size)
+    logits, target = aligned(masks_of(weights, features), batch.masks.unsqueeze(1), MASKS.size)
     losses = mask_losses(logits, ious, target.expand_as(logits), MASKS)
     consistency = {
         "features": mse_loss(features, clean_features),

@@ -25,7 +25,6 @@ from glesam.nano.pairs import LeveledPairs, Pairs
 from glesam.nano.recipe import select, select_prior, select_restoring, start_gle
 from glesam.training.loop import Losses
 from glesam.training.mask_loss import segmentation_losses
-from glesam.training.parallel import to_device
 from glesam.training.stage_losses import decoder_losses, embeddings_of, select_decoder
 
 from .lab import SEED, WORKERS, Lab
@@ -79,7 +78,7 @@ def aligned(lab: Lab, sam: GleSam) -> GleSamConfig:
     The gammas of `networks` are meant for a deviation of 1, as nano's embeddings have; that of a SAM trained
     here is known only now. Two digits, so that another number of threads gives the same one.
     """
-    batch = to_device(make_batch(lab.pool, lab.clean_views(sam.config.sam), step=0), lab.accelerator.device)
+    batch = make_batch(lab.pool, lab.clean_views(sam.config.sam), step=0)
     deviation = float(sam.encode(sam.normalize(batch.image)).std())
     gle = sam.config.gle
     return replace(sam.config, gle=replace(gle, gamma=float(f"{gle.gamma / deviation:.2g}")))
