@@ -14,18 +14,14 @@ OUT/NAME/model for glesam-eval, and an interrupted one resumes.
 
 from __future__ import annotations
 
-import csv
 import os
-import subprocess
-import sys
-from collections import defaultdict
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from statistics import mean
 from typing import Annotated, Any
 
 import torch
 import typer
+from harness.evaluated import columns_of, evaluated
 from harness.options import NoteOption, RecordOption
 from harness.record import Run
 from harness.table import Row
@@ -43,7 +39,6 @@ from glesam.training.session import make_accelerator, use_threads
 
 ROBUST = RobustStage(LoopConfig(4_000, lr=5e-4, warmup=50, clip=1.0, average=0.995, seed=6))
 SEED_AGAIN = 14
-COLUMN = {"clean": "clean", "1": "lq1", "2": "lq2", "3": "lq3"}
 
 
 @dataclass(frozen=True)
@@ -117,22 +112,11 @@ def evaluate(
     test: Path, prompts: Path | None, sources: list[str], out: Path, levels: str = "clean,3"
 ) -> list[Row]:
     """Runs glesam-eval; returns the mean IoU of each source, method and level over the pictures."""
-    program = str(Path(sys.executable).with_name("glesam-eval"))
     fixed = [f"--prompts={prompts}"] if prompts else []
-    checkpoints = [f"--checkpoint={source}" for source in sources]
-    options = [f"--data={test}", f"--levels={levels}", "--split=all", *fixed, *checkpoints, f"--out={out}"]
-    subprocess.run([program, *options], check=True)
-    ious: dict[tuple[str, str], dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
-    with (out / "results.csv").open(newline="") as file:
-        for score in csv.DictReader(file):
-            ious[score["source"], score["method"]][score["level"]].append(float(score["iou"]))
+    means = evaluated(test, sources, out, f"--levels={levels}", "--split=all", *fixed)
     return [
-        {
-            "variant": source,
-            "method": method,
-            **{f"{COLUMN[level]}_iou": round(mean(each), 4) for level, each in levels.items()},
-        }
-        for (source, method), levels in ious.items()
+        {"variant": source, "method": method, **columns_of(each, "iou")}
+        for (source, method), each in means.items()
     ]
 
 

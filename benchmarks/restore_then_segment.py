@@ -26,11 +26,10 @@ import numpy as np
 import torch
 import typer
 from harness.interleaved import Figures, interleaved
+from harness.operations import flops, parameters
 from harness.options import NoteOption, RecordOption, RoundsOption
 from harness.record import Run
 from harness.table import Row
-from torch import nn
-from torch.utils.flop_counter import FlopCounterMode
 
 from glesam.config import GleSamConfig, SamType, official, tiny
 from glesam.model import GleSam
@@ -122,19 +121,6 @@ def operations(sizes: Sizes, steps: int) -> dict[str, Row]:
             "step_gflop": restorer["denoiser"],
         },
     }
-
-
-def parameters(module: nn.Module) -> float:
-    """Number of parameters [million]."""
-    return sum(parameter.numel() for parameter in module.parameters()) / 1e6
-
-
-@torch.no_grad()
-def flops(call: Callable[[], object]) -> float:
-    """Operations of a call [GFLOP]."""
-    with FlopCounterMode(display=False) as counter:
-        call()
-    return float(counter.get_total_flops()) / 1e9
 
 
 def flops_of_glesam(model: GleSam, image_size: int) -> dict[str, float]:

@@ -86,6 +86,13 @@ class TwoWayDecoder(MaskDecoder):  # type: ignore[misc]  # segment-anything is u
         Returns:
             low_res_masks [N, 4, S/4, S/4], logits, and iou_predictions [N, 4].
         """
+        weights, features, ious = self.mask_factors(source, image_pe, sparse, high_res)
+        return masks_of(weights, features), ious
+
+    def mask_factors(
+        self, source: Tensor, image_pe: Tensor, sparse: Tensor, high_res: tuple[Tensor, ...] = ()
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """As `predict_all`, with the factors in the masks' place: see `masks_of`."""
         learned = self.output_tokens()
         tokens = torch.cat([learned.expand(sparse.shape[0], -1, -1), sparse], dim=1)
         n, channels, height, width = source.shape
@@ -95,8 +102,12 @@ class TwoWayDecoder(MaskDecoder):  # type: ignore[misc]  # segment-anything is u
         weights = torch.stack(
             [mlp(tokens[:, 1 + i]) for i, mlp in enumerate(self.output_hypernetworks_mlps)], dim=1
         )
-        masks = (weights @ upscaled.flatten(2)).reshape(n, NUM_MASKS, *upscaled.shape[-2:])
-        return masks, self.iou_prediction_head(tokens[:, 0])
+        return weights, upscaled, self.iou_prediction_head(tokens[:, 0])
+
+
+def masks_of(weights: Tensor, features: Tensor) -> Tensor:
+    """Products of the masks' weights [N, 4, C] and features [N, C, h, w]: [N, 4, h, w]."""
+    return (weights @ features.flatten(2)).reshape(-1, NUM_MASKS, *features.shape[-2:])
 
 
 def dead_mask_heads(mask_decoder: nn.Module) -> tuple[int, ...]:

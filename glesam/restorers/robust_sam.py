@@ -21,7 +21,7 @@ from glesam.decoding import embed_masks, embed_points, per_prompt
 from glesam.restorers.robust_features import MASK_CHANNELS, RobustImageFeatures, RobustMaskFeatures
 from glesam.sam import build_image_encoder, build_prompt_encoder
 from glesam.sam_modules import MLP
-from glesam.two_way import TwoWayDecoder
+from glesam.two_way import TwoWayDecoder, masks_of
 
 TOKEN_CHANNELS = EMBEDDING_CHANNELS // NUM_MASKS
 """Channels of an output token that AOTG reads."""
@@ -78,14 +78,30 @@ class RobustSam(SavedModel):
             point_coords, point_labels, mask_input, has_mask_input: see `GleSam.decode`.
         """
         embeddings, packed = image_embeddings.tensor_split([EMBEDDING_CHANNELS], dim=1)
+        prompts = point_coords, point_labels, mask_input, has_mask_input
+        source, image_pe, sparse = self.embed_prompts(embeddings, *prompts)
+        robust = per_prompt(pixel_shuffle(packed, FINER), source.shape[0])
+        return self.mask_decoder.predict_robust(source, image_pe, sparse, robust)
+
+    def embed_prompts(
+        self,
+        embeddings: Tensor,
+        point_coords: Tensor,
+        point_labels: Tensor,
+        mask_input: Tensor,
+        has_mask_input: Tensor,
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """`source`, `image_pe` and `sparse` of `TwoWayDecoder.predict_all`, of N prompts as in `decode`.
+
+        Args:
+            embeddings: SAM's own, [B, 256, S/16, S/16].
+        """
         side = embeddings.shape[-1]
         prompt_encoder: Any = self.prompt_encoder
         image_pe = prompt_encoder.pe_layer((side, side)).unsqueeze(0)
         sparse = embed_points(prompt_encoder, point_coords, point_labels, side * EMBEDDING_STRIDE)
         dense = embed_masks(prompt_encoder, mask_input, has_mask_input)
-        source = per_prompt(embeddings, dense.shape[0]) + dense
-        robust = per_prompt(pixel_shuffle(packed, FINER), dense.shape[0])
-        return self.mask_decoder.predict_robust(source, image_pe, sparse, robust)
+        return per_prompt(embeddings, dense.shape[0]) + dense, image_pe, sparse
 
     def forward(
         self,
@@ -163,6 +179,13 @@ class RobustDecoder(TwoWayDecoder):
         Returns:
             low_res_masks [N, 4, S/4, S/4], logits, and iou_predictions [N, 4].
         """
+        weights, features, ious = self.robust_factors(source, image_pe, sparse, robust_features)
+        return masks_of(weights, features), ious
+
+    def robust_factors(
+        self, source: Tensor, image_pe: Tensor, sparse: Tensor, robust_features: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """As `TwoWayDecoder.mask_factors`, of the robust tokens and features."""
         learned = torch.cat([self.iou_token.weight, self.custom_robust_token.weight])
         tokens = torch.cat([learned.expand(sparse.shape[0], -1, -1), sparse], dim=1)
         n, channels, height, width = source.shape
@@ -170,5 +193,4 @@ class RobustDecoder(TwoWayDecoder):
         upscaled = self.output_upscaling(source.transpose(1, 2).reshape(n, channels, height, width))
         features = self.fourier_mask_features(upscaled) + robust_features
         weights = self.robust_mlp(self.custom_token_block(tokens[:, 1 : 1 + NUM_MASKS]))
-        masks = (weights @ features.flatten(2)).unflatten(2, features.shape[-2:])
-        return masks, self.iou_prediction_head(tokens[:, 0])
+        return weights, features, self.iou_prediction_head(tokens[:, 0])

@@ -123,7 +123,7 @@ def test_variants_are_read_from_the_csv_of_glesam_eval(
         lines = [f"a,{name},box,{level},baseline,sam,1,0,{iou},0,0,0" for name, level, iou in SCORES]
         (tmp_path / "results.csv").write_text("\n".join([",".join(COLUMNS[:12]), *lines]))
 
-    monkeypatch.setattr(variants.subprocess, "run", eval_of_two_pictures)
+    monkeypatch.setattr(benchmark("harness.evaluated").subprocess, "run", eval_of_two_pictures)
     rows = variants.evaluate(Path("DATA"), None, ["baseline=nano:sam"], tmp_path)
     assert rows == [{"variant": "baseline", "method": "sam", "clean_iou": 0.85, "lq3_iou": 0.7}]
 
