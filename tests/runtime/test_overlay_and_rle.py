@@ -84,4 +84,6 @@ def test_rle_decodes_to_the_mask(fill: str) -> None:
     rle = rle_from_mask(mask)
     assert isinstance(rle["counts"], str)
     assert rle["size"] == [31, 17]
+    theirs = coco_mask.encode(np.asfortranarray(mask, np.uint8))
+    assert rle["counts"] == theirs["counts"].decode()
     np.testing.assert_array_equal(coco_mask.decode(rle).astype(bool), mask)
