@@ -14,7 +14,7 @@ import numpy as np
 from PIL import Image
 
 from ...errors import ImageError, OutputError
-from ...image_io import png_bytes
+from ...image_io import pixels_of, png_bytes
 from ...output import replaced_file, write_files
 from ...predictor import Predictor
 from ...prompts import Prompt
@@ -118,7 +118,7 @@ def _overlays(frames: Frames, source: Path, out: Path) -> Iterator[Callable[[Fra
     with written_video(path, frames.fps) as write:
 
         def to_video(_: Frame, drawn: Image.Image) -> Path:
-            write(np.asarray(drawn))
+            write(pixels_of(drawn))
             return path
 
         yield to_video
