@@ -4,9 +4,9 @@
 
 One interleaved run; medians. A stage's `share` is that of "file to files", its picture's whole. `ratio` is
 the time divided by that of the engines alone, fed with prepared tensors in the same round. The pictures are
-a shipped photograph, resized and with grain, as JPEG. The loop is glesam-run --follow on a video, which it
-reads, follows with one box, draws and writes: as it is, with the next frame encoded meanwhile, and one step
-after the other. Times of the loop are per frame.
+a shipped photograph, resized and with grain, as JPEG. The camera loop takes frames from memory, follows one
+box, draws it and makes the JSON: with the next frame encoded meanwhile, as Follower.each does it, and one
+step after the other. A video is also decoded and written, by glesam-run --follow. Both are per frame.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import json
 import tempfile
 from collections.abc import Callable, Sequence
 from itertools import product
+from operator import attrgetter
 from pathlib import Path
 from typing import Annotated, TypeVar
 
@@ -27,11 +28,12 @@ from harness.table import Row
 from PIL import Image
 
 from glesam_calib.photographs import SHIPPED
-from glesam_runtime import Bundle, Follower, Predictor, Prompt, draw_overlay, read_image
-from glesam_runtime.image_io import pixels_of, png_bytes
+from glesam_runtime import Bundle, Followed, Follower, Predictor, Prompt, draw_overlay, read_image
+from glesam_runtime.image_io import png_bytes
 from glesam_runtime.output import write_files
 from glesam_runtime.preprocess import Pixels, Size, model_input
 from glesam_runtime.tools.bench.measure import middle
+from glesam_runtime.tools.follow.frames import Frame
 from glesam_runtime.tools.follow.job import FollowJob, follow, frame_record
 from glesam_runtime.tools.follow.sources import opened_frames
 from glesam_runtime.tools.follow.video import written_video
@@ -39,8 +41,8 @@ from glesam_runtime.tools.records.schema import mask_record
 
 SIZES: Sequence[Size] = ((480, 640), (3000, 4000))
 ENGINES, WHOLE = "engines alone", "file to files"
-LOOP, SERIAL = "camera loop", "camera loop, one after the other"
-WHOLES = (WHOLE, LOOP, SERIAL)
+LOOP, SERIAL, VIDEO = "camera loop", "camera loop, one after the other", "video to video"
+WHOLES = (WHOLE, LOOP, SERIAL, VIDEO)
 FPS, STEP_PX, QUALITY = 30.0, (6, 3), 92
 Result = TypeVar("Result")
 
@@ -66,7 +68,7 @@ def main(
             label = f"{manifest.name} {manifest.precision}, {chosen}"
             for size, file in pictures.items():
                 contenders[f"{label}|{size}"] = stages_of_a_picture(predictor, file, folder / "out")
-            contenders[f"{label}|640 x 480, video"] = camera_loop(predictor, clip, folder / "out", frames)
+            contenders[f"{label}|640 x 480, frames"] = camera_loop(predictor, clip, folder / "out", frames)
         times = interleaved(contenders, rounds)
     run.finish([row for name, each in times.items() for row in rows(name, each)], record, note)
 
@@ -128,44 +130,45 @@ def _each_stage(predictor: Predictor, file: Path, prompts: Sequence[Prompt], out
     watch("write", lambda: write_files({out / "m.png": mask_file, out / "o.png": overlay_file}))
 
 
-def camera_loop(predictor: Predictor, clip: Path, out: Path, frames: int) -> Callable[[], Figures]:
-    """Returns a contender: a video followed in both ways, and the engines alone, in ms per frame."""
+def camera_loop(predictor: Predictor, clip: Path, out: Path, count: int) -> Callable[[], Figures]:
+    """Returns a contender: `count` frames followed in each way, and the engines alone, in ms per frame."""
     with opened_frames(clip, out) as source:
-        image = next(source.frames).pixels
-    prompt = Prompt(middle(image))
-    prepared = model_input(image, predictor.manifest)
+        frames = list(source.frames)
+    prompt = Prompt(middle(frames[0].pixels))
+    prepared = model_input(frames[0].pixels, predictor.manifest)
 
     def engines() -> float:
         spent = 0.0
-        for _ in range(frames):
+        for _ in frames:
             predictor.set_tensor(*prepared)
             predictor.decode([prompt])
             spent += engines_ms(predictor)
         return spent
 
+    def loop() -> None:
+        for frame, followed in Follower(predictor, [prompt]).each(frames, attrgetter("pixels")):
+            shown(frame, followed)
+
+    def serial() -> None:
+        follower = Follower(predictor, [prompt])
+        for frame in frames:
+            shown(frame, follower.next(frame.pixels))
+
+    def video() -> None:
+        follow(predictor, clip, FollowJob([prompt], out), lambda *_: None)
+
     def measure() -> Figures:
-        job = FollowJob([prompt], out)
-        return {
-            ENGINES: engines() / frames,
-            LOOP: milliseconds(lambda: follow(predictor, clip, job, lambda *_: None)) / frames,
-            SERIAL: milliseconds(lambda: one_after_the_other(predictor, clip, out, prompt)) / frames,
-        }
+        ways = {LOOP: loop, SERIAL: serial, VIDEO: video}
+        alone = {ENGINES: engines() / count}
+        return alone | {name: milliseconds(way) / count for name, way in ways.items()}
 
     return measure
 
 
-def one_after_the_other(predictor: Predictor, clip: Path, out: Path, prompt: Prompt) -> None:
-    """Does what glesam-run --follow does with one video, in one thread."""
-    follower = Follower(predictor, [prompt])
-    with (
-        opened_frames(clip, out) as source,
-        written_video(out / "serial.mp4", FPS) as write,
-        (out / "serial.jsonl").open("w") as lines,
-    ):
-        for frame in source.frames:
-            followed = follower.next(frame.pixels)
-            lines.write(json.dumps(frame_record(frame, followed)) + "\n")
-            write(pixels_of(draw_overlay(frame.pixels, followed.masks)))
+def shown(frame: Frame, followed: Followed) -> None:
+    """Makes what a loop shows and tells of a frame."""
+    draw_overlay(frame.pixels, followed.masks)
+    json.dumps(frame_record(frame, followed))
 
 
 def engines_ms(predictor: Predictor) -> float:
