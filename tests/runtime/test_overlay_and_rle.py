@@ -54,7 +54,7 @@ def test_only_the_masks_surroundings_are_drawn_and_nothing_changes(
     np.testing.assert_array_equal(actual, np.asarray(draw_overlay(image, [mask])))
 
 
-@pytest.mark.parametrize("tile_px", [1, 16, 50, 192])
+@pytest.mark.parametrize("tile_px", [1, 16, 50, 256])
 def test_tiles_change_nothing(monkeypatch: pytest.MonkeyPatch, tile_px: int) -> None:
     rng = np.random.default_rng(1)
     image, masks = rng.integers(0, 256, (120, 170, 3), np.uint8), np.zeros((3, 120, 170), bool)

@@ -27,7 +27,7 @@ _FOREGROUND = (40, 200, 80)
 _BACKGROUND = (230, 50, 50)
 _TINTS = [round(value * 0.42) for value in range(256)]
 _LINE = [min(255, 4 * value, 4 * (255 - value)) for value in range(256)]
-_TILE_PX = 192
+_TILE_PX = 256
 """Side of the squares that a mask is drawn in: without them 12 megapixels take twice as long."""
 
 
