@@ -21,11 +21,11 @@ camera = av.open(device, format="v4l2" if device.startswith("/dev/") else None)
 with camera, Predictor("nano") as predictor:
     follower = Follower(predictor, [Prompt(box=(x0, y0, x1, y1))])
     stop = int(frames[0]) if frames else None  # without a number until Ctrl-C
-    for index, frame in enumerate(islice(camera.decode(video=0), stop)):
-        image = frame.to_ndarray(format="rgb24")
+    images = (frame.to_ndarray(format="rgb24") for frame in islice(camera.decode(video=0), stop))
+    # While one image is used here, another thread takes and encodes the next.
+    for index, (image, followed) in enumerate(follower.each(images)):
         if index == 0:
             Image.fromarray(image).save("first_frame.png")
-        followed = follower.next(image)
         if followed.lost[0] is not None:
             print(f"frame {index}: lost, {followed.lost[0]}", flush=True)
             continue

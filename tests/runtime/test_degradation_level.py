@@ -162,7 +162,7 @@ def test_json_and_the_frames_of_a_video_hold_it(levelled: Path, bright: Pixels) 
         followed = Follower(predictor, [prompt]).next(bright)
         assert followed.degradation_level == predictor.degradation_level is not None
         document = json.loads(predictor.predict(prompts=[prompt]).to_json())
-        frame = frame_record(Frame(0, Path("a.png"), None, bright), followed, predictor.timings)
+        frame = frame_record(Frame(0, Path("a.png"), None, bright), followed)
     for each in (document, frame):
         assert each["degradation_level"] == pytest.approx(followed.degradation_level, abs=1e-3)
         Draft202012Validator(json_schema()).validate(each)

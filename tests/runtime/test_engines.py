@@ -18,7 +18,7 @@ from fake_tensorrt import plan_of
 from onnx import parser
 from tiny_bundle import IMAGE_SIZE, SpyEngine
 
-from glesam_runtime import BackendError
+from glesam_runtime import BackendError, Bundle
 from glesam_runtime.bundle.spec import GraphSpec, TensorSpec, bundle_contract
 from glesam_runtime.engines import ONNX_BACKENDS, TENSORRT, Engine, open_engine, pick_backend
 from glesam_runtime.engines.base import Tensors
@@ -286,3 +286,13 @@ def test_onnx_runtime_reads_a_spec_from_the_graph_itself(tmp_path: Path) -> None
         assert engine({"a": np.ones((1, 3, 2, 5), np.uint8)})["y"].shape == (1, 3, 2, 10)
         with pytest.raises(BackendError, match=r"expected a uint8 \[1,3,a_2,a_3\]"):
             engine({"a": np.ones((1, 4, 2, 5), np.uint8)})
+
+
+@pytest.mark.parametrize("backend", ["onnxruntime", "openvino"])
+def test_an_open_engine_keeps_no_copy_of_the_file(bundle_path: Path, backend: str) -> None:
+    bundle = Bundle.open(bundle_path)
+    content = bundle.graph_content("image_encoder")
+    before = sys.getrefcount(content.model)
+    with closing(open_engine(backend, content, bundle.manifest.graphs["image_encoder"].spec)):
+        after = sys.getrefcount(content.model)
+    assert after == before

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -80,6 +81,45 @@ def test_a_mask_that_jumps_in_size_is_another_object(bundle_path: Path, square: 
     assert follower.next(square.frames[0]).lost == (None,)
     (reason,) = follower.next(square.frames[0]).lost
     assert reason is not None and reason.endswith("a factor above 1.2")
+
+
+@pytest.mark.parametrize("backend", ["onnxruntime", "openvino"])
+def test_frames_encoded_ahead_give_the_bits_of_one_after_the_other(
+    bundle_path: Path, square: Clip, backend: str
+) -> None:
+    with Predictor(bundle_path, backend=backend) as predictor:
+        predictor.set_image(square.frames[0])
+        before = np.array(predictor.image_embeddings)
+        follower = Follower(predictor, [Prompt(square.box)])
+        answers = list(follower.each(iter(square.frames)))
+        np.testing.assert_array_equal(predictor.image_embeddings, before)
+        one_by_one = Follower(predictor, [Prompt(square.box)])
+        expected = [one_by_one.next(frame) for frame in square.frames]
+    assert len(answers) == len(expected) == 4
+    assert not np.array_equal(expected[0].masks, expected[3].masks)
+    for (frame, answer), original, wanted in zip(answers, square.frames, expected, strict=True):
+        assert frame is original
+        assert answer.lost == wanted.lost
+        assert set(answer.timings_ms) == set(wanted.timings_ms)
+        np.testing.assert_array_equal(answer.masks, wanted.masks)
+        np.testing.assert_array_equal(answer.iou_predictions, wanted.iou_predictions)
+
+
+def test_the_next_frame_is_encoded_while_the_caller_uses_one(bundle_path: Path, square: Clip) -> None:
+    taken = threading.Event()
+
+    def frames() -> Iterator[Pixels]:
+        yield from square.frames[:2]
+        taken.set()
+        yield square.frames[2][:, :96]
+
+    with Predictor(bundle_path) as predictor:
+        answers = Follower(predictor, [Prompt(square.box)]).each(frames())
+        next(answers)
+        next(answers)
+        assert taken.wait(30)
+        with pytest.raises(ImageError, match="expected 128 x 96 pixels as before, found 96 x 96"):
+            next(answers)
 
 
 def test_frames_of_another_size_and_prompts_without_a_mask_are_refused(

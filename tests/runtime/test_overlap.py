@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from glesam_runtime.tools.run.overlap import ahead, background_thread
+from glesam_runtime.tools.run.overlap import ahead
 
 
 def test_results_come_in_order_however_long_each_takes() -> None:
@@ -16,8 +16,8 @@ def test_results_come_in_order_however_long_each_takes() -> None:
         time.sleep(0.01 * (number % 2 == 0))
         return number
 
-    with background_thread() as pool:
-        assert list(ahead(slow_if_even, range(7), pool, 3)) == list(range(7))
+    with ahead(map(slow_if_even, range(7)), 3) as results:
+        assert list(results) == list(range(7))
 
 
 @pytest.mark.parametrize("depth", [1, 2])
@@ -29,10 +29,26 @@ def test_no_more_items_are_taken_than_the_depth_allows(depth: int) -> None:
             taken.append(number)
             yield number
 
-    with background_thread() as pool:
-        for done, _ in enumerate(ahead(abs, items(), pool, depth)):
+    with ahead(items(), depth) as results:
+        for done, _ in enumerate(results):
+            time.sleep(0.01)  # as much as the thread may do meanwhile, it does
             assert len(taken) <= done + 1 + depth
     assert len(taken) == 9
+
+
+def test_an_item_is_there_while_the_next_one_is_not_yet() -> None:
+    """A camera's frame must not wait for the one after it."""
+    comes = threading.Event()
+
+    def items() -> Iterator[int]:
+        yield 0
+        assert comes.wait(5)
+        yield 1
+
+    with ahead(items()) as results:
+        assert next(results) == 0
+        comes.set()
+        assert next(results) == 1
 
 
 def test_the_next_item_starts_while_the_caller_works() -> None:
@@ -43,17 +59,20 @@ def test_the_next_item_starts_while_the_caller_works() -> None:
             begun.set()
         return number
 
-    with background_thread() as pool:
-        results = ahead(note, range(2), pool, 1)
+    with ahead(map(note, range(2))) as results:
         assert next(results) == 0
         assert begun.wait(5)
 
 
-def test_an_error_reaches_the_caller_at_its_place() -> None:
-    with background_thread() as pool:
-        results = ahead(lambda number: 1 / number, [1, 0, 1], pool, 2)
-        assert next(results) == 1
-        with pytest.raises(ZeroDivisionError):
+@pytest.mark.parametrize("error", [ZeroDivisionError, KeyboardInterrupt])
+def test_an_error_reaches_the_caller_at_its_place(error: type[BaseException]) -> None:
+    def items() -> Iterator[int]:
+        yield from (1, 2)
+        raise error
+
+    with ahead(items(), 2) as outer, ahead(outer) as results:
+        assert [next(results), next(results)] == [1, 2]
+        with pytest.raises(error):
             next(results)
 
 
@@ -61,20 +80,21 @@ def test_leaving_early_finishes_the_current_item_and_drops_the_rest() -> None:
     begun, ended = [], []
     running, let_go = threading.Event(), threading.Event()
 
-    def work(number: int) -> None:
+    def work(number: int) -> int:
         begun.append(number)
-        running.set()
-        let_go.wait(5)
+        if number:
+            running.set()
+            let_go.wait(5)
         ended.append(number)
+        return number
 
     def leave() -> None:
-        with background_thread() as pool:
-            for number in range(3):
-                pool.submit(work, number)
+        with ahead(map(work, range(9)), 3) as results:
+            next(results)
             running.wait(5)
             threading.Timer(0.05, let_go.set).start()
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
         leave()
-    assert begun == ended == [0]
+    assert begun == ended == [0, 1]

@@ -54,6 +54,19 @@ def test_only_the_masks_surroundings_are_drawn_and_nothing_changes(
     np.testing.assert_array_equal(actual, np.asarray(draw_overlay(image, [mask])))
 
 
+@pytest.mark.parametrize("tile_px", [1, 16, 50, 256])
+def test_tiles_change_nothing(monkeypatch: pytest.MonkeyPatch, tile_px: int) -> None:
+    rng = np.random.default_rng(1)
+    image, masks = rng.integers(0, 256, (120, 170, 3), np.uint8), np.zeros((3, 120, 170), bool)
+    masks[0, 20:, 30:150] = True  # down to the picture's edge, and with tiles that it fills
+    masks[1, 5:60, 5:60] = rng.random((55, 55)) > 0.5
+    masks[2] = True
+    monkeypatch.setattr(overlay, "_TILE_PX", 1000)
+    whole = np.asarray(draw_overlay(image, masks))
+    monkeypatch.setattr(overlay, "_TILE_PX", tile_px)
+    np.testing.assert_array_equal(np.asarray(draw_overlay(image, masks)), whole)
+
+
 @pytest.mark.parametrize("size", [(1, 1), (2, 3), (20000, 10)])
 def test_any_size_can_be_drawn(size: tuple[int, int]) -> None:
     height, width = size
@@ -71,4 +84,6 @@ def test_rle_decodes_to_the_mask(fill: str) -> None:
     rle = rle_from_mask(mask)
     assert isinstance(rle["counts"], str)
     assert rle["size"] == [31, 17]
+    theirs = coco_mask.encode(np.asfortranarray(mask, np.uint8))
+    assert rle["counts"] == theirs["counts"].decode()
     np.testing.assert_array_equal(coco_mask.decode(rle).astype(bool), mask)

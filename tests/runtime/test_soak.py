@@ -6,6 +6,8 @@ import ctypes
 import hashlib
 import os
 import platform
+import subprocess
+import sys
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -79,6 +81,26 @@ on_glibc = pytest.mark.skipif(
 @on_glibc
 def test_two_threads_answer_as_one_and_memory_stays_flat(bundle_path: Path) -> None:
     assert soak(bundle_path, IMAGES) < GROWTH
+
+
+LOADING = """
+import ctypes, sys
+from glesam_runtime import Predictor
+from glesam_runtime.tools.machine import host_memory
+with Predictor("nano", backend=sys.argv[1]):
+    loaded = host_memory().now
+    ctypes.CDLL(None).malloc_trim(0)
+    print(loaded - host_memory().now)
+"""
+
+
+@on_glibc
+@pytest.mark.parametrize("backend", ["onnxruntime", "openvino"])
+def test_what_loading_used_is_given_back(backend: str) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", LOADING, backend], stdout=subprocess.PIPE, text=True, check=True
+    )
+    assert int(done.stdout) < 8 << 20
 
 
 @pytest.mark.slow

@@ -85,6 +85,12 @@ def chunks(file: int) -> Iterator[bytes]:
         yield chunk
 
 
+def whole(file: int) -> bytes:
+    """Returns the content of an open file, read at once: joined pieces would need its memory twice."""
+    with open(file, "rb", buffering=0, closefd=False) as raw:
+        return raw.readall()
+
+
 def _open_part(folder: int, part: str, wanted: int, flags: int) -> int:
     """Opens one part of a path in `folder`. Its kind is checked first: a pipe or a device is not opened."""
     try:

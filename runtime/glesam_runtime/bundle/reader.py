@@ -5,13 +5,13 @@ from __future__ import annotations
 import hashlib
 import mmap
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from importlib.resources import files
 from pathlib import Path
 
 from ..errors import BundleError
-from .files import CHUNK_BYTES, LinkError, NoFileError, Stamp, chunks, is_plain, opened, stamp_of
+from .files import CHUNK_BYTES, LinkError, NoFileError, Stamp, chunks, is_plain, opened, stamp_of, whole
 from .graph_rules import MOST_GRAPH_BYTES, check_graph_file
 from .manifest import FileRecord, Manifest, parse_manifest
 from .protobuf import Damaged
@@ -86,7 +86,7 @@ class Bundle:
             with opened(self.root, file) as descriptor:
                 if stamp_of(descriptor).size != self.manifest.files[file].size:
                     raise self._replaced(file)
-                content = b"".join(chunks(descriptor))
+                content = whole(descriptor)
         except OSError as error:
             raise self._replaced(file) from error
         if hashlib.sha256(content).hexdigest() != self.manifest.files[file].sha256:
@@ -202,7 +202,8 @@ def _check_file(root: Path, name: str, manifest: Manifest) -> Stamp:
         with opened(root, name) as file:
             stamp = stamp_of(file)
             _check_size(root, name, record, stamp.size, bool(graphs))
-            content = _hashed(root, name, record, file, bool(graphs))
+            content = whole(file) if graphs else b""
+            _check_hash(root, name, record, [content] if graphs else chunks(file))
     except LinkError:
         raise _leaves(root, name) from None
     except NoFileError as error:
@@ -228,16 +229,12 @@ def _check_size(root: Path, name: str, record: FileRecord, size: int, is_graph: 
         raise _damaged(root, name, f"at most {MOST_GRAPH_BYTES} bytes", f"{size} bytes")
 
 
-def _hashed(root: Path, name: str, record: FileRecord, file: int, is_kept: bool) -> bytes:
-    """Checks the hash of an open file; returns its content if `is_kept`."""
-    digest, kept = hashlib.sha256(), []
-    for chunk in chunks(file):
-        digest.update(chunk)
-        if is_kept:
-            kept.append(chunk)
+def _check_hash(root: Path, name: str, record: FileRecord, content: Iterable[bytes]) -> None:
+    digest = hashlib.sha256()
+    for piece in content:
+        digest.update(piece)
     if digest.hexdigest() != record.sha256:
         raise _damaged(root, name, f"sha256 {record.sha256}", digest.hexdigest())
-    return b"".join(kept)
 
 
 def sha256_of(path: Path) -> str:

@@ -182,6 +182,7 @@ def _open(
         )
     except Exception as error:  # ONNX Runtime's own exceptions share no public base
         raise cannot_open(path_of(graph), _LIBRARY, first_line(error), "onnxruntime") from error
+    session._model_bytes = None  # otherwise it keeps a second copy of the weights, for a fallback
     if isinstance(graph, GraphContent):
         graph.check()
     _check_providers(providers[0], session.get_providers())

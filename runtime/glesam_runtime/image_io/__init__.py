@@ -2,6 +2,7 @@
 
 files          opens a picture: formats, limits, orientation; every failure is an ImageError
 colours        8-bit sRGB from depths, palettes, transparency, gAMA and ICC profiles
+pictures       photographs as arrays, and PNG files
 png_files      long texts left out, missing rows noticed
 masks          black and white masks, and the numbers of label maps
 file_kinds     pipes, Git LFS pointers and web pages in place of a file
@@ -12,7 +13,7 @@ folders        the pictures below a folder, without the masks beside them
 from .files import MAX_PIXELS, check_exists
 from .folders import SUFFIXES, Found, pictures_below, written_to
 from .masks import read_mask, read_numbers
-from .pictures import png_bytes, read_image
+from .pictures import pixels_of, png_bytes, read_image
 
 __all__ = [
     "MAX_PIXELS",
@@ -20,6 +21,7 @@ __all__ = [
     "Found",
     "check_exists",
     "pictures_below",
+    "pixels_of",
     "png_bytes",
     "read_image",
     "read_mask",

@@ -12,7 +12,7 @@ from ..errors import ImageError, first_line
 from ..preprocess import Pixels
 from .colours import shown
 from .orientation import upright
-from .pictures import read_image
+from .pictures import pixels_of, read_image
 
 IMAGE_FORMATS = ("RGB", "BGR")
 """Orders of an array's channels: PIL's, and OpenCV's."""
@@ -57,7 +57,7 @@ def _from_pil(picture: Image.Image) -> Pixels:
     """Returns a PIL image as read_image returns its file: upright, in sRGB, on white."""
     try:
         picture.load()
-        pixels = np.array(upright(shown(picture, "white"), picture.info.get("exif")))
+        pixels = pixels_of(upright(shown(picture, "white"), picture.info.get("exif")))
     except ImageError:
         raise
     except Exception as error:  # a file that is read late: broken bytes make PIL raise nearly anything

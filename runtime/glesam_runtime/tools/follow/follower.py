@@ -1,8 +1,8 @@
 """One step through a video: the masks of one frame become the prompts of the next.
 
     follower = Follower(predictor, [Prompt(box=(20, 40, 300, 280))])
-    for image in frames:
-        followed = follower.next(image)     # masks of this frame; .lost says of each object why it has none
+    for image, followed in follower.each(frames):
+        ...     # followed.masks of this frame; followed.lost says of each object why it has none
 
 An object's prompt is the logits of its last mask, and the box of that mask, moved as far as it moved last,
 and widened by a margin and by how much that move differed from the one before. With nano, masks grew from
@@ -12,9 +12,10 @@ width. A mask that slowly drifts to another object is not noticed.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from typing import Any
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from itertools import cycle
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -26,7 +27,9 @@ from ...image_io.inputs import on_host
 from ...predictor import Predictor
 from ...preprocess import Doubles, Floats, Geometry, Size, resampled
 from ...prompts import Prompt
+from ..run.overlap import ahead
 
+Item = TypeVar("Item")
 _STRIDE = 16
 """Pixels of the input for each position of the embeddings, along each axis."""
 
@@ -55,12 +58,14 @@ class Followed:
 
     iou_predictions: float32 [N], the model's own estimate of each mask's IoU, of lost objects' too.
     lost: for each object None, or why it is lost. degradation_level: see Predictor.degradation_level.
+    timings_ms: milliseconds of each stage, see Predictor.timings.
     """
 
     masks: npt.NDArray[np.bool_]
     iou_predictions: Floats
     lost: tuple[str | None, ...]
     degradation_level: float | None = None
+    timings_ms: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, eq=False)
@@ -122,8 +127,33 @@ class Follower:
         Raises as set_image and predict do, ImageError where a frame has another size than the one before, and
         PromptError where a prompt gives no mask in the first frame.
         """
-        predictor = self._predictor
-        predictor.set_image(image, image_format)
+        self._predictor.set_image(image, image_format)
+        return self._found(self._predictor)
+
+    def each(
+        self,
+        frames: Iterable[Item],
+        image_of: Callable[[Item], Any] = lambda frame: frame,
+        image_format: str = "RGB",
+    ) -> Generator[tuple[Item, Followed], None, None]:
+        """Yields each frame with what next returns for its image, which is image_of(frame).
+
+        Another thread takes the next frame and encodes it meanwhile, on two sessions of the predictor, whose
+        own image stays. Raises as next does, and as `frames` does, both in the place of the frame.
+        """
+        with self._predictor.new_session() as one, self._predictor.new_session() as other:
+
+            def encoded() -> Iterator[tuple[Item, Predictor]]:
+                for session, frame in zip(cycle((one, other)), frames, strict=False):
+                    session.set_image(image_of(frame), image_format)
+                    yield frame, session
+
+            with ahead(encoded()) as pairs:
+                for frame, session in pairs:
+                    yield frame, self._found(session)
+
+    def _found(self, predictor: Predictor) -> Followed:
+        """Returns the objects in the image of `predictor`, the next frame."""
         size = predictor.geometry.original_size
         self._check_size(size)
         if self._sightings is None:
@@ -138,7 +168,9 @@ class Follower:
         ]
         lost = self._compared(seen)
         masks = prediction.masks & np.array([reason is None for reason in lost])[:, None, None]
-        return Followed(masks, prediction.iou_predictions, lost, prediction.degradation_level)
+        return Followed(
+            masks, prediction.iou_predictions, lost, prediction.degradation_level, dict(predictor.timings)
+        )
 
     def _compared(self, seen: Sequence[_Sighting | None]) -> tuple[str | None, ...]:
         """Keeps what is found; returns for each object None, or why it is lost."""

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from itertools import islice
+from operator import attrgetter
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
 from ...errors import ImageError, OutputError
-from ...image_io import png_bytes
+from ...image_io import pixels_of, png_bytes
 from ...output import replaced_file, write_files
 from ...predictor import Predictor
 from ...prompts import Prompt
@@ -56,8 +57,9 @@ def follow(predictor: Predictor, source: Path, job: FollowJob, on_frame: OnFrame
     """Follows the objects through `source`, a folder, a video or a camera, and writes the results.
 
     Writes OUT/<stem>.jsonl, and OUT/<stem>.overlay.mp4 for a video or a camera; for a folder
-    OUT/<stem of the frame>.overlay.png. An error leaves neither the lines nor the video half-written. Ctrl-C
-    ends a camera in order; anything else it interrupts.
+    OUT/<stem of the frame>.overlay.png. While a frame is written, the next one is read and encoded.
+    An error leaves neither the lines nor the video half-written. Ctrl-C ends a camera in order; anything else
+    it interrupts.
     """
     lines = job.out / f"{source.stem}.jsonl"
     with opened_frames(source, job.out) as frames, ExitStack() as stack:
@@ -66,9 +68,9 @@ def follow(predictor: Predictor, source: Path, job: FollowJob, on_frame: OnFrame
         follower, found = Follower(predictor, job.prompts), np.zeros(len(job.prompts), int)
         overlay, count = job.out, 0
         try:
-            for frame in islice(frames.frames, job.max_frames or None):
-                followed = follower.next(frame.pixels)
-                record = frame_record(frame, followed, predictor.timings)
+            wanted = islice(frames.frames, job.max_frames or None)
+            for frame, followed in stack.enter_context(closing(follower.each(wanted, attrgetter("pixels")))):
+                record = frame_record(frame, followed)
                 file(json.dumps(record))
                 overlay = write(frame, draw_overlay(frame.pixels, followed.masks))
                 found += [reason is None for reason in followed.lost]
@@ -82,7 +84,7 @@ def follow(predictor: Predictor, source: Path, job: FollowJob, on_frame: OnFrame
     return Summary(count, tuple(found.tolist()), overlay, lines)
 
 
-def frame_record(frame: Frame, followed: Followed, timings: dict[str, float]) -> Json:
+def frame_record(frame: Frame, followed: Followed) -> Json:
     """Returns one frame as JSON, of the kind "frame" in schema.json_schema()."""
     height, width = followed.masks.shape[1:]
     found = [index for index, reason in enumerate(followed.lost) if reason is None]
@@ -100,7 +102,7 @@ def frame_record(frame: Frame, followed: Followed, timings: dict[str, float]) ->
             for index, reason in enumerate(followed.lost)
             if reason is not None
         ],
-        "timings_ms": {stage: round(ms, 3) for stage, ms in timings.items()},
+        "timings_ms": {stage: round(ms, 3) for stage, ms in followed.timings_ms.items()},
     }
 
 
@@ -116,7 +118,7 @@ def _overlays(frames: Frames, source: Path, out: Path) -> Iterator[Callable[[Fra
     with written_video(path, frames.fps) as write:
 
         def to_video(_: Frame, drawn: Image.Image) -> Path:
-            write(np.asarray(drawn))
+            write(pixels_of(drawn))
             return path
 
         yield to_video

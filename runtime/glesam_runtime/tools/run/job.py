@@ -1,6 +1,6 @@
 """Segments pictures by prompts: reads each, segments it, writes its files; a bad one stops no other.
 
-While one picture is segmented, the next are read and the previous one's files are written.
+While one picture is segmented, the next are read and the previous one's files are written: in three threads.
 """
 
 from __future__ import annotations
@@ -23,10 +23,9 @@ from ...predictor import Predictor
 from ...preprocess import Floats, Pixels
 from ...prompts import Box, Points, Prompt, logits_from_mask
 from ..overlay import draw_overlay
-from .overlap import ahead, background_thread
+from .overlap import ahead
 
 _READ_AHEAD = 2  # reading a large picture may take longer than segmenting a small one
-_WRITTEN_BEHIND = 1
 Result = TypeVar("Result")
 
 
@@ -136,13 +135,15 @@ def run_job(predictor: Predictor, images: Sequence[Path], job: Job) -> Iterator[
     """Segments each picture, writes OUT/<stem>.mask<i>.png and OUT/<stem>.overlay.png; yields in order.
 
     The files of a picture are written together at its end; a bad picture does not stop the rest.
-    At most five pictures are in memory. Leaving early, also by Ctrl-C, leaves no half-written file.
+    At most four pictures are in memory. Leaving early, also by Ctrl-C, leaves no half-written file.
     """
     inputs = {path.resolve() for path in _inputs(images, job)}
-    with background_thread() as reader, background_thread() as writer:
-        pictures = ahead(partial(_read, job), images, reader, _READ_AHEAD)
-        answers = (_segment(predictor, job, picture) for picture in pictures)
-        yield from ahead(partial(_write, job.out, inputs), answers, writer, _WRITTEN_BEHIND)
+    with (
+        ahead(map(partial(_read, job), images), _READ_AHEAD) as pictures,
+        ahead(map(partial(_segment, predictor, job), pictures)) as answers,
+    ):
+        for answer in answers:
+            yield _write(job.out, inputs, answer)
 
 
 def _inputs(images: Sequence[Path], job: Job) -> list[Path]:
