@@ -1,9 +1,8 @@
-"""PNG files hold the picture's own pixels, whoever reads them, and bands of rows leave no seam."""
+"""PNG files hold the picture's own pixels, whoever reads them, and pictures become arrays without a seam."""
 
 from __future__ import annotations
 
 import io
-import zlib
 from pathlib import Path
 
 import cv2
@@ -12,7 +11,7 @@ import pytest
 from PIL import Image
 
 from glesam_runtime import read_image
-from glesam_runtime.image_io import pictures, pixels_of, png_bytes
+from glesam_runtime.image_io import pixels_of, png_bytes
 
 SIZES = [(1, 1), (1, 700), (63, 5), (64, 1), (65, 31), (200, 300)]
 
@@ -36,18 +35,6 @@ def test_three_readers_find_the_pixels_of_an_rgb_picture(size: tuple[int, int], 
         opened.verify()  # the sums of all chunks
 
 
-@pytest.mark.parametrize("rows", [1, 30, 64, 100])
-def test_parts_that_threads_pack_are_one_file(monkeypatch: pytest.MonkeyPatch, rows: int) -> None:
-    pixels = np.full((200, 70, 3), 255, np.uint8)
-    pixels[50:] = picture_of((150, 70))
-    monkeypatch.setattr(pictures, "_PART_BYTES", rows * 70 * 3)
-    content = png_bytes(Image.fromarray(pixels))
-    with Image.open(io.BytesIO(content)) as opened:
-        np.testing.assert_array_equal(np.asarray(opened), pixels)
-    start, length = content.index(b"IDAT") + 4, int.from_bytes(content[33:37], "big")
-    assert len(zlib.decompress(content[start : start + length])) == 200 * (1 + 70 * 3)  # checks Adler-32
-
-
 @pytest.mark.parametrize("mode", ["1", "L", "RGBA"])
 def test_other_modes_keep_their_mode_and_pixels(mode: str) -> None:
     picture = Image.fromarray(picture_of((65, 31))).convert(mode)
@@ -59,7 +46,7 @@ def test_other_modes_keep_their_mode_and_pixels(mode: str) -> None:
 def test_a_smooth_picture_is_packed() -> None:
     y, x = np.mgrid[:300, :400]
     smooth = np.stack([x // 2, y // 2, (x + y) // 4], axis=-1).astype(np.uint8)
-    assert len(png_bytes(Image.fromarray(smooth))) < smooth.size / 20
+    assert len(png_bytes(Image.fromarray(smooth))) < smooth.size / 3
 
 
 @pytest.mark.parametrize("size", SIZES)
