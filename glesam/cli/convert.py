@@ -149,7 +149,7 @@ def check_request(checkpoint: str | None, official: OfficialFiles, reduction: Re
     """Raises InputError where both a checkpoint and official files are given, or a reduction of neither."""
     if checkpoint is not None and (given := official.given()):
         raise InputError(
-            f"CHECKPOINT {checkpoint} is a whole model, whose GLE is made smaller; leave out {', '.join(given)}"
+            f"CHECKPOINT {checkpoint} is a whole model, to make its GLE smaller; leave out {', '.join(given)}"
         )
     if checkpoint is None and any(value is not None for value in vars(reduction).values()):
         raise InputError(
