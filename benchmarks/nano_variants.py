@@ -19,6 +19,7 @@ import os
 import subprocess
 import sys
 from collections import defaultdict
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from statistics import mean
@@ -114,25 +115,32 @@ def train(variant: Variant, pool: SamplePool, run: TrainingRun) -> GleSam:
 
 
 def evaluate(
-    test: Path, prompts: Path | None, sources: list[str], out: Path, levels: str = "clean,3"
+    test: Path,
+    prompts: Path | None,
+    sources: list[str],
+    out: Path,
+    levels: str = "clean,3",
+    metrics: Sequence[str] = ("iou",),
 ) -> list[Row]:
-    """Runs glesam-eval; returns the mean IoU of each source, method and level over the pictures."""
+    """Runs glesam-eval; returns the mean of each metric by source, method and level over the pictures."""
     program = str(Path(sys.executable).with_name("glesam-eval"))
     fixed = [f"--prompts={prompts}"] if prompts else []
     checkpoints = [f"--checkpoint={source}" for source in sources]
     options = [f"--data={test}", f"--levels={levels}", "--split=all", *fixed, *checkpoints, f"--out={out}"]
     subprocess.run([program, *options], check=True)
-    ious: dict[tuple[str, str], dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
+    values: dict[tuple[str, str], dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
     with (out / "results.csv").open(newline="") as file:
         for score in csv.DictReader(file):
-            ious[score["source"], score["method"]][score["level"]].append(float(score["iou"]))
+            for metric in metrics:
+                column = f"{COLUMN[score['level']]}_{metric}"
+                values[score["source"], score["method"]][column].append(float(score[metric]))
     return [
         {
             "variant": source,
             "method": method,
-            **{f"{COLUMN[level]}_iou": round(mean(each), 4) for level, each in levels.items()},
+            **{column: round(mean(each), 4) for column, each in columns.items()},
         }
-        for (source, method), levels in ious.items()
+        for (source, method), columns in values.items()
     ]
 
 

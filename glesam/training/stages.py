@@ -170,7 +170,7 @@ def with_adapters(model: GleSam, config: GleStageConfig, whole: bool = False) ->
     """Returns the model with another gamma, or with new adapters of `lora_rank`, where these are set.
 
     Args:
-        whole: the whole U-Net learns, and needs no adapters.
+        whole: the whole U-Net learns, and needs adapters only where it has CRE (`is_full_rank`).
 
     Raises:
         InputError: neither the model nor the settings have adapters, which are to learn.
@@ -180,7 +180,7 @@ def with_adapters(model: GleSam, config: GleStageConfig, whole: bool = False) ->
         gle = replace(gle, gamma=config.gamma)
     if config.lora_rank is not None:
         gle = replace(gle, lora_rank=config.lora_rank, lora_alpha=float(config.lora_rank))
-    if not gle.lora_rank and not whole:
+    if not gle.lora_rank and (gle.channel_expansion or not whole):  # whose convolutions learn by LoRA alone
         raise InputError(
             "stage 1 trains a LoRA, and this model has none; set lora_rank, as in "
             '{"stage": 1, "lora_rank": 8}, to add one'

@@ -5,7 +5,8 @@ Beside the distance to the clean image's embedding z_H, with the teacher's z_T o
     MSE(gamma z_hat, gamma z_H) + teacher_weight MSE(gamma z_hat, gamma z_T)
 
 A U-Net that is another than the teacher's, such as a smaller one of it, learns as a whole: a LoRA of low rank
-cannot do the work of the layers that were left out.
+cannot do the work of the layers that were left out. Only the two convolutions that CRE widened learn by their
+LoRA (`glesam.gle.is_full_rank`).
 """
 
 from __future__ import annotations
@@ -45,10 +46,6 @@ def open_teacher(folder: str | None, model: GleSam, config: StageConfig) -> Gle 
         )
     teacher = GleSam.from_pretrained(folder)
     check_embeddings(teacher, model, folder)
-    if config.lora_rank is not None and learns_whole(model, teacher.gle):
-        raise InputError(
-            "lora_rank: the model's U-Net is another than the teacher's and learns as a whole; leave it out"
-        )
     return teacher.gle.requires_grad_(False)
 
 

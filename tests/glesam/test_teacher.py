@@ -25,7 +25,7 @@ from glesam.training.stage_losses import embeddings_of
 from glesam.training.stages import StageRun, ready, train_stage
 from glesam.training.teacher import distilled_losses, open_teacher, teacher_error
 from glesam.training.watch import Lines
-from glesam_runtime.errors import CheckpointError, InputError
+from glesam_runtime.errors import CheckpointError
 
 pytestmark = pytest.mark.usefixtures("fresh_accelerator")
 
@@ -101,7 +101,7 @@ def test_a_smaller_gle_comes_nearer_to_its_teacher_and_learns_as_a_whole(
     pool: SamplePool, tmp_path: Path
 ) -> None:
     """All but the convolutions that CRE widened, of which the adapters learn; other adapters stay."""
-    config = settings(steps=12, lr=3e-3, teacher_weight=10.0)
+    config = settings(steps=12, lr=3e-4, teacher_weight=100.0)
     student = small()
     before, taught_before = state(student), {n: t.clone() for n, t in teacher().state_dict().items()}
     batch = make_batch(pool, config.plan(student.config.sam), 1000)
@@ -113,7 +113,7 @@ def test_a_smaller_gle_comes_nearer_to_its_teacher_and_learns_as_a_whole(
 
     far = distance(student)
     trained = run(pool, tmp_path, config, student)
-    assert distance(trained) < 0.8 * far
+    assert distance(trained) < 0.6 * far
     actual = changed(before, state(trained))
     assert all(name.startswith("gle.unet.") for name in actual)
     ends = ("gle.unet.conv_in.", "gle.unet.conv_out.")
@@ -138,12 +138,11 @@ def test_a_smaller_gle_without_adapters_needs_none_and_can_save_memory(
     pool: SamplePool, tmp_path: Path
 ) -> None:
     model = small()
-    config = replace(model.config, gle=replace(model.config.gle, lora_rank=0))
-    whole = GleSam(config)
+    gle = replace(model.config.gle, lora_rank=0, channel_expansion=False)
+    whole = GleSam(replace(model.config, gle=gle))
     kept = {name.replace("base_layer.", ""): tensor for name, tensor in model.state_dict().items()}
     whole.load_state_dict({name: kept[name] for name in whole.state_dict()})
     plain = state(run(pool, tmp_path / "a", settings(steps=2), whole))
-    assert changed(state(model.eval()), state(model)) == set()
     whole.load_state_dict({name: kept[name] for name in whole.state_dict()})
     recomputed = state(run(pool, tmp_path / "b", settings(steps=2, gradient_checkpointing=True), whole))
     for name, tensor in plain.items():
@@ -160,7 +159,7 @@ def test_a_run_that_is_killed_resumes_with_its_teacher_and_with_no_other(
     other = big().gle.eval().requires_grad_(False)
     with torch.no_grad():
         other.unet.conv_norm_out.weight.mul_(2)
-    with pytest.raises(CheckpointError, match="is of a run whose teacher was [0-9a-f]{16}, but now"):
+    with pytest.raises(CheckpointError, match=r"is of a run whose teacher was [0-9a-f]{16}, but now"):
         run(pool, tmp_path / "cut", config, small(), taught_by=other)
     assert changed(whole, state(run(pool, tmp_path / "cut", config, small()))) == set()
 
@@ -169,7 +168,10 @@ def test_a_run_that_is_killed_resumes_with_its_teacher_and_with_no_other(
 def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """Checkpoints: a teacher, its smaller student, and two whose embeddings are others."""
     root = tmp_path_factory.mktemp("teachers")
-    models = {"big": big(), "small": small(), "other": big(), "larger": big()}
+    models = {"big": big(), "small": small(), "other": big(), "larger": big(), "merged": small()}
+    merged = replace(models["merged"].config.gle, lora_rank=0)
+    models["merged"] = GleSam(replace(models["merged"].config, gle=merged))
+    models["merged"].image_encoder.load_state_dict(models["big"].image_encoder.state_dict())
     with torch.no_grad():
         next(models["other"].image_encoder.parameters()).mul_(1.01)
     models["larger"].config = replace(
@@ -211,7 +213,7 @@ def test_glesam_train_writes_the_student_and_no_file_of_adapters(
         ({"stage": 1}, ["--teacher", "{small}/no"], "no folder {small}/no"),
         ({"stage": 2}, ["--teacher", "{big}"], "--teacher is for --stage 1; leave it out"),
         ({"stage": 1, "gan": 0.1}, ["--teacher", "{big}"], "have a teacher of their own, the U-Net without"),
-        ({"stage": 1, "lora_rank": 2}, ["--teacher", "{big}"], "learns as a whole; leave it out"),
+        ({"stage": 1}, ["--model", "{merged}", "--teacher", "{big}"], "this model has none; set lora_rank"),
         ({"stage": 1}, ["--teacher", "{big}", "--out", "{big}"], "is the folder of --teacher, which is kept"),
         ({"stage": 1, "teacher_weight": 0}, ["--teacher", "{big}"], "teacher_weight"),
         ({"stage": 1, "gan": 0.1}, [], "gan: its discriminator reads the U-Net's mid block"),
@@ -241,10 +243,3 @@ def test_nano_from_scratch_has_no_teacher(data: Path, folders: dict[str, Path]) 
     result = CliRunner().invoke(app, words)
     assert result.exit_code == 2
     assert "nano is trained from scratch" in result.stderr
-
-
-def test_a_missing_student_is_an_error(data: Path, folders: dict[str, Path]) -> None:
-    with pytest.raises(InputError, match="stage is 3"):
-        parse_stage_config("{}", 3, "settings")
-    result = CliRunner().invoke(app, ["--stage", "1", "--data", str(data), "--teacher", str(folders["big"])])
-    assert "give --model CHECKPOINT" in result.stderr
