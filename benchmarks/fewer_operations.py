@@ -14,6 +14,7 @@ median of interleaved rounds. A student ends as OUT/NAME/model, and an interrupt
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -65,7 +66,8 @@ def half_width(model: GleSam) -> GleSam:
 
 
 def cut(reduction: Reduction) -> Callable[[GleSam], GleSam]:
-    return lambda model: smaller_gle(model, reduction)
+    """What makes a student with weights of its own: its training must not change the teacher's."""
+    return lambda model: smaller_gle(copy.deepcopy(model), reduction)
 
 
 CUTS = {

@@ -104,9 +104,9 @@ def with_mid_block(unet: UNetConfig, kept: str) -> UNetConfig:
 
 
 def smaller_gle(model: GleSam, reduction: Reduction) -> GleSam:
-    """Returns the model with less of GLE's U-Net, in eval mode; both share the tensors that stay.
+    """Returns the model with less of GLE's U-Net, in eval mode; LoRA adapters stay with their layers.
 
-    LoRA adapters stay with their layers.
+    Both share the tensors that stay: train it only where `model` is no longer needed.
 
     Raises:
         InputError: the reduction does not fit, or leaves nothing out.
