@@ -47,7 +47,7 @@ def glesam_eval(command: list[str], check: bool) -> None:
             path, _, methods = rest.rpartition(":")
             assert (Path(path) / "model.safetensors").exists()
             for level, iou in (("clean", 0.9), ("3", 0.5)):
-                lines += [f"a,x,box,{level},{name},{m},1,0,{iou},0,{iou / 2},0" for m in methods.split(",")]
+                lines += [f'a,x,box,{level},"{name}",{m},1,0,{iou},0,{iou / 2},0' for m in methods.split(",")]
     (out / "results.csv").write_text("\n".join(lines))
 
 
@@ -64,6 +64,8 @@ def test_students_are_trained_timed_and_measured(
     timed, times = dict[str, GleSam](), module.times
 
     def times_of(models: dict[str, GleSam], *rest: object) -> dict[str, float]:
+        if timed:  # the second run
+            return dict.fromkeys(models, 1.0)
         timed.update(models)
         return dict(times(models, *rest))
 
