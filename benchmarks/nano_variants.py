@@ -15,6 +15,7 @@ OUT/NAME/model for glesam-eval, and an interrupted one resumes.
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, Any
@@ -109,13 +110,22 @@ def train(variant: Variant, pool: SamplePool, run: TrainingRun) -> GleSam:
 
 
 def evaluate(
-    test: Path, prompts: Path | None, sources: list[str], out: Path, levels: str = "clean,3"
+    test: Path,
+    prompts: Path | None,
+    sources: list[str],
+    out: Path,
+    levels: str = "clean,3",
+    metrics: Sequence[str] = ("iou",),
 ) -> list[Row]:
-    """Runs glesam-eval; returns the mean IoU of each source, method and level over the pictures."""
+    """Runs glesam-eval; returns the mean of each metric by source, method and level over the pictures."""
     fixed = [f"--prompts={prompts}"] if prompts else []
     means = evaluated(test, sources, out, f"--levels={levels}", "--split=all", *fixed)
     return [
-        {"variant": source, "method": method, **columns_of(each, "iou")}
+        {
+            "variant": source,
+            "method": method,
+            **{column: value for metric in metrics for column, value in columns_of(each, metric).items()},
+        }
         for (source, method), each in means.items()
     ]
 

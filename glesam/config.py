@@ -25,6 +25,9 @@ NUM_MASKS = 4
 FORMAT_VERSION = 4
 """Version of `config.json`. Format 1 had no section for the decoder (`_decoder_of_format_1`), format 2 no
 `channel_expansion`, format 3 neither SAM 2 nor RobustSAM."""
+MID_BLOCK, MID_RESNET = "UNetMidBlock2DCrossAttn", "UNetMidBlock2D"
+"""Mid blocks of diffusers' U-Net: Stable Diffusion's, and one resnet without attention."""
+MID_BLOCKS = (MID_BLOCK, MID_RESNET, None)
 
 
 def check_switch(name: str, value: object) -> None:
@@ -228,7 +231,8 @@ class SamConfig:
 class UNetConfig:
     """The part of diffusers' `UNet2DConditionModel` config that differs between our U-Nets.
 
-    `attention_head_dim` is the number of heads, as in diffusers' own config files.
+    `attention_head_dim` is the number of heads, as in diffusers' own config files. Without a
+    `mid_block_type` there is no mid block.
     """
 
     block_out_channels: tuple[int, ...]
@@ -239,6 +243,13 @@ class UNetConfig:
     cross_attention_dim: int
     use_linear_projection: bool
     norm_num_groups: int = 32
+    mid_block_type: str | None = field(default=MID_BLOCK, repr=False)
+
+    def __post_init__(self) -> None:
+        if self.mid_block_type not in MID_BLOCKS:
+            raise InputError(
+                f"mid_block_type {self.mid_block_type!r}: expected {', '.join(map(str, MID_BLOCKS))}"
+            )
 
 
 @dataclass(frozen=True)
@@ -274,7 +285,7 @@ class GleConfig:
         check_switch("auxiliary", self.auxiliary)
 
 
-OPTIONS = {"adaptive": False, "auxiliary": False, "denoise": False}
+OPTIONS = {"adaptive": False, "auxiliary": False, "denoise": False, "mid_block_type": MID_BLOCK}
 """Fields that `config.json` holds only where they are not the default: files of models without these options
 are readable by any glesam of the same format version."""
 

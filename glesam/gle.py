@@ -42,6 +42,8 @@ LORA_TARGETS = (
     "conv_out",
 )
 """Suffixes of the modules that the authors adapt; norms and the time embedding are not among them."""
+CRE = ("unet.conv_in.", "unet.conv_out.")
+"""The convolutions that channel replication and expansion widens."""
 
 
 def build_base_unet(config: UNetConfig, channels: int = LATENT_CHANNELS) -> UNet2DConditionModel:
@@ -52,6 +54,7 @@ def build_base_unet(config: UNetConfig, channels: int = LATENT_CHANNELS) -> UNet
         block_out_channels=config.block_out_channels,
         down_block_types=config.down_block_types,
         up_block_types=config.up_block_types,
+        mid_block_type=config.mid_block_type,
         layers_per_block=config.layers_per_block,
         attention_head_dim=config.attention_head_dim,
         cross_attention_dim=config.cross_attention_dim,
@@ -98,6 +101,16 @@ def build_gle_unet(config: GleConfig) -> UNet2DConditionModel:
 def lora_config(config: GleConfig) -> LoraConfig:
     """PEFT's configuration of an adapter set; a fresh one changes nothing, its B factors are zero."""
     return LoraConfig(r=config.lora_rank, lora_alpha=config.lora_alpha, target_modules=list(LORA_TARGETS))
+
+
+def is_full_rank(name: str, config: GleConfig) -> bool:
+    """Whether a parameter of `Gle` learns where the whole U-Net does: its own weights, not its adapters.
+
+    Where CRE widened the first and the last convolution, these stay as they are, or their channels would not
+    be copies any more; their LoRA learns instead.
+    """
+    expanded = CRE if config.channel_expansion else ()
+    return name.startswith("unet.") and ("lora_" in name) == name.startswith(expanded)
 
 
 def load_base_weights(unet: UNet2DConditionModel, base: UNet2DConditionModel, assign: bool = False) -> None:

@@ -12,13 +12,25 @@ from glesam_runtime.cli.errors import one_line_errors
 from glesam_runtime.errors import InputError, printable
 
 if TYPE_CHECKING:
+    from glesam.gle import Gle
     from glesam.model import GleSam
+    from glesam.training.stage_config import StageConfig
 
 app = command_app()
 
 
 def _option(metavar: str, text: str, least: int | None = None) -> Any:  # noqa: ANN401 - typer's own type
     return typer.Option(metavar=metavar, help=text, min=least)
+
+
+Model = Annotated[
+    str | None,
+    _option("CHECKPOINT", "The model to train: a folder, from glesam-convert or --out, or a hub id."),
+]
+Teacher = Annotated[
+    str | None,
+    _option("CHECKPOINT", "Stage 1: the model whose enhanced embeddings a smaller GLE learns, too."),
+]
 
 
 @app.command(cls=Command)
@@ -29,10 +41,8 @@ def train(
     data: Annotated[Path | None, _option("DIR", "Pictures with masks, or a folder of such sets.")] = None,
     sets: Annotated[Path | None, _option("FILE", "JSON about the sets. Default: sets.json in DIR.")] = None,
     stage: Annotated[int | None, _option("1|2", "1: GLE's LoRA; 2: the mask decoder.")] = None,
-    model: Annotated[
-        str | None,
-        _option("CHECKPOINT", "The model to train: a folder, from glesam-convert or --out, or a hub id."),
-    ] = None,
+    model: Model = None,
+    teacher: Teacher = None,
     config: Annotated[
         Path | None, _option("FILE", "The stage's settings as JSON. Default: the paper's.")
     ] = None,
@@ -68,14 +78,15 @@ def train(
             return
         use_threads(threads)
         settings = read_stage_config(config, stage) if config or stage else None
-        data = check_request(data, what, settings is not None, model)
+        data = check_request(data, what, settings is not None, model or teacher)
         accelerator = make_accelerator(settings.mixed_precision if settings else PRECISION)
         session = Session(data, sets, run, out or run / "model", accelerator)
-        session.check_folders(model)
+        session.check_folders(model, teacher)
         if settings is None:
             session.from_scratch()
         else:
-            session.stage(open_model(model), settings, resume=resume)
+            opened, taught_by = open_models(model, teacher, settings)
+            session.stage(opened, settings, resume=resume, teacher=taught_by)
         written = printable(str(session.out))
         accelerator.print(f"wrote {written}; next: glesam-export {written} --precision fp16")
         accelerator.end_training()
@@ -93,23 +104,25 @@ def check_request(data: Path | None, what: str | None, has_stage: bool, model: s
         )
     if what and (has_stage or model):
         raise InputError(
-            "nano is trained from scratch, by its own recipe; leave out --stage, --config and --model"
+            "nano is trained from scratch, by its own recipe; leave out --stage, --config, --model, --teacher"
         )
     if data is None:
         raise InputError("no pictures to train on; give --data DIR")
     return data
 
 
-def open_model(model: str | None) -> GleSam:
-    """Opens the checkpoint of --model; raises InputError where it was left out."""
+def open_models(model: str | None, teacher: str | None, settings: StageConfig) -> tuple[GleSam, Gle | None]:
+    """Opens the checkpoints of --model and --teacher; raises InputError where --model was left out."""
     from glesam.model import GleSam
+    from glesam.training.teacher import open_teacher
 
     if model is None:
         raise InputError(
             "a stage trains a model that exists: give --model CHECKPOINT; "
             "glesam-convert makes one of the official files"
         )
-    return GleSam.from_pretrained(model)
+    opened = GleSam.from_pretrained(model)
+    return opened, open_teacher(teacher, opened, settings)
 
 
 def main() -> None:

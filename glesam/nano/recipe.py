@@ -28,7 +28,7 @@ from torch.nn.functional import mse_loss
 
 from glesam.data.batches import Batch, BatchPlan, SamplePool, batches, prefetch
 from glesam.ddim import DdimDenoiser, gain
-from glesam.gle import Gle
+from glesam.gle import Gle, is_full_rank
 from glesam.model import GleSam
 from glesam.nano.batches import RegionPlan, prompt_batches
 from glesam.nano.decoder import NanoDecoder
@@ -53,8 +53,6 @@ HARMLESS = frozenset({"save_every", "report_every"})
 PASTE_SHARE = 0.2
 """Fraction of pictures into which objects of others are pasted."""
 PRECISION: Precision = "bf16"
-CRE = ("unet.conv_in.", "unet.conv_out.")
-"""The convolutions that channel replication and expansion widens."""
 
 
 @dataclass(frozen=True)
@@ -309,13 +307,8 @@ def unwrapped(conv: Any) -> nn.Conv2d:  # noqa: ANN401 - PEFT's layer, or the co
 
 
 def select_prior(gle: Gle) -> list[nn.Parameter]:
-    """What stage "prior" trains: the U-Net's own weights.
-
-    Where CRE widened its first and last convolution, these stay as they are, or their channels would not be
-    copies any more; their LoRA learns instead.
-    """
-    expanded = CRE if gle.config.channel_expansion else ()
-    return select(gle, lambda name: is_unet(name) and ("lora_" in name) == name.startswith(tuple(expanded)))
+    """What stage "prior" trains: the U-Net's own weights (`glesam.gle.is_full_rank`)."""
+    return select(gle, lambda name: is_full_rank(name, gle.config))
 
 
 def select_restoring(gle: Gle) -> list[nn.Parameter]:

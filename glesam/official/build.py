@@ -51,6 +51,11 @@ class OfficialFiles:
     no_mem_embed: NoMemEmbed | None = None
     robust_sam: Path | None = None
 
+    def given(self) -> list[str]:
+        """The options that are set, as they are typed."""
+        values = vars(self).items()
+        return [_option(name) for name, value in values if value is not None and value is not False]
+
     def load(self) -> GleSam | RobustSam:
         """Loads the model, float32 on the CPU, in eval mode.
 
@@ -88,12 +93,9 @@ class OfficialFiles:
         return build_official(sam, unet, text_embedding, self.lora, self.decoder, config)
 
     def _load_robust_sam(self, path: Path) -> RobustSam:
-        given = [name for name, value in vars(self).items() if value is not None and value is not False]
-        others = sorted(set(given) - {"robust_sam", "sam_type"})
+        others = sorted(set(self.given()) - {"--robust-sam", "--sam-type"})
         if others:
-            raise CheckpointError(
-                f"--robust-sam {path} is a whole model; leave out {', '.join(map(_option, others))}"
-            )
+            raise CheckpointError(f"--robust-sam {path} is a whole model; leave out {', '.join(others)}")
         model = load_robust_sam(path)
         self._check_sam_type(path, model.config.sam.sam_type)
         return model

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from glesam.config import UNetConfig
+from glesam.config import MID_BLOCK, UNetConfig
 from glesam.file_limits import check_is_file
 from glesam.gle import build_base_unet, load_base_weights
 from glesam.model import GleSam
@@ -27,6 +27,7 @@ DEFAULTS = {
     "attention_head_dim": 8,
     "use_linear_projection": False,
     "norm_num_groups": 32,
+    "mid_block_type": MID_BLOCK,
 }
 """Defaults of diffusers, for config.json files that leave them out (Stable Diffusion 1.5's does)."""
 PREDICTION = "epsilon"
@@ -75,12 +76,12 @@ def read_unet_config(folder: str | Path) -> UNetConfig:
         data: dict[str, Any] = {**DEFAULTS, **json.loads(path.read_text())}
         read = [(f.name, data[f.name]) for f in fields(UNetConfig)]
         values: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in read}
+        return UNetConfig(**values)
     except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise CheckpointError(
             f"cannot read {path} ({type(error).__name__}: {error}); "
             "expected a unet/ folder as diffusers saves it"
         ) from error
-    return UNetConfig(**values)
 
 
 def unet_folder(folder: str | Path) -> Path:

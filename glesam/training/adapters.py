@@ -70,9 +70,9 @@ def adapter(unet: Unet, name: str | None) -> Iterator[None]:
 
 
 def selected(unet: Unet) -> str | None:
-    """Name of the selected adapter set; None while the U-Net runs without adapters."""
-    layer = next(lora_layers(unet))
-    return None if layer.disable_adapters else str(layer.active_adapters[0])
+    """Name of the selected adapter set; None while the U-Net runs without adapters, or has none."""
+    layer = next(lora_layers(unet), None)
+    return None if layer is None or layer.disable_adapters else str(layer.active_adapters[0])
 
 
 def _select(unet: Unet, name: str | None) -> None:

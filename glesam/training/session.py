@@ -21,6 +21,7 @@ from glesam.config import nano
 from glesam.data.batches import BatchPlan, SamplePool, make_batch
 from glesam.data.datasets import load_datasets
 from glesam.data.in_memory import in_memory
+from glesam.gle import Gle
 from glesam.model import GleSam
 from glesam.nano.recipe import NANO, Run, train_model
 from glesam.official.decoder import save_decoder
@@ -29,8 +30,9 @@ from glesam.training.encoded_views import VIEWS
 from glesam.training.parallel import on_the_main_process
 from glesam.training.pictures import mask_pictures
 from glesam.training.settings import Precision
-from glesam.training.stage_config import DecoderStageConfig, GleStageConfig, StageConfig
+from glesam.training.stage_config import DecoderStageConfig, StageConfig
 from glesam.training.stages import StageRun, ready, train_stage
+from glesam.training.teacher import learns_whole
 from glesam.training.watch import All, Bar, Board, Lines, Watcher
 from glesam_runtime.errors import InputError, printable
 from glesam_runtime.tools.bottom_line import BottomLine
@@ -58,17 +60,19 @@ class Session:
         self.accelerator.print(f"{len(pool)} training pictures; checkpoints in {printable(str(self.run))}")
         return pool
 
-    def check_folders(self, model: str | None) -> None:
+    def check_folders(self, model: str | None, teacher: str | None = None) -> None:
         """Raises InputError, before anything is computed, where results cannot be written.
 
         Args:
             model: the value of --model.
+            teacher: the value of --teacher.
         """
         for path in (self.run, self.out):
             if path.exists() and not path.is_dir():
                 raise InputError(f"{path}: expected a folder, found a file; choose another name")
-        if model is not None and self.out.exists() and self.out.resolve() == Path(model).resolve():
-            raise InputError(f"--out {self.out} is the folder of --model, which is kept; choose another")
+        for option, folder in (("--model", model), ("--teacher", teacher)):
+            if folder is not None and self.out.exists() and self.out.resolve() == Path(folder).resolve():
+                raise InputError(f"--out {self.out} is the folder of {option}, which is kept; choose another")
 
     @contextmanager
     def alone(self) -> Iterator[None]:
@@ -114,9 +118,13 @@ class Session:
                 train_model(model, pool, Run(self.run, watch, self.accelerator), NANO)
             model.save_pretrained(self.out, torch.float16)
 
-    def stage(self, model: GleSam, config: StageConfig, *, resume: bool) -> None:
-        """Trains one stage of a model and writes what it changed in the official layout too."""
-        pool, model = self.pool, ready(model, config, self.accelerator)
+    def stage(self, model: GleSam, config: StageConfig, *, resume: bool, teacher: Gle | None = None) -> None:
+        """Trains one stage of a model and writes what it changed in the official layout too.
+
+        Args:
+            teacher: of stage 1 (`glesam.training.teacher`).
+        """
+        pool, model = self.pool, ready(model, config, self.accelerator, teacher)
         plan = config.plan(model.config.sam)
         enhance = not isinstance(config, DecoderStageConfig) or config.enhance
         pictures = partial(self.preview, model, plan, enhance=enhance, count=config.pictures)
@@ -124,17 +132,17 @@ class Session:
         watching = self.watching(pictures, config.pictures_every) if main else nullcontext(Lines())
         with self.alone():
             with watching as watch:
-                train_stage(model, pool, config, StageRun(self.run, self.accelerator, watch, resume))
+                train_stage(model, pool, config, StageRun(self.run, self.accelerator, watch, resume, teacher))
             if main:
-                self.save(model, config)
+                self.save(model, config, has_official_form=not learns_whole(model, teacher))
 
-    def save(self, model: GleSam, config: StageConfig) -> None:
-        """Writes the model, and what the stage trained in the authors' format."""
+    def save(self, model: GleSam, config: StageConfig, *, has_official_form: bool) -> None:
+        """Writes the model, and what the stage trained in the authors' format, which has no whole U-Net."""
         model.save_pretrained(self.out)
-        if isinstance(config, GleStageConfig):
-            save_lora(model, self.out / LORA_FILE)
-        else:
+        if isinstance(config, DecoderStageConfig):
             save_decoder(model, self.out / DECODER_FILE)
+        elif has_official_form:
+            save_lora(model, self.out / LORA_FILE)
 
     def preview(
         self, model: GleSam, plan: BatchPlan, *, enhance: bool = True, count: int = 4

@@ -67,6 +67,7 @@ SETTINGS: dict[str, Setting] = {
     "distribution_matching": Setting(at_least_zero(), "weight of the term; the authors use 1.0"),
     "gan": Setting(at_least_zero(), "weight of the term; the authors use 0.005"),
     "generator_every": Setting(whole(1), "with either term, GLE learns in every n-th step"),
+    "teacher_weight": Setting(positive(), "weight of the squared error to the embeddings of --teacher"),
     "enhance": Setting(switch(), "false: without GLE"),
     "train_iou_head": Setting(switch(), "also train the IoU's prediction"),
     "pixel_loss": Setting(choice(PixelLoss), "loss of a pixel, beside Dice"),

@@ -85,7 +85,7 @@ class StageConfig:
 
 @dataclass(frozen=True)
 class GleStageConfig(StageConfig):
-    """Stage 1: GLE's LoRA."""
+    """Stage 1: GLE's LoRA, or a smaller U-Net (`glesam.training.teacher`)."""
 
     loop: LoopConfig = PAPER_LOOP
     gradient_checkpointing: bool = False
@@ -94,6 +94,7 @@ class GleStageConfig(StageConfig):
     distribution_matching: float = 0.0
     gan: float = 0.0
     generator_every: int = 5
+    teacher_weight: float = 1.0
 
 
 @dataclass(frozen=True)

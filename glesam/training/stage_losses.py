@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.nn.functional import mse_loss
 
 from glesam.data.batches import Batch
+from glesam.gle import is_full_rank
 from glesam.model import GleSam
 from glesam.training.encoded_views import EncodedBatch
 from glesam.training.loop import Losses
@@ -30,6 +31,13 @@ def select_lora(model: GleSam) -> None:
     model.requires_grad_(False)
     for name, parameter in model.gle.named_parameters():
         parameter.requires_grad_("lora_" in name)
+
+
+def select_unet(model: GleSam) -> None:
+    """Freezes all but GLE's U-Net, which learns at full rank."""
+    model.requires_grad_(False)
+    for name, parameter in model.gle.named_parameters():
+        parameter.requires_grad_(is_full_rank(name, model.gle.config))
 
 
 def gle_losses(model: GleSam, batch: Batch) -> Losses:

@@ -1,4 +1,7 @@
-"""Stages 1 and 2 of a model that exists: GLE's LoRA, then the mask decoder, on one process or many."""
+"""Stages 1 and 2 of a model that exists: GLE's LoRA, then the mask decoder, on one process or many.
+
+With a teacher whose U-Net is another, stage 1 trains the whole U-Net (`glesam.training.teacher`).
+"""
 
 from __future__ import annotations
 
@@ -13,6 +16,7 @@ from accelerate import Accelerator
 
 from glesam.config import HieraEncoderConfig, VitEncoderConfig
 from glesam.data.batches import SamplePool, batches
+from glesam.gle import Gle
 from glesam.model import GleSam
 from glesam.training.adapters import enable_checkpointing, remove_student
 from glesam.training.checkpoint import Identity, fingerprint
@@ -33,7 +37,9 @@ from glesam.training.stage_losses import (
     gle_losses,
     select_decoder,
     select_lora,
+    select_unet,
 )
+from glesam.training.teacher import distilled_losses, learns_whole
 from glesam.training.view_encoder import ViewEncoder
 from glesam.training.watch import Lines, Watcher
 from glesam_runtime.errors import InputError
@@ -45,13 +51,15 @@ CHECKPOINTS = {GleStageConfig: "stage1", DecoderStageConfig: "stage2"}
 class StageRun:
     """The folder of a stage's checkpoint, its watcher, and the device it is computed on.
 
-    `resume`: resume from a checkpoint even where settings that allow it have changed.
+    `resume`: resume from a checkpoint even where settings that allow it have changed. `teacher`: of stage 1,
+    frozen.
     """
 
     folder: Path
     accelerator: Accelerator
     watch: Watcher = Lines()  # noqa: RUF009 - frozen
     resume: bool = False
+    teacher: Gle | None = None
 
     def rows(self, config: StageConfig) -> range:
         """This process's rows of a batch."""
@@ -60,6 +68,8 @@ class StageRun:
     def where(self, config: StageConfig, model: GleSam) -> dict[str, Any]:
         """The arguments of `train` that identify this run; call it once parameters are frozen."""
         values = {"model": fingerprint(model, model.config.to_json()), **config.settings()}
+        if isinstance(config, GleStageConfig):
+            values["teacher"] = self.teacher and fingerprint(self.teacher, repr(self.teacher.config))
         return {
             "checkpoint": self.folder / f"{CHECKPOINTS[type(config)]}.pt",
             "watch": self.watch,
@@ -68,8 +78,10 @@ class StageRun:
         }
 
 
-def ready(model: GleSam, config: StageConfig, accelerator: Accelerator) -> GleSam:
+def ready(model: GleSam, config: StageConfig, accelerator: Accelerator, teacher: Gle | None = None) -> GleSam:
     """Returns the model that the stage will train, on its device: `model`, or one with new adapters.
+
+    The teacher of stage 1, if any, is moved there too.
 
     Raises:
         InputError: the settings do not fit the model, or the processes.
@@ -77,8 +89,10 @@ def ready(model: GleSam, config: StageConfig, accelerator: Accelerator) -> GleSa
     check_image_size(model, config)
     rows_of(accelerator, config.batch_size, config.loop.accumulation)
     torch.manual_seed(config.loop.seed)
+    if teacher is not None:
+        teacher.to(accelerator.device)
     if isinstance(config, GleStageConfig):
-        model = with_adapters(model, config)
+        model = with_adapters(model, config, learns_whole(model, teacher))
     elif isinstance(config, DecoderStageConfig) and not config.multimask_share:
         model.disable_dynamic_multimask()  # masks 1 to 3 fade
     return model.to(accelerator.device).eval()
@@ -101,14 +115,18 @@ def train_stage(model: GleSam, pool: SamplePool, config: StageConfig, run: Stage
 
 
 def train_gle(model: GleSam, pool: SamplePool, config: GleStageConfig, run: StageRun) -> None:
-    """Stage 1: the adapters of GLE alone; with its optional terms, a critic beside them."""
-    select_lora(model)
+    """Stage 1: the adapters of GLE alone, or its whole U-Net; with its optional terms, a critic beside it."""
+    select = select_unet if learns_whole(model, run.teacher) else select_lora
+    select(model)
     if config.gradient_checkpointing:
         enable_checkpointing(model.gle.unet)
     loop, rows = config.loop_for(len(pool)), run.rows(config)
     source = batches(pool, config.plan(model.config.sam), rows, config.workers)
     if not config.distribution_matching and not config.gan:
-        train(model.gle, source, partial(gle_losses, model), loop, **run.where(config, model))
+        losses = partial(gle_losses, model)
+        if run.teacher is not None:
+            losses = partial(distilled_losses, model, teacher=run.teacher, weight=config.teacher_weight)
+        train(model.gle, source, losses, loop, **run.where(config, model))
         return
     duel = Duel(model, config.distribution_matching, config.gan)
     players = duel.players(model, config.generator_every)
@@ -148,18 +166,21 @@ def check_image_size(model: GleSam, config: StageConfig) -> None:
         )
 
 
-def with_adapters(model: GleSam, config: GleStageConfig) -> GleSam:
+def with_adapters(model: GleSam, config: GleStageConfig, whole: bool = False) -> GleSam:
     """Returns the model with another gamma, or with new adapters of `lora_rank`, where these are set.
 
+    Args:
+        whole: the whole U-Net learns, and needs adapters only where it has CRE (`is_full_rank`).
+
     Raises:
-        InputError: neither the model nor the settings have adapters.
+        InputError: neither the model nor the settings have adapters, which are to learn.
     """
     gle = model.config.gle
     if config.gamma is not None:
         gle = replace(gle, gamma=config.gamma)
     if config.lora_rank is not None:
         gle = replace(gle, lora_rank=config.lora_rank, lora_alpha=float(config.lora_rank))
-    if not gle.lora_rank:
+    if not gle.lora_rank and (gle.channel_expansion or not whole):  # whose convolutions learn by LoRA alone
         raise InputError(
             "stage 1 trains a LoRA, and this model has none; set lora_rank, as in "
             '{"stage": 1, "lora_rank": 8}, to add one'

@@ -74,7 +74,8 @@ class StaticUNet(nn.Module):
         for block in self.down_blocks:
             x, added = block(x, time, **_context_of(block, context))
             skips += added
-        x = self.mid_block(x, time, **_context_of(self.mid_block, context))
+        if self.mid_block is not None:
+            x = self.mid_block(x, time, **_context_of(self.mid_block, context))
         for block in self.up_blocks:
             count = len(block.resnets)
             skips, used = skips[:-count], skips[-count:]

@@ -81,12 +81,14 @@ def mid_features(gle: Gle, noisy: Tensor, timesteps: Tensor) -> Tensor:
         time = unet.time_embedding(unet.time_proj(timesteps).to(noisy.dtype))
         features = unet.conv_in(noisy)
         for block in unet.down_blocks:
-            if getattr(block, "has_cross_attention", False):
-                features, _ = block(features, time, encoder_hidden_states=context)
-            else:
-                features, _ = block(features, time)
-        mid: Tensor = unet.mid_block(features, time, encoder_hidden_states=context)
+            features, _ = block(features, time, **context_of(block, context))
+        mid: Tensor = unet.mid_block(features, time, **context_of(unet.mid_block, context))
     return mid
+
+
+def context_of(block: nn.Module, context: Tensor) -> dict[str, Tensor]:
+    """The text context as the argument of a block with cross-attention; other blocks take none."""
+    return {"encoder_hidden_states": context} if getattr(block, "has_cross_attention", False) else {}
 
 
 def generator_loss(fake: Tensor) -> Tensor:

@@ -32,6 +32,7 @@ from glesam.training.critic.distribution_matching import (
 )
 from glesam.training.loop import Losses, Player
 from glesam.training.stage_losses import embeddings_of, restoration_losses
+from glesam_runtime.errors import InputError
 
 
 @dataclass(frozen=True)
@@ -59,6 +60,8 @@ class Duel(nn.Module):
 
     def __init__(self, model: GleSam, distribution_matching: float, gan: float) -> None:
         super().__init__()
+        if gan and model.config.gle.unet.mid_block_type is None:
+            raise InputError("gan: its discriminator reads the U-Net's mid block, and this one has none")
         add_student(model.gle)
         self.gle = model.gle
         self.head = DiscriminatorHead.of(model.gle).to(model.gle.get_buffer("text_embedding").device)
