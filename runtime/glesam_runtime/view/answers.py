@@ -59,6 +59,7 @@ def picture_document(tab: Tab) -> Json:
     height, width = picture.pixels.shape[:2]
     return {
         "revision": tab.revision,
+        "opened": tab.opened,
         "name": picture.name,
         "width": width,
         "height": height,
