@@ -208,3 +208,22 @@ def test_a_server_that_has_gone_is_a_readable_error(person: Person) -> None:
     person.page.mouse.click(*person.at(64, 48))
     assert "does not answer" in person.error()
     person.complaints.clear()  # the browser itself reports the request
+
+
+def test_more_objects_than_one_request_holds_are_segmented_compared_and_saved(person: Person) -> None:
+    """Marked by the page's own steps, 64 of them; the next one is refused in one line, and nothing is lost."""
+    for index in range(64):
+        person.page.mouse.click(*person.at(4 + 15 * (index % 8), 4 + 11 * (index // 8)))
+        if index < 63:
+            person.press("Enter")
+    person.masks(64)
+    person.press("Enter")
+    assert person.error() == "expected at most 64 objects, found 65; save these, then clear or remove some"
+    assert person.page.locator("#objects > li").count() == 64
+    name, content = person.saved(".save[data-format=rle]")
+    assert name == "a.rle.json" and content.count(b'"segmentation"') == 64
+    person.page.get_by_text("Swipe", exact=True).click()
+    person.until(lambda: person.page.inner_text("#iou").count("IoU") == 64)
+    person.page.click("#show-calls")
+    sync_api.expect(person.page.locator("#calls")).to_be_visible()
+    assert person.page.input_value("#python").count("    Prompt(") == 64

@@ -16,9 +16,9 @@ from glesam_runtime.view.requests import upload_name
 
 POINTS_65 = [[1, 1]] * 65
 WRONG_OBJECTS = [
-    ([], "objects: expected a list of 1 to 32, found a list of 0"),
-    ("box", 'objects: expected a list of 1 to 32, found "box"'),
-    ([{"box": BOX}] * 33, "objects: expected a list of 1 to 32, found a list of 33"),
+    ([], "objects: expected a list of 1 to 64, found a list of 0"),
+    ("box", 'objects: expected a list of 1 to 64, found "box"'),
+    ([{"box": BOX}] * 65, "objects: expected a list of 1 to 64, found a list of 65"),
     ([{"circle": 3}], "object: expected background_points, box, points"),
     ([{"box": [1, 2, 3]}], "box: expected 4 numbers, found a list of 3"),
     ([{"box": [1, 2, 3, "4"]}], "box: expected 4 numbers"),
@@ -76,11 +76,11 @@ def test_not_a_number_is_refused(page: Page) -> None:
 
 def test_a_body_has_a_limit_announced_or_not(page: Page) -> None:
     address = f"/api/tabs/{page.tab}/masks"
-    large = b"{" + b" " * 70_000 + b"}"
+    large = b"{" + b" " * 270_000 + b"}"
     headers = {"content-type": "application/json"}
-    assert "at most 64 KiB" in error_of(page.client.post(address, content=large, headers=headers), 413)
+    assert "at most 256 KiB" in error_of(page.client.post(address, content=large, headers=headers), 413)
     pieces = (large[at : at + 8192] for at in range(0, len(large), 8192))
-    assert "at most 64 KiB" in error_of(page.client.post(address, content=pieces, headers=headers), 413)
+    assert "at most 256 KiB" in error_of(page.client.post(address, content=pieces, headers=headers), 413)
 
 
 def test_an_upload_has_a_limit_and_the_old_picture_stays(

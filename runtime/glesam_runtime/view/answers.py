@@ -15,7 +15,7 @@ from ..preprocess import Floats
 from ..tools.overlay import COLOURS
 from ..tools.parity import mask_iou
 from .library import MOST_PIXELS, Library
-from .requests import MOST_UPLOAD_BYTES, MaskRequest
+from .requests import MOST_OBJECTS, MOST_POINTS, MOST_UPLOAD_BYTES, MaskRequest
 from .tabs import SIDES, Tab
 from .worker import OpenModel
 
@@ -41,6 +41,8 @@ def start_document(model: OpenModel, library: Library) -> Json:
         "degradation": None if can_degrade() else NO_DEGRADATION,
         "most_bytes": MOST_UPLOAD_BYTES,
         "most_pixels": MOST_PIXELS,
+        "most_objects": MOST_OBJECTS,
+        "most_points": MOST_POINTS,
         "colours": [list(colour) for colour in COLOURS],
     }
 

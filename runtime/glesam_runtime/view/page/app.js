@@ -47,6 +47,8 @@ class App {
     element("model").textContent = `${name} ${precision}, backend ${backend}`;
     element("model").title = `${reason}; bundle ${bundle}`;
     element("three").disabled = !multimask;
+    this.history.mostObjects = this.start.most_objects;
+    this.history.mostPoints = this.start.most_points;
     this.setMode(this.mode);
     this.pictures.begin(this.start);
     document.body.dataset.ready = "true";
@@ -76,7 +78,12 @@ class App {
 
   /** Changes the objects and segments what is new; `at` [ms] is when the click or the key came. */
   edit(change, at = null) {
-    change(this.history);
+    try {
+      change(this.history);
+    } catch (error) {
+      this.showError(error);
+      return;
+    }
     this.stage.corner = null;
     this.segmenter.preview = null;
     this.segmenter.forgetEmpty();

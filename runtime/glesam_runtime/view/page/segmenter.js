@@ -5,6 +5,7 @@ import { hasPrompt } from "./history.js";
 import { layerOf } from "./layers.js";
 
 const MOST_KEPT = 100;
+const MOST_AT_ONCE = 16; // objects of a request: the server holds all their masks
 const QUICK_MS = 100; // of the server for one mask; a slower preview would lag behind the pointer
 const NEWEST_PART = 0.3;
 
@@ -88,8 +89,10 @@ export class Segmenter {
   async fetchMissing() {
     const { history, tab, picture } = this.app;
     if (!picture) return;
-    const missing = history.objects.filter((x) => hasPrompt(x) && !this.results.has(this.key(x)));
-    if (missing.length === 0) return;
+    const allMissing = history.objects.filter((x) => hasPrompt(x) && !this.results.has(this.key(x)));
+    if (allMissing.length === 0) return;
+    const missing = allMissing.slice(0, MOST_AT_ONCE);
+    this.isWanted = missing.length < allMissing.length;
     const keys = missing.map((object) => this.key(object));
     const answer = await api.masks(tab, this.requestFor(missing));
     const results = await Promise.all(answer.objects.map((each, i) => this.decoded(each, missing[i])));
