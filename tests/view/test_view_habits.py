@@ -211,7 +211,7 @@ def test_a_server_that_has_gone_is_a_readable_error(person: Person) -> None:
 
 
 def test_more_objects_than_one_request_holds_are_segmented_compared_and_saved(person: Person) -> None:
-    """Marked by the page's own steps, 64 of them; the next one is refused in one line, and nothing is lost."""
+    """One more than the limit is refused in one line, and nothing is lost."""
     for index in range(64):
         person.page.mouse.click(*person.at(4 + 15 * (index % 8), 4 + 11 * (index // 8)))
         if index < 63:

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
-from view_person import Person, is_masks, sync_api
+from pathlib import Path
+from typing import Any
+
+from view_person import DESKTOP, Person, is_masks, sync_api
+
+from glesam_runtime.view.tabs import MOST_TABS
 
 MOVE_SLIDER = """([level, wait]) => new Promise((resolve) => setTimeout(() => {
     const slider = document.getElementById("level");
@@ -73,3 +78,48 @@ def test_a_slider_moved_for_a_picture_that_cannot_be_read_goes_back(person: Pers
     has_level(person, "off")
     person.wait_for_picture("a.png")
     person.complaints.clear()  # the browser itself reports a status of 422
+
+
+def test_a_page_that_is_loaded_again_gives_its_tab_back(person: Person, browser: Any, address: str) -> None:  # noqa: ANN401
+    person.click(64, 48)
+    other = Person(browser, address, **DESKTOP)
+    for _ in range(MOST_TABS):
+        other.page.reload()
+        other.wait_for_picture("a.png")
+    opened: list[str] = []
+    person.page.on("request", lambda request: opened.append(request.url))
+    assert len(person.click(20, 20)["objects"][0]["points"]) == 2
+    assert [url for url in opened if not url.endswith("/masks")] == [], "the tab is still open"
+    other.context.close()
+
+
+def test_a_page_whose_tab_was_closed_goes_on_in_another(person: Person, folder: Path) -> None:
+    """The upload is sent again and degraded again; points stay, and masks, files and commands follow."""
+    person.page.set_input_files("#file", folder / "sub/b.png")
+    person.wait_for_picture("b.png")
+    with person.page.expect_response(lambda response: response.url.endswith("/encode")):
+        person.page.evaluate(MOVE_SLIDER, [2, 0])
+    has_level(person, "LQ-2")
+    person.click(64, 48)
+    person.masks(1)
+    content = person.saved(".save[data-format=rle]")[1]
+    close_all(person)
+    assert person.saved(".save[data-format=rle]")[1] == content
+    close_all(person)
+    person.page.mouse.click(*person.at(20, 20))
+    sync_api.expect(person.page.locator(".prompts li")).to_have_count(2)
+    person.until(lambda: person.page.evaluate(CLICKS) == 2)
+    sync_api.expect(person.page.locator("#error")).to_be_hidden()
+    has_level(person, "LQ-2")
+    assert set(person.complaints) == {GONE}
+    person.complaints.clear()
+
+
+CLICKS = "performance.getEntriesByName('click-to-mask').length"
+GONE = "error: Failed to load resource: the server responded with a status of 410 (Gone)"
+
+
+def close_all(person: Person) -> None:
+    """Opens so many tabs that the server closes that of the page."""
+    for _ in range(MOST_TABS):
+        person.page.request.post(person.page.url + "api/tabs")

@@ -76,6 +76,7 @@ class View:
             Route("/api/start", self.start),
             Route("/api/samples/{name}", self.thumbnail),
             Route("/api/tabs", self.open_tab, methods=["POST"]),
+            Route(f"{tab}/close", self.close_tab, methods=["POST"]),
             Route(f"{tab}/open", self.open_listed, methods=["POST"]),
             Route(f"{tab}/upload", self.upload, methods=["POST"]),
             Route(f"{tab}/degrade", self.degrade, methods=["POST"]),
@@ -109,6 +110,12 @@ class View:
     async def open_tab(self, _: Request) -> Response:
         """Opens a tab and answers with its key."""
         return JSONResponse({"tab": await self._worker.do(self._tabs.open)})
+
+    async def close_tab(self, request: Request) -> Response:
+        """Closes a tab whose page has gone."""
+        key = request.path_params["tab"]
+        await self._worker.do(lambda: self._tabs.give_back(key))
+        return Response(status_code=204)
 
     async def open_listed(self, request: Request) -> Response:
         """Shows a picture of the folder, or a sample."""

@@ -201,8 +201,7 @@ class Tabs:
     def open(self) -> str:
         """Opens a tab and returns its key, which nobody can guess."""
         while len(self._tabs) >= MOST_TABS:
-            _, oldest = self._tabs.popitem(last=False)
-            oldest.close()
+            self.give_back(next(iter(self._tabs)))
         key = secrets.token_urlsafe(16)
         self._tabs[key] = Tab(self.model)
         return key
@@ -215,6 +214,12 @@ class Tabs:
             )
         self._tabs.move_to_end(key)
         return self._tabs[key]
+
+    def give_back(self, key: str) -> None:
+        """Closes a tab, if it is still open."""
+        tab = self._tabs.pop(key, None)
+        if tab is not None:
+            tab.close()
 
     def close(self) -> None:
         """Closes all tabs, and the model."""

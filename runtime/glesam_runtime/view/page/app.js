@@ -9,6 +9,7 @@ import { Pointer } from "./pointer.js";
 import { Saving } from "./saving.js";
 import { Segmenter } from "./segmenter.js";
 import { Stage } from "./stage.js";
+import { ServerTab } from "./tab.js";
 
 const ZOOM = 1.4;
 
@@ -28,6 +29,7 @@ class App {
     this.segmenter = new Segmenter(this);
     this.stage = new Stage(this);
     this.pointers = this.stage.canvases.map((canvas) => new Pointer(canvas, this));
+    this.tab = new ServerTab(this);
     this.pictures = new Pictures(this);
     this.saving = new Saving(this);
     listenToKeys(this);
@@ -38,7 +40,7 @@ class App {
   async begin() {
     try {
       this.start = await api.start();
-      this.tab = await api.openTab();
+      await this.tab.open();
     } catch (error) {
       this.showError(error);
       return;

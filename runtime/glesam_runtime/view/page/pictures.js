@@ -95,11 +95,11 @@ export class Pictures {
       this.app.showError(new Error(`${message}; make the file smaller`));
       return;
     }
-    this.open(() => api.upload(this.app.tab, file));
+    this.open((tab) => api.upload(tab, file));
   }
 
   openListed(name, isSample) {
-    return this.open(() => api.openListed(this.app.tab, name, isSample));
+    return this.open((tab) => api.openListed(tab, name, isSample));
   }
 
   /** Opens the next picture of the folder, or the previous one. */
@@ -114,7 +114,12 @@ export class Pictures {
   /** Shows another picture; a slider that is moved meanwhile degrades that one. */
   open(request) {
     this.isOpening = true;
-    return this.show(request, "reading the picture");
+    const send = async (tab) => {
+      const picture = await request(tab);
+      this.sent = request;
+      return picture;
+    };
+    return this.show(send, "reading the picture");
   }
 
   /** Degrades the picture as slider and seed say, once it is there. */
@@ -128,12 +133,12 @@ export class Pictures {
       return;
     }
     const level = Number(element("level").value);
-    this.show(() => api.degrade(this.app.tab, level, Number(seed.value)), "degrading the picture");
+    this.show((tab) => api.degrade(tab, level, Number(seed.value)), "degrading the picture");
   }
 
   /** Shows what the server has, where it is ahead of the page: an answer was dropped for one that failed. */
   catchUp() {
-    if (!this.isChanging) this.show(() => api.encode(this.app.tab), "reading the picture");
+    if (!this.isChanging) this.show(api.encode, "reading the picture");
   }
 
   /** Shows the picture of an answer, lets the server encode it, and segments its objects. */
@@ -144,9 +149,9 @@ export class Pictures {
     this.isChanging = true;
     app.setBusy(status);
     try {
-      const picture = await request();
+      const picture = await app.tab.ask(request);
       if (!isCurrent()) return;
-      const bitmap = await api.picture(app.tab, picture.revision);
+      const bitmap = await api.picture(app.tab.key, picture.revision);
       if (!isCurrent()) return;
       const wasOpening = this.isOpening;
       this.adopt({ ...picture, bitmap });
@@ -155,7 +160,7 @@ export class Pictures {
         return;
       }
       app.setBusy("encoding the picture");
-      const encoded = await api.encode(app.tab);
+      const encoded = await app.tab.ask(api.encode);
       if (!isCurrent()) return;
       app.timings = encoded.timings_ms;
       this.isChanging = false;
@@ -179,6 +184,7 @@ export class Pictures {
     app.hideError();
     this.isOpening = false;
     if (isNew) {
+      this.source = this.sent; // for another tab
       app.history.reset();
       app.segmenter.clear();
       app.stage.cross = null;

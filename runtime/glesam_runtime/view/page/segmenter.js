@@ -93,8 +93,11 @@ export class Segmenter {
     if (allMissing.length === 0) return;
     const missing = allMissing.slice(0, MOST_AT_ONCE);
     this.isWanted = missing.length < allMissing.length;
-    const keys = missing.map((object) => this.key(object));
-    const answer = await api.masks(tab, this.requestFor(missing));
+    let keys;
+    const answer = await tab.ask((key) => {
+      keys = missing.map((object) => this.key(object));
+      return api.masks(key, this.requestFor(missing));
+    });
     const results = await Promise.all(answer.objects.map((each, i) => this.decoded(each, missing[i])));
     results.forEach((result, i) => this.keep(keys[i], missing[i].id, result));
     this.measure(answer.timings_ms);
@@ -158,9 +161,9 @@ export class Segmenter {
   async previewAt(point) {
     const { app } = this;
     const object = { ...app.history.active, points: [{ ...point, on: true }] };
-    const request = { ...this.requestFor([object]), multimask: false, choices: [0] };
-    const side = request.sides[0];
-    const answer = await api.masks(app.tab, { ...request, sides: [side] });
+    const side = SIDES[app.mode][0];
+    const only = { multimask: false, choices: [0], sides: [side] };
+    const answer = await app.tab.ask((tab) => api.masks(tab, { ...this.requestFor([object]), ...only }));
     const layer = await layerOf(answer.objects[0][side].masks[0], app.colourOf(object), false);
     this.measure(answer.timings_ms);
     this.preview = this.pointer !== null && this.mayPreview(point) ? layer : null;
