@@ -80,6 +80,8 @@ def test_one_of_three_masks_is_chosen(person: Person, model: Model, image: Pixel
     _, content = person.saved(".save[data-format=png]")
     box = tuple(asked["objects"][0]["box"])
     np.testing.assert_array_equal(mask_in(content), predictor_masks(model, image, Prompt(box=box), True)[1])
+    person.page.click("#show-calls")
+    sync_api.expect(person.page.locator("#chosen")).to_have_text("The chosen masks are out/a.mask1.png")
 
 
 def test_the_slider_degrades_the_picture_and_the_masks_follow(person: Person) -> None:

@@ -21,7 +21,7 @@ from starlette.types import ASGIApp
 from ..errors import BackendError, GlesamError, InputError
 from ..tools.run.session import Model
 from .answers import NO_DEGRADATION, Json, can_degrade, mask_document, picture_document, start_document
-from .calls import command_lines, python_program
+from .calls import chosen_files, command_lines, python_program
 from .guard import Guard, Rules
 from .library import Library, jpeg_bytes, read_upload
 from .requests import json_body, level_and_seed, mask_request, save_upload
@@ -183,6 +183,7 @@ class View:
             tab.check_revision(masks.revision)
             return {
                 "command": command_lines(tab.picture, masks, model),
+                "chosen": chosen_files(tab.picture, masks) if masks.multimask else [],
                 "python": python_program(tab.picture, masks, model),
             }
 

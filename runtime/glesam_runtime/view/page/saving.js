@@ -45,8 +45,9 @@ export class Saving {
 
   async showCalls() {
     try {
-      const { command, python } = await this.app.tab.ask((tab) => api.calls(tab, this.request()));
+      const { command, chosen, python } = await this.app.tab.ask((tab) => api.calls(tab, this.request()));
       element("command").value = command;
+      element("chosen").textContent = chosen.length > 0 ? `The chosen masks are ${chosen.join(", ")}` : "";
       element("python").value = python;
       element("calls").showModal();
     } catch (error) {
