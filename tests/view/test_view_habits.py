@@ -1,41 +1,18 @@
-"""The page in a real browser: keys, undo, zoom, preview, drop and paste, and what goes wrong."""
+"""The page in a real browser: keys, undo, zoom, preview, many objects, and what goes wrong."""
 
 from __future__ import annotations
 
-import base64
 import re
 from pathlib import Path
 from typing import Any
 
 import pytest
-from view_page import png_of
 from view_person import DESKTOP, Person, is_masks, sync_api
 
-from glesam_runtime.preprocess import Pixels
 from glesam_runtime.tools.run.session import Model
 from glesam_runtime.view.app import opened_app
 from glesam_runtime.view.library import Library
 from glesam_runtime.view.server import bound, serving
-
-
-def test_a_picture_can_be_dropped_and_pasted(person: Person, image: Pixels) -> None:
-    events = {
-        "dropped.png": "new DragEvent('drop', { dataTransfer: data, bubbles: true })",
-        "pasted.png": "new ClipboardEvent('paste', { clipboardData: data, bubbles: true })",
-    }
-    for name, event in events.items():
-        person.page.evaluate(
-            f"""([name, text]) => {{
-                const bytes = Uint8Array.from(atob(text), (x) => x.charCodeAt(0));
-                const data = new DataTransfer();
-                data.items.add(new File([bytes], name, {{ type: "image/png" }}));
-                document.body.dispatchEvent({event});
-            }}""",
-            [name, base64.b64encode(png_of(image)).decode()],
-        )
-        person.wait_for_picture(name)
-        person.click(64, 48)
-        person.masks(1)
 
 
 def test_objects_have_colours_and_every_step_can_be_undone(person: Person) -> None:

@@ -99,9 +99,21 @@ def test_a_picture_of_too_many_pixels_is_refused_before_it_is_decoded(
     Image.new("1", (400, 300)).save(buffer, "PNG")
     monkeypatch.setattr(library, "MOST_PIXELS", 100_000)
     message = error_of(page.upload(buffer.getvalue(), "huge.png"))
-    assert message == (
-        "huge.png: 400 x 300 pixels exceed the limit of 100000 pixels; make the picture smaller"
-    )
+    assert message == "huge.png: expected at most 0.1 megapixels, found 0.2; make the picture smaller"
+
+
+def test_what_pillow_calls_a_bomb_is_refused_with_the_limit_of_the_page(page: Page) -> None:
+    buffer = io.BytesIO()
+    Image.new("1", (20_000, 20_000)).save(buffer, "PNG")
+    message = error_of(page.upload(buffer.getvalue(), "huge.png"))
+    assert message == "huge.png: expected at most 50 megapixels, found 400; make the picture smaller"
+
+
+@pytest.mark.parametrize("brand", ["heic", "mif1"])
+def test_a_telephones_heic_is_named(page: Page, brand: str) -> None:
+    content = b"\0\0\0\x18ftyp" + brand.encode() + b"\0\0\0\0mif1heic" + bytes(64)
+    message = error_of(page.upload(content, "IMG_1.HEIC"))
+    assert message == "IMG_1.HEIC: expected a picture, found a HEIC file; save it as JPEG"
 
 
 @pytest.mark.parametrize("content", [b"", b"no picture", b"<svg xmlns='http://www.w3.org/2000/svg'/>"])
@@ -161,7 +173,8 @@ def test_unknown_addresses_and_methods_are_json_errors(client: TestClient) -> No
         ("C:\\me\\photo.png", "photo.png"),
         ("", "picture"),
         ("..", "picture"),
-        ("a\nb.png", "nb.png"),
+        ("a\nb.png", "a_b.png"),
+        ('a "q" \n.png', 'a "q" _.png'),
     ],
 )
 def test_a_name_from_a_browser_is_a_name_and_no_path(sent: str, name: str) -> None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import logging
+import math
 import os
+import re
 import warnings
 from collections.abc import Callable
 from functools import cache
@@ -56,7 +58,7 @@ def decoded(
     except ImageError as error:
         raise ImageError(f"{path}: {error}") from error
     except Image.DecompressionBombError as error:
-        raise ImageError(f"{path}: {first_line(error)}; make the picture smaller") from error
+        raise ImageError(f"{path}: {_too_large(_bomb_pixels(error), most_pixels)}") from error
     except UnidentifiedImageError as error:
         raise ImageError(f"{path}: expected a picture, found {_instead(path)}") from error
     except Exception as error:  # broken bytes make PIL's decoders raise nearly anything
@@ -76,9 +78,19 @@ def _check_size(picture: Image.Image, most_pixels: int) -> None:
     """Raises ImageError for more pixels than `most_pixels`, before any is decoded."""
     width, height = picture.size
     if width * height > most_pixels:
-        raise ImageError(
-            f"{width} x {height} pixels exceed the limit of {most_pixels} pixels; make the picture smaller"
-        )
+        raise ImageError(_too_large(width * height, most_pixels))
+
+
+def _too_large(pixels: int, most_pixels: int) -> str:
+    """Returns what is wrong with so many pixels; the two numbers are rounded away from each other."""
+    most, found = math.floor(most_pixels / 1e5) / 10, math.ceil(pixels / 1e5) / 10
+    return f"expected at most {most:g} megapixels, found {found:g}; make the picture smaller"
+
+
+def _bomb_pixels(error: Image.DecompressionBombError) -> int:
+    """Returns the number of pixels that Pillow's message names: it has read no more of the picture."""
+    number = re.search(r"\d+", str(error))
+    return int(number[0]) if number else MAX_PIXELS + 1
 
 
 def _instead(path: Path) -> str:

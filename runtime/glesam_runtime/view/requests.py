@@ -13,7 +13,7 @@ from urllib.parse import unquote
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 
-from ..errors import InputError, PromptError, printable
+from ..errors import InputError, PromptError
 from ..prompts import Prompt
 from .tabs import SIDES
 
@@ -140,7 +140,7 @@ async def save_upload(request: Request, file: IO[bytes]) -> str:
 
 def upload_name(name: str) -> str:
     """Returns the last part of a name that a browser sent, without control characters."""
-    last = PurePosixPath(printable(name).replace("\\", "/")).name
+    last = "".join(x if x.isprintable() else "_" for x in PurePosixPath(name.replace("\\", "/")).name)
     return last[-_LONGEST_NAME:] if last.strip(".") else "picture"
 
 

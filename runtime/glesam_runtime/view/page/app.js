@@ -113,7 +113,7 @@ class App {
   }
 
   setThree(three) {
-    this.three = three && this.start.model.multimask;
+    this.three = three && Boolean(this.start?.model.multimask);
     element("three").checked = this.three;
     this.update();
     this.segmenter.refresh();

@@ -48,13 +48,15 @@ export class Pictures {
       button.addEventListener("click", () => this.choose());
     }
     this.file.addEventListener("change", () => {
-      this.upload(this.file.files[0]);
+      this.take(this.file);
       this.file.value = ""; // so that the same file can be chosen again
     });
     this.list.addEventListener("change", () => this.list.value && this.openListed(this.list.value, false));
     element("previous").addEventListener("click", () => this.step(-1));
     element("next").addEventListener("click", () => this.step(1));
-    document.addEventListener("paste", (event) => this.upload(event.clipboardData.files[0]));
+    document.addEventListener("paste", (event) => {
+      if (!event.target.matches("input, textarea")) this.take(event.clipboardData);
+    });
     document.addEventListener("dragover", (event) => {
       event.preventDefault();
       document.body.classList.add("dropping");
@@ -65,7 +67,7 @@ export class Pictures {
     document.addEventListener("drop", (event) => {
       event.preventDefault();
       document.body.classList.remove("dropping");
-      this.upload(event.dataTransfer.files[0]);
+      this.take(event.dataTransfer);
     });
     this.listenToDegradation();
   }
@@ -86,8 +88,19 @@ export class Pictures {
     this.file.click();
   }
 
+  /** Opens the first of `files`; what is no file, as a link or a text, is refused. */
+  take({ files, types = [] }) {
+    const { app } = this;
+    if (!app.start) return; // the page says why
+    if (files.length > 0) this.upload(files[0]);
+    else if (types.length > 0) {
+      app.showError(new Error("expected a picture file, found a link or a text; save the picture to a file first"));
+    }
+    element("others").hidden = files.length < 2;
+    element("others").textContent = `the first of ${files.length} files; the others are not opened`;
+  }
+
   upload(file) {
-    if (!file) return;
     const most = this.app.start.most_bytes;
     if (file.size > most) {
       const mebibytes = (bytes) => `${(bytes / 2 ** 20).toFixed(0)} MiB`;
@@ -99,6 +112,7 @@ export class Pictures {
   }
 
   openListed(name, isSample) {
+    element("others").hidden = true;
     return this.open((tab) => api.openListed(tab, name, isSample));
   }
 
@@ -129,7 +143,8 @@ export class Pictures {
     this.isMoved = false;
     const seed = element("seed");
     if (!seed.checkValidity() || seed.value === "") {
-      this.app.showError(new Error(`seed: expected a whole number from 0 to ${seed.max}`));
+      const found = seed.value === "" ? "none" : seed.value;
+      this.app.showError(new Error(`seed: expected a whole number from 0 to ${seed.max}, found ${found}`));
       return;
     }
     const level = Number(element("level").value);
