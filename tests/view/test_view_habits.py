@@ -130,7 +130,7 @@ def test_a_cleared_object_leaves_no_mask_for_the_next_click(person: Person) -> N
     person.masks(0)
 
 
-def test_a_slow_decoder_switches_the_preview_off_and_says_so(person: Person) -> None:
+def test_a_slow_decoder_switches_the_preview_off_until_it_is_quick(person: Person) -> None:
     person.page.route("**/masks", lambda route: answer_with(route, {"timings_ms": {"decode": 400.0}}))
     person.page.check("#preview")
     person.click(64, 48)
@@ -141,6 +141,12 @@ def test_a_slow_decoder_switches_the_preview_off_and_says_so(person: Person) -> 
     person.page.mouse.move(*person.at(20, 20), steps=3)
     person.page.wait_for_timeout(300)
     assert previews == []
+    person.page.unroute("**/masks")
+    person.page.wait_for_timeout(2000)
+    before = person.colour_at(64, 48)
+    person.page.mouse.move(*person.at(66, 50), steps=3)
+    person.until(lambda: person.colour_at(64, 48) != before)
+    sync_api.expect(person.page.locator("#preview-note")).to_be_hidden()
 
 
 def test_a_file_above_the_limit_is_not_even_sent(person: Person, tmp_path: Path) -> None:

@@ -165,6 +165,13 @@ def test_two_tabs_have_a_picture_each(
     other.context.close()
 
 
+TOOLBAR = """() => {
+    const { scrollWidth, clientWidth } = document.getElementById("toolbar");
+    const { maskImage } = getComputedStyle(document.getElementById("toolbar"));
+    return { whole: scrollWidth, seen: clientWidth, mask: maskImage };
+}"""
+
+
 def test_a_phone_taps_drags_a_box_and_sees_everything(browser: Any, address: str) -> None:  # noqa: ANN401
     person = Person(browser, address, **PHONE)
     with person.page.expect_request(is_masks) as asked:
@@ -175,6 +182,14 @@ def test_a_phone_taps_drags_a_box_and_sees_everything(browser: Any, address: str
     with person.page.expect_request(is_masks) as asked:
         person.page.touchscreen.tap(*person.at(20, 20))
     assert len(person.settled(asked.value)["objects"][0]["background_points"]) == 1
+    person.page.locator("#accept").tap()
+    person.page.get_by_text("box", exact=True).tap()
+    asked_for = person.drag_finger(24, 16, 104, 80)["objects"]
+    assert asked_for[-1]["box"] == pytest.approx([24, 16, 104, 80], abs=0.5)
+    person.masks(2)
+    cut = person.page.evaluate(TOOLBAR)
+    assert cut["whole"] > cut["seen"] and "gradient" in cut["mask"], "that it goes on is seen"
+    person.page.get_by_role("button", name="Remove object 2").tap()
     widths = person.page.evaluate("[document.documentElement.scrollWidth, innerWidth]")
     assert widths[0] <= widths[1], "nothing lies beyond the right edge"
     person.page.locator(".save[data-format=png]").scroll_into_view_if_needed()

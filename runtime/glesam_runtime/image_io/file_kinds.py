@@ -28,7 +28,7 @@ def not_a_file(path: str | os.PathLike[str]) -> str | None:
 
 
 def stand_in(path: str | os.PathLike[str]) -> str | None:
-    """Returns "a Git LFS pointer ...", "a HEIC file ..." or "a web page ...", with the cure, for such a file."""
+    """Returns "a Git LFS pointer ...", "a HEIC file ..." or "a web page ...", with the cure, or None."""
     if not_a_file(path):
         return None
     try:

@@ -8,6 +8,7 @@ const MOST_KEPT = 100;
 const MOST_AT_ONCE = 16; // objects of a request: the server holds all their masks
 const QUICK_MS = 100; // of the server for one mask; a slower preview would lag behind the pointer
 const NEWEST_PART = 0.3;
+const TRIED_AGAIN_MS = 2000; // after this time a slow preview may show whether it is quick by now
 
 export const SIDES = { gle: ["gle"], plain: ["plain"], side: ["gle", "plain"], swipe: ["gle", "plain"] };
 
@@ -125,7 +126,9 @@ export class Segmenter {
   measure(timings) {
     this.app.timings = { ...this.app.timings, ...timings };
     const ms = timings.decode + timings.masks + timings.png;
-    this.serverMs = this.serverMs === undefined ? ms : (1 - NEWEST_PART) * this.serverMs + NEWEST_PART * ms;
+    const isSmoothed = this.serverMs !== undefined && this.isQuick;
+    this.serverMs = isSmoothed ? (1 - NEWEST_PART) * this.serverMs + NEWEST_PART * ms : ms;
+    this.measuredAt = performance.now();
   }
 
   get isQuick() {
@@ -155,7 +158,8 @@ export class Segmenter {
 
   mayPreview(point) {
     const { preview, picture, history } = this.app;
-    return Boolean(point && preview && picture && this.isQuick && !this.isBusy && !hasPrompt(history.active));
+    const isDue = this.isQuick || performance.now() - this.measuredAt > TRIED_AGAIN_MS;
+    return Boolean(point && preview && picture && isDue && !this.isBusy && !hasPrompt(history.active));
   }
 
   async previewAt(point) {
