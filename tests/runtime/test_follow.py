@@ -202,6 +202,34 @@ def test_a_cut_video_leaves_nothing_half_written(bundle_path: Path, square: Clip
     assert not list(tmp_path.glob("out/clip*"))
 
 
+@pytest.mark.parametrize("suffix", ["mp4", "mkv", "avi"])
+def test_a_video_that_is_cut_between_two_frames_is_an_error_and_keeps_the_frames(
+    bundle_path: Path, square: Clip, tmp_path: Path, suffix: str
+) -> None:
+    """The header, at the front, says how long the whole is; without a check the rest is taken for it."""
+    clip, out = tmp_path / f"clip.{suffix}", tmp_path / "out"
+    options = {"movflags": "faststart"} if suffix == "mp4" else {}
+    with av.open(str(clip), "w", options=options) as container:
+        stream = container.add_stream("mpeg4", rate=10)
+        stream.width, stream.height, stream.pix_fmt, stream.gop_size = 128, 96, "yuv420p", 1
+        for pixels in square.frames * 3:
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(pixels, format="rgb24")))
+        container.mux(stream.encode())
+    whole = run(bundle_path, out, clip, *BOX)
+    assert whole.exit_code == 0, whole.output
+    with av.open(str(clip)) as container:
+        ends = [packet.pos + packet.size for packet in container.demux(video=0) if packet.pos]
+    clip.write_bytes(clip.read_bytes()[: ends[4]])
+    cut = run(bundle_path, out, clip, *BOX, "--json")
+    assert cut.exit_code == 2, cut.output
+    found = len(cut.stdout.splitlines())
+    assert 4 <= found <= 6
+    error = f"error: {clip}: expected 12 frames, found {found}; copy the video again"
+    assert cut.stderr.splitlines()[-1] == error
+    assert (out / "clip.jsonl").read_text() == cut.stdout
+    assert run(bundle_path, out, clip, *BOX, "--max-frames", 3).exit_code == 0, "no more were asked for"
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
