@@ -175,7 +175,7 @@ def test_what_happens_is_printed_when_it_happens(bundle_path: Path, square: Clip
     [
         ("clip.mp4", b"no video", "expected a video, found what FFmpeg cannot open"),
         ("list.m3u8", b"#EXTM3U\n#EXT-X-TARGETDURATION:1\n#EXTINF:1,\nhttp://127.0.0.1:9/a.ts\n", "error: "),
-        ("absent.mp4", None, "expected a picture, found nothing"),
+        ("absent.mp4", None, "expected a video, a folder of frames or a camera, found nothing"),
     ],
 )
 def test_what_is_no_video_is_one_line_and_leaves_nothing(
@@ -251,6 +251,28 @@ def test_a_device_that_is_no_camera_is_refused() -> None:
     null = Path("/dev/null")
     with pytest.raises(ImageError, match="/dev/null: expected a camera"), opened_frames(null, Path("out")):
         pass
+
+
+@pytest.mark.parametrize(
+    ("source", "message"),
+    [
+        ("/dev/video987", "/dev/video987: expected a camera, found nothing; ls /dev/video* lists all"),
+        ("0", "0: expected a path, found a number; camera 0 is /dev/video0"),
+        ("rtsp://camera.local/live", "rtsp://camera.local/live: expected a path, found an address"),
+    ],
+)
+def test_what_other_programs_call_a_camera_is_answered(
+    bundle_path: Path, tmp_path: Path, source: str, message: str
+) -> None:
+    result = run(bundle_path, tmp_path / "out", source, *BOX)
+    assert result.exit_code == 2
+    assert message in result.stderr.splitlines()[-1]
+
+
+def test_an_address_is_no_picture(bundle_path: Path) -> None:
+    result = CliRunner().invoke(app, ["https://a.b/c.jpg", *BOX, "--bundle", str(bundle_path)])
+    assert result.exit_code == 2
+    assert "https://a.b/c.jpg: expected a path, found an address; nothing is read from" in result.stderr
 
 
 @pytest.mark.parametrize("is_live", [True, False])
