@@ -33,6 +33,7 @@ _PLUGINS = {
     "Avif": "AVIF",
 }
 """The formats that a photograph comes in, by Pillow's plugin; none of these starts a program."""
+_PILLOWS_COUNT = re.compile(r"\((\d+) pixels\)")
 _ADDRESS = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):/+")
 """Start of an address as Path leaves it, with one slash."""
 logging.getLogger("PIL").addHandler(
@@ -59,7 +60,12 @@ def decoded(
     except ImageError as error:
         raise ImageError(f"{path}: {error}") from error
     except Image.DecompressionBombError as error:
-        raise ImageError(f"{path}: {first_line(error)}; make the picture smaller") from error
+        # Pillow's own limit, of all pictures, which it states together with the number of pixels.
+        found = _PILLOWS_COUNT.search(str(error))
+        count = f"{found[1]} pixels exceed" if found else "its pixels exceed"
+        raise ImageError(
+            f"{path}: {count} the limit of {most_pixels} pixels; make the picture smaller"
+        ) from error
     except UnidentifiedImageError as error:
         raise ImageError(f"{path}: expected a picture, found {_instead(path)}") from error
     except Exception as error:  # broken bytes make PIL's decoders raise nearly anything
