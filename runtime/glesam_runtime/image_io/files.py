@@ -34,6 +34,8 @@ _PLUGINS = {
     "Avif": "AVIF",
 }
 """The formats that a photograph comes in, by Pillow's plugin; none of these starts a program."""
+_ADDRESS = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):/+")
+"""Start of an address as Path leaves it, with one slash."""
 logging.getLogger("PIL").addHandler(
     logging.NullHandler()
 )  # it logs what is wrong beside the one line of ours
@@ -67,11 +69,17 @@ def decoded(
         ) from error
 
 
-def check_exists(path: Path) -> None:
-    """Raises ImageError where there is no file at `path`."""
+def check_exists(path: Path, expected: str = "a picture") -> None:
+    """Raises ImageError where there is no file at `path`, `expected` in words."""
     if instead := not_a_file(path):
         cure = "check the path" if instead in ("nothing", "a folder") else "save the picture to a file first"
-        raise ImageError(f"{path}: expected a picture, found {instead}; {cure}")
+        if instead == "nothing" and (scheme := _ADDRESS.match(str(path))):
+            address = f"{scheme[1]}://{str(path)[scheme.end() :]}"
+            raise ImageError(
+                f"{address}: expected a path, found an address; nothing is read from a network, so save "
+                "it to a file first"
+            )
+        raise ImageError(f"{path}: expected {expected}, found {instead}; {cure}")
 
 
 def _check_size(picture: Image.Image, most_pixels: int) -> None:
