@@ -17,38 +17,57 @@ if TYPE_CHECKING:
 app = command_app()
 
 
-def _option(metavar: str, text: str, least: int | None = None) -> Any:  # noqa: ANN401 - typer's own type
-    return typer.Option(metavar=metavar, help=text, min=least)
+_DATA, _TRAINING, _RUN = "Pictures", "What is trained", "Run and output"
+
+
+def _option(group: str, metavar: str, text: str, least: int | None = None) -> Any:  # noqa: ANN401 - typer's own
+    return typer.Option(metavar=metavar, help=text, min=least, rich_help_panel=group)
 
 
 @app.command(cls=Command)
 def train(
-    data: Annotated[Path | None, _option("DIR", "Pictures with masks, or a folder of such sets.")] = None,
-    sets: Annotated[Path | None, _option("FILE", "JSON about the sets. Default: sets.json in DIR.")] = None,
+    data: Annotated[
+        Path | None, _option(_DATA, "DIR", "Pictures with masks, or a folder of such sets.")
+    ] = None,
+    sets: Annotated[
+        Path | None, _option(_DATA, "FILE", "JSON about the sets. Default: sets.json in DIR.")
+    ] = None,
     stage: Annotated[
-        int | None, _option("1|2", "1: GLE's LoRA; 2: the mask decoder. Default: nano from scratch.")
+        int | None,
+        _option(_TRAINING, "1|2", "1: GLE's LoRA; 2: the mask decoder. Default: nano from scratch."),
     ] = None,
     model: Annotated[
         str | None,
-        _option("CHECKPOINT", "The model to train: a folder, from glesam-convert or --out, or a hub id."),
+        _option(
+            _TRAINING,
+            "CHECKPOINT",
+            "The model to train: a folder, from glesam-convert or --out, or a hub id.",
+        ),
     ] = None,
     config: Annotated[
-        Path | None, _option("FILE", "The stage's settings as JSON. Default: the paper's.")
+        Path | None, _option(_TRAINING, "FILE", "The stage's settings as JSON. Default: the paper's.")
     ] = None,
     show_settings: Annotated[
-        bool, typer.Option("--settings", help="List the settings of --stage with their defaults, and exit.")
+        bool,
+        typer.Option(
+            "--settings",
+            help="List the settings of --stage with their defaults, and exit.",
+            rich_help_panel=_TRAINING,
+        ),
     ] = False,
-    run: Annotated[Path, _option("DIR", "Folder of the run's checkpoints, from which it resumes.")] = Path(
-        "runs/nano"
-    ),
+    run: Annotated[
+        Path, _option(_RUN, "DIR", "Folder of the run's checkpoints, from which it resumes.")
+    ] = Path("runs/nano"),
     out: Annotated[
-        Path | None, _option("DIR", "Folder of the trained model. Default: model in --run.")
+        Path | None, _option(_RUN, "DIR", "Folder of the trained model. Default: model in --run.")
     ] = None,
     resume: Annotated[
         bool,
-        typer.Option("--resume", help="Resume even where steps, precision or views have changed."),
+        typer.Option(
+            "--resume", help="Resume even where steps, precision or views have changed.", rich_help_panel=_RUN
+        ),
     ] = False,
-    threads: Annotated[int | None, _option("N", "Threads of torch.", 1)] = None,
+    threads: Annotated[int | None, _option(_RUN, "N", "Threads of torch.", 1)] = None,
     _version: Version = False,
 ) -> None:
     """Train nano from scratch, or with --stage a part of an existing model.

@@ -130,3 +130,10 @@ def test_a_pages_commands_run_in_their_order(page: str, workplace: Path) -> None
 def test_a_pages_python_runs(page: str, workplace: Path) -> None:
     assert blocks("python", page)
     run([sys.executable, "-c", "\n".join(blocks("python", page))], workplace)
+
+
+@pytest.mark.parametrize("page", ["README.md", "docs/quickstart.md", "docs/view.md"])
+def test_a_page_that_names_glesam_view_installs_its_slider_too(page: str) -> None:
+    """Without [degrade] the page opens, and its slider does nothing."""
+    text = (ROOT / page).read_text()
+    assert "glesam-view" in text and "'.[view,degrade]'" in text and "'.[view]'" not in text
