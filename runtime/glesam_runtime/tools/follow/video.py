@@ -56,9 +56,9 @@ def opened_video(path: Path, is_camera: bool) -> Iterator[Frames]:
 
 
 def _decoded(container: Any, path: Path, fps: float) -> Iterator[Frame]:  # noqa: ANN401
-    index, ends = -1, [0.0]
+    index, end = -1, [0.0]
     try:
-        for index, frame in enumerate(_frames(container, ends)):
+        for index, frame in enumerate(_frames(container, end)):
             pixels = frame.to_ndarray(format="rgb24")
             # Phones write the turn beside the pixels; it is counted against the clock, as in numpy.
             turns = round(getattr(frame, "rotation", 0) / 90) % 4
@@ -68,15 +68,15 @@ def _decoded(container: Any, path: Path, fps: float) -> Iterator[Frame]:  # noqa
         raise ImageError(
             f"{path}: cannot decode the video to its end ({first_line(error)}); copy it again"
         ) from error
-    _check_whole(container, path, fps, index + 1, max(ends))
+    _check_whole(container, path, fps, index + 1, end[0])
 
 
-def _frames(container: Any, ends: list[float]) -> Iterator[Any]:  # noqa: ANN401
-    """Yields the frames of the first stream of pictures; adds to `ends` when each packet ends [s]."""
+def _frames(container: Any, end: list[float]) -> Iterator[Any]:  # noqa: ANN401
+    """Yields the frames of the first stream of pictures; `end` has the latest end of a packet so far [s]."""
     video = container.streams.video[0]
     for packet in container.demux():
         if packet.pts is not None:
-            ends.append(float((packet.pts + (packet.duration or 0)) * packet.time_base))
+            end[0] = max(end[0], float((packet.pts + (packet.duration or 0)) * packet.time_base))
         if packet.stream is video:
             yield from packet.decode()
 
