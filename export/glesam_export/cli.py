@@ -14,35 +14,58 @@ from glesam_runtime.cli.errors import one_line_errors, say
 INT8 = "int8"
 PRECISIONS = ("fp32", "fp16", "bf16", INT8)
 
+_GRAPHS, _INT8, _GATES, _RESULTS = "Graphs", "int8", "Check against PyTorch", "Results"
 Checkpoint = Annotated[
     str | None,
     typer.Argument(
+        metavar="CHECKPOINT",
         help="A checkpoint's folder or hub id, or DiffBIR's files. Default: the shipped nano.",
         show_default=False,
     ),
 ]
-Precision = Annotated[str, typer.Option(metavar="NAME", help=f"{', '.join(PRECISIONS)}.")]
+Precision = Annotated[
+    str, typer.Option(rich_help_panel=_GRAPHS, metavar="NAME", help=f"{', '.join(PRECISIONS)}.")
+]
 Out = Annotated[
     Path | None,
-    typer.Option(metavar="DIR", help="The bundle's folder. Default: glesam-<name>-<precision>."),
+    typer.Option(
+        rich_help_panel=_RESULTS,
+        metavar="DIR",
+        help="The bundle's folder. Default: glesam-<name>-<precision>.",
+    ),
 ]
 CalibImages = Annotated[
-    Path | None, typer.Option(metavar="DIR", help="int8: photographs like those the model will see.")
+    Path | None,
+    typer.Option(
+        rich_help_panel=_INT8,
+        metavar="DIR",
+        help="int8: photographs like those the model will see.",
+    ),
 ]
 Images = Annotated[
     Path | None,
-    typer.Option(metavar="DIR", help="Photographs to measure parity on. Default: four shipped ones."),
+    typer.Option(
+        rich_help_panel=_GATES,
+        metavar="DIR",
+        help="Photographs to measure parity on. Default: four shipped ones.",
+    ),
 ]
 MinIou = Annotated[
     float | None,
     typer.Option(
-        metavar="F", help="Least mean mask IoU. Default: .999 (fp32), .99 (fp16, bf16), .97 (int8)."
+        rich_help_panel=_GATES,
+        metavar="F",
+        help="Least mean mask IoU. Default: .999 (fp32), .99 (fp16, bf16), .97 (int8).",
     ),
 ]
-Opset = Annotated[int | None, typer.Option(metavar="N", help="ONNX opset, 18 to 20. Default: 18 (int8: 19).")]
+Opset = Annotated[
+    int | None,
+    typer.Option(rich_help_panel=_GRAPHS, metavar="N", help="ONNX opset, 18 to 20. Default: 18 (int8: 19)."),
+]
 Refinements = Annotated[
     int | None,
     typer.Option(
+        rich_help_panel=_GRAPHS,
         metavar="N",
         min=0,
         help="Further decoder passes, each with its own mask as input. Default: the checkpoint's (nano: 0).",

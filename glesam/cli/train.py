@@ -19,47 +19,64 @@ if TYPE_CHECKING:
 app = command_app()
 
 
-def _option(metavar: str, text: str, least: int | None = None) -> Any:  # noqa: ANN401 - typer's own type
-    return typer.Option(metavar=metavar, help=text, min=least)
+_DATA, _TRAINING, _RUN = "Pictures", "What is trained", "Run and output"
 
 
-Model = Annotated[
-    str | None,
-    _option("CHECKPOINT", "The model to train: a folder, from glesam-convert or --out, or a hub id."),
+def _option(group: str, metavar: str, text: str, least: int | None = None) -> Any:  # noqa: ANN401 - typer's own
+    return typer.Option(metavar=metavar, help=text, min=least, rich_help_panel=group)
+
+
+def _switch(group: str, name: str, text: str) -> Any:  # noqa: ANN401 - typer's own
+    return typer.Option(name, help=text, rich_help_panel=group)
+
+
+_What = Annotated[str | None, typer.Argument(metavar="[nano]", help="nano: the small model, from scratch.")]
+_Data = Annotated[Path | None, _option(_DATA, "DIR", "Pictures with masks, or a folder of such sets.")]
+_Sets = Annotated[Path | None, _option(_DATA, "FILE", "JSON about the sets. Default: sets.json in DIR.")]
+_Stage = Annotated[
+    int | None,
+    _option(_TRAINING, "1|2", "1: GLE's LoRA; 2: the mask decoder."),
 ]
-Teacher = Annotated[
+_Model = Annotated[
     str | None,
-    _option("CHECKPOINT", "Stage 1: the model whose enhanced embeddings a smaller GLE learns, too."),
+    _option(
+        _TRAINING, "CHECKPOINT", "The model to train: a folder, from glesam-convert or --out, or a hub id."
+    ),
 ]
+_Teacher = Annotated[
+    str | None,
+    _option(
+        _TRAINING, "CHECKPOINT", "Stage 1: the model whose enhanced embeddings a smaller GLE learns, too."
+    ),
+]
+_Config = Annotated[
+    Path | None, _option(_TRAINING, "FILE", "The stage's settings as JSON. Default: the paper's.")
+]
+_Settings = Annotated[
+    bool, _switch(_TRAINING, "--settings", "List the settings of --stage with their defaults, and exit.")
+]
+_Run = Annotated[Path, _option(_RUN, "DIR", "Folder of the run's checkpoints, from which it resumes.")]
+_Out = Annotated[Path | None, _option(_RUN, "DIR", "Folder of the trained model. Default: model in --run.")]
+_Resume = Annotated[
+    bool, _switch(_RUN, "--resume", "Resume even where steps, precision or views have changed.")
+]
+_Threads = Annotated[int | None, _option(_RUN, "N", "Threads of torch.", 1)]
 
 
 @app.command(cls=Command)
 def train(
-    what: Annotated[
-        str | None, typer.Argument(metavar="[nano]", help="nano: the small model, from scratch.")
-    ] = None,
-    data: Annotated[Path | None, _option("DIR", "Pictures with masks, or a folder of such sets.")] = None,
-    sets: Annotated[Path | None, _option("FILE", "JSON about the sets. Default: sets.json in DIR.")] = None,
-    stage: Annotated[int | None, _option("1|2", "1: GLE's LoRA; 2: the mask decoder.")] = None,
-    model: Model = None,
-    teacher: Teacher = None,
-    config: Annotated[
-        Path | None, _option("FILE", "The stage's settings as JSON. Default: the paper's.")
-    ] = None,
-    show_settings: Annotated[
-        bool, typer.Option("--settings", help="List the settings of --stage with their defaults, and exit.")
-    ] = False,
-    run: Annotated[Path, _option("DIR", "Folder of the run's checkpoints, from which it resumes.")] = Path(
-        "runs/nano"
-    ),
-    out: Annotated[
-        Path | None, _option("DIR", "Folder of the trained model. Default: model in --run.")
-    ] = None,
-    resume: Annotated[
-        bool,
-        typer.Option("--resume", help="Resume even where steps, precision or views have changed."),
-    ] = False,
-    threads: Annotated[int | None, _option("N", "Threads of torch.", 1)] = None,
+    what: _What = None,
+    data: _Data = None,
+    sets: _Sets = None,
+    stage: _Stage = None,
+    model: _Model = None,
+    teacher: _Teacher = None,
+    config: _Config = None,
+    show_settings: _Settings = False,
+    run: _Run = Path("runs/nano"),
+    out: _Out = None,
+    resume: _Resume = False,
+    threads: _Threads = None,
     _version: Version = False,
 ) -> None:
     """Train nano from scratch, or with --stage a part of an existing model.

@@ -13,6 +13,7 @@
     │   └── ConversionError  PyTorch -> ONNX failed, or the graph breaks the bundle's contract
     └── InputError         a checkpoint, a data set, a picture or a setting cannot be used; also a ValueError
         ├── ImageError       a picture cannot be read, has the wrong type, or is not set
+        │   └── CutVideoError    a video ends before its header says
         ├── CheckpointError  a checkpoint is missing, damaged, or does not fit its configuration
         ├── PromptFileError  a file of prompts does not fit its pictures
         └── ResultsError     evaluation results are unreadable or do not belong together
@@ -77,6 +78,10 @@ class InputError(GlesamError, ValueError):
 
 class ImageError(InputError):
     """A picture cannot be read, has the wrong type, or is not set."""
+
+
+class CutVideoError(ImageError):
+    """A video ends before its header says."""
 
 
 class CheckpointError(InputError):

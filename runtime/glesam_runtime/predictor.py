@@ -26,7 +26,7 @@ from .engines import device_of, open_engines, pick_for_bundle
 from .engines.base import Engines
 from .errors import BackendError, ImageError, PromptError
 from .image_io.auxiliary import Auxiliary, check_auxiliary, preprocess_auxiliary
-from .image_io.inputs import as_pixels, on_host
+from .image_io.inputs import as_pixels, check_several, on_host
 from .postprocess import MaskResizer
 from .preprocess import RESIZES, Floats, Geometry, Size, model_input
 from .prompts import Box, Points, Prompt, PromptTensors, encode_prompts, gathered_prompts
@@ -275,6 +275,7 @@ class Predictor:
 
         prompts: what predict takes, the same for every image. Raises as set_image and predict do.
         """
+        check_several(images)
         for image in images:
             self.set_image(image, image_format)
             yield self.predict(**prompts)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from importlib.util import find_spec
 from types import ModuleType
 from typing import Any
 
@@ -127,7 +126,12 @@ def test_mistakes_are_assertion_errors_in_both(
         SamAutomaticMaskGenerator(bundle_sam, **settings)
 
 
-@pytest.mark.skipif(find_spec("supervision") is None, reason="supervision is not installed")
+@pytest.mark.parametrize("name", ["points_per_batch", "points_per_side"])
+def test_no_points_at_all_are_refused(bundle_sam: Sam, name: str) -> None:
+    with pytest.raises(PromptError, match=f"{name}: expected .*, found 0"):
+        SamAutomaticMaskGenerator(bundle_sam, **{name: 0})
+
+
 def test_supervision_reads_the_records(bundle_sam: Sam, image: np.ndarray) -> None:
     import supervision
 

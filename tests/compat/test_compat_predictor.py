@@ -183,6 +183,16 @@ def test_mistakes_raise_segment_anythings_types_and_ours(
         ({"box": [[0, 0, 9, 9], [1, 1, 8, 8]], "point_coords": POINT, "point_labels": LABEL}, "2 boxes"),
         ({"box": BOX, "mask_input": np.zeros((16, 16))}, r"expected \[1,1,16,16\]"),
         ({"box": BOX, "mask_input": np.ones((1, 16, 16))}, "found a mask of 0 to 1"),
+        (
+            {"box": BOX, "mask_input": np.zeros((2, 16, 16))},
+            r"expected \[1,1,16,16\], found \[1, 2, 16, 16\]",
+        ),
+        ({"box": [20, 5, 47]}, r"box: expected numbers \(x0, y0, x1, y1\) in each row, found \[3\]"),
+        ({"box": "nano"}, "box: expected numbers"),
+        (
+            {"point_coords": [[1, 2, 3]], "point_labels": [1]},
+            r"point_coords: expected numbers \(x, y\) in each row, found \[1, 3\]",
+        ),
         ({}, "no prompt"),
     ],
 )

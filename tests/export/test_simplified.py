@@ -13,6 +13,7 @@ from onnx import parser
 from onnx.reference import ReferenceEvaluator
 from tiny_model import random_model, random_nano, random_sam2
 
+from glesam.model import GleSam, shipped_checkpoint
 from glesam_calib.graph.precision import lower_precision
 from glesam_export.graphs import graphs
 from glesam_export.simplify import simplify
@@ -95,6 +96,15 @@ def test_nothing_is_left_to_simplify(
     assert holds
     gone, new = kinds(proto) - kinds(simpler), kinds(simpler) - kinds(proto)
     assert (gone, new) == (HALVES_OF_GELUS.get(graph, {}), {})
+
+
+@pytest.mark.parametrize("name", ["image_encoder", "gle", "mask_decoder"])
+def test_nothing_is_left_in_the_shipped_models_graphs(name: str) -> None:
+    (graph,) = [each for each in graphs(GleSam.from_pretrained(shipped_checkpoint())) if each.name == name]
+    proto = onnx.shape_inference.infer_shapes(ir.to_proto(onnx_from_graph(graph)))
+    simpler, holds = onnxsim.simplify(proto, skipped_optimizers=LEFT_ALONE)
+    assert holds
+    assert kinds(simpler) == kinds(proto)
 
 
 def test_chains_become_one_step_and_compute_the_same() -> None:

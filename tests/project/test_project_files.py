@@ -122,6 +122,15 @@ def test_every_file_that_a_dockerfile_copies_exists() -> None:
             assert all(x == "." or x == "glesam-*.whl" or (path.parent / x).is_file() for x in sources), line
 
 
+def test_the_cpu_image_has_all_that_glesam_view_needs() -> None:
+    extras = re.search(r"^ARG EXTRAS=(.+)$", DOCKERFILES[0].read_text(), re.MULTILINE)
+    assert extras
+    known = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+    assert {"view", "degrade", "openvino"} <= set(extras[1].split(",")) <= set(known)
+    needed = "\n".join(line for each in extras[1].split(",") for line in known[each])
+    assert "torch" not in needed and {"uvicorn", "scipy"} <= set(re.findall(r"^\w+", needed, re.MULTILINE))
+
+
 def test_the_benchmark_adds_a_row_to_its_table(tmp_path: Path) -> None:
     table = tmp_path / "rows.csv"
     command = [sys.executable, str(JETSON / "benchmark.py"), "--backend", "onnxruntime", "--save", str(table)]

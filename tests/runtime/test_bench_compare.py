@@ -36,7 +36,7 @@ def nano() -> Bundle:
 
 def test_every_backend_here_is_compared_and_the_others_say_why(nano: Bundle, tmp_path: Path) -> None:
     file = tmp_path / "all.json"
-    result = run("--compare", *SHORT, "--json", file)
+    result = run("--compare", *SHORT, "--out", file)
     assert result.exit_code == 0, result.output
     document: dict[str, Any] = json.loads(file.read_text())
     cores = document["machine"]["cores"]

@@ -8,12 +8,13 @@ from importlib import import_module
 import pytest
 from typer.testing import CliRunner
 
-COMMANDS = ("bench", "build", "degrade", "info", "run", "triton", "verify")
-MOST_UNTITLED = 14
+from glesam_runtime.cli.umbrella import COMMANDS
+
+MOST_UNTITLED = 6
 
 
 def output_of(name: str, *arguments: str) -> str:
-    app = import_module(f"glesam_runtime.cli.{name}").app
+    app = import_module(COMMANDS[name][0]).app
     result = CliRunner().invoke(app, [*arguments], env={"COLUMNS": "200"})
     assert result.exit_code == 0, result.output
     return result.stdout
@@ -42,7 +43,7 @@ def test_every_command_shows_its_version(name: str) -> None:
 
 @pytest.mark.parametrize("name", COMMANDS)
 def test_completion_is_offered_to_the_shell(name: str) -> None:
-    app = import_module(f"glesam_runtime.cli.{name}").app
+    app = import_module(COMMANDS[name][0]).app
     shell = {"_GLESAM_COMPLETE": "complete_bash", "COMP_WORDS": "glesam --vers", "COMP_CWORD": "1"}
     result = CliRunner().invoke(app, [], env=shell, prog_name="glesam")
     assert result.stdout.split() == ["--version"]

@@ -128,7 +128,7 @@ def test_too_many_pixels_are_refused_from_the_header(tmp_path: Path, content: by
     assert read(path) == (
         f"{path}: 30000 x 30000 pixels exceed the limit of 178956970 pixels; make the picture smaller"
     )
-    with pytest.raises(ImageError, match=r"limit of 178956970 pixels.*make the picture smaller"):
+    with pytest.raises(ImageError, match=r"at most 178.9 megapixels, found 900; make the picture smaller"):
         read_image(path)
 
 

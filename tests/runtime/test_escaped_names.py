@@ -85,8 +85,8 @@ def test_the_folder_of_a_bundle_is_escaped(odd_bundle: Path, odd_photo: Path, tm
 
 
 def test_glesam_bench_escapes_names(odd_photo: Path, bundle_path: Path, tmp_path: Path) -> None:
-    few = ["--rounds", "1", "--warmup", "0", "--prompts", "1", "--threads", "1"]
-    text = output("bench", bundle_path, *few, "--image", odd_photo, "--json", tmp_path / f"{ODD}.json")
+    few = ["--rounds", "1", "--warmup", "0", "--prompts", "1", "--sessions", "1"]
+    text = output("bench", bundle_path, *few, "--image", odd_photo, "--out", tmp_path / f"{ODD}.json")
     assert is_escaped(text)
     assert "error" not in text
 

@@ -215,7 +215,7 @@ def test_what_happens_is_printed_when_it_happens(bundle_path: Path, square: Clip
     [
         ("clip.mp4", b"no video", "expected a video, found what FFmpeg cannot open"),
         ("list.m3u8", b"#EXTM3U\n#EXT-X-TARGETDURATION:1\n#EXTINF:1,\nhttp://127.0.0.1:9/a.ts\n", "error: "),
-        ("absent.mp4", None, "expected a picture, found nothing"),
+        ("absent.mp4", None, "expected a video, a folder of frames or a camera, found nothing"),
     ],
 )
 def test_what_is_no_video_is_one_line_and_leaves_nothing(
@@ -242,6 +242,34 @@ def test_a_cut_video_leaves_nothing_half_written(bundle_path: Path, square: Clip
     assert not list(tmp_path.glob("out/clip*"))
 
 
+@pytest.mark.parametrize("suffix", ["mp4", "mkv", "avi"])
+def test_a_video_that_is_cut_between_two_frames_is_an_error_and_keeps_the_frames(
+    bundle_path: Path, square: Clip, tmp_path: Path, suffix: str
+) -> None:
+    """The header, at the front, says how long the whole is; without a check the rest is taken for it."""
+    clip, out = tmp_path / f"clip.{suffix}", tmp_path / "out"
+    options = {"movflags": "faststart"} if suffix == "mp4" else {}
+    with av.open(str(clip), "w", options=options) as container:
+        stream = container.add_stream("mpeg4", rate=10)
+        stream.width, stream.height, stream.pix_fmt, stream.gop_size = 128, 96, "yuv420p", 1
+        for pixels in square.frames * 3:
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(pixels, format="rgb24")))
+        container.mux(stream.encode())
+    whole = run(bundle_path, out, clip, *BOX)
+    assert whole.exit_code == 0, whole.output
+    with av.open(str(clip)) as container:
+        ends = [packet.pos + packet.size for packet in container.demux(video=0) if packet.pos]
+    clip.write_bytes(clip.read_bytes()[: ends[4]])
+    cut = run(bundle_path, out, clip, *BOX, "--json")
+    assert cut.exit_code == 2, cut.output
+    found = len(cut.stdout.splitlines())
+    assert 4 <= found <= 6
+    error = f"error: {clip}: expected 12 frames, found {found}; copy the video again"
+    assert cut.stderr.splitlines()[-1] == error
+    assert (out / "clip.jsonl").read_text() == cut.stdout
+    assert run(bundle_path, out, clip, *BOX, "--max-frames", 3).exit_code == 0, "no more were asked for"
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -265,6 +293,28 @@ def test_a_device_that_is_no_camera_is_refused() -> None:
     null = Path("/dev/null")
     with pytest.raises(ImageError, match="/dev/null: expected a camera"), opened_frames(null, Path("out")):
         pass
+
+
+@pytest.mark.parametrize(
+    ("source", "message"),
+    [
+        ("/dev/video987", "/dev/video987: expected a camera, found nothing; ls /dev/video* lists all"),
+        ("0", "0: expected a path, found a number; camera 0 is /dev/video0"),
+        ("rtsp://camera.local/live", "rtsp://camera.local/live: expected a path, found an address"),
+    ],
+)
+def test_what_other_programs_call_a_camera_is_answered(
+    bundle_path: Path, tmp_path: Path, source: str, message: str
+) -> None:
+    result = run(bundle_path, tmp_path / "out", source, *BOX)
+    assert result.exit_code == 2
+    assert message in result.stderr.splitlines()[-1]
+
+
+def test_an_address_is_no_picture(bundle_path: Path) -> None:
+    result = CliRunner().invoke(app, ["https://a.b/c.jpg", *BOX, "--bundle", str(bundle_path)])
+    assert result.exit_code == 2
+    assert "https://a.b/c.jpg: expected a path, found an address; nothing is read from" in result.stderr
 
 
 @pytest.mark.parametrize("is_live", [True, False])

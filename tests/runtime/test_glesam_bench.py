@@ -13,13 +13,13 @@ from tiny_bundle import SpyEngine
 from typer.testing import CliRunner, Result
 
 from glesam_runtime import Bundle, predictor
-from glesam_runtime.cli.bench import app
+from glesam_runtime.cli.bench import app, current_names
 from glesam_runtime.engines import open_engines
 from glesam_runtime.engines.base import Engine
 from glesam_runtime.preprocess import Pixels
 from glesam_runtime.tools.bench.measure import Plan, bench, synthetic_image
 
-SHORT = ("--rounds", 4, "--warmup", 1, "--prompts", "1,3", "--threads", "1,2")
+SHORT = ("--rounds", 4, "--warmup", 1, "--prompts", "1,3", "--sessions", "1,2")
 
 
 def run(*arguments: object) -> Result:
@@ -27,7 +27,7 @@ def run(*arguments: object) -> Result:
 
 
 def document(*arguments: object) -> dict[str, Any]:
-    result = run(*arguments, *SHORT, "--json", "-")
+    result = run(*arguments, *SHORT, "--json")
     assert result.exit_code == 0, result.output
     parsed: dict[str, Any] = json.loads(result.stdout)
     return parsed
@@ -78,7 +78,7 @@ def test_people_get_tables_that_fit_80_columns(
 ) -> None:
     monkeypatch.setenv("COLUMNS", "80")
     file = tmp_path / "new/bench.json"
-    result = run(bundle_path, *SHORT, "--json", file)
+    result = run(bundle_path, *SHORT, "--out", file)
     assert result.exit_code == 0, result.output
     for word in ("one picture, one prompt [ms]", "p99", "prompts/s", "pictures/s", "at the peak", "noise"):
         assert word in result.stdout
@@ -115,7 +115,7 @@ def refusal(result: Result) -> str:
 
 
 @pytest.mark.parametrize("numbers", ["", "0", "1,,2", "1 2", "-1", "1.5", "many", "²", "99999"])
-@pytest.mark.parametrize("option", ["--prompts", "--threads"])
+@pytest.mark.parametrize("option", ["--prompts", "--sessions"])
 def test_a_malformed_list_of_numbers_is_refused(bundle_path: Path, option: str, numbers: str) -> None:
     message = refusal(run(bundle_path, option, numbers))
     assert f"{option}: expected numbers from 1 to 9999 with commas, found {numbers!r}" in message
@@ -127,17 +127,37 @@ def test_what_cannot_be_measured_is_refused_in_one_line(bundle_path: Path, tmp_p
     assert "expected a picture, found nothing" in refusal(run(bundle_path, "--image", tmp_path / "none.jpg"))
     assert "expected 0 <= X0 < X1 <= 640" in refusal(run(bundle_path, "--box", 0, 0, 642, 9))
     assert "expected one --box, found 2" in refusal(run(bundle_path, *("--box", 0, 0, 9, 9) * 2))
-    assert "expected a file, found a folder" in refusal(run(bundle_path, "--json", tmp_path))
+    assert "expected a file, found a folder" in refusal(run(bundle_path, "--out", tmp_path))
     photo = tmp_path / "photo.png"
     Image.new("RGB", (8, 8)).save(photo)
     before = photo.read_bytes()
-    message = refusal(run(bundle_path, "--image", photo, "--json", tmp_path / "." / "photo.png"))
+    message = refusal(run(bundle_path, "--image", photo, "--out", tmp_path / "." / "photo.png"))
     assert "that is the --image; name another file" in message
     assert photo.read_bytes() == before
 
 
 def test_figures_that_cannot_be_written_are_shown_all_the_same(bundle_path: Path, tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    result = run(bundle_path, *SHORT, "--json", tmp_path / "file/bench.json")
-    assert "choose another folder with --json" in refusal(result)
+    result = run(bundle_path, *SHORT, "--out", tmp_path / "file/bench.json")
+    assert "choose another folder with --out" in refusal(result)
     assert "pictures/s" in result.stdout
+
+
+def test_names_that_options_had_are_still_taken() -> None:
+    old = ["--cpu-threads", "2", "--threads=1,2", "a", "--json", "b.json", "--warmup", "1"]
+    assert current_names(old) == ["--threads", "2", "--sessions=1,2", "a", "--out", "b.json", "--warmup", "1"]
+    assert current_names(["--threads", "1,2", "--json", "-", "a"]) == ["--sessions", "1,2", "--json", "a"]
+    assert current_names(["--json=-"]) == ["--json"] and current_names(["--json=b"]) == ["--out=b"]
+    new = ["--json", "a", "--threads", "2", "--out", "b.json"]
+    assert current_names(new) == new
+
+
+def test_an_old_name_is_taken_with_a_note(bundle_path: Path, tmp_path: Path) -> None:
+    file = tmp_path / "old.json"
+    short = ("--rounds", 1, "--warmup", 0, "--prompts", "1", "--threads", "1,2", "--cpu-threads", 1)
+    result = run(bundle_path, *short, "--json", file)
+    assert result.exit_code == 0, result.output
+    note = result.stderr.splitlines()[0]
+    assert note.startswith("note: written today as:")
+    assert note.endswith(f"--sessions 1,2 --threads 1 --out {file}")
+    assert [each["threads"] for each in json.loads(file.read_text())["threads"]] == [1, 2]

@@ -53,6 +53,35 @@ def run(command: str, *arguments: object) -> Result:
         ("glesam glesam-export", "write glesam export"),
         ("glesam quantise", "write glesam quantize"),
         ("glesam qwertz", "choose one of run, info, verify"),
+        ("glesam version", "write glesam --version"),
+        ("glesam help", "write glesam -h"),
+        ("glesam-view --image x.jpg", "PICTURE needs no option: glesam-view x.jpg"),
+        (
+            "glesam-run source=x.jpg model=nano",
+            "takes no source=x.jpg; IMAGE needs no option: glesam-run x.jpg",
+        ),
+        ("glesam-run x.jpg model=nano", "takes no model=nano; write --bundle PATH"),
+        ("glesam-run x.jpg backend=openvino", "write --backend openvino"),
+        ("glesam-run x.jpg --labels 1", "--point X Y for points on the object and --background-point X Y"),
+        ("glesam-run x.jpg --point-labels 1", "and --background-point X Y for those beside it"),
+        ("glesam-run x.jpg --auto --conf 0.5", "write --pred-iou-thresh F"),
+        ("glesam-run x.jpg --auto --iou 0.5", "write --box-nms-thresh F"),
+        ("glesam-verify --iou 0.9", "write --min-iou F"),
+        ("glesam-run x.jpg --imgsz 640", "the bundle says to what size"),
+        ("glesam-run x.jpg --text dog", "write --box or --point"),
+        ("glesam-run x.jpg --save-crop", "write --json: each mask has its bbox"),
+        ("glesam-run x.jpg --classes 3", "masks have no classes"),
+        ("glesam-run x.jpg", "no prompt: give --box X0 Y0 X1 Y1, --point X Y or --mask-input PNG, or --auto"),
+        ("glesam-export --format onnx", "a bundle holds ONNX graphs"),
+        ("glesam-export --calib-data photos", "write --calib-images DIR"),
+        ("glesam-quantize a --int8", "leave it out: the new bundle is int8"),
+        ("glesam-quantize a --calib-data photos", "write --calib-images DIR"),
+        ("glesam-calibrate a --calib-data photos", "write --images DIR"),
+        ("glesam-build a --fp16", "an engine has the precision of its bundle"),
+        ("glesam-bench --iterations 5", "write --rounds N"),
+        ("glesam-view --server 0.0.0.0", "write --host NAME"),
+        ("glesam-view --listen", "write --host NAME"),
+        ("glesam-view --share", "write --host 0.0.0.0"),
         ("glesam run --image x.jpg", "IMAGE needs no option: glesam run x.jpg"),
     ],
 )
@@ -70,10 +99,11 @@ def test_advice_names_options_and_arguments_that_a_command_has() -> None:
     commands = [get_command(import_module(each.split(":")[0]).app) for each in SCRIPTS.values()]
     options = {name for command in commands for param in command.params for name in param.opts}
     arguments = {
-        (param.metavar or param.name or "").rstrip(".").upper()
+        name.rstrip(".").upper()
         for command in commands
         for param in command.params
         if param.param_type_name == "argument"
+        for name in (param.metavar or param.name or "").split("|")
     }
     assert [habit for habit in HABITS if habit.option.split(" ")[0] not in options] == []
     assert {each for habit in HABITS for each in habit.arguments} <= arguments
@@ -115,6 +145,13 @@ def test_glesam_completes_commands_and_their_options() -> None:
     shell |= {"COMP_WORDS": "glesam run --fol", "COMP_CWORD": "2"}
     result = CliRunner().invoke(umbrella.app, [], env=shell, prog_name="glesam")
     assert result.stdout.split() == ["--follow"]
+
+
+def test_a_file_with_an_equals_sign_and_an_options_value_are_no_habit(tmp_path: Path) -> None:
+    (tmp_path / "model=a.png").write_bytes(b"no picture")
+    for words in ([f"{tmp_path}/model=a.png"], [tmp_path / "b.png", "--out", "model=a"]):
+        result = run("glesam-run", *words, "--box", 1, 1, 9, 9)
+        assert "expected a picture" in result.stderr, result.stderr
 
 
 def test_a_folder_is_its_pictures_without_the_masks_beside_them(bundle_path: Path, tmp_path: Path) -> None:

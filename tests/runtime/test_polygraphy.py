@@ -11,6 +11,7 @@ import numpy as np
 import onnx
 import pytest
 from onnx import numpy_helper
+from polygraphy.comparator import RunResults
 from test_glesam_verify import Vectors, honest, refusal, run
 from tiny_bundle import manifest, record, write_bundle, write_manifest
 
@@ -86,10 +87,21 @@ def test_polygraphy_agrees_with_the_golden_vectors_and_tells_a_changed_weight(
     assert done.stdout.count("FAILED | Runtime") == 1
 
 
-def test_polygraphy_agrees_with_what_pytorch_recorded_for_the_shipped_model(tmp_path: Path) -> None:
+def test_polygraphy_agrees_with_pytorch_on_the_shipped_model_and_tells_wrong_scores(tmp_path: Path) -> None:
+    """Scores from 0 to 1 stand beside logits of 20: a tolerance of the logits' would pass any of them."""
     assert run("--polygraphy", tmp_path / "out").exit_code == 0
     done = shell(tmp_path / "out/compare.sh")
     assert done.returncode == 0, done.stdout + done.stderr
+    answers = tmp_path / "out/mask_decoder/outputs.json"
+    recorded = RunResults.load(str(answers))
+    for _, iterations in recorded:
+        for outputs in iterations:
+            outputs["iou_predictions"] = outputs["iou_predictions"] + np.float32(0.03)
+    recorded.save(str(answers))
+    done = shell(tmp_path / "out/mask_decoder/compare.sh")
+    assert done.returncode == 1, done.stdout
+    assert "FAILED | Output: 'iou_predictions'" in done.stdout
+    assert "PASSED | Output: 'low_res_masks'" in done.stdout
 
 
 @pytest.mark.parametrize("family", ["sam2", "robustsam"])

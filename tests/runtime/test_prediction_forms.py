@@ -2,12 +2,7 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
-import sys
-from dataclasses import dataclass
-from types import ModuleType
-from typing import Any
 
 import numpy as np
 import pytest
@@ -110,22 +105,11 @@ def test_json_follows_the_schema_which_refuses_other_names(prediction: Predictio
     assert not validator.is_valid(document)
 
 
-@dataclass
-class Detections:
-    """The fields of supervision.Detections that are used, for where that package is not installed."""
+def test_supervision_gets_its_detections(prediction: Prediction) -> None:
+    import supervision
 
-    xyxy: np.ndarray
-    mask: np.ndarray
-    confidence: np.ndarray
-    data: dict[str, Any]
-
-
-def test_supervision_gets_its_detections(prediction: Prediction, monkeypatch: pytest.MonkeyPatch) -> None:
-    if importlib.util.find_spec("supervision") is None:
-        stand_in = ModuleType("supervision")
-        vars(stand_in)["Detections"] = Detections
-        monkeypatch.setitem(sys.modules, "supervision", stand_in)
     detections = prediction_of(prediction.masks[None]).to_supervision()
+    assert isinstance(detections, supervision.Detections)
     np.testing.assert_array_equal(detections.xyxy, prediction.boxes)
     np.testing.assert_array_equal(detections.mask, prediction.masks)
     np.testing.assert_array_equal(detections.confidence, prediction.iou_predictions)

@@ -11,7 +11,16 @@ from PIL import Image
 from tiny_bundle import write_bundle
 
 import glesam_runtime
-from glesam_runtime import BackendError, Bundle, ImageError, Predictor, Prompt, PromptError, read_image
+from glesam_runtime import (
+    BackendError,
+    Bundle,
+    BundleError,
+    ImageError,
+    Predictor,
+    Prompt,
+    PromptError,
+    read_image,
+)
 from glesam_runtime.image_io.inputs import as_pixels
 from glesam_runtime.preprocess import Pixels
 
@@ -126,6 +135,14 @@ def test_images_that_cannot_be_taken_are_refused(predictor: Predictor, photo: Pa
     with Image.open(cut) as picture, pytest.raises(ImageError, match="PIL image: cannot be read"):
         predictor.set_image(picture)
     assert predictor.predict(boxes=BOXES).masks.any(), "the image before stays"
+
+
+def test_one_picture_is_no_list_and_a_number_no_model(predictor: Predictor, photo: Path) -> None:
+    for images, found in ((str(photo), "one str"), (photo, "one PosixPath"), (5, "int")):
+        with pytest.raises(ImageError, match=f"images: expected a list of pictures, found {found}; write"):
+            next(predictor.predict_each(images, boxes=BOXES))  # type: ignore[arg-type]
+    with pytest.raises(BundleError, match=r"model: expected \"nano\" or a bundle's folder, found int"):
+        Predictor(5)  # type: ignore[arg-type]
 
 
 def test_a_list_of_images_gives_a_prediction_each(predictor: Predictor, photo: Path, image: Pixels) -> None:

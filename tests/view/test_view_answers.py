@@ -133,6 +133,18 @@ def test_the_tab_unused_for_longest_is_closed_for_another(client: TestClient) ->
     assert answer.status_code == 410 and "load the page again" in answer.json()["error"]
 
 
+def test_a_tab_that_is_given_back_is_closed_and_makes_room(client: TestClient) -> None:
+    first = Page(client)
+    first.open("a.png")
+    for _ in range(MOST_TABS):
+        other = Page(client)
+        other.open("a.png")
+        assert other.post("close", {}).status_code == 204
+    assert first.masks({"box": BOX})["objects"]
+    answer = other.post("masks", other.request({"box": BOX}))
+    assert answer.status_code == 410 and other.post("close", {}).status_code == 204
+
+
 def test_a_large_picture_and_its_masks_are_shown_smaller_and_saved_whole(
     client: TestClient, model: Model
 ) -> None:

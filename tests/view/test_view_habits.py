@@ -1,41 +1,18 @@
-"""The page in a real browser: keys, undo, zoom, preview, drop and paste, and what goes wrong."""
+"""The page in a real browser: keys, undo, zoom, preview, many objects, and what goes wrong."""
 
 from __future__ import annotations
 
-import base64
 import re
 from pathlib import Path
 from typing import Any
 
 import pytest
-from view_page import png_of
 from view_person import DESKTOP, Person, is_masks, sync_api
 
-from glesam_runtime.preprocess import Pixels
 from glesam_runtime.tools.run.session import Model
 from glesam_runtime.view.app import opened_app
 from glesam_runtime.view.library import Library
 from glesam_runtime.view.server import bound, serving
-
-
-def test_a_picture_can_be_dropped_and_pasted(person: Person, image: Pixels) -> None:
-    events = {
-        "dropped.png": "new DragEvent('drop', { dataTransfer: data, bubbles: true })",
-        "pasted.png": "new ClipboardEvent('paste', { clipboardData: data, bubbles: true })",
-    }
-    for name, event in events.items():
-        person.page.evaluate(
-            f"""([name, text]) => {{
-                const bytes = Uint8Array.from(atob(text), (x) => x.charCodeAt(0));
-                const data = new DataTransfer();
-                data.items.add(new File([bytes], name, {{ type: "image/png" }}));
-                document.body.dispatchEvent({event});
-            }}""",
-            [name, base64.b64encode(png_of(image)).decode()],
-        )
-        person.wait_for_picture(name)
-        person.click(64, 48)
-        person.masks(1)
 
 
 def test_objects_have_colours_and_every_step_can_be_undone(person: Person) -> None:
@@ -153,7 +130,7 @@ def test_a_cleared_object_leaves_no_mask_for_the_next_click(person: Person) -> N
     person.masks(0)
 
 
-def test_a_slow_decoder_switches_the_preview_off_and_says_so(person: Person) -> None:
+def test_a_slow_decoder_switches_the_preview_off_until_it_is_quick(person: Person) -> None:
     person.page.route("**/masks", lambda route: answer_with(route, {"timings_ms": {"decode": 400.0}}))
     person.page.check("#preview")
     person.click(64, 48)
@@ -164,6 +141,12 @@ def test_a_slow_decoder_switches_the_preview_off_and_says_so(person: Person) -> 
     person.page.mouse.move(*person.at(20, 20), steps=3)
     person.page.wait_for_timeout(300)
     assert previews == []
+    person.page.unroute("**/masks")
+    person.page.wait_for_timeout(2000)
+    before = person.colour_at(64, 48)
+    person.page.mouse.move(*person.at(66, 50), steps=3)
+    person.until(lambda: person.colour_at(64, 48) != before)
+    sync_api.expect(person.page.locator("#preview-note")).to_be_hidden()
 
 
 def test_a_file_above_the_limit_is_not_even_sent(person: Person, tmp_path: Path) -> None:
@@ -208,3 +191,22 @@ def test_a_server_that_has_gone_is_a_readable_error(person: Person) -> None:
     person.page.mouse.click(*person.at(64, 48))
     assert "does not answer" in person.error()
     person.complaints.clear()  # the browser itself reports the request
+
+
+def test_more_objects_than_one_request_holds_are_segmented_compared_and_saved(person: Person) -> None:
+    """One more than the limit is refused in one line, and nothing is lost."""
+    for index in range(64):
+        person.page.mouse.click(*person.at(4 + 15 * (index % 8), 4 + 11 * (index // 8)))
+        if index < 63:
+            person.press("Enter")
+    person.masks(64)
+    person.press("Enter")
+    assert person.error() == "expected at most 64 objects, found 65; save these, then clear or remove some"
+    assert person.page.locator("#objects > li").count() == 64
+    name, content = person.saved(".save[data-format=rle]")
+    assert name == "a.rle.json" and content.count(b'"segmentation"') == 64
+    person.page.get_by_text("Swipe", exact=True).click()
+    person.until(lambda: person.page.inner_text("#iou").count("IoU") == 64)
+    person.page.click("#show-calls")
+    sync_api.expect(person.page.locator("#calls")).to_be_visible()
+    assert person.page.input_value("#python").count("    Prompt(") == 64

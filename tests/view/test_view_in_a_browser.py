@@ -80,6 +80,8 @@ def test_one_of_three_masks_is_chosen(person: Person, model: Model, image: Pixel
     _, content = person.saved(".save[data-format=png]")
     box = tuple(asked["objects"][0]["box"])
     np.testing.assert_array_equal(mask_in(content), predictor_masks(model, image, Prompt(box=box), True)[1])
+    person.page.click("#show-calls")
+    sync_api.expect(person.page.locator("#chosen")).to_have_text("The chosen masks are out/a.mask1.png")
 
 
 def test_the_slider_degrades_the_picture_and_the_masks_follow(person: Person) -> None:
@@ -163,6 +165,13 @@ def test_two_tabs_have_a_picture_each(
     other.context.close()
 
 
+TOOLBAR = """() => {
+    const { scrollWidth, clientWidth } = document.getElementById("toolbar");
+    const { maskImage } = getComputedStyle(document.getElementById("toolbar"));
+    return { whole: scrollWidth, seen: clientWidth, mask: maskImage };
+}"""
+
+
 def test_a_phone_taps_drags_a_box_and_sees_everything(browser: Any, address: str) -> None:  # noqa: ANN401
     person = Person(browser, address, **PHONE)
     with person.page.expect_request(is_masks) as asked:
@@ -173,6 +182,14 @@ def test_a_phone_taps_drags_a_box_and_sees_everything(browser: Any, address: str
     with person.page.expect_request(is_masks) as asked:
         person.page.touchscreen.tap(*person.at(20, 20))
     assert len(person.settled(asked.value)["objects"][0]["background_points"]) == 1
+    person.page.locator("#accept").tap()
+    person.page.get_by_text("box", exact=True).tap()
+    asked_for = person.drag_finger(24, 16, 104, 80)["objects"]
+    assert asked_for[-1]["box"] == pytest.approx([24, 16, 104, 80], abs=0.5)
+    person.masks(2)
+    cut = person.page.evaluate(TOOLBAR)
+    assert cut["whole"] > cut["seen"] and "gradient" in cut["mask"], "that it goes on is seen"
+    person.page.get_by_role("button", name="Remove object 2").tap()
     widths = person.page.evaluate("[document.documentElement.scrollWidth, innerWidth]")
     assert widths[0] <= widths[1], "nothing lies beyond the right edge"
     person.page.locator(".save[data-format=png]").scroll_into_view_if_needed()

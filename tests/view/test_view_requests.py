@@ -16,9 +16,9 @@ from glesam_runtime.view.requests import upload_name
 
 POINTS_65 = [[1, 1]] * 65
 WRONG_OBJECTS = [
-    ([], "objects: expected a list of 1 to 32, found a list of 0"),
-    ("box", 'objects: expected a list of 1 to 32, found "box"'),
-    ([{"box": BOX}] * 33, "objects: expected a list of 1 to 32, found a list of 33"),
+    ([], "objects: expected a list of 1 to 64, found a list of 0"),
+    ("box", 'objects: expected a list of 1 to 64, found "box"'),
+    ([{"box": BOX}] * 65, "objects: expected a list of 1 to 64, found a list of 65"),
     ([{"circle": 3}], "object: expected background_points, box, points"),
     ([{"box": [1, 2, 3]}], "box: expected 4 numbers, found a list of 3"),
     ([{"box": [1, 2, 3, "4"]}], "box: expected 4 numbers"),
@@ -76,11 +76,11 @@ def test_not_a_number_is_refused(page: Page) -> None:
 
 def test_a_body_has_a_limit_announced_or_not(page: Page) -> None:
     address = f"/api/tabs/{page.tab}/masks"
-    large = b"{" + b" " * 70_000 + b"}"
+    large = b"{" + b" " * 270_000 + b"}"
     headers = {"content-type": "application/json"}
-    assert "at most 64 KiB" in error_of(page.client.post(address, content=large, headers=headers), 413)
+    assert "at most 256 KiB" in error_of(page.client.post(address, content=large, headers=headers), 413)
     pieces = (large[at : at + 8192] for at in range(0, len(large), 8192))
-    assert "at most 64 KiB" in error_of(page.client.post(address, content=pieces, headers=headers), 413)
+    assert "at most 256 KiB" in error_of(page.client.post(address, content=pieces, headers=headers), 413)
 
 
 def test_an_upload_has_a_limit_and_the_old_picture_stays(
@@ -99,9 +99,21 @@ def test_a_picture_of_too_many_pixels_is_refused_before_it_is_decoded(
     Image.new("1", (400, 300)).save(buffer, "PNG")
     monkeypatch.setattr(library, "MOST_PIXELS", 100_000)
     message = error_of(page.upload(buffer.getvalue(), "huge.png"))
-    assert message == (
-        "huge.png: 400 x 300 pixels exceed the limit of 100000 pixels; make the picture smaller"
-    )
+    assert message == "huge.png: expected at most 0.1 megapixels, found 0.2; make the picture smaller"
+
+
+def test_what_pillow_calls_a_bomb_is_refused_with_the_limit_of_the_page(page: Page) -> None:
+    buffer = io.BytesIO()
+    Image.new("1", (20_000, 20_000)).save(buffer, "PNG")
+    message = error_of(page.upload(buffer.getvalue(), "huge.png"))
+    assert message == "huge.png: expected at most 50 megapixels, found 400; make the picture smaller"
+
+
+@pytest.mark.parametrize("brand", ["heic", "mif1"])
+def test_a_telephones_heic_is_named(page: Page, brand: str) -> None:
+    content = b"\0\0\0\x18ftyp" + brand.encode() + b"\0\0\0\0mif1heic" + bytes(64)
+    message = error_of(page.upload(content, "IMG_1.HEIC"))
+    assert message == "IMG_1.HEIC: expected a picture, found a HEIC file; save it as JPEG"
 
 
 @pytest.mark.parametrize("content", [b"", b"no picture", b"<svg xmlns='http://www.w3.org/2000/svg'/>"])
@@ -161,7 +173,8 @@ def test_unknown_addresses_and_methods_are_json_errors(client: TestClient) -> No
         ("C:\\me\\photo.png", "photo.png"),
         ("", "picture"),
         ("..", "picture"),
-        ("a\nb.png", "nb.png"),
+        ("a\nb.png", "a_b.png"),
+        ('a "q" \n.png', 'a "q" _.png'),
     ],
 )
 def test_a_name_from_a_browser_is_a_name_and_no_path(sent: str, name: str) -> None:

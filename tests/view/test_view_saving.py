@@ -18,6 +18,7 @@ from view_page import BOX, Page, mask_in
 
 from glesam_runtime.automatic.rle import mask_from_rle
 from glesam_runtime.cli import degrade, run
+from glesam_runtime.postprocess import MaskResizer
 from glesam_runtime.tools.records.polygons import closes_holes, outlines
 
 POINTS = {"points": [[60, 40]], "background_points": [[5.5, 5]]}
@@ -132,6 +133,7 @@ CALLS = [
     ([{"box": BOX}], {}, 0),
     ([{"box": BOX}, {"box": [2, 2, 60.5, 90]}], {"sides": ["plain"]}, 3),
     ([POINTS, {"box": BOX, "points": [[60, 40]]}], {"multimask": True, "choices": [1, 2]}, 0),
+    ([{"box": BOX}, {"box": [2, 2, 60.5, 90]}], {"multimask": True, "choices": [2, 0]}, 1),
 ]
 
 
@@ -157,7 +159,8 @@ def test_the_command_gives_the_masks_of_the_page(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     page.degrade(level, seed=4)
-    commands = page.post("calls", page.request(*objects, **options)).json()["command"].splitlines()
+    answer = page.post("calls", page.request(*objects, **options)).json()
+    commands = answer["command"].splitlines()
     apps = {"glesam-run": run.app, "glesam-degrade": degrade.app}
     for command in commands:
         name, *arguments = shlex.split(command)
@@ -169,7 +172,25 @@ def test_the_command_gives_the_masks_of_the_page(
     for i, (mask, choice) in enumerate(zip(shown(page, *objects, **options), choices, strict=True)):
         index = choice + step * (i if len(folders) == 1 else 0)
         path = Path(folders[i if len(folders) > 1 else 0]) / f"a.mask{index}.png"
+        assert not options.get("multimask") or answer["chosen"][i] == str(path), "the page names the file"
         np.testing.assert_array_equal(mask_in(path.read_bytes()), mask)
+
+
+def test_a_save_makes_full_size_masks_of_the_chosen_candidates_alone(
+    page: Page, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sizes: list[tuple[int, ...]] = []
+    resized = MaskResizer.masks
+
+    def noted(self: MaskResizer, low_res_masks: Any, threshold: float) -> Any:  # noqa: ANN401
+        sizes.append(low_res_masks.shape[:-2])
+        return resized(self, low_res_masks, threshold)
+
+    monkeypatch.setattr(MaskResizer, "masks", noted)
+    for kind in ("png", "rle", "polygons"):
+        sizes.clear()
+        saved(page, kind, {"box": BOX}, POINTS, multimask=True, choices=[2, 1])
+        assert sizes == [(1,), (1,)], "one mask at a time"
 
 
 def test_a_path_is_quoted(page: Page) -> None:

@@ -71,6 +71,17 @@ class Person:
             self.page.mouse.up()
         return self.settled(asked.value)
 
+    def drag_finger(self, x0: float, y0: float, x1: float, y1: float) -> dict[str, Any]:
+        """Drags one finger and returns what the page asked for."""
+        session = self.context.new_cdp_session(self.page)
+        places = [self.at(x0, y0), self.at((x0 + x1) / 2, y1), self.at(x1, y1)]
+        with self.page.expect_request(is_masks) as asked:
+            for kind, place in zip(("touchStart", "touchMove", "touchMove"), places, strict=True):
+                touch = {"x": place[0], "y": place[1]}
+                session.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": [touch]})
+            session.send("Input.dispatchTouchEvent", {"type": "touchEnd", "touchPoints": []})
+        return self.settled(asked.value)
+
     def press(self, key: str) -> None:
         self.page.keyboard.press(key)
 

@@ -46,6 +46,11 @@ class Bundle:
         public_key: a PEM file with the Ed25519 key of whoever must have signed the bundle; InputError where
         it is none.
         """
+        if not isinstance(path, (str, os.PathLike, type(None))):
+            raise BundleError(
+                f'model: expected "{SHIPPED}" or a bundle\'s folder, found {type(path).__name__}; '
+                "give its path"
+            )
         root = default_bundle_path() if path is None or _is_shipped(path) else Path(path)
         _check_folder(root)
         text = _read(root, "bundle.json")

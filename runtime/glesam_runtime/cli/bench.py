@@ -6,8 +6,9 @@ import json
 import shlex
 import sys
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -22,89 +23,150 @@ from ..tools.bench.compare import compare, contenders
 from ..tools.bench.compare_report import compared_json, compared_tables
 from ..tools.bench.measure import Plan, bench, middle, synthetic_image
 from ..tools.bench.page import compared_page
-from ..tools.bench.report import STDOUT, Json, Report, Setting, check_file, json_document, tables
+from ..tools.bench.report import Json, Report, Setting, check_file, json_document, tables
 from ..tools.console import model_line, show
 from ..tools.machine import this_machine
 from ..tools.progress import track
 from . import coordinates
-from .command import THREADS_HELP, BackendName, BundleFolder, Version, command_app
+from .command import BundleFolder, Version, command_app
 from .errors import one_line_errors, say
+from .run_options import Backend, Threads
 
 app = command_app()
+_INPUT, _MEASURED, _RESULTS = "Picture and prompt", "What is measured", "Results"
 
 
-@app.command(cls=coordinates.CoordinateCommand)
+def _option(group: str, metavar: str, text: str, least: int | None = None) -> Any:  # noqa: ANN401
+    return typer.Option(metavar=metavar, min=least, help=text, rich_help_panel=group)
+
+
+def _switch(group: str, name: str, text: str) -> Any:  # noqa: ANN401
+    return typer.Option(name, help=text, rich_help_panel=group)
+
+
+Image = Annotated[
+    Path | None, _option(_INPUT, "PATH", "A picture. Default: the same 640 x 480 noise every time.")
+]
+BoxPrompt = Annotated[
+    list[str] | None, _option(_INPUT, "X0 Y0 X1 Y1", "The prompt. Default: the middle of the picture.")
+]
+Warmup = Annotated[int, _option(_MEASURED, "N", "Rounds before those that count.", 0)]
+Rounds = Annotated[int, _option(_MEASURED, "N", "Measured rounds.", 1)]
+Prompts = Annotated[str, _option(_MEASURED, "N,...", "Numbers of prompts in one call.")]
+Sessions = Annotated[str, _option(_MEASURED, "N,...", "Numbers of sessions at once, each in its own thread.")]
+Compare = Annotated[
+    bool,
+    _switch(
+        _MEASURED, "--compare", "Take turns on every backend here, with one thread and with one on each core."
+    ),
+]
+ReportFile = Annotated[
+    Path | None, _option(_RESULTS, "FILE", "Write a page: machine, times, accuracy, hashes.")
+]
+Out = Annotated[Path | None, _option(_RESULTS, "FILE", "Write everything as JSON (docs/evaluation.md).")]
+AsJson = Annotated[bool, _switch(_RESULTS, "--json", "Print everything as one JSON object on stdout.")]
+
+
+@dataclass(frozen=True)
+class _Written:
+    """Where the JSON goes: to a file, to stdout, to both or nowhere."""
+
+    file: Path | None
+    on_stdout: bool
+
+    def write(self, document: Json) -> None:
+        text = json.dumps(document, indent=2) + "\n"
+        if self.file is not None:
+            write_files({self.file: text.encode()}, "--out")
+            say(f"wrote {self.file}, {len(text) / 1000:.1f} kB", err=self.on_stdout)
+        if self.on_stdout:
+            typer.echo(text, nl=False)
+
+
+class BenchCommand(coordinates.CoordinateCommand):
+    """A command that still takes the names which its options had."""
+
+    def parse_args(self, ctx: typer.Context, args: list[str]) -> list[str]:  # type: ignore[override]
+        """Renames, says so on stderr, then parses."""
+        renamed = current_names(args)
+        if renamed != args and not ctx.resilient_parsing:
+            say(f"note: written today as: {ctx.command_path} {shlex.join(renamed)}", err=True)
+        return super().parse_args(ctx, renamed)
+
+
+def current_names(args: Sequence[str]) -> list[str]:
+    """Returns `args` with --cpu-threads N as --threads, --threads N,N as --sessions, --json FILE as --out.
+
+    --json takes no value any more: what ends in .json, or is -, is one of the old kind.
+    """
+    renamed: list[str] = []
+    rest = list(args)
+    while rest:
+        name, is_joined, value = rest.pop(0).partition("=")
+        following = value if is_joined else next(iter(rest), "")
+        if name == "--json" and following == "-":
+            rest = rest if is_joined else rest[1:]
+            is_joined = ""
+        elif name == "--json" and (is_joined or following.endswith(".json")):
+            name = "--out"
+        elif name == "--threads" and "," in following:
+            name = "--sessions"
+        elif name == "--cpu-threads":
+            name = "--threads"
+        renamed.append(f"{name}={value}" if is_joined else name)
+    return renamed
+
+
+@app.command(cls=BenchCommand)
 def run(
     bundle: BundleFolder = None,
-    backend: BackendName = "auto",
-    image: Annotated[
-        Path | None,
-        typer.Option(metavar="PATH", help="A picture. Default: the same 640 x 480 noise every time."),
-    ] = None,
-    box: Annotated[
-        list[str] | None,
-        typer.Option(metavar="X0 Y0 X1 Y1", help="The prompt. Default: the middle of the picture."),
-    ] = None,
-    warmup: Annotated[int, typer.Option(metavar="N", min=0, help="Rounds before those that count.")] = 3,
-    rounds: Annotated[int, typer.Option(metavar="N", min=1, help="Measured rounds.")] = 30,
-    prompts: Annotated[
-        str, typer.Option(metavar="N,...", help="Numbers of prompts in one call.")
-    ] = "1,16,64",
-    threads: Annotated[
-        str, typer.Option(metavar="N,...", help="Numbers of threads, each with a session of its own.")
-    ] = "1,2",
-    cpu_threads: Annotated[int, typer.Option(metavar="N", show_default=False, help=THREADS_HELP)] = 0,
-    compare_all: Annotated[
-        bool,
-        typer.Option(
-            "--compare", help="Take turns on every backend here, with one thread and with one on each core."
-        ),
-    ] = False,
-    report: Annotated[
-        Path | None,
-        typer.Option(metavar="FILE", help="Write a page: machine, times, accuracy, hashes."),
-    ] = None,
-    json_file: Annotated[
-        Path | None,
-        typer.Option(
-            "--json", metavar="FILE", help="Write everything as JSON; - is stdout (docs/evaluation.md)."
-        ),
-    ] = None,
+    backend: Backend = "auto",
+    threads: Threads = 0,
+    image: Image = None,
+    box: BoxPrompt = None,
+    warmup: Warmup = 3,
+    rounds: Rounds = 30,
+    prompts: Prompts = "1,16,64",
+    sessions: Sessions = "1,2",
+    compare_all: Compare = False,
+    report: ReportFile = None,
+    out: Out = None,
+    as_json: AsJson = False,
     _version: Version = False,
 ) -> None:
-    """Measure a bundle: each stage, many prompts in one call, several threads, and memory.
+    """Measure a bundle: each stage, many prompts in one call, several sessions at once, and memory.
 
     The first run, which loads and compiles, is reported separately. With --compare or --report: every stage
     on several backends in one interleaved run, and how close their masks are to PyTorch's. Use an idle
     machine.
     """
     with one_line_errors():
-        plan = Plan(warmup, rounds, _counts("--prompts", prompts), _counts("--threads", threads), cpu_threads)
-        check_file("--json", json_file, image)
+        plan = Plan(warmup, rounds, _counts("--prompts", prompts), _counts("--sessions", sessions), threads)
+        check_file("--out", out, image)
         check_file("--report", report, image)
         picture = synthetic_image() if image is None else read_image(image)
         rectangle = _one_box(coordinates.boxes(box), picture)
         source = str(image or "synthetic noise")
         setting = Setting(Bundle.open(bundle), source, picture, rectangle, plan, this_machine())
         if compare_all or report:
-            _compare(setting, backend, compare_all, report, json_file)
+            _compare(setting, backend, compare_all, report, _Written(out, as_json))
         else:
-            _bench(setting, backend, json_file)
+            _bench(setting, backend, _Written(out, as_json))
 
 
-def _bench(setting: Setting, backend: str, json_file: Path | None) -> None:
+def _bench(setting: Setting, backend: str, written: _Written) -> None:
     """Measures one backend alone."""
     bundle = setting.bundle
     chosen, reason = pick_for_bundle(backend, bundle)
     say(model_line(bundle, f"{chosen} ({reason})"), err=True)
     result = bench(bundle, setting.image, setting.box, setting.plan, backend, track)
     report = Report(setting, chosen, reason, result)
-    show(tables(report), to_stderr=json_file == STDOUT)
-    _write(json_document(report), json_file)
+    show(tables(report), to_stderr=written.on_stdout)
+    written.write(json_document(report))
 
 
 def _compare(
-    setting: Setting, backend: str, all_backends: bool, page: Path | None, json_file: Path | None
+    setting: Setting, backend: str, all_backends: bool, page: Path | None, written: _Written
 ) -> None:
     """Measures several backends and numbers of threads in turn, or with --report alone the chosen backend."""
     bundle, plan = setting.bundle, setting.plan
@@ -114,13 +176,14 @@ def _compare(
     say(model_line(bundle, "of each kind" if name == "auto" else name), err=True)
     prompt = Prompt(setting.box)
     comparison = compare(bundle, setting.image, prompt, contenders(name, counts), plan, track)
-    show(compared_tables(setting, comparison), to_stderr=json_file == STDOUT)
-    _write(compared_json(setting, comparison), json_file)
+    show(compared_tables(setting, comparison), to_stderr=written.on_stdout)
+    written.write(compared_json(setting, comparison))
     if page is not None:
         command = shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]])
         text = compared_page(setting, comparison, command)
         write_files({page: text.encode()}, "--report")
-        say(f"wrote {page}, {len(text) / 1000:.1f} kB; next: xdg-open {shlex.quote(str(page))}")
+        size = f"{len(text) / 1000:.1f} kB"
+        say(f"wrote {page}, {size}; next: xdg-open {shlex.quote(str(page))}", err=written.on_stdout)
 
 
 def _counts(name: str, text: str) -> tuple[int, ...]:
@@ -138,16 +201,6 @@ def _one_box(boxes: Sequence[Box], picture: Pixels) -> Box:
     if len(boxes) > 1:
         raise PromptError(f"expected one --box, found {len(boxes)}; --prompts 1,16 asks with several")
     return boxes[0] if boxes else middle(picture)
-
-
-def _write(document: Json, file: Path | None) -> None:
-    """Writes the document to `file`, or to stdout."""
-    text = json.dumps(document, indent=2) + "\n"
-    if file == STDOUT:
-        typer.echo(text, nl=False)
-    elif file is not None:
-        write_files({file: text.encode()}, "--json")
-        say(f"wrote {file}, {len(text) / 1000:.1f} kB")
 
 
 def main() -> None:

@@ -42,9 +42,10 @@ class Command(TyperCommand):
         params = self.get_params(ctx)
         options = {name for each in params for name in (*each.opts, *each.secondary_opts)}
         arguments = {
-            (each.metavar or each.name or "").rstrip(".").upper()
+            name.rstrip(".").upper()
             for each in params
             if each.param_type_name == "argument"
+            for name in (each.metavar or each.name or "").split("|")
         }
         return advice(ctx.command_path, args, options, arguments)
 

@@ -6,28 +6,38 @@ nothing about it.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
 class Habit:
-    """Words for one thing. option: its name here, with its values. arguments: names of an argument for it."""
+    """Words for one thing. option: its name here, with its values. arguments: names of an argument for it.
+
+    instead: what to do, in place of writing the option, in the commands that have it.
+    """
 
     words: tuple[str, ...]
     option: str = ""
     arguments: tuple[str, ...] = ()
+    instead: str = ""
 
 
 HABITS = (
     Habit(
         ("--image", "--images", "--img", "--input", "--input-image", "--source", "--file", "--picture", "-i"),
         "--image PATH",
-        ("IMAGE", "IMAGES"),
+        ("IMAGE", "IMAGES", "PICTURE"),
     ),
     Habit(("--bbox", "--bboxes", "--boxes", "--rect", "-b"), "--box X0 Y0 X1 Y1"),
     Habit(("--points", "--point-coords", "--click", "--positive-point", "-p"), "--point X Y"),
     Habit(("--negative-point", "--neg-point", "--background", "--bg-point"), "--background-point X Y"),
+    Habit(
+        ("--label", "--labels", "--point-label", "--point-labels"),
+        "--point X Y",
+        instead="write --point X Y for points on the object and --background-point X Y for those beside it",
+    ),
     Habit(("--mask", "--prompt-mask", "--input-mask"), "--mask-input PNG"),
     Habit(("--everything", "--all", "--automatic", "--segment-everything"), "--auto"),
     Habit(("--multimask-output", "--multi-mask"), "--multimask"),
@@ -56,6 +66,38 @@ HABITS = (
     ),
     Habit(("--to-json", "--output-json", "--json-output"), "--json"),
     Habit(("--fp16", "--fp32", "--bf16", "--int8", "--half", "--dtype"), "--precision NAME"),
+    Habit(
+        ("--fp16", "--fp32", "--bf16", "--int8", "--half", "--dtype", "--precision"),
+        "--workspace",
+        instead="leave it out: an engine has the precision of its bundle, from glesam-export --precision",
+    ),
+    Habit(("--int8", "--quantize"), "--high-precision", instead="leave it out: the new bundle is int8"),
+    Habit(("--format", "--include"), "--opset", instead="leave it out: a bundle holds ONNX graphs"),
+    Habit(
+        ("--calib-data", "--calib-dir", "--calib", "--calibration", "--calibration-data", "--data"),
+        "--calib-images DIR",
+    ),
+    Habit(("--calib-data", "--calib-dir", "--calib-images", "--data"), "--images DIR"),
+    Habit(("--conf", "--confidence", "--score", "--score-thresh"), "--pred-iou-thresh F"),
+    Habit(("--iou", "--nms", "--iou-thresh", "--nms-thresh"), "--box-nms-thresh F"),
+    Habit(("--iou", "--tolerance"), "--min-iou F"),
+    Habit(
+        ("--text", "--text-prompt", "--prompt"),
+        "--box",
+        instead="words are no prompt: write --box or --point",
+    ),
+    Habit(("--class", "--classes", "--cls"), "--auto", instead="leave it out: masks have no classes"),
+    Habit(
+        ("--save-crop", "--save-crops", "--crop"), "--json", instead="write --json: each mask has its bbox"
+    ),
+    Habit(
+        ("--imgsz", "--img-size", "--image-size", "--input-size"),
+        "--bundle",
+        instead="leave it out: the bundle says to what size pictures are resized",
+    ),
+    Habit(("--iterations", "--iters", "--iter", "--repeat", "--repeats", "--runs", "-n"), "--rounds N"),
+    Habit(("--server", "--server-name", "--listen", "--bind", "--address"), "--host NAME"),
+    Habit(("--share", "--public"), "--host 0.0.0.0"),
     Habit(("--severity", "--lq", "--levels", "--lq-level"), "--level N"),
     Habit(("--cc", "--arch", "--sm", "--compute-capability", "--gpu-arch"), "--target SM"),
     Habit(("--num-threads", "--cpu-threads", "--jobs", "--workers", "-j"), "--threads N"),
@@ -74,15 +116,35 @@ def advice(
         if word == "--":  # what follows are names of files
             break
         name, _, joined = word.partition("=")
-        if name in options or not name.startswith("-"):
+        if name in options:
             continue
-        for habit in HABITS:
-            if name not in habit.words:
+        if not name.startswith("-"):
+            follows_option = index > 0 and words[index - 1].startswith("-")
+            if not joined or follows_option or os.path.exists(word):
                 continue
-            if habit.option.split(" ")[0] in options:
-                return f"{command} has no {name}; write {habit.option}"
-            taken = next((each for each in habit.arguments if each in arguments), None)
-            if taken is not None:
-                value = joined or next(iter(words[index + 1 : index + 2]), taken)
-                return f"{command} has no {name}; {taken} needs no option: {command} {value}"
+            if f"--{name}" in options:
+                return f"{command} takes no {word}; write --{name} {joined}"
+        value = joined or next(iter(words[index + 1 : index + 2]), "")
+        cure = _cure(name if name.startswith("-") else f"--{name}", value, command, options, arguments)
+        if cure is not None:
+            return (
+                f"{command} has no {name}; {cure}"
+                if name.startswith("-")
+                else f"{command} takes no {word}; {cure}"
+            )
+    return None
+
+
+def _cure(
+    name: str, value: str, command: str, options: Collection[str], arguments: Collection[str]
+) -> str | None:
+    """Returns what to write in place of the option `name` with its `value`; None where nothing is known."""
+    for habit in HABITS:
+        if name not in habit.words:
+            continue
+        if habit.option.split(" ")[0] in options:
+            return habit.instead or f"write {habit.option}"
+        taken = next((each for each in habit.arguments if each in arguments), None)
+        if taken is not None:
+            return f"{taken} needs no option: {command} {value or taken}"
     return None

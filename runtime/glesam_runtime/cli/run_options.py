@@ -145,7 +145,11 @@ Follow = Annotated[
 MaxFrames = Annotated[
     int,
     typer.Option(
-        metavar="N", min=0, rich_help_panel=_FOLLOW, show_default=False, help="Stop after N frames."
+        metavar="N",
+        min=0,
+        rich_help_panel=_FOLLOW,
+        show_default=False,
+        help="Stop after N frames; 0: at the end.",
     ),
 ]
 BundleOption = Annotated[

@@ -59,6 +59,8 @@ _HABITS = {
     "train": ("fit", "finetune", "fine-tune"),
 }
 """Command -> what other programs call it."""
+_OPTIONS = {"version": "--version", "help": "-h"}
+"""Word that is a command of other programs -> the option here."""
 
 
 class Umbrella(TyperGroup):
@@ -90,6 +92,8 @@ class Umbrella(TyperGroup):
 def unknown(word: str) -> str:
     """Returns the line for a first word that is no command."""
     by_habit = [name for name, words in _HABITS.items() if word.lower() in words]
+    if word.lower() in _OPTIONS:
+        return f"glesam has no command {word!r}; write glesam {_OPTIONS[word.lower()]}"
     names = by_habit or difflib.get_close_matches(word.lower().removeprefix("glesam-"), COMMANDS, n=1)
     if not names and (os.path.exists(word) or os.path.splitext(word)[1]):
         names = [f"run {word}"]

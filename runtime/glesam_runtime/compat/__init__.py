@@ -10,6 +10,9 @@
 
 Signatures, shapes, dtypes, order and error types are those of segment-anything 1.0. Arrays are numpy's;
 predict_torch and set_torch_image answer torch tensors with torch tensors, and torch is never imported here.
+
+Different: predict without any prompt, or with labels alone, is a PromptError, where segment-anything answers;
+a mask alone goes with a padding point; numbers that do not fit are a PromptError with what was expected.
 """
 
 from __future__ import annotations

@@ -19,6 +19,7 @@ from ..automatic.options import AutomaticOptions
 from ..automatic.regions import without_small_regions
 from ..automatic.rle import rle_from_runs, runs_of_window
 from ..automatic.stability import resize_and_rate
+from ..errors import PromptError
 from ..image_io.inputs import as_pixels
 from ..predictor import Predictor
 from ..preprocess import Doubles, Pixels, Size
@@ -68,7 +69,7 @@ class SamAutomaticMaskGenerator:
         They are segment-anything's .88 and .95 for SAM's own models. point_grids: points in [0,1], [P,2] for
         each layer of crops, instead of points_per_side.
         Raises PromptAssertionError, an AssertionError, for both or neither of them and for another
-        output_mode than binary_mask, uncompressed_rle and coco_rle.
+        output_mode than binary_mask, uncompressed_rle and coco_rle; PromptError for a number out of range.
         """
         if (points_per_side is None) == (point_grids is None):
             raise PromptAssertionError("Exactly one of points_per_side or point_grids must be provided")
@@ -76,11 +77,13 @@ class SamAutomaticMaskGenerator:
             raise PromptAssertionError(
                 f"output_mode: expected {' or '.join(OUTPUT_MODES)}, found {output_mode!r}"
             )
+        if points_per_batch < 1:
+            raise PromptError(f"points_per_batch: expected at least 1, found {points_per_batch}")
         self.predictor = SamPredictor(model)
         chosen = {"pred_iou_thresh": pred_iou_thresh, "stability_score_thresh": stability_score_thresh}
         self._options = AutomaticOptions.for_model(
             self.predictor.session.manifest.sam_type,
-            points_per_side=points_per_side or 1,
+            points_per_side=1 if points_per_side is None else points_per_side,
             stability_score_offset=stability_score_offset,
             box_nms_thresh=box_nms_thresh,
             crop_n_layers=crop_n_layers,

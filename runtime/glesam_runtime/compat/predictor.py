@@ -107,10 +107,11 @@ class SamPredictor:
             raise PromptAssertionError("point_labels must be supplied if point_coords is supplied")
         coords = labels = boxes = masks = None
         if point_coords is not None:
-            coords = self.transform.apply_coords(as_array(point_coords), self.original_size)[None]
+            points = _checked("point_coords", as_array(point_coords), 2)
+            coords = self.transform.apply_coords(points, self.original_size)[None]
             labels = as_array(point_labels)[None]
         if box is not None:
-            boxes = self.transform.apply_boxes(as_array(box), self.original_size)
+            boxes = self.transform.apply_boxes(_checked("box", as_array(box), 4), self.original_size)
         if mask_input is not None:
             masks = as_array(mask_input, np.float32)[None]
         answer = self.predict_torch(coords, labels, boxes, masks, multimask_output, return_logits)
@@ -199,7 +200,7 @@ def _encoded(
         coords, labels = as_array(point_coords), as_array(point_labels)
     end, end_labels = np.zeros((count, 0, 2)), np.zeros((count, 0))
     if boxes is not None:
-        end = as_array(boxes).reshape(-1, 2, 2)
+        end = _checked("boxes", as_array(boxes), 4).reshape(-1, 2, 2)
         end_labels = np.broadcast_to([BOX_TOP_LEFT, BOX_BOTTOM_RIGHT], (len(end), 2))
     if coords.ndim != 3 or coords.shape[2] != 2 or labels.shape != coords.shape[:2] or len(end) != count:
         raise PromptError(
@@ -216,7 +217,7 @@ def _encoded(
     tensors = PromptTensors.without_masks(coords, labels, image_size)
     if mask_input is not None:
         masks = as_array(mask_input)
-        if masks.ndim != 4 or len(masks) != count:
+        if masks.ndim != 4 or masks.shape[:2] != (count, 1):
             side = image_size // 4
             raise PromptError(f"mask_input: expected [{count},1,{side},{side}], found {list(masks.shape)}")
         for row, mask in enumerate(masks):
@@ -224,6 +225,14 @@ def _encoded(
             tensors.has_mask_input[row] = 1
     limit_logits(tensors, family)
     return tensors
+
+
+def _checked(name: str, values: npt.NDArray[Any], count: int) -> npt.NDArray[Any]:
+    """Returns `values` [..., count]. Raises PromptError where the rows have another number of numbers."""
+    if values.shape[-1:] != (count,) or not np.issubdtype(values.dtype, np.number):
+        row = "(x, y)" if count == 2 else "(x0, y0, x1, y1)"
+        raise PromptError(f"{name}: expected numbers {row} in each row, found {list(values.shape)}")
+    return values
 
 
 def _logits(resizer: MaskResizer, low_res_masks: Floats) -> Floats:

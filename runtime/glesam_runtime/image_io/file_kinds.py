@@ -9,6 +9,8 @@ from pathlib import Path
 _SNIFFED = 512
 """Number of leading bytes that identify a pointer or a page."""
 _POINTER = b"version https://git-lfs.github.com/spec/"
+_HEIC_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1")
+"""Major brands of HEIF files with HEVC, in ISO/IEC 23008-12: what telephones write."""
 _PAGES = (b"<!doctype html", b"<html", b"<head", b"<?xml")
 
 
@@ -26,7 +28,7 @@ def not_a_file(path: str | os.PathLike[str]) -> str | None:
 
 
 def stand_in(path: str | os.PathLike[str]) -> str | None:
-    """Returns "a Git LFS pointer ..." or "a web page ...", with the cure, where `path` holds one."""
+    """Returns "a Git LFS pointer ...", "a HEIC file ..." or "a web page ...", with the cure, or None."""
     if not_a_file(path):
         return None
     try:
@@ -40,6 +42,8 @@ def stand_in_of(start: bytes) -> str | None:
     """Returns what a file is that starts with these bytes, and the cure; None for any other file."""
     if start.startswith(_POINTER):
         return "a Git LFS pointer in its place; run git lfs pull"
+    if start[4:8] == b"ftyp" and start[8:12] in _HEIC_BRANDS:
+        return "a HEIC file; save it as JPEG"
     text = start.removeprefix(b"\xef\xbb\xbf").lstrip().lower()
     if text.startswith(_PAGES) and (b"<html" in text or not text.startswith(b"<?xml")):
         return "a web page in its place; download the file itself"

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import logging
+import math
 import os
+import re
 import warnings
 from collections.abc import Callable
 from functools import cache
@@ -32,6 +34,8 @@ _PLUGINS = {
     "Avif": "AVIF",
 }
 """The formats that a photograph comes in, by Pillow's plugin; none of these starts a program."""
+_ADDRESS = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):/+")
+"""Start of an address as Path leaves it, with one slash."""
 logging.getLogger("PIL").addHandler(
     logging.NullHandler()
 )  # it logs what is wrong beside the one line of ours
@@ -56,7 +60,7 @@ def decoded(
     except ImageError as error:
         raise ImageError(f"{path}: {error}") from error
     except Image.DecompressionBombError as error:
-        raise ImageError(f"{path}: {first_line(error)}; make the picture smaller") from error
+        raise ImageError(f"{path}: {_too_large(_bomb_pixels(error), most_pixels)}") from error
     except UnidentifiedImageError as error:
         raise ImageError(f"{path}: expected a picture, found {_instead(path)}") from error
     except Exception as error:  # broken bytes make PIL's decoders raise nearly anything
@@ -65,20 +69,36 @@ def decoded(
         ) from error
 
 
-def check_exists(path: Path) -> None:
-    """Raises ImageError where there is no file at `path`."""
+def check_exists(path: Path, expected: str = "a picture") -> None:
+    """Raises ImageError where there is no file at `path`, `expected` in words."""
     if instead := not_a_file(path):
         cure = "check the path" if instead in ("nothing", "a folder") else "save the picture to a file first"
-        raise ImageError(f"{path}: expected a picture, found {instead}; {cure}")
+        if instead == "nothing" and (scheme := _ADDRESS.match(str(path))):
+            address = f"{scheme[1]}://{str(path)[scheme.end() :]}"
+            raise ImageError(
+                f"{address}: expected a path, found an address; nothing is read from a network, so save "
+                "it to a file first"
+            )
+        raise ImageError(f"{path}: expected {expected}, found {instead}; {cure}")
 
 
 def _check_size(picture: Image.Image, most_pixels: int) -> None:
     """Raises ImageError for more pixels than `most_pixels`, before any is decoded."""
     width, height = picture.size
     if width * height > most_pixels:
-        raise ImageError(
-            f"{width} x {height} pixels exceed the limit of {most_pixels} pixels; make the picture smaller"
-        )
+        raise ImageError(_too_large(width * height, most_pixels))
+
+
+def _too_large(pixels: int, most_pixels: int) -> str:
+    """Returns what is wrong with so many pixels; the two numbers are rounded away from each other."""
+    most, found = math.floor(most_pixels / 1e5) / 10, math.ceil(pixels / 1e5) / 10
+    return f"expected at most {most:g} megapixels, found {found:g}; make the picture smaller"
+
+
+def _bomb_pixels(error: Image.DecompressionBombError) -> int:
+    """Returns the number of pixels that Pillow's message names: it has read no more of the picture."""
+    number = re.search(r"\d+", str(error))
+    return int(number[0]) if number else MAX_PIXELS + 1
 
 
 def _instead(path: Path) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -50,6 +51,19 @@ def check_image(image: object) -> None:
         return
     raise ImageError(
         f"image: expected a uint8 array [H,W,3], RGB, found {kind}; convert it, or give a path or a PIL image"
+    )
+
+
+def check_several(images: object) -> None:
+    """Raises ImageError for one picture where several are expected: the letters of a path are no pictures."""
+    if isinstance(images, (str, os.PathLike, Image.Image)):
+        found = f"one {type(images).__name__}"
+    elif not isinstance(images, Iterable):
+        found = type(images).__name__
+    else:
+        return
+    raise ImageError(
+        f"images: expected a list of pictures, found {found}; write [picture], or call set_image"
     )
 
 

@@ -11,8 +11,10 @@ compare.sh                  every graph against PyTorch's answers: sh compare.sh
 from __future__ import annotations
 
 import shlex
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+
+import numpy as np
 
 from ..bundle.manifest import Graph
 from ..bundle.reader import Bundle
@@ -20,11 +22,12 @@ from ..engines.base import Array
 from ..errors import BundleError
 from ..output import FolderKind, replaced_folder
 from .info import parity_of
+from .parity import GraphParity
 from .verify import golden_feeds, golden_vectors
 
 POLYGRAPHY = FolderKind("a folder of --polygraphy", "compare.sh", "--polygraphy")
 MARGIN = 4
-"""A graph's tolerance is this many times its largest error when the bundle was made."""
+"""An output's tolerance is this many times its largest error when the bundle was made."""
 BETWEEN = 0.01
 """Relative tolerance of the tensors inside a graph, whose errors nobody recorded."""
 _HEAD = """#!/bin/sh
@@ -61,7 +64,7 @@ def write_polygraphy(bundle: Bundle, out: Path) -> None:
     from polygraphy.comparator import RunResults
     from polygraphy.json import save_json
 
-    tolerances = _tolerances(bundle)
+    recorded = _recorded(bundle)
     vectors = [golden for _, golden in golden_vectors(bundle)]
     with replaced_folder(out, POLYGRAPHY) as folder:
         for name, graph in bundle.manifest.graphs.items():
@@ -69,31 +72,46 @@ def write_polygraphy(bundle: Bundle, out: Path) -> None:
             feeds = [golden_feeds(golden, bundle.manifest)[name] for golden in vectors]
             answers = RunResults()
             outputs = [tensor.name for tensor in graph.spec.outputs]
-            answers.add([{key: golden[key] for key in outputs} for golden in vectors], runner_name="PyTorch")
+            expected = [{key: golden[key] for key in outputs} for golden in vectors]
+            answers.add(expected, runner_name="PyTorch")
             save_json(feeds, str(folder / name / "inputs.json"))
             answers.save(str(folder / name / "outputs.json"))
-            for script, text in _scripts(bundle, graph, feeds[0], tolerances[name]).items():
+            atol = _tolerances(recorded[name], expected)
+            for script, text in _scripts(bundle, graph, feeds[0], atol).items():
                 (folder / name / script).write_text(text)
         calls = "\n".join(f'sh "$here/{name}/compare.sh" "$@" || status=1' for name in bundle.manifest.graphs)
         (folder / POLYGRAPHY.marker).write_text(_ALL.format(calls=calls))
 
 
-def _tolerances(bundle: Bundle) -> dict[str, float]:
-    """Returns each graph's largest absolute error that is accepted."""
+def _recorded(bundle: Bundle) -> Mapping[str, GraphParity]:
+    """Returns each graph's figures of when the bundle was made. Raises BundleError where one has none."""
     recorded = parity_of(bundle).graphs
     if missing := [name for name in bundle.manifest.graphs if name not in recorded]:
         raise BundleError(
             f"bundle {bundle.root}: it records no parity of {missing[0]}, from which the tolerance is taken; "
             "export it again"
         )
-    return {name: MARGIN * recorded[name].max_abs for name in bundle.manifest.graphs}
+    return recorded
 
 
-def _scripts(bundle: Bundle, graph: Graph, feeds: Mapping[str, Array], atol: float) -> dict[str, str]:
-    """Returns the scripts of one graph by name. `feeds`: an example of its inputs."""
+def _tolerances(recorded: GraphParity, answers: Sequence[Mapping[str, Array]]) -> dict[str, float]:
+    """Returns the largest absolute error that is accepted, by output; `answers`: PyTorch's, for each feed.
+
+    Both figures are the worst of all outputs, and max |a - b| <= |a - b| = relative |b|, the lower
+    bound for an output of few small numbers, such as scores beside logits.
+    """
+    norms = {key: max(float(np.linalg.norm(each[key])) for each in answers) for key in answers[0]}
+    return {key: MARGIN * min(recorded.max_abs, recorded.relative * norm) for key, norm in norms.items()}
+
+
+def _scripts(
+    bundle: Bundle, graph: Graph, feeds: Mapping[str, Array], atol: Mapping[str, float]
+) -> dict[str, str]:
+    """Returns the scripts of one graph by name. `feeds`: an example of its inputs. atol: by output."""
     where = shlex.quote(str(bundle.root.resolve()))
     model, shapes = f'"$BUNDLE"/{shlex.quote(graph.file)}', _shapes(graph, feeds)
-    golden = f"--load-inputs inputs.json --load-outputs outputs.json --atol {atol:.3g} --rtol 0"
+    by_output = " ".join(f"{name}:{value:.3g}" for name, value in atol.items())
+    golden = f"--load-inputs inputs.json --load-outputs outputs.json --atol {by_output} --rtol 0"
     in_bf16 = graph.precision.endswith("bf16")  # ONNX Runtime has none
     scripts = {
         "compare.sh": _HEAD.format(
@@ -108,7 +126,7 @@ def _scripts(bundle: Bundle, graph: Graph, feeds: Mapping[str, Array], atol: flo
             purpose="Writes reduced.onnx, the part that differs from ONNX Runtime: sh reduce.sh [--trt].",
             bundle=where,
             runner="--trt",
-        ) + _REDUCE.format(model=model, atol=f"{atol:.3g}", rtol=BETWEEN)
+        ) + _REDUCE.format(model=model, atol=f"{max(atol.values()):.3g}", rtol=BETWEEN)
     if graph.precision == "fp32":
         scripts["precision.sh"] = _HEAD.format(
             purpose="Finds the layers that fp16 breaks, with TensorRT up to 10: sh precision.sh.",

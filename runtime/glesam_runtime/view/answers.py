@@ -16,7 +16,7 @@ from ..tools.overlay import COLOURS
 from ..tools.parity import mask_iou
 from ..tools.records.schema import level_record
 from .library import MOST_PIXELS, Library
-from .requests import MOST_UPLOAD_BYTES, MaskRequest
+from .requests import MOST_OBJECTS, MOST_POINTS, MOST_UPLOAD_BYTES, MaskRequest
 from .tabs import SIDES, Tab
 from .worker import OpenModel
 
@@ -43,6 +43,8 @@ def start_document(model: OpenModel, library: Library) -> Json:
         "degradation": None if can_degrade() else NO_DEGRADATION,
         "most_bytes": MOST_UPLOAD_BYTES,
         "most_pixels": MOST_PIXELS,
+        "most_objects": MOST_OBJECTS,
+        "most_points": MOST_POINTS,
         "colours": [list(colour) for colour in COLOURS],
     }
 
@@ -61,6 +63,7 @@ def picture_document(tab: Tab) -> Json:
     height, width = picture.pixels.shape[:2]
     return {
         "revision": tab.revision,
+        "opened": tab.opened,
         "name": picture.name,
         "width": width,
         "height": height,

@@ -29,7 +29,7 @@ from .answers import (
     picture_document,
     start_document,
 )
-from .calls import command_lines, python_program
+from .calls import chosen_files, command_lines, python_program
 from .guard import Guard, Rules
 from .library import Library, jpeg_bytes, read_upload
 from .requests import json_body, level_and_seed, mask_request, save_upload
@@ -84,6 +84,7 @@ class View:
             Route("/api/start", self.start),
             Route("/api/samples/{name}", self.thumbnail),
             Route("/api/tabs", self.open_tab, methods=["POST"]),
+            Route(f"{tab}/close", self.close_tab, methods=["POST"]),
             Route(f"{tab}/open", self.open_listed, methods=["POST"]),
             Route(f"{tab}/upload", self.upload, methods=["POST"]),
             Route(f"{tab}/degrade", self.degrade, methods=["POST"]),
@@ -117,6 +118,12 @@ class View:
     async def open_tab(self, _: Request) -> Response:
         """Opens a tab and answers with its key."""
         return JSONResponse({"tab": await self._worker.do(self._tabs.open)})
+
+    async def close_tab(self, request: Request) -> Response:
+        """Closes a tab whose page has gone."""
+        key = request.path_params["tab"]
+        await self._worker.do(lambda: self._tabs.give_back(key))
+        return Response(status_code=204)
 
     async def open_listed(self, request: Request) -> Response:
         """Shows a picture of the folder, or a sample."""
@@ -179,6 +186,7 @@ class View:
             tab.check_request(masks.revision, masks.sides)
             return {
                 "command": command_lines(tab.picture, masks, model),
+                "chosen": chosen_files(tab.picture, masks) if masks.multimask else [],
                 "python": python_program(tab.picture, masks, model),
             }
 

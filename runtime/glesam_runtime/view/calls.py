@@ -25,14 +25,30 @@ def command_lines(picture: Picture, request: MaskRequest, model: Model) -> str:
         options = f"--level {picture.level} --seed {picture.seed} --out {_DEGRADED}"
         lines.append(f"glesam-degrade {_file(path)} {options}")
         path = str(_DEGRADED / f"{PurePosixPath(picture.name).stem}.png")
-    prompts = request.prompts
-    boxes_alone = all(x.box is not None and not (x.points or x.background_points) for x in prompts)
-    groups = [prompts] if boxes_alone else [[prompt] for prompt in prompts]
-    for index, group in enumerate(groups):
-        out = "out" if len(groups) == 1 else f"out/object{index}"
+    for group, out in _groups(request):
         words = [*(_options(prompt) for prompt in group), *_switches(request, model), f"--out {out}"]
         lines.append(f"glesam-run {_file(path)} {' '.join(words)}")
     return "\n".join(lines) + "\n"
+
+
+def chosen_files(picture: Picture, request: MaskRequest) -> list[str]:
+    """Returns the chosen mask of each object among the files that the commands write."""
+    candidates = 3 if request.multimask else 1
+    stem = PurePosixPath(picture.name).stem
+    firsts = [(out, candidates * index) for group, out in _groups(request) for index in range(len(group))]
+    return [
+        f"{out}/{stem}.mask{first + choice}.png"
+        for (out, first), choice in zip(firsts, request.choices, strict=True)
+    ]
+
+
+def _groups(request: MaskRequest) -> list[tuple[Sequence[Prompt], str]]:
+    """Returns the prompts of each glesam-run, and the folder that it writes."""
+    prompts = request.prompts
+    boxes_alone = all(x.box is not None and not (x.points or x.background_points) for x in prompts)
+    if boxes_alone or len(prompts) == 1:
+        return [(prompts, "out")]
+    return [([prompt], f"out/object{index}") for index, prompt in enumerate(prompts)]
 
 
 def python_program(picture: Picture, request: MaskRequest, model: Model) -> str:

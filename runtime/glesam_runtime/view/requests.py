@@ -13,13 +13,16 @@ from urllib.parse import unquote
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 
-from ..errors import InputError, PromptError, printable
+from ..errors import InputError, PromptError
 from ..prompts import Prompt
 from .tabs import SIDES
 
 MOST_UPLOAD_BYTES = 64 * 2**20
-_MOST_JSON_BYTES = 64 * 2**10
-_MOST_OBJECTS, _MOST_POINTS = 32, 64
+_MOST_JSON_BYTES = 256 * 2**10
+MOST_OBJECTS = 64
+"""Largest number of objects in a request; the page asks for the masks of a few at a time."""
+MOST_POINTS = 64
+"""Largest number of an object's points on it, and of those beside it."""
 _MOST_SEED = 2**32 - 1
 _LONGEST_NAME = 200
 _FIELDS = {"box", "points", "background_points"}
@@ -42,8 +45,8 @@ class MaskRequest:
 def mask_request(body: Mapping[str, Any]) -> MaskRequest:
     """Returns the request in a JSON object. Raises PromptError where it is none."""
     objects = body.get("objects")
-    if not isinstance(objects, list) or not 1 <= len(objects) <= _MOST_OBJECTS:
-        raise PromptError(f"objects: expected a list of 1 to {_MOST_OBJECTS}, found {_short(objects)}")
+    if not isinstance(objects, list) or not 1 <= len(objects) <= MOST_OBJECTS:
+        raise PromptError(f"objects: expected a list of 1 to {MOST_OBJECTS}, found {_short(objects)}")
     sides = body.get("sides", ["gle"])
     if not isinstance(sides, list) or not sides or not all(isinstance(x, str) and x in SIDES for x in sides):
         raise PromptError(f"sides: expected some of {', '.join(SIDES)}, found {_short(sides)}")
@@ -87,8 +90,8 @@ def _prompt(value: object) -> Prompt:
 
 def _points(name: str, value: Mapping[str, Any]) -> list[tuple[float, float]]:
     points = value.get(name, [])
-    if not isinstance(points, list) or len(points) > _MOST_POINTS:
-        raise PromptError(f"{name}: expected a list of at most {_MOST_POINTS}, found {_short(points)}")
+    if not isinstance(points, list) or len(points) > MOST_POINTS:
+        raise PromptError(f"{name}: expected a list of at most {MOST_POINTS}, found {_short(points)}")
     return [(x, y) for x, y in (_numbers(name, point, 2) for point in points)]
 
 
@@ -137,7 +140,7 @@ async def save_upload(request: Request, file: IO[bytes]) -> str:
 
 def upload_name(name: str) -> str:
     """Returns the last part of a name that a browser sent, without control characters."""
-    last = PurePosixPath(printable(name).replace("\\", "/")).name
+    last = "".join(x if x.isprintable() else "_" for x in PurePosixPath(name.replace("\\", "/")).name)
     return last[-_LONGEST_NAME:] if last.strip(".") else "picture"
 
 

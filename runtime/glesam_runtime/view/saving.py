@@ -8,7 +8,7 @@ from __future__ import annotations
 import io
 import json
 import zipfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
@@ -19,6 +19,7 @@ from PIL import Image
 from ..automatic.rle import rle_from_mask
 from ..errors import InputError
 from ..image_io import png_bytes
+from ..preprocess import Size
 from ..tools.records.polygons import closes_holes, outlines
 from ..tools.records.schema import Json, mask_measures
 from .requests import MaskRequest
@@ -39,11 +40,14 @@ class Saved:
 
 @dataclass(frozen=True, eq=False)
 class _Chosen:
-    """The chosen mask of each object at full size, bool [H,W], its score, and the picture's name."""
+    """The chosen mask of each object at full size, bool [H,W], with its score; the picture's name and size.
+
+    A mask is made when it is asked for, so that one after the other is in memory.
+    """
 
     picture: str
-    masks: Sequence[Bools]
-    scores: Sequence[float]
+    size: Size
+    objects: Iterator[tuple[Bools, float]]
 
     @property
     def stem(self) -> str:
@@ -59,21 +63,23 @@ def saved(tab: Tab, request: MaskRequest, kind: object) -> Saved:
 
 
 def _chosen(tab: Tab, request: MaskRequest) -> _Chosen:
-    """Segments the objects of a request at full size, on the first side that it names."""
+    """Returns the objects of a request, on the first side that it names."""
     predictor = tab.predictor(SIDES[request.sides[0]])
-    prediction = predictor.predict(prompts=request.prompts, multimask=request.multimask)
-    rows = range(len(request.prompts))
-    masks = prediction.masks.reshape(len(rows), -1, *prediction.masks.shape[-2:])
-    scores = prediction.iou_predictions.reshape(len(rows), -1)
-    picked = list(zip(rows, request.choices, strict=True))
-    return _Chosen(
-        tab.picture.name, [masks[i, k] for i, k in picked], [float(scores[i, k]) for i, k in picked]
-    )
+
+    def each() -> Iterator[tuple[Bools, float]]:
+        for prompt, choice in zip(request.prompts, request.choices, strict=True):
+            low_res_masks, scores = predictor.decode([prompt], request.multimask)
+            low_res_mask = low_res_masks.reshape(-1, *low_res_masks.shape[-2:])[choice]
+            mask = predictor.mask_resizer.masks(low_res_mask[None], predictor.manifest.mask_threshold)[0]
+            yield mask, float(scores.reshape(-1)[choice])
+
+    height, width = tab.picture.pixels.shape[:2]
+    return _Chosen(tab.picture.name, (height, width), each())
 
 
 def _as_png(chosen: _Chosen) -> Saved:
     """Returns one PNG, or several in a ZIP file."""
-    files = [png_bytes(Image.fromarray(mask)) for mask in chosen.masks]
+    files = [png_bytes(Image.fromarray(mask)) for mask, _ in chosen.objects]
     if len(files) == 1:
         return Saved(f"{chosen.stem}.mask0.png", files[0], "image/png")
     buffer = io.BytesIO()
@@ -84,36 +90,32 @@ def _as_png(chosen: _Chosen) -> Saved:
 
 
 def _as_rle(chosen: _Chosen) -> Saved:
-    return _document(chosen, [rle_from_mask(mask) for mask in chosen.masks], "rle")
+    annotations = [
+        {"segmentation": rle_from_mask(x), **mask_measures(x, score)} for x, score in chosen.objects
+    ]
+    return _document(chosen, annotations, "rle")
 
 
 def _as_polygons(chosen: _Chosen) -> Saved:
-    polygons = [outlines(mask) for mask in chosen.masks]
-    closed = sum(closes_holes(each, mask) for each, mask in zip(polygons, chosen.masks, strict=True))
+    annotations, closed = [], 0
+    for mask, score in chosen.objects:
+        polygons = outlines(mask)
+        closed += closes_holes(polygons, mask)
+        annotations.append({"segmentation": polygons, **mask_measures(mask, score)})
     note = f"objects whose holes are closed: {closed}; COCO's polygons have no holes, its RLE has"
-    return _document(chosen, polygons, "polygons", note if closed else "")
+    return _document(chosen, annotations, "polygons", note if closed else "")
 
 
-def _document(chosen: _Chosen, segmentations: Sequence[object], kind: str, note: str = "") -> Saved:
+def _document(chosen: _Chosen, annotations: Sequence[Json], kind: str, note: str = "") -> Saved:
     """Returns a COCO document of one picture, with SAM's predicted_iou."""
-    height, width = chosen.masks[0].shape
-    annotations = [
-        {
-            "id": index + 1,
-            "image_id": 1,
-            "category_id": 1,
-            "iscrowd": 0,
-            "segmentation": segmentation,
-            **mask_measures(mask, score),
-        }
-        for index, (segmentation, mask, score) in enumerate(
-            zip(segmentations, chosen.masks, chosen.scores, strict=True)
-        )
-    ]
+    height, width = chosen.size
     document: Json = {
         "images": [{"id": 1, "file_name": chosen.picture, "width": width, "height": height}],
         "categories": [{"id": 1, "name": "object"}],
-        "annotations": annotations,
+        "annotations": [
+            {"id": index + 1, "image_id": 1, "category_id": 1, "iscrowd": 0, **annotation}
+            for index, annotation in enumerate(annotations)
+        ],
     }
     content = json.dumps(document, indent=1).encode()
     return Saved(f"{chosen.stem}.{kind}.json", content, "application/json", note)

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
+from itertools import count
 from typing import Any
 
 import numpy as np
@@ -32,6 +33,7 @@ MASK_PX = 1024
 """Longest side of masks that a browser gets, eight times that of nano's logits, since each is drawn several
 times before it is on the screen. Saved masks have the picture's own size.
 """
+_revisions = count(1)
 SIDES = {"gle": True, "plain": False}
 """Names of the two predictors, and whether GLE is on."""
 
@@ -111,7 +113,7 @@ class EncodedOnce:
 
 
 class Tab:
-    """One tab. `revision` counts its pictures, so that an answer about an earlier one is recognized."""
+    """One tab. No other picture of any tab has its `revision`, so that an answer about it is recognized."""
 
     def __init__(self, model: OpenModel) -> None:
         engines = model.engines.new_session()
@@ -126,6 +128,8 @@ class Tab:
         self._picture: Picture | None = None
         self.close: Callable[[], None] = partial(engines.close, model.engines)
         self.revision = 0
+        self.opened = 0
+        """The revision that the picture had when it was opened; a change of level keeps it."""
         self.timings: dict[str, float] = {}
         """Milliseconds of each stage that the tab's last requests needed."""
 
@@ -138,17 +142,21 @@ class Tab:
 
     def show(self, picture: Picture) -> None:
         """Takes another picture."""
+        self._take(picture)
+        self.opened = self.revision
+
+    def _take(self, picture: Picture) -> None:
         self._picture = picture
         self._encoded.clear()
         self.timings = {}
-        self.revision += 1
+        self.revision = next(_revisions)
 
     def degrade(self, level: int, seed: int) -> None:
         """Takes the same picture at another level."""
         start = time.perf_counter()
         picture = self.picture.degraded(level, seed)
         elapsed_ms = (time.perf_counter() - start) * 1000
-        self.show(picture)
+        self._take(picture)
         if level:
             self.timings["degrade"] = elapsed_ms
 
@@ -199,8 +207,7 @@ class Tabs:
     def open(self) -> str:
         """Opens a tab and returns its key, which nobody can guess."""
         while len(self._tabs) >= MOST_TABS:
-            _, oldest = self._tabs.popitem(last=False)
-            oldest.close()
+            self.give_back(next(iter(self._tabs)))
         key = secrets.token_urlsafe(16)
         self._tabs[key] = Tab(self.model)
         return key
@@ -213,6 +220,12 @@ class Tabs:
             )
         self._tabs.move_to_end(key)
         return self._tabs[key]
+
+    def give_back(self, key: str) -> None:
+        """Closes a tab, if it is still open."""
+        tab = self._tabs.pop(key, None)
+        if tab is not None:
+            tab.close()
 
     def close(self) -> None:
         """Closes all tabs, and the model."""

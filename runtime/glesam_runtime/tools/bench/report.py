@@ -20,8 +20,6 @@ if TYPE_CHECKING:
     from rich.table import Table
 
 FORMAT_VERSION = 1
-STDOUT = Path("-")
-"""The --json file that stands for stdout."""
 COUNTED = "resident memory of this process: Python, libraries, mapped weights; not a GPU's, not a child's"
 Json = dict[str, object]
 
@@ -50,7 +48,7 @@ class Report:
 
 def check_file(option: str, file: Path | None, image: Path | None) -> None:
     """Raises OutputError where the results cannot go to the `file` of an option, before minutes are spent."""
-    if file is None or file == STDOUT:
+    if file is None:
         return
     if file.is_dir():
         raise OutputError(f"{option} {file}: expected a file, found a folder; name a file in it")

@@ -30,7 +30,7 @@ def opened_frames(source: Path, out: Path) -> Iterator[Frames]:
         return
     is_camera = os.path.exists(source) and stat.S_ISCHR(os.stat(source).st_mode)
     if not is_camera:
-        check_exists(source)
+        _check_exists(source)
     try:
         from .video import opened_video
     except ImportError as error:
@@ -40,6 +40,19 @@ def opened_frames(source: Path, out: Path) -> Iterator[Frames]:
         ) from error
     with opened_video(source, is_camera) as video:
         yield video
+
+
+def _check_exists(source: Path) -> None:
+    """Raises ImageError where there is neither a file nor a camera at `source`."""
+    name = str(source)
+    if name.isascii() and name.isdigit() and not os.path.exists(source):
+        raise ImageError(
+            f"{name}: expected a path, found a number; camera {name} is /dev/video{name}, "
+            "and ls /dev/video* lists all"
+        )
+    if name.startswith("/dev/") and not os.path.exists(source):
+        raise ImageError(f"{name}: expected a camera, found nothing; ls /dev/video* lists all")
+    check_exists(source, "a video, a folder of frames or a camera")
 
 
 def _of_files(paths: list[Path]) -> Iterator[Frame]:

@@ -11,7 +11,7 @@ from typing import Any
 import av
 import numpy as np
 
-from ...errors import ImageError, first_line
+from ...errors import CutVideoError, ImageError, first_line
 from ...image_io import MAX_PIXELS
 from ...output import replaced_file
 from ...preprocess import Pixels
@@ -23,13 +23,16 @@ _CODECS = {"libx264": {"preset": "veryfast"}, "mpeg4": {}}
 x264's own preset takes 7.5 ms of a core for a frame of 640 x 480 pixels, veryfast 4.2, in files as small.
 """
 _FALLBACK_FPS = 30.0
+_WITH_DURATION = ("mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm", "avi")
+"""Containers whose header says how long they are, as FFmpeg names them; of others FFmpeg estimates it."""
 
 
 @contextmanager
 def opened_video(path: Path, is_camera: bool) -> Iterator[Frames]:
     """Yields the frames of a video file, or of a camera under /dev, upright and as uint8 [H,W,3] RGB.
 
-    Raises ImageError for what is no video, for frames of too many pixels, and where decoding fails.
+    Raises ImageError for what is no video, for frames of too many pixels, and where decoding fails;
+    CutVideoError after the last frame of a file that is shorter than its header says.
     """
     # A playlist must lead to no other file and no network.
     options = {} if is_camera else {"protocol_whitelist": "file"}
@@ -52,12 +55,13 @@ def opened_video(path: Path, is_camera: bool) -> Iterator[Frames]:
             )
         stream.thread_type = "AUTO"
         fps = float(stream.average_rate or _FALLBACK_FPS)
-        yield Frames(_decoded(container, path), fps, stream.frames, is_camera)
+        yield Frames(_decoded(container, path, fps), fps, stream.frames, is_camera)
 
 
-def _decoded(container: Any, path: Path) -> Iterator[Frame]:  # noqa: ANN401
+def _decoded(container: Any, path: Path, fps: float) -> Iterator[Frame]:  # noqa: ANN401
+    index, end = -1, [0.0]
     try:
-        for index, frame in enumerate(container.decode(video=0)):
+        for index, frame in enumerate(_frames(container, end)):
             pixels = frame.to_ndarray(format="rgb24")
             # Phones write the turn beside the pixels; it is counted against the clock, as in numpy.
             turns = round(getattr(frame, "rotation", 0) / 90) % 4
@@ -67,6 +71,30 @@ def _decoded(container: Any, path: Path) -> Iterator[Frame]:  # noqa: ANN401
         raise ImageError(
             f"{path}: cannot decode the video to its end ({first_line(error)}); copy it again"
         ) from error
+    _check_whole(container, path, fps, index + 1, end[0])
+
+
+def _frames(container: Any, end: list[float]) -> Iterator[Any]:  # noqa: ANN401
+    """Yields the frames of the first stream of pictures; `end` has the latest end of a packet so far [s]."""
+    video = container.streams.video[0]
+    for packet in container.demux():
+        if packet.pts is not None:
+            end[0] = max(end[0], float((packet.pts + (packet.duration or 0)) * packet.time_base))
+        if packet.stream is video:
+            yield from packet.decode()
+
+
+def _check_whole(container: Any, path: Path, fps: float, found: int, end: float) -> None:  # noqa: ANN401
+    """Raises CutVideoError where the packets end, at `end` [s], more than 1.5 frames before the header says.
+
+    Time tells, not `stream.frames`: a phone's trimmed video counts the frames that it no longer shows.
+    """
+    if container.format.name not in _WITH_DURATION or not container.duration:
+        return
+    missing = (container.duration + max(container.start_time or 0, 0)) / av.time_base - end
+    if missing * fps > 1.5:
+        expected = max(container.streams.video[0].frames, found + round(missing * fps))
+        raise CutVideoError(f"{path}: expected {expected} frames, found {found}; copy the video again")
 
 
 @contextmanager

@@ -107,7 +107,9 @@ def combine_prompts(
     if len(boxes) > 1 and mask_path is not None:
         raise PromptError(f"{len(boxes)} boxes and one mask input are ambiguous; give one box with the mask")
     if not (boxes or len(points) or len(background_points) or mask_path):
-        raise PromptError("no prompt: give --box X0 Y0 X1 Y1, --point X Y or --mask-input PNG; see --help")
+        raise PromptError(
+            "no prompt: give --box X0 Y0 X1 Y1, --point X Y or --mask-input PNG, or --auto for every object"
+        )
     if len(boxes) > 1:
         return [Prompt(box) for box in boxes]
     return [Prompt(boxes[0] if boxes else None, points, background_points)]

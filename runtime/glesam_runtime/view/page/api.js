@@ -3,6 +3,11 @@
 /** The tab shows another picture by now; whoever changed it segments again. */
 export class Stale extends Error {}
 
+/** The server has closed the tab. */
+export class Closed extends Error {}
+
+const KINDS = { 409: Stale, 410: Closed };
+
 async function ask(path, options) {
   let response;
   try {
@@ -17,7 +22,7 @@ async function ask(path, options) {
   } catch {
     // The answer is no JSON: the status says what there is to say.
   }
-  throw response.status === 409 ? new Stale(message) : new Error(message);
+  throw new (KINDS[response.status] ?? Error)(message);
 }
 
 function post(path, body = {}) {
@@ -33,6 +38,10 @@ const ofTab = (tab, action) => `api/tabs/${encodeURIComponent(tab)}/${action}`;
 
 export const start = () => json(ask("api/start"));
 export const openTab = async () => (await json(post("api/tabs"))).tab;
+
+/** Closes a tab as its page goes: the request outlives the page. */
+export const closeTab = (tab) => fetch(ofTab(tab, "close"), { method: "POST", keepalive: true }).catch(() => {});
+
 export const openListed = (tab, name, sample) => json(post(ofTab(tab, "open"), { name, sample }));
 export const degrade = (tab, level, seed) => json(post(ofTab(tab, "degrade"), { level, seed }));
 export const encode = (tab) => json(post(ofTab(tab, "encode")));

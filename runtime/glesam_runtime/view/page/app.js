@@ -9,6 +9,7 @@ import { Pointer } from "./pointer.js";
 import { Saving } from "./saving.js";
 import { Segmenter } from "./segmenter.js";
 import { Stage } from "./stage.js";
+import { ServerTab } from "./tab.js";
 
 const ZOOM = 1.4;
 
@@ -30,6 +31,7 @@ class App {
     this.segmenter = new Segmenter(this);
     this.stage = new Stage(this);
     this.pointers = this.stage.canvases.map((canvas) => new Pointer(canvas, this));
+    this.tab = new ServerTab(this);
     this.pictures = new Pictures(this);
     this.saving = new Saving(this);
     listenToKeys(this);
@@ -40,7 +42,7 @@ class App {
   async begin() {
     try {
       this.start = await api.start();
-      this.tab = await api.openTab();
+      await this.tab.open();
     } catch (error) {
       this.showError(error);
       return;
@@ -50,6 +52,8 @@ class App {
     element("model").title = `${reason}; bundle ${bundle}`;
     element("three").disabled = !multimask;
     for (const input of modeInputs()) input.disabled = needsGle && input.value !== "gle";
+    this.history.mostObjects = this.start.most_objects;
+    this.history.mostPoints = this.start.most_points;
     this.setMode(this.mode);
     this.pictures.begin(this.start);
     document.body.dataset.ready = "true";
@@ -79,7 +83,12 @@ class App {
 
   /** Changes the objects and segments what is new; `at` [ms] is when the click or the key came. */
   edit(change, at = null) {
-    change(this.history);
+    try {
+      change(this.history);
+    } catch (error) {
+      this.showError(error);
+      return;
+    }
     this.stage.corner = null;
     this.segmenter.preview = null;
     this.segmenter.forgetEmpty();
@@ -113,7 +122,7 @@ class App {
   }
 
   setThree(three) {
-    this.three = three && this.start.model.multimask;
+    this.three = three && Boolean(this.start?.model.multimask);
     element("three").checked = this.three;
     this.update();
     this.segmenter.refresh();

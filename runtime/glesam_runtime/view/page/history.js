@@ -14,6 +14,7 @@ export const hasPrompt = (object) => object.box !== null || object.points.length
 
 export class History {
   constructor() {
+    this.mostObjects = this.mostPoints = Infinity; // until the server has said
     this.reset();
   }
 
@@ -32,14 +33,28 @@ export class History {
     return this.now.objects[this.now.active];
   }
 
-  /** Applies `change` to a copy of the present, which undo brings back. */
+  /** Applies `change` to a copy of the present, which undo brings back. An Error where it goes beyond a limit. */
   edit(change) {
     const next = structuredClone(this.now);
     change(next.objects[next.active], next);
+    this.checkLimits(next);
     this.past.push(this.now);
     if (this.past.length > MOST_STEPS) this.past.shift();
     this.future = [];
     this.now = next;
+  }
+
+  checkLimits({ objects, active }) {
+    if (objects.length > this.mostObjects) {
+      const expected = `expected at most ${this.mostObjects} objects, found ${objects.length}`;
+      throw new Error(`${expected}; save these, then clear or remove some`);
+    }
+    for (const on of [true, false]) {
+      const count = objects[active].points.filter((point) => point.on === on).length;
+      if (count <= this.mostPoints) continue;
+      const kind = on ? "on" : "beside";
+      throw new Error(`expected at most ${this.mostPoints} points ${kind} an object, found ${count}; remove some`);
+    }
   }
 
   undo() {

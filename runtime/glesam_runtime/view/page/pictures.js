@@ -11,6 +11,7 @@ export class Pictures {
   constructor(app) {
     this.app = app;
     this.turn = 0; // counts changes of the picture, so that an answer to an earlier one is dropped
+    this.isMoved = false; // the slider or the seed, and the picture has not followed yet
     this.file = element("file");
     this.list = element("pictures");
     this.listen();
@@ -47,13 +48,15 @@ export class Pictures {
       button.addEventListener("click", () => this.choose());
     }
     this.file.addEventListener("change", () => {
-      this.upload(this.file.files[0]);
+      this.take(this.file);
       this.file.value = ""; // so that the same file can be chosen again
     });
     this.list.addEventListener("change", () => this.list.value && this.openListed(this.list.value, false));
     element("previous").addEventListener("click", () => this.step(-1));
     element("next").addEventListener("click", () => this.step(1));
-    document.addEventListener("paste", (event) => this.upload(event.clipboardData.files[0]));
+    document.addEventListener("paste", (event) => {
+      if (!event.target.matches("input, textarea")) this.take(event.clipboardData);
+    });
     document.addEventListener("dragover", (event) => {
       event.preventDefault();
       document.body.classList.add("dropping");
@@ -64,7 +67,7 @@ export class Pictures {
     document.addEventListener("drop", (event) => {
       event.preventDefault();
       document.body.classList.remove("dropping");
-      this.upload(event.dataTransfer.files[0]);
+      this.take(event.dataTransfer);
     });
     this.listenToDegradation();
   }
@@ -73,6 +76,7 @@ export class Pictures {
     const level = element("level");
     const changed = () => {
       element("level-name").value = LEVELS[level.value];
+      this.isMoved = true;
       clearTimeout(this.settling);
       this.settling = setTimeout(() => this.degrade(), SETTLED_MS);
     };
@@ -84,8 +88,19 @@ export class Pictures {
     this.file.click();
   }
 
+  /** Opens the first of `files`; what is no file, as a link or a text, is refused. */
+  take({ files, types = [] }) {
+    const { app } = this;
+    if (!app.start) return; // the page says why
+    if (files.length > 0) this.upload(files[0]);
+    else if (types.length > 0) {
+      app.showError(new Error("expected a picture file, found a link or a text; save the picture to a file first"));
+    }
+    element("others").hidden = files.length < 2;
+    element("others").textContent = `the first of ${files.length} files; the others are not opened`;
+  }
+
   upload(file) {
-    if (!file) return;
     const most = this.app.start.most_bytes;
     if (file.size > most) {
       const mebibytes = (bytes) => `${(bytes / 2 ** 20).toFixed(0)} MiB`;
@@ -93,11 +108,12 @@ export class Pictures {
       this.app.showError(new Error(`${message}; make the file smaller`));
       return;
     }
-    this.show(() => api.upload(this.app.tab, file), true);
+    this.open((tab) => api.upload(tab, file));
   }
 
   openListed(name, isSample) {
-    return this.show(() => api.openListed(this.app.tab, name, isSample), true);
+    element("others").hidden = true;
+    return this.open((tab) => api.openListed(tab, name, isSample));
   }
 
   /** Opens the next picture of the folder, or the previous one. */
@@ -109,67 +125,106 @@ export class Pictures {
     this.openListed(next.value, false);
   }
 
+  /** Shows another picture; a slider that is moved meanwhile degrades that one. */
+  open(request) {
+    this.isOpening = true;
+    const send = async (tab) => {
+      const picture = await request(tab);
+      this.sent = request;
+      return picture;
+    };
+    return this.show(send, "reading the picture");
+  }
+
+  /** Degrades the picture as slider and seed say, once it is there. */
   degrade() {
+    clearTimeout(this.settling);
+    if (!this.app.picture || this.isOpening) return;
+    this.isMoved = false;
     const seed = element("seed");
-    if (!this.app.picture) return;
     if (!seed.checkValidity() || seed.value === "") {
-      this.app.showError(new Error(`seed: expected a whole number from 0 to ${seed.max}`));
+      const found = seed.value === "" ? "none" : seed.value;
+      this.app.showError(new Error(`seed: expected a whole number from 0 to ${seed.max}, found ${found}`));
       return;
     }
     const level = Number(element("level").value);
-    this.show(() => api.degrade(this.app.tab, level, Number(seed.value)), false);
+    this.show((tab) => api.degrade(tab, level, Number(seed.value)), "degrading the picture");
   }
 
   /** Shows what the server has, where it is ahead of the page: an answer was dropped for one that failed. */
   catchUp() {
-    if (!this.isChanging) this.show(() => api.encode(this.app.tab), false);
+    if (!this.isChanging) this.show(api.encode, "reading the picture");
   }
 
   /** Shows the picture of an answer, lets the server encode it, and segments its objects. */
-  async show(request, isNew) {
+  async show(request, status) {
     const { app } = this;
     const turn = ++this.turn;
     const isCurrent = () => turn === this.turn;
     this.isChanging = true;
-    app.setBusy(isNew ? "reading the picture" : "degrading the picture");
+    app.setBusy(status);
     try {
-      const picture = await request();
+      const picture = await app.tab.ask(request);
       if (!isCurrent()) return;
-      const bitmap = await api.picture(app.tab, picture.revision);
+      const bitmap = await api.picture(app.tab.key, picture.revision);
       if (!isCurrent()) return;
-      this.adopt({ ...picture, bitmap }, isNew);
+      const wasOpening = this.isOpening;
+      this.adopt({ ...picture, bitmap });
+      if (wasOpening && this.isMoved) {
+        this.degrade();
+        return;
+      }
       app.setBusy("encoding the picture");
-      const encoded = await api.encode(app.tab);
+      const encoded = await app.tab.ask(api.encode);
       if (!isCurrent()) return;
       app.timings = encoded.timings_ms;
       app.seenLevel = encoded.degradation_level ?? null;
       this.isChanging = false;
       await app.segmenter.refresh();
     } catch (error) {
-      if (isCurrent()) app.showError(error);
+      if (isCurrent()) this.refuse(error);
     } finally {
       if (isCurrent()) {
-        this.isChanging = false;
+        this.isChanging = this.isOpening = false;
         app.setBusy("");
       }
     }
   }
 
-  adopt(picture, isNew) {
+  /** Takes a picture; one that the page has not shown yet starts without objects, whichever answer brings it. */
+  adopt(picture) {
     const { app } = this;
+    const isNew = picture.opened !== app.picture?.opened;
     app.picture?.bitmap.close();
     app.picture = picture;
     app.hideError();
+    this.isOpening = false;
     if (isNew) {
+      this.source = this.sent; // for another tab
       app.history.reset();
       app.segmenter.clear();
       app.stage.cross = null;
+      if (!this.list.value.endsWith(picture.name)) this.list.selectedIndex = -1;
     }
-    element("level").value = picture.level;
-    element("level-name").value = LEVELS[picture.level];
+    if (!this.isMoved) this.showLevel(picture.level);
     element("picture").textContent = `${picture.name}, ${picture.width} × ${picture.height} pixels`;
     element("welcome").hidden = true;
     if (isNew) app.stage.fit();
     app.update();
+  }
+
+  /** Shows why the picture stays as it is, and its own level. */
+  refuse(error) {
+    this.app.showError(error);
+    if (this.isOpening) {
+      clearTimeout(this.settling);
+      this.isMoved = false;
+    }
+    if (!this.isMoved) this.showLevel(this.app.picture?.level ?? 0);
+  }
+
+  showLevel(level) {
+    element("level").value = level;
+    element("level-name").value = LEVELS[level];
   }
 }

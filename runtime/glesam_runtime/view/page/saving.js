@@ -30,7 +30,7 @@ export class Saving {
 
   async save(format) {
     try {
-      const { blob, name, note } = await api.save(this.app.tab, this.request(), format);
+      const { blob, name, note } = await this.app.tab.ask((tab) => api.save(tab, this.request(), format));
       const link = document.createElement("a");
       link.href = URL.createObjectURL(blob);
       link.download = name;
@@ -45,8 +45,9 @@ export class Saving {
 
   async showCalls() {
     try {
-      const { command, python } = await api.calls(this.app.tab, this.request());
+      const { command, chosen, python } = await this.app.tab.ask((tab) => api.calls(tab, this.request()));
       element("command").value = command;
+      element("chosen").textContent = chosen.length > 0 ? `The chosen masks are ${chosen.join(", ")}` : "";
       element("python").value = python;
       element("calls").showModal();
     } catch (error) {

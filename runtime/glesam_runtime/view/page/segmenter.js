@@ -5,8 +5,10 @@ import { hasPrompt } from "./history.js";
 import { layerOf } from "./layers.js";
 
 const MOST_KEPT = 100;
+const MOST_AT_ONCE = 16; // objects of a request: the server holds all their masks
 const QUICK_MS = 100; // of the server for one mask; a slower preview would lag behind the pointer
 const NEWEST_PART = 0.3;
+const TRIED_AGAIN_MS = 2000; // after this time a slow preview may show whether it is quick by now
 
 export const SIDES = { gle: ["gle"], plain: ["plain"], side: ["gle", "plain"], swipe: ["gle", "plain"] };
 
@@ -88,10 +90,15 @@ export class Segmenter {
   async fetchMissing() {
     const { history, tab, picture } = this.app;
     if (!picture) return;
-    const missing = history.objects.filter((x) => hasPrompt(x) && !this.results.has(this.key(x)));
-    if (missing.length === 0) return;
-    const keys = missing.map((object) => this.key(object));
-    const answer = await api.masks(tab, this.requestFor(missing));
+    const allMissing = history.objects.filter((x) => hasPrompt(x) && !this.results.has(this.key(x)));
+    if (allMissing.length === 0) return;
+    const missing = allMissing.slice(0, MOST_AT_ONCE);
+    this.isWanted = missing.length < allMissing.length;
+    let keys;
+    const answer = await tab.ask((key) => {
+      keys = missing.map((object) => this.key(object));
+      return api.masks(key, this.requestFor(missing));
+    });
     const results = await Promise.all(answer.objects.map((each, i) => this.decoded(each, missing[i])));
     results.forEach((result, i) => this.keep(keys[i], missing[i].id, result));
     this.measure(answer.timings_ms);
@@ -119,7 +126,9 @@ export class Segmenter {
   measure(timings) {
     this.app.timings = { ...this.app.timings, ...timings };
     const ms = timings.decode + timings.masks + timings.png;
-    this.serverMs = this.serverMs === undefined ? ms : (1 - NEWEST_PART) * this.serverMs + NEWEST_PART * ms;
+    const isSmoothed = this.serverMs !== undefined && this.isQuick;
+    this.serverMs = isSmoothed ? (1 - NEWEST_PART) * this.serverMs + NEWEST_PART * ms : ms;
+    this.measuredAt = performance.now();
   }
 
   get isQuick() {
@@ -149,15 +158,16 @@ export class Segmenter {
 
   mayPreview(point) {
     const { preview, picture, history } = this.app;
-    return Boolean(point && preview && picture && this.isQuick && !this.isBusy && !hasPrompt(history.active));
+    const isDue = this.isQuick || performance.now() - this.measuredAt > TRIED_AGAIN_MS;
+    return Boolean(point && preview && picture && isDue && !this.isBusy && !hasPrompt(history.active));
   }
 
   async previewAt(point) {
     const { app } = this;
     const object = { ...app.history.active, points: [{ ...point, on: true }] };
-    const request = { ...this.requestFor([object]), multimask: false, choices: [0] };
-    const side = request.sides[0];
-    const answer = await api.masks(app.tab, { ...request, sides: [side] });
+    const side = SIDES[app.mode][0];
+    const only = { multimask: false, choices: [0], sides: [side] };
+    const answer = await app.tab.ask((tab) => api.masks(tab, { ...this.requestFor([object]), ...only }));
     const layer = await layerOf(answer.objects[0][side].masks[0], app.colourOf(object), false);
     this.measure(answer.timings_ms);
     this.preview = this.pointer !== null && this.mayPreview(point) ? layer : null;
