@@ -42,6 +42,9 @@ def simplify(model: ir.Model) -> ir.Model:
             _join_concats(model.graph, node)
         elif before is not None and (joined := _joined(node, before)):
             _replace(model.graph, node, before, *joined)
+    for node in list(model.graph):
+        if node.op_type in RESHAPES and _keeps_its_shape(node):
+            ir.convenience.replace_all_uses_with(node.outputs[0], node.inputs[0])
     RemoveUnusedNodesPass()(model)
     return model
 
@@ -69,6 +72,14 @@ def _one_reshape(node: ir.Node, before: ir.Node) -> Joined | None:
         if len(outer) == 1:
             return "Unsqueeze", [sorted([*outer, *(axis + (axis >= outer[0]) for axis in inner)])]
     return None
+
+
+def _keeps_its_shape(node: ir.Node) -> bool:
+    """Whether a reshape inside the graph gives what it gets, as that between two joined ones may."""
+    before, after = node.inputs[0], node.outputs[0]
+    if before is None or before.shape is None or after.is_graph_output():
+        return False
+    return before.shape.is_static() and before.shape == after.shape
 
 
 def _one_slice(node: ir.Node, before: ir.Node) -> Joined | None:

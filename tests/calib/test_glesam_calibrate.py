@@ -19,7 +19,7 @@ from glesam_calib import CalibrationError, CalibrationTable, Sample, calibrate, 
 from glesam_calib.cli.calibrate import app
 from glesam_calib.cli.quantize import app as quantize_app
 from glesam_calib.observation.pictures import CalibrationPictures
-from glesam_calib.quantization.layers import layers_of
+from glesam_calib.quantization.layers import answers_of, layers_of
 from glesam_runtime import Bundle, ImageError
 from glesam_runtime.preprocess import preprocess
 
@@ -36,13 +36,17 @@ def table(fp32_bundle: Path, photos: Path) -> CalibrationTable:
     return actual
 
 
-def test_every_layers_input_is_observed_on_every_sample(table: CalibrationTable, fp32_bundle: Path) -> None:
+def test_what_layers_read_and_convolutions_answer_is_observed_on_every_sample(
+    table: CalibrationTable, fp32_bundle: Path
+) -> None:
     levels = {"chelsea.jpg": (0, 3), "coffee.jpg": (3, 0)}
     assert table.samples == [f"{name} at LQ-{levels[name][turn]}" for turn in (0, 1) for name in levels]
     for graph in ("image_encoder", "gle"):
-        layers = layers_of(ir.load(fp32_bundle / f"{graph}.onnx").graph)
+        tensors = ir.load(fp32_bundle / f"{graph}.onnx").graph
+        layers = layers_of(tensors)
         assert len(layers) > 10
-        assert set(table.tensors[graph]) == {layer.input.name for layer in layers}
+        read = {layer.input.name for layer in layers}
+        assert set(table.tensors[graph]) == read | {value.name for value in answers_of(tensors, layers)}
         for statistics in table.tensors[graph].values():
             assert statistics.count % len(table.samples) == 0
             assert statistics.count > 0
@@ -108,7 +112,7 @@ def test_the_command_writes_a_table_with_sensitivities(
     errors = CalibrationTable.load(out).sensitivity
     assert all(0 <= error < 1 for graph in errors.values() for error in graph.values())
     assert max(errors["image_encoder"].values()) > 1e-4
-    assert not any("conv_in" in name for name in errors["gle"])  # the policy leaves it in float
+    assert any("conv_in" in name for name in errors["gle"])  # in float only where nothing is measured
 
 
 @pytest.mark.parametrize("level", ["4", "-1", "", "one", "0,,1"])

@@ -38,7 +38,7 @@ CHAINS = """
 <ir_version: 10, opset_import: ["" : 18]>
 chains (float[n,p] x, float[1,4,2] y, float[1,3,5] z) => (
   float[n,p,1,1] a, float[2,2,2] b, float[4,1,2] c, float[n,1,p] d, float[1,2,2] e, float[1,3,1] f,
-  float[1,12,5] g, float[1,6,5] h, float[1,6,10] i
+  float[1,12,5] g, float[1,6,5] h, float[1,6,10] i, float[1,3,5] j
 ) {
   last = Constant <value = int64[1] {2}> ()
   end = Constant <value = int64[1] {3}> ()
@@ -63,6 +63,10 @@ chains (float[n,p] x, float[1,4,2] y, float[1,3,5] z) => (
   g = Concat <axis = 1> (zzz, z)
   h = Concat <axis = 1> (z, z)
   i = Concat <axis = 2> (h, h)
+  n1 = Neg (z)
+  n2 = Squeeze (n1, zero)
+  n3 = Unsqueeze (n2, zero)
+  j = Abs (n3)
 }
 """
 
@@ -115,7 +119,15 @@ def test_chains_become_one_step_and_compute_the_same() -> None:
     expected = ReferenceEvaluator(model).run(None, feeds)
     shorter = ir.to_proto(simplify(ir.from_proto(onnx.shape_inference.infer_shapes(model))))
     onnx.checker.check_model(shorter, full_check=True)
-    assert kinds(shorter) == {"Unsqueeze": 2, "Reshape": 1, "Transpose": 1, "Slice": 3, "Concat": 3}
+    assert kinds(shorter) == {
+        "Unsqueeze": 2,
+        "Reshape": 1,
+        "Transpose": 1,
+        "Slice": 3,
+        "Concat": 3,
+        "Neg": 1,
+        "Abs": 1,
+    }
     for a, b in zip(ReferenceEvaluator(shorter).run(None, feeds), expected, strict=True):
         np.testing.assert_array_equal(a, b)
 

@@ -56,7 +56,7 @@ def test_students_are_trained_timed_and_measured(
 ) -> None:
     module = benchmark("fewer_operations")
     monkeypatch.setattr(benchmark("harness.record"), "REPOSITORY", tmp_path)
-    monkeypatch.setattr(benchmark("nano_variants"), "subprocess", SimpleNamespace(run=glesam_eval))
+    monkeypatch.setattr(benchmark("harness.evaluated"), "subprocess", SimpleNamespace(run=glesam_eval))
     teacher = random_nano(lora_rank=0)
     teacher.save_pretrained(tmp_path / "run" / "model")
     app = typer.Typer()

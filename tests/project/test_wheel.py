@@ -96,17 +96,14 @@ def test_nanos_wheel_adds_its_checkpoint_where_glesam_export_looks(
     assert Path(found.stdout.strip()) == tmp_path / "glesam/models/nano"
 
 
-def test_code_and_weights_have_terms_of_their_own(base: Path, nano: Path) -> None:
-    """The weights' model card says under which terms they are; the expressions must not promise more."""
+def test_code_and_weights_are_apache_2(base: Path, nano: Path) -> None:
     card = (ROOT / "glesam/models/nano/README.md").read_text()
-    is_free = "non-commercial use" not in card
-    both, weights = (metadata(path)["License-Expression"] for path in (base, nano))
-    assert both == ("Apache-2.0" if is_free else "Apache-2.0 AND LicenseRef-nano-weights")
-    assert weights == ("Apache-2.0" if is_free else "LicenseRef-nano-weights")
-    assert {name.split("licenses/")[1] for name in names(base) if "/licenses/" in name} == {
-        "LICENSE",
-        "LICENSES/LicenseRef-nano-weights.txt",
-    }
+    assert "\nlicense: apache-2.0\n" in card.split("---")[1]
+    for path in (base, nano):
+        assert metadata(path)["License-Expression"] == "Apache-2.0"
+        with zipfile.ZipFile(path) as archive:
+            (text,) = (archive.read(name) for name in archive.namelist() if "/licenses/" in name)
+        assert text == (ROOT / "LICENSE").read_bytes()
 
 
 def test_both_wheels_are_of_one_version(base: Path, nano: Path) -> None:

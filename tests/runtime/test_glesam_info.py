@@ -93,7 +93,11 @@ def test_json_is_one_object_with_everything(changed: Callable[[Change], Path]) -
     parsed = json.loads(shown(bundle, "--json"))
     assert parsed["bundle_sha256"] == Bundle.open(bundle).hash
     encoder = parsed["graphs"]["image_encoder"]
-    assert encoder["int8"] == {"layers": ["image_encoder.neck.0/Conv"], "left": ["image_encoder.stem/Conv"]}
+    assert encoder["int8"] == {
+        "layers": ["image_encoder.neck.0/Conv"],
+        "left": ["image_encoder.stem/Conv"],
+        "target": "any",
+    }
     assert encoder["fp32_islands"] == {"Softmax": "its sum loses bits"}
     assert encoder["size"] == (bundle / "image_encoder.onnx").stat().st_size
     assert encoder["inputs"] == [{"name": "image", "dtype": "float32", "shape": [1, 3, 64, 64]}]
