@@ -1,6 +1,6 @@
-"""Shows three labelled panels side by side: degraded input, mask without GLE, mask with GLE.
+"""Shows photographs in rows of three panels: degraded input, mask without GLE, mask with GLE.
 
-python examples/02_what_gle_does.py photo.jpg 20 5 470 510 out/what_gle_does.png
+python examples/02_what_gle_does.py photo.jpg 20 5 470 510 [PHOTO X0 Y0 X1 Y1 ...] out/what_gle_does.png
 """
 
 import sys
@@ -11,29 +11,33 @@ from PIL import Image, ImageDraw, ImageFont
 from glesam_runtime import Predictor, Prompt, draw_overlay, read_image
 
 LABELS = ("degraded input", "mask without GLE", "mask with GLE")
-FONT_PX, HEADER_PX, GAP_PX = 26, 44, 8
+FONT_PX, HEADER_PX, GAP_PX, ROW_PX = 22, 36, 8, 240
 
-path, *box, out = sys.argv[1:]
-x0, y0, x1, y1 = map(float, box)
-image = read_image(path)
-prompt = Prompt(box=(x0, y0, x1, y1))
+*rest, out = sys.argv[1:]
+rows = []
+with Predictor.from_bundle(enhance=False) as plain, Predictor.from_bundle() as enhanced:
+    for path, *box in zip(*[iter(rest)] * 5, strict=True):
+        x0, y0, x1, y1 = map(float, box)
+        image, prompt = read_image(path), Prompt(box=(x0, y0, x1, y1))
+        panels = [draw_overlay(image, [], [prompt])]
+        for name, predictor in (("without", plain), ("with", enhanced)):
+            predictor.set_image(image)
+            prediction = predictor.predict(prompts=[prompt])
+            panels.append(draw_overlay(image, prediction.masks, [prompt]))
+            print(f"{path} {name} GLE: score {prediction.iou_predictions[0]:.3f}")
+        width = round(ROW_PX * image.shape[1] / image.shape[0])
+        rows.append([panel.resize((width, ROW_PX)) for panel in panels])
 
-panels = [Image.fromarray(image)]
-for enhance in (False, True):
-    with Predictor.from_bundle(enhance=enhance) as predictor:
-        predictor.set_image(image)
-        prediction = predictor.predict(prompts=[prompt])
-    panels.append(draw_overlay(image, prediction.masks, [prompt]))
-    print(f"{'with' if enhance else 'without'} GLE: score {prediction.iou_predictions[0]:.3f}")
-
-height, width = image.shape[:2]
-sheet = Image.new("RGB", (3 * width + 2 * GAP_PX, HEADER_PX + height), "white")
-draw = ImageDraw.Draw(sheet)
-for column, (label, panel) in enumerate(zip(LABELS, panels, strict=True)):
+width = max(panels[0].width for panels in rows)
+size = (3 * width + 2 * GAP_PX, HEADER_PX + len(rows) * (ROW_PX + GAP_PX) - GAP_PX)
+sheet = Image.new("RGB", size, "white")
+draw, font = ImageDraw.Draw(sheet), ImageFont.load_default(FONT_PX)
+for column, label in enumerate(LABELS):
     left = column * (width + GAP_PX)
-    sheet.paste(panel, (left, HEADER_PX))
-    centre = (left + width / 2, HEADER_PX / 2)
-    draw.text(centre, label, "black", ImageFont.load_default(FONT_PX), anchor="mm")
+    draw.text((left + width / 2, HEADER_PX / 2), label, "black", font, anchor="mm")
+    for row, panels in enumerate(rows):
+        indent = (width - panels[column].width) // 2
+        sheet.paste(panels[column], (left + indent, HEADER_PX + row * (ROW_PX + GAP_PX)))
 
 Path(out).parent.mkdir(parents=True, exist_ok=True)
 sheet.save(out)

@@ -43,8 +43,9 @@ def simplify(model: ir.Model) -> ir.Model:
         elif before is not None and (joined := _joined(node, before)):
             _replace(model.graph, node, before, *joined)
     for node in list(model.graph):
-        if node.op_type in RESHAPES and _keeps_its_shape(node):
-            ir.convenience.replace_all_uses_with(node.outputs[0], node.inputs[0])
+        value = node.inputs[0] if node.op_type in RESHAPES else None
+        if value is not None and _keeps_its_shape(value, node.outputs[0]):
+            ir.convenience.replace_all_uses_with(node.outputs[0], value)
     RemoveUnusedNodesPass()(model)
     return model
 
@@ -74,10 +75,9 @@ def _one_reshape(node: ir.Node, before: ir.Node) -> Joined | None:
     return None
 
 
-def _keeps_its_shape(node: ir.Node) -> bool:
+def _keeps_its_shape(before: ir.Value, after: ir.Value) -> bool:
     """Whether a reshape inside the graph gives what it gets, as that between two joined ones may."""
-    before, after = node.inputs[0], node.outputs[0]
-    if before is None or before.shape is None or after.is_graph_output():
+    if before.shape is None or after.is_graph_output():
         return False
     return before.shape.is_static() and before.shape == after.shape
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 
-from glesam_runtime.cli.command import Command, Version, command_app
+from glesam_runtime.cli.command import Command, Version, command_app, option, switch
 from glesam_runtime.cli.errors import one_line_errors, say
 from glesam_runtime.errors import CheckpointError, InputError
 from glesam_runtime.output import FolderKind, check_replaceable, replaced_folder
@@ -28,10 +29,7 @@ FILES, SETTINGS, SMALLER, OUTPUT = (
 CHECKPOINT = FolderKind("a checkpoint", "model.safetensors", "--out")
 
 app = command_app()
-
-
-def _option(group: str, metavar: str, text: str) -> Any:  # noqa: ANN401 - typer's own type
-    return typer.Option(metavar=metavar, help=text, show_default=False, rich_help_panel=group)
+_option = partial(option, show_default=False)
 
 
 SamCheckpoint = Annotated[
@@ -47,10 +45,7 @@ UNet = Annotated[
     Path | None, _option(FILES, "DIR", "Stable Diffusion's unet folder, or the folder that holds it.")
 ]
 Lora = Annotated[Path | None, _option(FILES, "FILE", "GLE's pytorch_lora_weights.safetensors.")]
-NewLora = Annotated[
-    bool,
-    typer.Option("--new-lora", help="Start a new LoRA, for glesam-train --stage 1.", rich_help_panel=FILES),
-]
+NewLora = Annotated[bool, switch(FILES, "--new-lora", "Start a new LoRA, for glesam-train --stage 1.")]
 Decoder = Annotated[
     Path | None, _option(FILES, "FILE", "The tuned ft-decoder.pth. Default: the decoder in SAM's file.")
 ]

@@ -5,12 +5,10 @@ from __future__ import annotations
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
-
-import typer
+from typing import TYPE_CHECKING, Annotated, Literal, TypeVar
 
 from glesam.evaluation.score import LEVELS, METHODS
-from glesam_runtime.cli.command import Command, Version, command_app
+from glesam_runtime.cli.command import Command, Version, command_app, option
 from glesam_runtime.cli.errors import one_line_errors, say
 from glesam_runtime.errors import InputError
 
@@ -23,47 +21,43 @@ SOURCE = "[NAME=]FOLDER[:METHODS]"
 
 app = command_app()
 
-
-def _option(
-    group: str, metavar: str, text: str, least: int | None = None, names: tuple[str, ...] = ()
-) -> Any:  # noqa: ANN401
-    return typer.Option(*names, metavar=metavar, help=text, min=least, rich_help_panel=group)
-
-
-Data = Annotated[Path, _option(DATA, "DIR", "Data sets as for glesam-train, or one data set.")]
-Sets = Annotated[Path | None, _option(DATA, "FILE", "JSON that describes the data sets in --data.")]
-Split = Annotated[str, _option(DATA, "NAME", "Part of --data: dev, train or all.")]
-PerSet = Annotated[int | None, _option(DATA, "N", "Pictures per data set, evenly spread. Default: all.", 1)]
+Data = Annotated[Path, option(DATA, "DIR", "Data sets as for glesam-train, or one data set.")]
+Sets = Annotated[Path | None, option(DATA, "FILE", "JSON that describes the data sets in --data.")]
+Split = Annotated[str, option(DATA, "NAME", "Part of --data: dev, train or all.")]
+PerSet = Annotated[
+    int | None, option(DATA, "N", "Pictures per data set, evenly spread. Default: all.", least=1)
+]
 Real = Annotated[
     Path | None,
-    _option(DATA, "DIR", "Photographs of low quality by themselves: all, as they are, in their own column."),
+    option(DATA, "DIR", "Photographs of low quality by themselves: all, as they are, in their own column."),
 ]
 Levels = Annotated[
     str,
-    _option(
+    option(
         DATA,
         "LIST",
         f"Degradation levels, any of {', '.join(LEVELS)}.",
-        names=("--level", "--levels"),
+        "--level",
+        "--levels",
     ),
 ]
 Prompt = Annotated[
     str,
-    _option(
+    option(
         PROMPTS,
         "KIND",
         "box: the object's own box; points: three points on it; innermost: its pixel farthest from its edge.",
     ),
 ]
-MaxObjects = Annotated[int, _option(PROMPTS, "N", "Objects per picture, the largest first.", 1)]
+MaxObjects = Annotated[int, option(PROMPTS, "N", "Objects per picture, the largest first.", least=1)]
 Prompts = Annotated[
     Path | None,
-    _option(PROMPTS, "FILE", "Read pictures, objects and prompts from FILE; if it is new, write it."),
+    option(PROMPTS, "FILE", "Read pictures, objects and prompts from FILE; if it is new, write it."),
 ]
-Seed = Annotated[int, _option(PROMPTS, "N", "Seed of new points and of the degradation.", 0)]
+Seed = Annotated[int, option(PROMPTS, "N", "Seed of new points and of the degradation.", least=0)]
 Methods = Annotated[
     str,
-    _option(
+    option(
         METHODS_GROUP,
         "LIST",
         "Any of box (filled), grabcut, sam (GLE off), glesam (GLE on) and restored (--restorer, then sam).",
@@ -71,20 +65,20 @@ Methods = Annotated[
 ]
 Restorer = Annotated[
     Path | None,
-    _option(METHODS_GROUP, "PATH", "What restores pictures before sam: an ONNX file, or DiffBIR's folder."),
+    option(METHODS_GROUP, "PATH", "What restores pictures before sam: an ONNX file, or DiffBIR's folder."),
 ]
-Checkpoint = Annotated[list[str] | None, _option(METHODS_GROUP, SOURCE, "A PyTorch checkpoint. Repeatable.")]
+Checkpoint = Annotated[list[str] | None, option(METHODS_GROUP, SOURCE, "A PyTorch checkpoint. Repeatable.")]
 Bundle = Annotated[
     list[str] | None,
-    _option(METHODS_GROUP, SOURCE, "A bundle. Repeatable. Without any source: the shipped bundle."),
+    option(METHODS_GROUP, SOURCE, "A bundle. Repeatable. Without any source: the shipped bundle."),
 ]
-Backend = Annotated[str, _option(METHODS_GROUP, "NAME", "Backend that runs the bundles.")]
+Backend = Annotated[str, option(METHODS_GROUP, "NAME", "Backend that runs the bundles.")]
 Join = Annotated[
     list[Path] | None,
-    _option(METHODS_GROUP, "DIR", "Add the rows of an earlier run with the same prompts. Repeatable."),
+    option(METHODS_GROUP, "DIR", "Add the rows of an earlier run with the same prompts. Repeatable."),
 ]
-Jobs = Annotated[int, _option(OUTPUT, "N", "Pictures evaluated at the same time.", 1)]
-Out = Annotated[Path, _option(OUTPUT, "DIR", "Folder of the results.")]
+Jobs = Annotated[int, option(OUTPUT, "N", "Pictures evaluated at the same time.", least=1)]
+Out = Annotated[Path, option(OUTPUT, "DIR", "Folder of the results.")]
 
 
 @app.command(cls=Command)

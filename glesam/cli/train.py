@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from glesam_runtime.cli.command import Command, Version, command_app
+from glesam_runtime.cli.command import Command, Version, command_app, option, switch
 from glesam_runtime.cli.errors import one_line_errors
 from glesam_runtime.errors import InputError, printable
 
@@ -21,46 +21,37 @@ app = command_app()
 
 _DATA, _TRAINING, _RUN = "Pictures", "What is trained", "Run and output"
 
-
-def _option(group: str, metavar: str, text: str, least: int | None = None) -> Any:  # noqa: ANN401 - typer's own
-    return typer.Option(metavar=metavar, help=text, min=least, rich_help_panel=group)
-
-
-def _switch(group: str, name: str, text: str) -> Any:  # noqa: ANN401 - typer's own
-    return typer.Option(name, help=text, rich_help_panel=group)
-
-
 _What = Annotated[str | None, typer.Argument(metavar="[nano]", help="nano: the small model, from scratch.")]
-_Data = Annotated[Path | None, _option(_DATA, "DIR", "Pictures with masks, or a folder of such sets.")]
-_Sets = Annotated[Path | None, _option(_DATA, "FILE", "JSON about the sets. Default: sets.json in DIR.")]
+_Data = Annotated[Path | None, option(_DATA, "DIR", "Pictures with masks, or a folder of such sets.")]
+_Sets = Annotated[Path | None, option(_DATA, "FILE", "JSON about the sets. Default: sets.json in DIR.")]
 _Stage = Annotated[
     int | None,
-    _option(_TRAINING, "1|2", "1: GLE's LoRA; 2: the mask decoder."),
+    option(_TRAINING, "1|2", "1: GLE's LoRA; 2: the mask decoder."),
 ]
 _Model = Annotated[
     str | None,
-    _option(
+    option(
         _TRAINING, "CHECKPOINT", "The model to train: a folder, from glesam-convert or --out, or a hub id."
     ),
 ]
 _Teacher = Annotated[
     str | None,
-    _option(
+    option(
         _TRAINING, "CHECKPOINT", "Stage 1: the model whose enhanced embeddings a smaller GLE learns, too."
     ),
 ]
 _Config = Annotated[
-    Path | None, _option(_TRAINING, "FILE", "The stage's settings as JSON. Default: the paper's.")
+    Path | None, option(_TRAINING, "FILE", "The stage's settings as JSON. Default: the paper's.")
 ]
 _Settings = Annotated[
-    bool, _switch(_TRAINING, "--settings", "List the settings of --stage with their defaults, and exit.")
+    bool, switch(_TRAINING, "--settings", "List the settings of --stage with their defaults, and exit.")
 ]
-_Run = Annotated[Path, _option(_RUN, "DIR", "Folder of the run's checkpoints, from which it resumes.")]
-_Out = Annotated[Path | None, _option(_RUN, "DIR", "Folder of the trained model. Default: model in --run.")]
+_Run = Annotated[Path, option(_RUN, "DIR", "Folder of the run's checkpoints, from which it resumes.")]
+_Out = Annotated[Path | None, option(_RUN, "DIR", "Folder of the trained model. Default: model in --run.")]
 _Resume = Annotated[
-    bool, _switch(_RUN, "--resume", "Resume even where steps, precision or views have changed.")
+    bool, switch(_RUN, "--resume", "Resume even where steps, precision or views have changed.")
 ]
-_Threads = Annotated[int | None, _option(_RUN, "N", "Threads of torch.", 1)]
+_Threads = Annotated[int | None, option(_RUN, "N", "Threads of torch.", least=1)]
 
 
 @app.command(cls=Command)

@@ -34,17 +34,19 @@ def test_one_picture_one_box_one_mask() -> None:
     assert int(area.removesuffix(" px\n")) > 10_000
 
 
-def test_the_side_by_side_picture_shows_three_panels_that_differ(tmp_path: Path) -> None:
+def test_the_side_by_side_picture_shows_three_panels_of_each_photograph_that_differ(tmp_path: Path) -> None:
     out = tmp_path / "new/side.png"
-    run("02_what_gle_does.py", str(out))
+    run("02_what_gle_does.py", *PHOTO_AND_BOX, str(out))
     sheet = np.asarray(Image.open(out).convert("RGB"))
-    header, below = sheet[:-512], sheet[-512:]
-    panels = [below[:, left : left + 512] for left in range(0, below.shape[1], 520)]
-    assert [panel.shape for panel in panels] == [(512, 512, 3)] * 3
+    assert sheet.shape == (36 + 240 + 8 + 240, 3 * 240 + 2 * 8, 3)
+    header, first, second = sheet[:36], sheet[36:276], sheet[284:]
+    np.testing.assert_array_equal(first, second)
+    columns = [slice(left, left + 240) for left in (0, 248, 496)]
+    panels = [first[:, column] for column in columns]
     assert not np.array_equal(panels[0], panels[1])
     assert not np.array_equal(panels[1], panels[2])
-    for left in range(0, header.shape[1], 520):
-        assert (header[:, left : left + 512] < 128).any(), "a label stands above each panel"
+    for column in columns:
+        assert (header[:, column] < 128).any(), "a label stands above each panel"
 
 
 @pytest.mark.skipif(find_spec("ray") is None, reason="ray is not installed: pip install 'glesam[ray]'")

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Collection
+from functools import partial
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
+
+from glesam_runtime.cli.command import option
 
 METHODS = ("absmax", "percentile", "entropy", "mse")
 HIGH_PRECISIONS = ("fp16", "bf16", "fp32")
@@ -15,10 +18,7 @@ TARGETS = ("any", "onnxruntime", "openvino", "orin")
 SAMPLES = 64
 """Default number of calibration samples; docs/int8.md compares others."""
 STATISTICS, POLICY, SEARCH, GATES = "Statistics", "What becomes int8", "Search", "Gates"
-
-
-def _option(group: str, metavar: str, text: str, least: int | None = None) -> Any:  # noqa: ANN401 - typer's own type
-    return typer.Option(metavar=metavar, min=least, help=text, show_default=False, rich_help_panel=group)
+_option = partial(option, show_default=False)
 
 
 CalibImages = Annotated[
@@ -109,14 +109,14 @@ def high_precision_for(target: str, named: str | None) -> str:
 
 def check_names(method: str, high_precision: str, target: str, decoder_weights: str) -> None:
     """Raises BadParameter for a name that no option has."""
-    for option, value, known in (
+    for name, value, known in (
         ("method", method, METHODS),
         ("high-precision", high_precision, HIGH_PRECISIONS),
         ("target", target, TARGETS),
         ("decoder-weights", decoder_weights, DECODER_WEIGHTS),
     ):
         if value not in known:
-            raise typer.BadParameter(f"{option} {value!r}: expected one of {', '.join(known)}")
+            raise typer.BadParameter(f"{name} {value!r}: expected one of {', '.join(known)}")
 
 
 def check_min_iou(min_iou: float | None) -> None:

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
@@ -28,43 +28,34 @@ from ..tools.console import model_line, show
 from ..tools.machine import this_machine
 from ..tools.progress import track
 from . import coordinates
-from .command import BundleFolder, Version, command_app
+from .command import BundleFolder, Version, command_app, option, switch
 from .errors import one_line_errors, say
 from .run_options import Backend, Threads
 
 app = command_app()
 _INPUT, _MEASURED, _RESULTS = "Picture and prompt", "What is measured", "Results"
 
-
-def _option(group: str, metavar: str, text: str, least: int | None = None) -> Any:  # noqa: ANN401
-    return typer.Option(metavar=metavar, min=least, help=text, rich_help_panel=group)
-
-
-def _switch(group: str, name: str, text: str) -> Any:  # noqa: ANN401
-    return typer.Option(name, help=text, rich_help_panel=group)
-
-
 Image = Annotated[
-    Path | None, _option(_INPUT, "PATH", "A picture. Default: the same 640 x 480 noise every time.")
+    Path | None, option(_INPUT, "PATH", "A picture. Default: the same 640 x 480 noise every time.")
 ]
 BoxPrompt = Annotated[
-    list[str] | None, _option(_INPUT, "X0 Y0 X1 Y1", "The prompt. Default: the middle of the picture.")
+    list[str] | None, option(_INPUT, "X0 Y0 X1 Y1", "The prompt. Default: the middle of the picture.")
 ]
-Warmup = Annotated[int, _option(_MEASURED, "N", "Rounds before those that count.", 0)]
-Rounds = Annotated[int, _option(_MEASURED, "N", "Measured rounds.", 1)]
-Prompts = Annotated[str, _option(_MEASURED, "N,...", "Numbers of prompts in one call.")]
-Sessions = Annotated[str, _option(_MEASURED, "N,...", "Numbers of sessions at once, each in its own thread.")]
+Warmup = Annotated[int, option(_MEASURED, "N", "Rounds before those that count.", least=0)]
+Rounds = Annotated[int, option(_MEASURED, "N", "Measured rounds.", least=1)]
+Prompts = Annotated[str, option(_MEASURED, "N,...", "Numbers of prompts in one call.")]
+Sessions = Annotated[str, option(_MEASURED, "N,...", "Numbers of sessions at once, each in its own thread.")]
 Compare = Annotated[
     bool,
-    _switch(
+    switch(
         _MEASURED, "--compare", "Take turns on every backend here, with one thread and with one on each core."
     ),
 ]
 ReportFile = Annotated[
-    Path | None, _option(_RESULTS, "FILE", "Write a page: machine, times, accuracy, hashes.")
+    Path | None, option(_RESULTS, "FILE", "Write a page: machine, times, accuracy, hashes.")
 ]
-Out = Annotated[Path | None, _option(_RESULTS, "FILE", "Write everything as JSON (docs/evaluation.md).")]
-AsJson = Annotated[bool, _switch(_RESULTS, "--json", "Print everything as one JSON object on stdout.")]
+Out = Annotated[Path | None, option(_RESULTS, "FILE", "Write everything as JSON (docs/evaluation.md).")]
+AsJson = Annotated[bool, switch(_RESULTS, "--json", "Print everything as one JSON object on stdout.")]
 
 
 @dataclass(frozen=True)

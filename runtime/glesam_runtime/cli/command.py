@@ -75,6 +75,20 @@ def command_app(**settings: Any) -> typer.Typer:  # noqa: ANN401
     )
 
 
+def option(
+    group: str, metavar: str, text: str, *names: str, least: int | None = None, show_default: bool = True
+) -> Any:  # noqa: ANN401 - typer's own type
+    """Returns an option with a value, in the group of this title; `least` is the smallest number allowed."""
+    return typer.Option(
+        *names, metavar=metavar, min=least, help=text, show_default=show_default, rich_help_panel=group
+    )
+
+
+def switch(group: str, name: str, text: str) -> Any:  # noqa: ANN401 - typer's own type
+    """Returns an option without a value, in the group of this title."""
+    return typer.Option(name, help=text, rich_help_panel=group)
+
+
 def _title(param: Any) -> str:  # noqa: ANN401
     """Returns the title of a parameter's group."""
     if param.param_type_name == "argument":
