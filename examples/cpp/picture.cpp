@@ -19,6 +19,8 @@ namespace {
 /// Largest number of pixels of a picture: Pillow's limit, and so Python's.
 constexpr std::int64_t max_pixels = 178956970;
 constexpr std::size_t sniffed_bytes = 512;
+/// Major brands of HEIF files with HEVC, in ISO/IEC 23008-12: what telephones write.
+constexpr std::array<const char*, 8> heic_brands = {"heic", "heix", "heim", "heis", "hevc", "hevx", "mif1", "msf1"};
 
 [[noreturn]] void throw_instead(const std::string& path, const std::string& instead) {
     throw std::runtime_error(path + ": expected a picture, found " + instead);
@@ -53,12 +55,18 @@ std::string start_of(std::FILE* file) {
 
 bool starts_with(const std::string& text, const std::string& start) { return text.rfind(start, 0) == 0; }
 
-/// Throws std::runtime_error for what is downloaded in place of a file.
+bool is_heic(const std::string& start) {
+    if (start.size() < 12 || start.compare(4, 4, "ftyp") != 0) return false;
+    return std::find(heic_brands.begin(), heic_brands.end(), start.substr(8, 4)) != heic_brands.end();
+}
+
+/// Throws std::runtime_error for what is downloaded in place of a file, or comes from a telephone.
 void check_no_stand_in(const std::string& path, const std::string& start) {
     if (start.empty()) throw_instead(path, "an unknown format, for the file is empty; copy it again");
     if (starts_with(start, "version https://git-lfs.github.com/spec/")) {
         throw_instead(path, "a Git LFS pointer in its place; run git lfs pull");
     }
+    if (is_heic(start)) throw_instead(path, "a HEIC file; save it as JPEG");
     std::string text = start.substr(std::min(start.size(), start.find_first_not_of(" \t\r\n\xef\xbb\xbf")));
     std::transform(text.begin(), text.end(), text.begin(), [](unsigned char letter) { return std::tolower(letter); });
     const bool is_xhtml = starts_with(text, "<?xml") && text.find("<html") != std::string::npos;

@@ -139,6 +139,7 @@ STAND_INS = {
     ),
     "page": (b"<!DOCTYPE html>\n<html><body>404", "a web page in its place"),
     "xhtml": (b'<?xml version="1.0"?>\n<html>', "a web page in its place"),
+    "telephone": (b"\0\0\0\x18ftypheic\0\0\0\0mif1", "a HEIC file; save it as JPEG"),
     "nothing": (b"", "an unknown format, for the file is empty"),
 }
 
