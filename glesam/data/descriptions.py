@@ -1,7 +1,8 @@
 """Descriptions of data sets: how a folder is to be read, and which of its pictures are for training.
 
-A JSON file holds a list of them. `sets.json` beside this file describes the data sets that nano is trained
-and evaluated on. Frames of one camvid sequence resemble each other, so whole sequences are held out.
+A JSON file holds a list of them. `sets.json` beside this file describes the data sets that nano was trained
+on, and others that it is evaluated on. Frames of one camvid sequence resemble each other, so whole sequences
+are held out.
 """
 
 from __future__ import annotations
@@ -76,7 +77,7 @@ class DatasetDescription:
 
 
 def shipped_descriptions() -> tuple[DatasetDescription, ...]:
-    """Descriptions of nano's five training sets and of two sets of real low-quality photographs."""
+    """Descriptions of nano's training sets, and of sets that it is evaluated on."""
     text = (files("glesam.data") / "sets.json").read_text("utf-8")
     return parse_descriptions(text, "sets.json")
 

@@ -59,9 +59,10 @@ PRECISION: Precision = "bf16"
 class SamStage:
     """Stage "sam": its loop, and how its views are drawn.
 
-    Most steps are on crops of `crop_px`, a quarter as dear as whole pictures; every `whole_every`th step, and
-    all from step `whole_from` on, is on whole pictures. The backbone's stem, its blocks before `first_block`
-    and its depthwise filters stay ImageNet's; the rest of it learns at `backbone_rate` times the rate.
+    Most steps are on crops of `crop_px`, which cost a quarter of whole pictures; every `whole_every`th step,
+    and all from step `whole_from` on, is on whole pictures. The backbone's stem, its blocks before
+    `first_block` and its depthwise filters stay ImageNet's; the rest of it learns at `backbone_rate` times
+    the rate.
     """
 
     loop: LoopConfig
@@ -145,9 +146,9 @@ class RobustStage:
 class Recipe:
     """All stages, in the order they run; `views` pairs of embeddings are drawn with `views_seed`.
 
-    `robust` is left out of nano (glesam/models/nano/README.md compares it with GLE). Without `enhance` the
-    decoder learns alone in stage "joint", on as many pictures: the baseline that GLE is measured against.
-    `denoise` adds the denoiser of `glesam.ddim` to the decoder before that stage.
+    `robust` is left out of nano: it is GLE's rival. Without `enhance` the decoder learns alone in stage
+    "joint", on as many pictures: the baseline that GLE is measured against. `denoise` adds the denoiser of
+    `glesam.ddim` to the decoder before that stage.
     """
 
     sam: SamStage

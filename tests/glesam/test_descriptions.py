@@ -51,12 +51,17 @@ def test_every_key_arrives() -> None:
     assert DatasetDescription("set").folder(Path("data")) == Path("data/set")
 
 
-def test_the_shipped_descriptions_are_five_training_sets_and_two_for_evaluation() -> None:
+NANOS = ["coco_mini", "coco_street", "coco_person", "animals", "pets", "litter", "mushrooms"]
+OTHERS = ["bsds500", "ccp", "camvid", "human", "bags"]
+
+
+def test_the_shipped_descriptions_are_nanos_training_sets_and_others_for_evaluation() -> None:
     shipped = {description.name: description for description in shipped_descriptions()}
-    training = [name for name, description in shipped.items() if description.dev != "all"]
-    assert training == ["bsds500", "ccp", "camvid", "human", "bags"]
-    assert sum(shipped[name].weight for name in training) == pytest.approx(1)
-    assert {name for name in shipped if name not in training} == {"ufo120", "suim8"}
+    assert list(shipped) == [*NANOS, *OTHERS, "ufo120", "suim8"]
+    for names in (NANOS, OTHERS):
+        assert sum(shipped[name].weight for name in names) == pytest.approx(1)
+        assert all(shipped[name].dev != "all" for name in names)
+    assert shipped["ufo120"].dev == shipped["suim8"].dev == "all"
     assert shipped["camvid"].ignored_labels == (11,), "label 0 is the sky"
 
 
