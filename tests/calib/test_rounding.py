@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from glesam_calib.quantization.qdq import quantized_weight, weight_scales
 from glesam_calib.quantization.rounding import rounded
 
 
@@ -35,6 +36,15 @@ def test_an_edge_filter_answers_nothing_on_even_ground() -> None:
     answers = [np.abs(whole.sum((1, 2, 3))).mean() for whole in (np.round(steps), rounded(steps))]
     assert answers[0] > 1
     assert answers[1] < 1e-9
+
+
+@pytest.mark.parametrize(("shape", "axis"), [((24, 16, 2, 2), 1), ((4, 24, 16), 2)])
+def test_what_is_no_convolution_is_rounded_to_the_nearest(shape: tuple[int, ...], axis: int) -> None:
+    """A ConvTranspose [I, O, ...], and a product by heads [heads, I, O]: their sums are of no filter."""
+    weight = np.random.default_rng(4).normal(size=shape).astype(np.float32)
+    scales = weight_scales(weight, axis, np.float32)
+    steps = weight / scales.reshape([-1 if i == axis else 1 for i in range(len(shape))])
+    assert np.abs(quantized_weight(weight, scales, axis) - steps).max() <= 0.5
 
 
 @pytest.mark.parametrize("shape", [(8, 16), (8, 16, 1, 1)])

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import onnx_ir as ir
 import pytest
@@ -11,6 +13,7 @@ from small_graph import NAMES, constants, observed, relative_error, run, small_g
 
 from glesam_calib import CalibrationError, Quantization
 from glesam_calib.layer_times import weighted
+from glesam_calib.observation.threshold import mse
 from glesam_calib.quantization.layers import layers_of
 from glesam_calib.quantization.qdq import insert_qdq, never_negative
 from glesam_calib.quantization.quantize import quantize
@@ -33,6 +36,16 @@ def test_for_openvino_what_is_never_negative_is_unsigned_with_twice_the_steps() 
     assert points["r1"] == "uint8_zero_point"
     assert points["grid"] == "int8_zero_point"
     assert (after["uint8_zero_point"].dtype, after["int8_zero_point"].dtype) == (np.uint8, np.int8)
+
+
+def test_the_threshold_of_an_unsigned_tensor_is_chosen_for_its_steps() -> None:
+    model = small_graph()
+    statistics = observed(model)
+    quantize(model.graph, statistics, replace(OPENVINO, method="mse"))
+    after = constants(model)
+    np.testing.assert_allclose(after["r1_scale"], mse(statistics["r1"], 255) / 255, rtol=1e-6)
+    np.testing.assert_allclose(after["grid_scale"], mse(statistics["grid"], 127) / 127, rtol=1e-6)
+    assert mse(statistics["r1"], 255) != mse(statistics["r1"], 127)
 
 
 def test_unsigned_steps_make_the_answer_better() -> None:

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
-from fnmatch import fnmatchcase
 
 import numpy as np
 import onnx_ir as ir
 
 from glesam_runtime.bundle.options import DEGRADATION_LEVEL
+from glesam_runtime.engines import fp32_islands
 from glesam_runtime.errors import ConversionError
 
 FLOAT = ir.DataType.FLOAT
@@ -33,16 +33,8 @@ QUANTIZED_ON_ORIN = "Q/DQ and the int8 layer: on Orin TensorRT builds no fp16 sc
 """TensorRT issue 4832, of August 2026: version 10.16.2 joins a Cast with the Q or DQ beside it, and then has
 no rule for fp16 scales of fp32 tensors on SM 8.7. LayerNorms stay in fp32, and Q/DQ stand behind them."""
 EARLY = "the first layers of nano's encoder: few channels of very different range, and bf16 keeps 8 bits"
-EARLY_LAYERS = (
-    "*.backbone/Clip",
-    "*.backbone.stem/*",
-    "*.backbone.blocks.[01]/*",
-    "*.backbone.blocks.[01].*",
-)
-"""Patterns of their names. Without this island nano's embeddings are 2.7 times further from fp32."""
+"""Without this island nano's embeddings are 2.7 times further from fp32."""
 STABILITY = "areas of masks, up to 65,536, overflow fp16, and bf16 keeps 8 bits of them"
-STABILITY_LAYERS = "stability/*"
-"""Pattern of the names of the nodes that decide whether SAM 2's mask 0 is stable."""
 TRIGONOMETRY = ("Sin", "Cos")
 WEIGHTED = ("Conv", "ConvTranspose", "Gemm", "MatMul")
 FP32_DECODER = "logits decide where a mask ends, and bf16 keeps 8 bits of them; it is 1 % of the work"
@@ -50,7 +42,7 @@ ELEMENTWISE = ("Add", "Sub", "Mul", "Div")
 FOURIER = (
     "RobustSAM's spectrum: squares and reciprocals overflow fp16, and the mean hides what is small beside it"
 )
-FOURIER_NODES = ("*.fourier/*", "*.fourier.*")
+FOURIER_NODES = fp32_islands.NODES[fp32_islands.FOURIER]
 """Patterns of the nodes from features to their spectrum and back."""
 FLOAT_ONLY_INPUTS = {"Resize": (1, 2)}
 """Inputs whose type ONNX fixes to float32: Resize's roi and scales."""
@@ -91,31 +83,32 @@ Islands = dict[ir.Node, tuple[str, str]]
 def find_islands(graph: ir.Graph) -> Islands:
     """The nodes of a float graph that fp16 or bf16 would break."""
     islands: Islands = {}
-    predicts_level = any(value.name == DEGRADATION_LEVEL for value in graph.outputs)
-    sines = ("degradation level", LEVEL) if predicts_level else ("coordinates", COORDINATES)
+    sines = (fp32_islands.COORDINATES, COORDINATES)
+    if any(value.name == DEGRADATION_LEVEL for value in graph.outputs):
+        sines = (fp32_islands.DEGRADATION_LEVEL, LEVEL)
     for node in _upstream(graph, TRIGONOMETRY) | _downstream(graph, "point_coords"):
         islands[node] = sines
     for node in _closing_arithmetic(graph):
         islands[node] = ("combination", COMBINATION)
     for node in graph:
-        if fnmatchcase(node.name or "", STABILITY_LAYERS):
-            islands[node] = ("stability", STABILITY)
+        if fp32_islands.is_in_island(node.name or "", fp32_islands.STABILITY):
+            islands[node] = (fp32_islands.STABILITY, STABILITY)
         if node.op_type in FP32_OPS:
             islands[node] = (node.op_type, FP32_OPS[node.op_type])
         elif in_fourier(node):
-            islands[node] = ("fourier", FOURIER)
+            islands[node] = (fp32_islands.FOURIER, FOURIER)
     return islands
 
 
 def in_fourier(node: ir.Node) -> bool:
     """Whether a node is of RobustSAM's Fourier transform, its inverse, or between them."""
-    return any(fnmatchcase(node.name or "", pattern) for pattern in FOURIER_NODES)
+    return fp32_islands.is_in_island(node.name or "", fp32_islands.FOURIER)
 
 
 def early_layers(graph: ir.Graph) -> Islands:
     """The first layers of an EfficientNet, by the names of their modules."""
-    nodes = (node for node in graph if any(fnmatchcase(node.name or "", p) for p in EARLY_LAYERS))
-    return {node: ("early layers", EARLY) for node in nodes}
+    nodes = (node for node in graph if fp32_islands.is_in_island(node.name or "", fp32_islands.EARLY_LAYERS))
+    return {node: (fp32_islands.EARLY_LAYERS, EARLY) for node in nodes}
 
 
 def quantized_layers(graph: ir.Graph, reason: str) -> Islands:

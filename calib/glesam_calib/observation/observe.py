@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -15,13 +15,13 @@ from glesam_calib.observation.statistics import TensorStatistics
 from glesam_calib.observation.table import CalibrationTable, graph_hash
 from glesam_calib.quantization.layers import channels_of
 from glesam_runtime import Bundle
-from glesam_runtime.bundle.options import AUXILIARY_IMAGE
+from glesam_runtime.bundle.options import takes_auxiliary
 from glesam_runtime.bundle.spec import GraphSpec, TensorSpec
 from glesam_runtime.engines import Engine, open_engine
 from glesam_runtime.engines.base import Array
 from glesam_runtime.errors import CalibrationError
-from glesam_runtime.image_io.auxiliary import brightness, preprocess_auxiliary
-from glesam_runtime.preprocess import Pixels, model_input
+from glesam_runtime.preprocess import Pixels
+from glesam_runtime.tools.measure import picture_tensors
 
 GRAPHS = ("image_encoder", "gle")
 """The graphs that are observed, in the order they run. The mask decoder stays in float."""
@@ -84,13 +84,10 @@ def calibrate(
         for name, picture in samples:
             if name in table.samples:
                 continue
-            image, geometry = model_input(picture, manifest)
-            auxiliary = preprocess_auxiliary(brightness(picture), geometry)
-            given: dict[str, Array] = {"image": image, AUXILIARY_IMAGE: auxiliary}
+            given, _ = picture_tensors(picture, manifest, takes_auxiliary(manifest.graphs["gle"].spec))
             tensors: dict[str, Array] = {}
             for graph in GRAPHS:
-                known = given | tensors
-                feeds = {one.name: known[one.name] for one in manifest.graphs[graph].spec.inputs}
+                feeds = feeds_of(manifest.graphs[graph].spec, given | tensors)
                 tensors = feeds | engines[graph](feeds)
                 for tensor, axis in axes[graph].items():
                     where = f"{graph}: {tensor} of {name}"
@@ -105,6 +102,11 @@ def calibrate(
         table.save(save_to)
 
 
+def feeds_of(spec: GraphSpec, tensors: Mapping[str, Array]) -> dict[str, Array]:
+    """The inputs of a graph among `tensors`."""
+    return {tensor.name: tensors[tensor.name] for tensor in spec.inputs}
+
+
 @contextmanager
 def observed(path: Path, spec: GraphSpec, tensors: Iterable[str]) -> Iterator[Engine]:
     """Opens the graph at `path` with `tensors` as further outputs; its inputs among them are left out."""
@@ -116,11 +118,8 @@ def observed(path: Path, spec: GraphSpec, tensors: Iterable[str]) -> Iterator[En
     wider = GraphSpec(spec.name, spec.inputs, (*spec.outputs, *(_spec(known[name]) for name in outputs)))
     with beside_weights(path) as variant:
         onnx.save(model, variant)
-        engine = open_engine("onnxruntime", variant, wider)
-        try:
+        with closing(open_engine("onnxruntime", variant, wider)) as engine:
             yield engine
-        finally:
-            engine.close()
 
 
 def _spec(value: onnx.ValueInfoProto) -> TensorSpec:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
 from itertools import islice
 from pathlib import Path
 
@@ -10,17 +11,19 @@ import numpy as np
 import onnx_ir as ir
 
 from glesam_calib.observation.image_folder import picture_paths
-from glesam_calib.observation.observe import GRAPHS, SAVE_EVERY, Sample
+from glesam_calib.observation.observe import GRAPHS, SAVE_EVERY, Sample, feeds_of
 from glesam_calib.observation.table import CalibrationTable
 from glesam_calib.quantization.layers import layers_of
 from glesam_calib.quantization.quantize import Quantization
-from glesam_calib.quantization.sensitivity import Feeds, sensitivities
+from glesam_calib.quantization.sensitivity import sensitivities
 from glesam_runtime import Bundle, ImageError, read_image
+from glesam_runtime.bundle.options import takes_auxiliary
 from glesam_runtime.bundle.reader import sha256_of
 from glesam_runtime.degradation.lqseg import LEVEL_RATES, degrade
 from glesam_runtime.engines import open_engine
 from glesam_runtime.errors import CalibrationError
-from glesam_runtime.preprocess import Pixels, model_input
+from glesam_runtime.preprocess import Pixels
+from glesam_runtime.tools.measure import picture_tensors
 from glesam_runtime.tools.progress import track
 
 LEVELS = (0, *LEVEL_RATES)
@@ -123,13 +126,12 @@ def measure_sensitivity(
         CalibrationError: a layer makes the answer NaN.
     """
     manifest = bundle.manifest
-    feeds: list[Feeds] = []
-    for _, picture in islice(pictures, min(count, len(pictures))):
-        image, _ = model_input(picture, manifest)
-        feeds.append({"image": image})
+    with_auxiliary = takes_auxiliary(manifest.graphs["gle"].spec)
+    chosen = islice(pictures, min(count, len(pictures)))
+    tensors = [picture_tensors(picture, manifest, with_auxiliary)[0] for _, picture in chosen]
     for graph in GRAPHS:
         path, spec = bundle.graph_path(graph), manifest.graphs[graph].spec
-        feeds = [{tensor.name: one[tensor.name] for tensor in spec.inputs} for one in feeds]
+        feeds = [feeds_of(spec, one) for one in tensors]
         layers = [layer.name for layer in layers_of(ir.load(path).graph)]
         known = table.sensitivity.setdefault(graph, {})
         missing = [name for name in layers if options.policy.may_return(name) and name not in known]
@@ -140,6 +142,5 @@ def measure_sensitivity(
             if save_to is not None and (count % SAVE_EVERY == 0 or count == len(missing)):
                 table.save(save_to)
         if graph == GRAPHS[0]:
-            engine = open_engine("onnxruntime", path, spec)
-            feeds = [engine(one) for one in feeds]
-            engine.close()
+            with closing(open_engine("onnxruntime", path, spec)) as engine:
+                tensors = [given | engine(one) for given, one in zip(tensors, feeds, strict=True)]

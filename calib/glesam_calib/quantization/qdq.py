@@ -18,13 +18,11 @@ import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
-from glesam_calib.observation.threshold import LEVELS
+from glesam_calib.observation.threshold import LEVELS, UNSIGNED_LEVELS
 from glesam_calib.quantization.layers import Layer, answers_of
 from glesam_calib.quantization.rounding import rounded
 from glesam_calib.quantization.targets import Target
 
-UNSIGNED_LEVELS = 255
-"""Number of steps of a tensor that is never negative."""
 NON_NEGATIVE = ("Relu", "Sigmoid", "Softmax")
 MOVES = ("Reshape", "Transpose", "MaxPool", "Squeeze", "Unsqueeze", "QuantizeLinear", "DequantizeLinear")
 """Operators whose answer has the sign of their input."""
@@ -42,7 +40,7 @@ def insert_qdq(
     """Quantizes `layers` in place.
 
     Args:
-        amax: the magnitude that becomes the last step, 127 or 255, by the name of the tensor that a layer
+        amax: the magnitude that becomes the last step (`levels_of`), by the name of the tensor that a layer
             reads.
         scale_type: np.float16 or np.float32. Scales are rounded to it before anything is divided by them,
             so that their conversion to it changes nothing.
@@ -62,6 +60,11 @@ def insert_qdq(
         layer.node.replace_input_with(1, weights[key])
     drop_unused(graph)
     graph.sort()
+
+
+def levels_of(value: ir.Value, target: Target) -> int:
+    """Number of steps from zero to a tensor's threshold: 255 where it becomes uint8 from zero on, else 127."""
+    return UNSIGNED_LEVELS if target.unsigned and never_negative(value) else LEVELS
 
 
 def never_negative(value: ir.Value) -> bool:
@@ -98,9 +101,13 @@ def weight_scales(
 def quantized_weight(
     weight: NDArray[np.floating], scales: NDArray[np.float32], axis: int
 ) -> NDArray[np.int8]:
-    """Returns w / scale in whole numbers (`rounding`), within +-127."""
-    steps = rounded(weight / _along(scales, axis, weight.ndim))
-    return np.clip(steps, -LEVELS, LEVELS).astype(np.int8)
+    """Returns w / scale in whole numbers, within +-127; convolutions keep their sums (`rounding`).
+
+    Of the weights with kernels, a convolution's alone has its outputs first.
+    """
+    steps = weight / _along(scales, axis, weight.ndim)
+    whole = rounded(steps) if axis == 0 else np.round(steps)
+    return np.clip(whole, -LEVELS, LEVELS).astype(np.int8)
 
 
 def weight_error(layer: Layer, scale_type: type[np.floating]) -> NDArray[np.float32]:
@@ -116,9 +123,10 @@ def _restored(
     graph: ir.Graph, value: ir.Value, amax: float, scale_type: type[np.floating], target: Target
 ) -> ir.Value:
     """Adds a pair behind a tensor; returns what it restores."""
-    positive = target.unsigned and never_negative(value)
+    levels = levels_of(value, target)
+    positive = levels == UNSIGNED_LEVELS
     # Not beyond amax by rounding: ONNX Runtime leaves out a Clip whose bounds no step passes.
-    scale = np.float32(scale_type(max(amax / (UNSIGNED_LEVELS if positive else LEVELS), SMALLEST_SCALE)))
+    scale = np.float32(scale_type(max(amax / levels, SMALLEST_SCALE)))
     scale = scale * np.float32(1 - 2**-20) if positive and scale_type is np.float32 else scale
     middle = np.uint8(128) if target.answers and not positive else np.uint8(0)
     point = middle if positive or target.answers else np.int8(0)

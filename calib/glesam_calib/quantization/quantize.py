@@ -12,7 +12,7 @@ from glesam_calib.observation.statistics import TensorStatistics
 from glesam_calib.observation.threshold import METHODS
 from glesam_calib.quantization.bias_correction import correct_biases
 from glesam_calib.quantization.layers import Layer, Policy, answers_of, layers_of
-from glesam_calib.quantization.qdq import insert_qdq
+from glesam_calib.quantization.qdq import insert_qdq, levels_of
 from glesam_calib.quantization.smoothquant import Smoothing, smooth
 from glesam_calib.quantization.targets import ANY, TARGETS
 from glesam_runtime.errors import CalibrationError
@@ -116,12 +116,14 @@ def quantize_layers(
     # The histogram of a smoothed tensor is unknown.
     methods = dict.fromkeys((smoothing.tensor for smoothing in smoothed), "absmax")
     answers = answers_of(graph, chosen) if target.answers else ()
-    names = {str(tensor.name) for tensor in (*(layer.input for layer in chosen), *answers)}
-    if not names <= known.keys():
+    levels = {str(x.name): levels_of(x, target) for x in (*(layer.input for layer in chosen), *answers)}
+    if not levels.keys() <= known.keys():
         raise CalibrationError(
             f"calibration table: it lacks what {options.target} quantizes beyond other targets, as those of "
             "earlier versions do; run glesam-calibrate again, or give --calib-images"
         )
-    amax = {name: METHODS[methods.get(name, options.method)](known[name]) for name in names}
+    amax = {
+        name: METHODS[methods.get(name, options.method)](known[name], count) for name, count in levels.items()
+    }
     insert_qdq(graph, chosen, amax, scale_type, target)
     return smoothed

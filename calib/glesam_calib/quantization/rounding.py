@@ -2,9 +2,9 @@
 
 Neighbouring pixels are alike: on even ground a convolution answers the sum of its kernel times one value.
 Elements rounded one by one shift that sum by several steps where large weights of both signs cancel, as in
-the filters of a first layer. Here it is off by half a step at most: the elements that moved furthest the
-wrong way are rounded the other way, first in every kernel, then in every filter. The idea is SQuant's
-(Guo et al., ICLR 2022).
+the filters of a first layer. Here the elements that moved furthest the wrong way are rounded the other way,
+first in every kernel, then in every filter. A filter's sum is then off by half a step at most; that of one of
+its kernels may be off by a step more. The idea is SQuant's (Guo et al., ICLR 2022).
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ Floats = NDArray[np.floating]
 
 
 def rounded(steps: Floats) -> Floats:
-    """Rounds the weights [O, I, ...] of a layer, which are counted in quantization steps.
+    """Rounds the weights [O, I, ...] of a convolution, which are counted in quantization steps.
 
-    A matrix, or a kernel of a single element, is rounded to the nearest: its inputs are no neighbours.
+    A matrix [O, I], or a kernel of a single element, is rounded to the nearest: its inputs are no neighbours.
     """
     whole = np.round(steps)
     if steps.ndim < 3 or np.prod(steps.shape[2:]) == 1:

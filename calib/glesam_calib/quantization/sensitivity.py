@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
@@ -68,11 +69,8 @@ def sensitivities(
 
 def _answers(path: Path, spec: GraphSpec, feeds: Sequence[Feeds]) -> list[list[NDArray[np.float64]]]:
     """All outputs of the graph for each of `feeds`."""
-    engine = open_engine("onnxruntime", path, spec, "int8+fp32")
-    try:
+    with closing(open_engine("onnxruntime", path, spec, "int8+fp32")) as engine:
         answers = [engine(one) for one in feeds]
-    finally:
-        engine.close()
     return [[outputs[tensor.name].astype(np.float64) for tensor in spec.outputs] for outputs in answers]
 
 

@@ -79,18 +79,26 @@ def bundle_cases(bundle: Bundle, images: ImageSets, backend: str = "auto") -> li
     return cases
 
 
-def _cases(manifest: Manifest, images: ImageSets, with_auxiliary: bool) -> list[Case]:
-    """One case for every picture, before any graph has run.
+def picture_tensors(
+    picture: Pixels, manifest: Manifest, with_auxiliary: bool
+) -> tuple[dict[str, Array], Geometry]:
+    """Returns the graphs' inputs that a photograph gives, by name, and how it was resized.
 
-    An auxiliary image, which the photographs have not got, is their brightness.
+    An auxiliary image, which photographs have not got, is their brightness.
     """
+    image, geometry = model_input(picture, manifest)
+    tensors: dict[str, Array] = {"image": image}
+    if with_auxiliary:
+        tensors[AUXILIARY_IMAGE] = preprocess_auxiliary(brightness(picture), geometry)
+    return tensors, geometry
+
+
+def _cases(manifest: Manifest, images: ImageSets, with_auxiliary: bool) -> list[Case]:
+    """One case for every picture, before any graph has run."""
     cases = []
     for name, picture in ((name, picture) for name, some in images.items() for picture in some):
-        image, geometry = model_input(picture, manifest)
+        given, geometry = picture_tensors(picture, manifest, with_auxiliary)
         prompts = encode_prompts(fixed_prompts(picture), geometry, manifest.family)
-        given: dict[str, Array] = {"image": image}
-        if with_auxiliary:
-            given[AUXILIARY_IMAGE] = preprocess_auxiliary(brightness(picture), geometry)
         cases.append(Case(name, picture, geometry, prompts, dict(given), dict(given)))
     return cases
 

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 
 from ...bundle.manifest import Graph
 from ...errors import BackendError
+from ..fp32_islands import COORDINATES, is_in_island
 
 _LINE = re.compile(
     r"^(?:\[\d+\]:? )?Name: (?P<name>.+?), LayerType: (?P<kind>\w+), (?P<rest>.*)$", re.MULTILINE
@@ -29,10 +30,6 @@ _HEAVY_KIND = re.compile("corr|conv|gemm|matrixmultiply|matmul", re.IGNORECASE)
 _HEAVY_FUSION = re.compile("^(__myl_|_).*(Corr|Deco|Fc|gemm|mha)")
 # The order matters: "BFloat16" contains "float" too.
 _TYPES = {"int8": "int8", "bf": "bf16", "half": "fp16", "fp16": "fp16", "fp32": "fp32", "float": "fp32"}
-COORDINATES = "coordinates"
-"""Name of the fp32 island of prompt coordinates, whose products sum over (x, y)."""
-FOURIER = "fourier"
-"""Name of the fp32 island of RobustSAM's spectrum, and of the modules in it."""
 
 
 @dataclass(frozen=True)
@@ -86,8 +83,8 @@ def check_layers(graph: Graph, layers: Sequence[Layer]) -> dict[str, int]:
     """Returns the number of heavy layers by precision, which must be that of `graph` in the bundle.
 
     Layers that bundle.json lists under int8 must be int8. Every other layer must have the graph's precision,
-    except products over coordinates and those of a Fourier transform, where these are fp32 islands. A layer
-    that is int8 but not listed was merged with a listed one.
+    or be fp32 where it belongs to one of the graph's fp32 islands. A layer that is int8 but not listed was
+    merged with a listed one.
 
     Raises BackendError with the names of layers in another precision.
     """
@@ -120,7 +117,7 @@ def _other(graph: Graph, layers: Iterable[Layer]) -> list[str]:
 
 
 def _in_island(islands: Collection[str], layer: Layer) -> bool:
-    """Whether a layer belongs to one of the graph's fp32 islands that hold heavy layers."""
+    """Whether a layer belongs to one of the graph's fp32 islands."""
     if COORDINATES in islands and layer.inner == 2:
         return True
-    return FOURIER in islands and any(f".{FOURIER}" in node for node in layer.nodes)
+    return any(is_in_island(node, island) for island in islands for node in layer.nodes)
