@@ -17,6 +17,7 @@ from tiny_bundle import manifest, record, write_bundle, write_manifest
 from glesam_runtime import Bundle, BundleError, Predictor
 
 Change = Callable[[dict[str, Any]], object]
+NO_LAYERS: dict[str, Any] = {"layers": [], "left": []}
 
 
 def rewrite(bundle: Path, change: Change) -> None:
@@ -172,6 +173,20 @@ def test_every_field_of_the_manifest_is_needed(own_bundle: Path) -> None:
         (lambda m: m.update(gamma=1e30), "gamma must be a positive number"),
         (lambda m: m["graphs"].update(extra={}), "graphs must be exactly"),
         (lambda m: m["files"].update({"it's": {"size": 1, "sha256": "0" * 64}}), "it's: expected a file"),
+        (lambda m: m["graphs"]["gle"].update(int8=None), "graphs.gle.int8 must be an object"),
+        (lambda m: m["graphs"]["gle"].update(int8={"left": []}), "graphs.gle.int8.layers is missing"),
+        (
+            lambda m: m["graphs"]["gle"].update(int8=NO_LAYERS | {"layers": "x"}),
+            "graphs.gle.int8.layers must be a list",
+        ),
+        (
+            lambda m: m["graphs"]["gle"].update(int8=NO_LAYERS | {"left": ["x", 1]}),
+            "graphs.gle.int8.left must be a list of strings",
+        ),
+        (
+            lambda m: m["graphs"]["gle"].update(int8=NO_LAYERS | {"target": 7}),
+            "graphs.gle.int8.target must be a string",
+        ),
     ],
 )
 def test_a_field_of_the_wrong_type_is_named(own_bundle: Path, change: Change, expected: str) -> None:
@@ -231,6 +246,7 @@ def test_line_breaks_in_names_do_not_break_the_line(own_bundle: Path) -> None:
         lambda m, text: m["graphs"]["gle"].update(precision=text),
         lambda m, text: m["graphs"]["gle"].update(fp32_islands={"Erf": text}),
         lambda m, text: m["graphs"]["gle"].update(fp32_islands={text: "why"}),
+        lambda m, text: m["graphs"]["gle"].update(int8=NO_LAYERS | {"target": text}),
     ],
 )
 def test_texts_that_a_terminal_acts_on_are_refused(
@@ -238,6 +254,18 @@ def test_texts_that_a_terminal_acts_on_are_refused(
 ) -> None:
     rewrite(own_bundle, lambda m: change(m, text))
     assert "must be text without control characters" in refusal(own_bundle)
+
+
+@pytest.mark.parametrize("target", [{}, {"target": "orin"}, {"target": "one of tomorrow"}])
+def test_both_readers_take_a_graph_in_int8(own_bundle: Path, target: dict[str, str]) -> None:
+    layers = {"layers": ["middle/Conv"], "left": ["conv_in/Conv", "conv_out/Conv"]}
+    rewrite(own_bundle, lambda m: m["graphs"]["gle"].update(int8=layers | target))
+    int8 = Bundle.open(own_bundle).manifest.graphs["gle"].int8
+    assert int8 is not None
+    assert (list(int8.layers), list(int8.left)) == (layers["layers"], layers["left"])
+    assert int8.target == target.get("target", "any")
+    if native.LIBRARY.exists():
+        native.open_bundle(own_bundle)
 
 
 def test_names_in_any_script_are_taken(own_bundle: Path) -> None:

@@ -1,5 +1,6 @@
 #include "bundle/json_fields.hpp"
 
+#include <algorithm>
 #include <utility>
 
 #include "common/text.hpp"
@@ -91,6 +92,15 @@ std::array<double, 3> Fields::rgb(const std::string& name, bool positive) const 
     std::array<double, 3> result{};
     for (std::size_t i = 0; i < 3; ++i) result[i] = checked_number(where_ + name, values[i], positive);
     return result;
+}
+
+std::vector<std::string> Fields::strings(const std::string& name) const {
+    const Json& values = get(name, &Json::is_array, "a list");
+    const auto is_string = [](const Json& value) { return value.is_string(); };
+    if (!std::all_of(values.begin(), values.end(), is_string)) {
+        throw refusal(where_ + name, "a list of strings", values);
+    }
+    return values;
 }
 
 std::vector<TensorSpec> Fields::tensors(const std::string& name) const {

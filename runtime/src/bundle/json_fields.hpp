@@ -41,6 +41,7 @@ class Fields {
     std::int64_t integer(const std::string& name, std::int64_t least = 0) const;
     double number(const std::string& name, bool positive = false) const;
     std::array<double, 3> rgb(const std::string& name, bool positive = false) const;
+    std::vector<std::string> strings(const std::string& name) const;
     std::vector<TensorSpec> tensors(const std::string& name) const;
 
    private:

@@ -85,6 +85,13 @@ void check_tensors(const Fields& graph, const char* side, const std::vector<Tens
                        (actual.empty() ? "none" : specs_text(actual, "; ")) + "; export the bundle again");
 }
 
+/// Checks which layers compute in int8: nothing here needs them, but other readers show them.
+void check_int8(const Fields& int8) {
+    if (int8.values().contains("target")) int8.label("target");
+    int8.strings("layers");
+    int8.strings("left");
+}
+
 Graph checked_graph(const Fields& graph, const Files& files, const GraphSpec& required) {
     const std::string file = graph.text("file");
     const auto listed = [&](const auto& entry) { return entry.first == file; };
@@ -101,6 +108,7 @@ Graph checked_graph(const Fields& graph, const Files& files, const GraphSpec& re
     check_tensors(graph, "outputs", outputs, expected.outputs);
     Graph result{file, graph.label("precision"), expected};
     for (const auto& island : islands.values().items()) islands.label(island.key());
+    if (graph.values().contains("int8")) check_int8(graph.fields("int8"));
     return result;
 }
 
