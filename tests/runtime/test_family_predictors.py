@@ -204,12 +204,14 @@ def test_the_steps_of_one_embedding_refuse_these_models(
     """An older program's buffer would be too small."""
     native = NativeSteps.from_bundle(bundles[family])
     tensor, _ = native.preprocess(image, 64)
-    for call in (
-        lambda: native.encode(tensor, (1, 256, 4, 4)),
-        lambda: native.enhance(np.zeros((1, 256, 4, 4), np.float32)),
-        lambda: native.encode_features(tensor, 256 * 16),
+    one = np.zeros((1, 256, 4, 4), np.float32)
+    for call, cure in (
+        (lambda: native.encode(tensor, one.shape), "this model needs glesam_encode_features"),
+        (lambda: native.enhance(one), "this model needs glesam_enhance_features"),
+        (lambda: native.decode_one_embedding(one), "this model needs glesam_decode_features"),
+        (lambda: native.encode_features(tensor, one.size), "give as many as glesam_feature_sizes says"),
     ):
-        with pytest.raises(GlesamError, match=r"expected \d+ floats, found 4096; .*glesam_feature_sizes"):
+        with pytest.raises(GlesamError, match=rf"expected \d+ floats, found 4096; {cure}$"):
             call()
     assert native.feature_sizes() == {"sam2": (16384, 16384), "robustsam": (288 * 16, 768 * 16)}[family]
 

@@ -29,12 +29,13 @@ void check_geometry(const Predictor& predictor, const glesam_geometry& geometry)
     glesam::core::check_geometry(geometry, static_cast<int>(predictor.model().manifest.image_size));
 }
 
-/// Features in the caller's memory, and their name in messages.
+/// Features in the caller's memory, their name in messages, and what to do where there are too many or too few.
 template <typename Float>
 struct Array {
     const char* name;
     Float* data;
     std::size_t size;
+    const char* cure = "give as many as glesam_feature_sizes says";
 };
 
 /// Throws an ArgumentError for NULL, and for another number of floats than the model's.
@@ -43,14 +44,14 @@ void check_array(const Array<Float>& array, std::size_t expected) {
     require(array.data, array.name);
     if (array.size == expected) return;
     throw glesam::core::argument_error(std::string(array.name) + ": expected " + std::to_string(expected) +
-                                       " floats, found " + std::to_string(array.size) +
-                                       "; give as many as glesam_feature_sizes says");
+                                       " floats, found " + std::to_string(array.size) + "; " + array.cure);
 }
 
-/// Number of floats of [256, S/16, S/16], which is all that the oldest functions know of.
-std::size_t one_embedding(const glesam_predictor& predictor) {
+/// Features [256, S/16, S/16], of a function that is not told their size: `cure` names the one that is.
+template <typename Float>
+Array<Float> one_embedding(const glesam_predictor& predictor, const char* name, Float* data, const char* cure) {
     const auto side = static_cast<std::size_t>(predictor.predictor->model().manifest.image_size / 16);
-    return 256 * side * side;
+    return {name, data, 256 * side * side, cure};
 }
 
 void encode(Predictor& predictor, const float* input, const Array<float>& encoded) {
@@ -118,7 +119,8 @@ glesam_status glesam_encode(glesam_predictor* predictor, const float* input, flo
     return guarded([&] {
         require(predictor, "predictor");
         require(input, "input");
-        encode(*predictor->predictor, input, {"image_embeddings", image_embeddings, one_embedding(*predictor)});
+        const char* cure = "this model needs glesam_encode_features";
+        encode(*predictor->predictor, input, one_embedding(*predictor, "image_embeddings", image_embeddings, cure));
     });
 }
 
@@ -134,8 +136,9 @@ glesam_status glesam_encode_features(glesam_predictor* predictor, const float* i
 glesam_status glesam_enhance(glesam_predictor* predictor, const float* image_embeddings, float* enhanced) {
     return guarded([&] {
         require(predictor, "predictor");
-        const size_t size = one_embedding(*predictor);
-        enhance(*predictor->predictor, {"image_embeddings", image_embeddings, size}, {"enhanced", enhanced, size});
+        const char* cure = "this model needs glesam_enhance_features";
+        enhance(*predictor->predictor, one_embedding(*predictor, "image_embeddings", image_embeddings, cure),
+                one_embedding(*predictor, "enhanced", enhanced, cure));
     });
 }
 
@@ -164,8 +167,9 @@ glesam_status glesam_decode(glesam_predictor* predictor, const float* image_embe
     return guarded([&] {
         require(predictor, "predictor");
         require(decoded, "decoded");
-        const size_t size = one_embedding(*predictor);
-        *decoded = decode(*predictor->predictor, {"image_embeddings", image_embeddings, size}, feeds);
+        const char* cure = "this model needs glesam_decode_features";
+        const auto features = one_embedding(*predictor, "image_embeddings", image_embeddings, cure);
+        *decoded = decode(*predictor->predictor, features, feeds);
     });
 }
 

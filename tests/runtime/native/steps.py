@@ -112,6 +112,13 @@ class NativeSteps(NativePredictor):
             "iou_predictions": copied(decoded.iou_predictions, decoded.num_prompts, 4),
         }
 
+    def decode_one_embedding(self, embeddings: Floats) -> None:
+        """Gives glesam_decode embeddings with no prompt, which it refuses for one reason or the other."""
+        decoded = CDecoded()
+        self._check(
+            self._library.glesam_decode(self._opened(), pointer(embeddings), byref(CFeeds()), byref(decoded))
+        )
+
     def postprocess(self, low_res_masks: Floats, geometry: Geometry) -> npt.NDArray[np.bool_]:
         count = len(low_res_masks)
         masks = np.full((count, *geometry.original_size), 7, np.uint8)
