@@ -77,21 +77,34 @@ def test_fp32_stays_fp32(library: Library) -> None:
     assert not configure(trt, builder, request).get_flag(trt.BuilderFlag.TF32)
 
 
-def test_steps_that_tensorrt_does_not_take_are_refused_before_a_build(
-    own_bundle: Path, library: Library
+STEPS = """
+<ir_version: 8, opset_import: ["" : 18]>
+gle (float[1,256,4,4] image_embeddings) => (float[1,256,4,4] image_embeddings_enhanced)
+<float one = {1.0}, TYPE zero = {0}> {
+  steps = QuantizeLinear (image_embeddings, one ZERO)
+  image_embeddings_enhanced = DequantizeLinear (steps, one ZERO)
+}
+"""
+
+
+@pytest.mark.parametrize("target", [None, "orin", "openvino", "one of tomorrow"])
+@pytest.mark.parametrize("steps", ["int8", "uint8", "uint8 by default"])
+def test_unsigned_steps_are_refused_whatever_they_were_made_for(
+    own_bundle: Path, library: Library, steps: str, target: str | None
 ) -> None:
-    """Those of glesam-quantize --target openvino; a bundle of before names no target, and any serves."""
+    zero = "" if steps.endswith("default") else ", zero"
+    text = STEPS.replace("TYPE", steps.split()[0]).replace(" ZERO", zero)
+    onnx.save(model_of(text), own_bundle / "gle.onnx")
     content = manifest(own_bundle)
-    for target, refused in (("openvino", True), ("onnxruntime", True), ("orin", False), (None, False)):
-        named = {} if target is None else {"target": target}
-        content["graphs"]["gle"]["int8"] = {"layers": [], "left": [], **named}
-        write_manifest(own_bundle, content)
-        if not refused:
-            assert made(own_bundle, library, "gle")[1]
-            continue
-        with pytest.raises(BackendError, match=f"^gle: quantized for {target}.*run glesam-quantize"):
-            made(own_bundle, library, "gle")
-        assert files(own_bundle) == []
+    named = {} if target is None else {"target": target}
+    content["graphs"]["gle"]["int8"] = {"layers": [], "left": [], **named}
+    write_manifest(own_bundle, content)
+    if steps == "int8":
+        assert made(own_bundle, library, "gle")[1]
+        return
+    with pytest.raises(BackendError, match=r"unsigned steps \(uint8\).*run glesam-quantize"):
+        made(own_bundle, library, "gle")
+    assert files(own_bundle) == []
 
 
 def test_fp32_and_dynamic_sizes(bundle_path: Path, library: Library) -> None:

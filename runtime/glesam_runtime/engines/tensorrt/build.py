@@ -31,8 +31,6 @@ from .library import Library
 
 Report = Callable[[str], None]
 """Takes a line of progress, or a note."""
-TARGETS = ("any", "orin")
-"""Those of `glesam-quantize --target` whose Q/DQ TensorRT takes: symmetric int8."""
 Range = tuple[int, int, int]
 """Least, usual and largest size. An engine is tuned for the usual one and refuses sizes out of range."""
 
@@ -142,11 +140,6 @@ def build_engine(
 def _build(key: EngineKey, bundle: Bundle, options: BuildOptions, report: Report, lock: int) -> EngineRecord:
     """Builds and checks the engine of `key`, which then lies at its part_path."""
     graph = bundle.manifest.graphs[key.graph]
-    if graph.int8 is not None and graph.int8.target not in TARGETS:
-        raise BackendError(
-            f"{key.graph}: quantized for {graph.int8.target}, whose unsigned steps TensorRT does not take; "
-            "run glesam-quantize on the fp32 bundle again, without --target or with --target orin"
-        )
     request = Request(
         backend=key.library,
         graph=str(bundle.graph_path(key.graph).absolute()),

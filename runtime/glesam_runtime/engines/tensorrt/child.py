@@ -18,12 +18,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ...bundle.onnx_messages import read_model
 from ...errors import BackendError
 from .library import Library, load_library
 
 RTX = "tensorrt-rtx"
 PROGRESS_SECONDS = 1.0
 """Least time between two lines of progress [s]: a builder passes through hundreds of phases."""
+UINT8 = 2
+"""ONNX's number of the type uint8."""
 
 
 @dataclass(frozen=True)
@@ -109,9 +112,22 @@ def parse(parser: Any, request: Request) -> None:  # noqa: ANN401
     content = Path(request.graph).read_bytes()
     if hashlib.sha256(content).hexdigest() != request.sha256:
         raise Refused("it was replaced after its hash was checked; open the bundle again")
+    if has_unsigned_steps(content):
+        raise Refused(
+            "its layers read unsigned steps (uint8), and TensorRT takes int8 alone; "
+            "run glesam-quantize on the fp32 bundle again, without --target or with --target orin"
+        )
     if not parser.parse(content, request.graph):
         errors = [_parser_error(parser.get_error(i)) for i in range(parser.num_errors)]
         raise Refused("; ".join(errors) or "the parser gave no reason")
+
+
+def has_unsigned_steps(content: bytes) -> bool:
+    """Returns whether an ONNX file quantizes to uint8, ONNX's default, which TensorRT's parser accepts."""
+    model = read_model(content)
+    unsigned = {constant.name for constant in model.constants if constant.data_type == UINT8}
+    points = [node.inputs[2:] for node in model.nodes if node.op_type == "QuantizeLinear"]
+    return any(not point or unsigned.intersection(point) for point in points)
 
 
 def _parser_error(error: Any) -> str:  # noqa: ANN401
