@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import platform
 from collections.abc import Callable
 from itertools import product as every
@@ -15,10 +16,18 @@ import openvino
 import pytest
 from int8_weights import FORMS, attention_in_float64, relative_error, write_attention
 from onnx import parser
+from tiny_bundle import write_bundle, write_manifest
 
-from glesam_runtime import BackendError
+from glesam_runtime import BackendError, Bundle
 from glesam_runtime.bundle.spec import GraphSpec, TensorSpec, bundle_contract
-from glesam_runtime.engines import computes_int8, host, open_engine, pick_backend
+from glesam_runtime.engines import (
+    computes_int8,
+    host,
+    open_engine,
+    open_engines,
+    pick_backend,
+    pick_for_bundle,
+)
 
 Floats = np.ndarray[Any, Any]
 
@@ -160,6 +169,31 @@ def test_auto_takes_openvino_where_it_is(
             pick_backend("auto", precision)
     else:
         assert pick_backend("auto", precision)[0] == "onnxruntime"
+
+
+@pytest.mark.parametrize(
+    ("target", "expected"),
+    [
+        ("onnxruntime", ("onnxruntime", "auto: the int8 layers are quantized for it")),
+        ("openvino", ("openvino", "auto: for int8 graphs, of which onnxruntime computes much in float")),
+        ("any", ("openvino", "auto: for int8 graphs, of which onnxruntime computes much in float")),
+    ],
+)
+def test_auto_takes_the_backend_that_a_bundle_is_quantized_for(
+    tmp_path: Path, vnni: Callable[[bool], None], target: str, expected: tuple[str, str]
+) -> None:
+    vnni(True)
+    root = write_bundle(tmp_path / "bundle", precision="int8+fp32")
+    content = json.loads((root / "bundle.json").read_text())
+    for name in ("image_encoder", "gle"):
+        int8 = {"layers": [f"{name}/Conv"], "left": [], "target": target}
+        content["graphs"][name] |= {"precision": "int8+fp32", "int8": int8}
+    write_manifest(root, content)
+    bundle = Bundle.open(root)
+    assert pick_for_bundle("auto", bundle) == expected
+    engines = open_engines("auto", bundle)
+    kinds = {name: type(engine).__module__.rpartition(".")[2] for name, engine in engines.items()}
+    assert kinds == {"image_encoder": expected[0], "gle": expected[0], "mask_decoder": "onnxruntime"}
 
 
 def test_onnxruntime_has_no_bf16_beside_int8_either() -> None:

@@ -52,7 +52,8 @@ _OPEN = {"onnxruntime": _onnxruntime, "openvino": _openvino}
 def pick_for_bundle(backend: str, bundle: Bundle) -> tuple[str, str]:
     """Returns the backend that `backend` means for a bundle, and why, as pick_backend does.
 
-    "auto" is a TensorRT where this machine has a GPU and the cache has the bundle's engines for it.
+    "auto" is a TensorRT where this machine has a GPU and the cache has the bundle's engines for it. Otherwise
+    the runtime that the int8 layers were quantized for counts, too.
     """
     records = cached_engines(bundle.hash) if backend == "auto" else []
     if records:  # otherwise no library of a GPU is even loaded
@@ -61,7 +62,8 @@ def pick_for_bundle(backend: str, bundle: Bundle) -> tuple[str, str]:
         choice = cached_tensorrt(bundle, records)
         if choice is not None:
             return choice
-    return pick_backend(backend, bundle.manifest.precision)
+    targets = [graph.int8.target for graph in bundle.manifest.graphs.values() if graph.int8]
+    return pick_backend(backend, bundle.manifest.precision, *targets[:1])
 
 
 def open_engine(
@@ -109,10 +111,11 @@ def open_engines(
         from .tensorrt.choice import open_tensorrt
 
         return open_tensorrt(chosen, bundle, list(graphs), stream)
-    engines = {
-        name: open_engine(backend, bundle.graph_content(name), graph.spec, graph.precision, threads)
-        for name, graph in graphs.items()
-    }
+    engines = {}
+    for name, graph in graphs.items():
+        of_graph, _ = pick_backend(backend, graph.precision, graph.int8.target if graph.int8 else "any")
+        content = bundle.graph_content(name)
+        engines[name] = open_engine(of_graph, content, graph.spec, graph.precision, threads)
     _return_freed_memory()
     return engines
 

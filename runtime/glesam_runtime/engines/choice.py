@@ -50,13 +50,15 @@ def device_of(backend: str) -> str:
     return "cuda" if name in TENSORRT else device or "cpu"
 
 
-def pick_backend(backend: str, precision: str) -> tuple[str, str]:
+def pick_backend(backend: str, precision: str, target: str = "any") -> tuple[str, str]:
     """Returns the backend to use for a bundle of `precision`, and why: ("onnxruntime", "as asked").
+
+    `target`: the runtime that its int8 layers were quantized for.
 
     Raises BackendError for a name that is unknown, and for a backend that cannot compute in `precision`.
     """
     if backend == "auto":
-        return _automatic(precision)
+        return _automatic(precision, target)
     name, device, hint = split_backend(backend)
     if name not in BACKENDS:
         raise BackendError(f"backend {backend!r} is unknown; choose auto or {' or '.join(BACKENDS)}")
@@ -73,9 +75,12 @@ def pick_backend(backend: str, precision: str) -> tuple[str, str]:
     return chosen, "as asked, but the mask decoder on the CPU" if _is_npu(chosen) else "as asked"
 
 
-def candidates(precision: str) -> list[Candidate]:
-    """Returns what "auto" considers for a bundle of `precision`, best first; it takes the first that fits."""
-    return [_onnxruntime_cuda(precision), _openvino(precision), _onnxruntime(precision)]
+def candidates(precision: str, target: str = "any") -> list[Candidate]:
+    """Returns what "auto" considers for a bundle of `precision`, best first; it takes the first that fits.
+
+    On a CPU that is onnxruntime where the int8 layers were quantized for that `target`.
+    """
+    return [_onnxruntime_cuda(precision), _openvino(precision, target), _onnxruntime(precision, target)]
 
 
 def place(backend: str, spec: GraphSpec) -> str:
@@ -90,8 +95,9 @@ def place(backend: str, spec: GraphSpec) -> str:
 def computes_int8(backend: str, precision: str) -> bool:
     """Returns whether a backend runs the int8 layers of such a graph in int8 rather than in float.
 
-    ONNX Runtime 1.32 does so on a CPU for MatMul, and only if the rest is fp32: in fp16 graphs it fuses no
-    Q/DQ. OpenVINO does so except on a CPU that cannot sum int8 products exactly.
+    ONNX Runtime 1.32 does so on a CPU if the rest is fp32: in fp16 graphs it fuses no Q/DQ. Of other targets
+    than its own it computes MatMul in int8, but convolutions in float. OpenVINO does so except on a CPU that
+    cannot sum int8 products exactly.
     """
     name, device, _ = split_backend(backend)
     on_cpu = device in ("", "cpu")
@@ -100,9 +106,9 @@ def computes_int8(backend: str, precision: str) -> bool:
     return name == "onnxruntime" and on_cpu and precision == "int8+fp32"
 
 
-def _automatic(precision: str) -> tuple[str, str]:
+def _automatic(precision: str, target: str) -> tuple[str, str]:
     """Returns the first candidate that fits, and why; raises BackendError where none does."""
-    considered = candidates(precision)
+    considered = candidates(precision, target)
     for candidate in considered:
         if candidate.fits:
             return candidate.backend, f"auto: {candidate.reason}"
@@ -126,21 +132,25 @@ def _onnxruntime_cuda(precision: str) -> Candidate:
     return Candidate(backend, True, "an NVIDIA GPU is here, and onnxruntime has CUDA")
 
 
-def _openvino(precision: str) -> Candidate:
+def _openvino(precision: str, target: str) -> Candidate:
     if find_spec("openvino") is None:  # only searched for, not loaded
         return Candidate("openvino", False, f"openvino is not installed; {INSTALL['openvino']}")
     if precision.endswith("bf16"):
         return Candidate("openvino", True, "for bf16 graphs, which onnxruntime cannot compute on a CPU")
     if precision.startswith(INT8) and not sums_int8_exactly():
         return Candidate("openvino", False, "this CPU has no VNNI, so it computes int8 graphs in float")
+    if precision.startswith(INT8) and target == "onnxruntime":
+        return Candidate("openvino", False, "the int8 layers are quantized for onnxruntime")
     if precision.startswith(INT8):
         return Candidate("openvino", True, "for int8 graphs, of which onnxruntime computes much in float")
     return Candidate("openvino", False, "preferred for bf16 and int8 only")
 
 
-def _onnxruntime(precision: str) -> Candidate:
+def _onnxruntime(precision: str, target: str) -> Candidate:
     if precision.endswith("bf16"):
         return Candidate("onnxruntime", False, "it cannot compute bf16 graphs on a CPU")
+    if target == "onnxruntime":
+        return Candidate("onnxruntime", True, "the int8 layers are quantized for it")
     return Candidate("onnxruntime", True, "it is part of every installation")
 
 
