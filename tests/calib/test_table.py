@@ -50,6 +50,16 @@ def test_another_graphs_table_is_refused(table: CalibrationTable) -> None:
         table.of_graph("image_encoder", other.graph)
 
 
+def test_a_graph_that_the_bundle_lacks_is_refused(table: CalibrationTable) -> None:
+    graphs = {"gle": small_graph().graph}
+    table.check_graphs(graphs)
+    further = replace(table, graphs={**table.graphs, "mask_decoder": "0" * 64})
+    with pytest.raises(CalibrationError, match="it has a graph mask_decoder, expected gle; move it away"):
+        further.check_graphs(graphs)
+    with pytest.raises(CalibrationError, match="of none, another graph"):
+        table.check_graphs({"image_encoder": small_graph().graph})
+
+
 def test_the_hash_is_of_the_layers_and_not_of_their_weights() -> None:
     model = small_graph()
     before = graph_hash(model.graph)
@@ -72,6 +82,9 @@ def test_a_table_is_gone_on_with_for_the_same_model_alone(table: CalibrationTabl
         table.continued(replace(empty, plan=["a.jpg"]))
     with pytest.raises(CalibrationError, match="is damaged"):
         table.continued(replace(empty, tensors={"gle": {}}))
+    without_answers = {"gle": {name: one for name, one in empty.tensors["gle"].items() if name != "c2"}}
+    with pytest.raises(CalibrationError, match=r"an earlier version's, .* choose another --out"):
+        replace(table, tensors=without_answers).continued(empty)
     with pytest.raises(CalibrationError, match="another model's; choose another --out"):
         table.continued(CalibrationTable({"gle": "0" * 64}, table.checkpoint))
 

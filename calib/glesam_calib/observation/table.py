@@ -32,6 +32,7 @@ class CalibrationTable:
         checkpoint: the hashes of the files that the graphs were made from, as in bundle.json.
         tensors: by graph and tensor.
         sensitivity: by graph and layer, as `quantization.sensitivity` measures it; empty where unmeasured.
+            While a bundle is made for a target whose layers are timed, these are `layer_times.weighted`.
         samples: names of the samples observed so far, such as "photo.jpg at LQ-3".
         plan: names of all samples to observe, where they are known.
         sensitivity_samples: number of samples on which each layer is to be tried.
@@ -67,6 +68,16 @@ class CalibrationTable:
             )
         return self.tensors[name]
 
+    def check_graphs(self, graphs: Mapping[str, ir.Graph]) -> None:
+        """Raises CalibrationError where the table is of other graphs than these, or is damaged."""
+        for name, graph in graphs.items():
+            self.of_graph(name, graph)
+        for name in self.graphs.keys() - graphs.keys():
+            raise CalibrationError(
+                f"calibration table: it has a graph {name}, expected {' and '.join(graphs)}; "
+                "move it away, and run glesam-calibrate again"
+            )
+
     def check_checkpoint(self, checkpoint: Mapping[str, str]) -> None:
         """Raises CalibrationError where the table belongs to other weights."""
         for name, sha256 in checkpoint.items():
@@ -81,13 +92,18 @@ class CalibrationTable:
         """Returns this table, to be resumed for the model and the plan of `empty`.
 
         Raises:
-            CalibrationError: it belongs to other graphs, weights, pictures or levels, or is damaged.
+            CalibrationError: it belongs to other graphs, weights, pictures or levels, is damaged, or is from
+                before what convolutions answer was observed.
         """
-        channels = {name: _channels(tensors) for name, tensors in self.tensors.items()}
+        channels, expected = (
+            {name: _channels(tensors) for name, tensors in each.tensors.items()} for each in (self, empty)
+        )
         if (self.graphs, self.checkpoint) != (empty.graphs, empty.checkpoint):
             fault = "another model's"
-        elif channels != {name: _channels(tensors) for name, tensors in empty.tensors.items()}:
+        elif not all(channels[name].items() <= expected[name].items() for name in expected):
             fault = "damaged"
+        elif channels != expected:
+            fault = "an earlier version's, which observed fewer tensors"
         elif list(self.plan) != list(empty.plan):
             fault = "of other pictures, levels or samples"
         elif self.sensitivity_samples not in (0, empty.sensitivity_samples):
