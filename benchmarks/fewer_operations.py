@@ -126,12 +126,13 @@ def settings(steps: int, batch: int, teacher_weight: float) -> GleStageConfig:
 
 
 def trained(student: GleSam, teacher: Gle, pool: SamplePool, config: GleStageConfig, folder: Path) -> GleSam:
-    """Returns the student after stage 1, resumed from the folder's checkpoint."""
+    """Returns the student after stage 1, resumed from the folder's checkpoint; both models end on the CPU."""
     accelerator = make_accelerator(config.mixed_precision)
     folder.mkdir(parents=True, exist_ok=True)
     frozen = teacher.eval().requires_grad_(False)
     model = ready(student, config, accelerator, frozen)
     train_stage(model, pool, config, StageRun(folder, accelerator, teacher=frozen))
+    frozen.cpu()
     return model.cpu()
 
 

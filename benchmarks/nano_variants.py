@@ -104,6 +104,8 @@ def train(variant: Variant, pool: SamplePool, run: TrainingRun) -> GleSam:
     torch.manual_seed(0)
     config = nano()
     model = GleSam(replace(config, gle=replace(config.gle, **variant.gle)))
+    if run.accelerator is not None:
+        model.to(run.accelerator.device)
     model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # as the command trains
     train_model(model, pool, run, variant.recipe)
     return model

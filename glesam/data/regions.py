@@ -49,6 +49,8 @@ def random_regions(
     """
     height, width = image.shape[:2]
     factor = min(1.0, SIDE / max(height, width))
+    if not round(factor * min(height, width)):
+        return []  # a line of pixels: nothing is left of it
     small = cv2.resize(image, None, fx=factor, fy=factor, interpolation=cv2.INTER_AREA)
     side = small.shape[1], small.shape[0]
     labels = cv2.resize(objects, side, interpolation=cv2.INTER_NEAREST)

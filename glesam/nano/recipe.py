@@ -44,6 +44,7 @@ from glesam.tensor_output import write_tensors
 from glesam.training.checkpoint import Identity, fingerprint
 from glesam.training.encoded_views import VIEWS
 from glesam.training.loop import LoopConfig, Losses, Player, train_players
+from glesam.training.parallel import to_device
 from glesam.training.settings import Precision
 from glesam.training.view_encoder import ViewEncoder
 from glesam.training.watch import Lines, Watcher
@@ -248,11 +249,13 @@ def standardize_embeddings(model: GleSam, pool: SamplePool, run: Run, recipe: Re
     """Standardizes the embeddings, by statistics that are computed once and kept in the run's folder."""
     path = run.folder / f"statistics-{fingerprint(model.image_encoder, repr(recipe.statistics))}.safetensors"
     if not path.exists():
+        device = next(model.parameters()).device
         plan = replace(recipe.views_plan(), with_degraded=False, objects_per_image=1)
         regions = RegionPlan(share=0.0)
         with torch.no_grad():
             drawn = prompt_batches(pool, lambda _: plan, regions)(range(recipe.statistics))
-            clean = [model.encode(model.normalize(batch.image)) for batch in drawn]
+            images = (to_device(batch, device).image for batch in drawn)
+            clean = [model.encode(model.normalize(image)).cpu() for image in images]
         mean, deviation = channel_statistics(clean)
         write_tensors({"mean": mean, "deviation": deviation}, path)
     tensors = read_tensors(path)

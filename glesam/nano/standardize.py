@@ -17,13 +17,17 @@ from glesam.model import GleSam
 
 @torch.no_grad()
 def standardize(model: GleSam, mean: Tensor, deviation: Tensor) -> None:
-    """Changes encoder and decoder in place; mean and standard deviation [256] are the embedding's."""
+    """Changes encoder and decoder in place; mean and standard deviation [256] are the embedding's.
+
+    The statistics may be on another device than the model.
+    """
     encoder: Any = model.image_encoder
     decoder: Any = model.mask_decoder
+    norm = encoder.last[-1]
+    mean, deviation = mean.to(norm.weight), deviation.to(norm.weight)
     for conv in decoder.look.readers():
         conv.bias += conv.weight[:, :, 0, 0] @ mean
         conv.weight *= deviation.reshape(1, -1, 1, 1)
-    norm = encoder.last[-1]
     norm.bias.copy_((norm.bias - mean) / deviation)
     norm.weight /= deviation
 

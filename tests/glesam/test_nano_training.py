@@ -25,7 +25,7 @@ from glesam.nano.gle_losses import joint_losses, mixed, prior_losses, restoring_
 from glesam.nano.losses import LOSS, clean_losses, prompt_losses
 from glesam.nano.pairs import OBJECT, PairedViews, Pairs, draw_targets_of
 from glesam.nano.prompts import CORRECTIONS, FIRST_POINTS, SLOTS, PromptShares, corrected, draw_prompt
-from glesam.nano.recipe import select_prior, select_restoring, start_gle
+from glesam.nano.recipe import Run, select_prior, select_restoring, standardize_embeddings, start_gle
 from glesam.nano.standardize import channel_statistics, standardize
 from glesam.training.mask_loss import mask_losses
 from glesam.training.view_encoder import ViewEncoder
@@ -81,6 +81,12 @@ def test_a_part_lies_in_its_object_and_some_regions_are_parts() -> None:
 def test_a_picture_of_one_colour_has_no_regions() -> None:
     grey = np.full((64, 64, 3), 90, np.uint8)
     assert random_regions(grey, np.zeros((64, 64), np.uint8), 3, np.random.default_rng(0)) == []
+
+
+@pytest.mark.parametrize("shape", [(1, 500), (500, 1), (1, 1)])
+def test_a_line_of_pixels_has_no_regions(shape: tuple[int, int]) -> None:
+    image = np.random.default_rng(0).integers(0, 256, (*shape, 3), np.uint8)
+    assert random_regions(image, np.zeros(shape, np.uint8), 3, np.random.default_rng(0)) == []
 
 
 def test_a_point_on_a_part_leaves_the_single_mask_some_freedom_and_a_box_does_not() -> None:
@@ -361,6 +367,24 @@ def test_the_joint_stage_adds_the_squared_error_and_the_baseline_leaves_gle_out(
     assert all(p.grad is None for p in model.gle.parameters())
     joint_losses(model, batch, 0.0)["loss"].backward()
     assert any(p.grad is not None and bool(p.grad.any()) for p in model.gle.parameters())
+
+
+def test_embeddings_are_standardized_where_the_model_is(
+    pool: SamplePool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The meta device stands for a GPU: whoever brings it CPU tensors is refused."""
+    model = small_model().to("meta")
+    seen = list[str]()
+
+    def encode(image: Tensor) -> Tensor:
+        seen.append(image.device.type)
+        return torch.randn(1, 256, 4, 4)
+
+    monkeypatch.setattr(model, "encode", encode)
+    monkeypatch.setattr("glesam.nano.recipe.fingerprint", lambda *_: "meta")  # it reads the weights
+    for _ in range(2):  # computed, and read from the run's folder
+        standardize_embeddings(model, pool, Run(tmp_path), RECIPE)
+    assert seen == ["meta"] * RECIPE.statistics
 
 
 def test_nano_has_no_adapters_and_channels_of_its_own() -> None:
