@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import math
+import sys
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, ClassVar, Literal, get_args
@@ -36,6 +37,11 @@ def check_switch(name: str, value: object) -> None:
         raise InputError(f"{name} {value!r}: expected true or false")
 
 
+def is_finite(value: object) -> bool:
+    """Whether a value is a finite number; true and false are none."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= sys.float_info.max
+
+
 @dataclass(frozen=True)
 class VitEncoderConfig:
     """SAM's ViTDet image encoder (`segment_anything.modeling.ImageEncoderViT`)."""
@@ -46,6 +52,9 @@ class VitEncoderConfig:
     global_attn_indexes: tuple[int, ...]
     window_size: int = 14
     kind: Literal["vit"] = "vit"
+
+    multiple: ClassVar[int] = EMBEDDING_STRIDE
+    """Image sizes are multiples of it, px: those of a patch."""
 
 
 @dataclass(frozen=True)
@@ -60,6 +69,9 @@ class LiteEncoderConfig:
     mixers: int = 3
     mixer_channels: int = 96
     kind: Literal["efficientnet_lite"] = "efficientnet_lite"
+
+    multiple: ClassVar[int] = 32
+    """Image sizes are multiples of it, px: positions at stride 32 are whole."""
 
 
 NoMemEmbed = Literal["before_gle", "after_gle"]
@@ -112,6 +124,14 @@ class HieraEncoderConfig:
 
 
 EncoderConfig = VitEncoderConfig | LiteEncoderConfig | HieraEncoderConfig
+
+
+def check_multiple(encoder: EncoderConfig, image_size: object) -> None:
+    """Raises InputError where the encoder does not take images of this size, px."""
+    if type(image_size) is not int or image_size < 1 or image_size % encoder.multiple:
+        raise InputError(
+            f"image_size {image_size!r}: the {encoder.kind} encoder takes multiples of {encoder.multiple} px"
+        )
 
 
 @dataclass(frozen=True)
@@ -208,6 +228,11 @@ class SamConfig:
     refinements: int = 0
 
     def __post_init__(self) -> None:
+        check_multiple(self.encoder, self.image_size)
+        if len(self.pixel_mean) != 3 or not all(map(is_finite, self.pixel_mean)):
+            raise InputError(f"pixel_mean {list(self.pixel_mean)}: expected three finite numbers")
+        if len(self.pixel_std) != 3 or not all(is_finite(std) and std > 0 for std in self.pixel_std):
+            raise InputError(f"pixel_std {list(self.pixel_std)}: expected three finite numbers above 0")
         if type(self.refinements) is not int or self.refinements < 0:
             raise InputError(f"refinements {self.refinements!r}: expected a whole number from 0")
         if isinstance(self.decoder, HighResDecoderConfig) != isinstance(self.encoder, HieraEncoderConfig):
@@ -279,6 +304,15 @@ class GleConfig:
     auxiliary: bool = field(default=False, repr=False)
 
     def __post_init__(self) -> None:
+        if not is_finite(self.gamma) or self.gamma <= 0:
+            raise InputError(f"gamma {self.gamma!r}: expected a finite number above 0")
+        if type(self.num_train_timesteps) is not int or self.num_train_timesteps < 1:
+            raise InputError(
+                f"num_train_timesteps {self.num_train_timesteps!r}: expected a whole number from 1"
+            )
+        if type(self.timestep) is not int or not 0 <= self.timestep < self.num_train_timesteps:
+            last = self.num_train_timesteps - 1
+            raise InputError(f"timestep {self.timestep!r}: expected a whole number from 0 to {last}")
         if type(self.lora_rank) is not int or self.lora_rank < 0:
             raise InputError(f"lora_rank {self.lora_rank!r}: expected a whole number from 0")
         check_switch("adaptive", self.adaptive)
@@ -429,7 +463,7 @@ DECODERS: Mapping[
 
 
 RETIRED = {"conv", "guided"}
-"""Kinds of nano's networks before format 3."""
+"""Kinds of an earlier nano's networks, in files of formats 1 and 2; this glesam has them no longer."""
 
 
 def _decoder_of_format_1(sam: dict[str, Any]) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, get_args
 
+from glesam.config import is_finite
 from glesam_runtime.errors import InputError
 
 
@@ -28,20 +29,16 @@ def check(values: Mapping[str, Any], rules: Mapping[str, Rule], source: str) -> 
             raise InputError(f"{source}: {key} is {json.dumps(value)}; expected {rules[key].expected}")
 
 
-def is_number(value: object) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
-
-
 def positive() -> Rule:
-    return Rule("a number above 0", lambda v: is_number(v) and v > 0)
+    return Rule("a number above 0", lambda v: is_finite(v) and v > 0)
 
 
 def at_least_zero() -> Rule:
-    return Rule("a number, 0 or more", lambda v: is_number(v) and v >= 0)
+    return Rule("a number, 0 or more", lambda v: is_finite(v) and v >= 0)
 
 
 def fraction() -> Rule:
-    return Rule("a number from 0 to 1", lambda v: is_number(v) and 0 <= v <= 1)
+    return Rule("a number from 0 to 1", lambda v: is_finite(v) and 0 <= v <= 1)
 
 
 def whole(low: int, multiple: int = 1, high: float = math.inf) -> Rule:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from dataclasses import FrozenInstanceError
+from dataclasses import FrozenInstanceError, replace
 from typing import Any
 
 import pytest
@@ -134,6 +134,38 @@ def test_lora_rank_is_a_whole_number_from_0(lora_rank: object) -> None:
     content["gle"]["lora_rank"] = lora_rank
     with pytest.raises(ValueError, match=r"lora_rank .*: expected a whole number from 0"):
         GleSamConfig.from_json(json.dumps(content))
+
+
+@pytest.mark.parametrize(
+    ("section", "key", "values", "match"),
+    [
+        ("gle", "gamma", [0, -2.0, "3", True, None, 10**400], "expected a finite number above 0"),
+        ("gle", "timestep", [-1, 1000, 1.0, "1", True, None], "expected a whole number from 0 to 999"),
+        ("gle", "num_train_timesteps", [0, 1e3, None], "expected a whole number from 1"),
+        ("sam", "pixel_std", [[1, 2, 0], [1, 2], [1, 2, -3], [1, 2, "3"]], "three finite numbers above 0"),
+        ("sam", "pixel_mean", [[1, 2], [1, 2, None], [1, 2, 10**400]], "expected three finite numbers"),
+        ("sam", "image_size", [0, -64, 72, 64.0, "64", True], "the vit encoder takes multiples of 16 px"),
+    ],
+)
+def test_a_number_without_sense_is_refused(section: str, key: str, values: list[object], match: str) -> None:
+    """A timestep of -1 would be the last one, and a negative gamma runs."""
+    for value in values:
+        content = json.loads(tiny().to_json())
+        content[section][key] = value
+        with pytest.raises(InputError, match=rf"^{key} .*: .*{match}"):
+            GleSamConfig.from_json(json.dumps(content))
+
+
+@pytest.mark.parametrize(
+    ("config", "size", "encoder"), [(nano(), 400, "efficientnet_lite"), (tiny_sam2(), 80, "hiera")]
+)
+def test_an_image_size_that_the_encoder_cannot_take_is_refused(
+    config: GleSamConfig, size: int, encoder: str
+) -> None:
+    with pytest.raises(
+        InputError, match=f"image_size {size}: the {encoder} encoder takes multiples of 32 px"
+    ):
+        replace(config.sam, image_size=size)
 
 
 @pytest.mark.parametrize("config", [tiny("sd15"), official("vit_l", "sd21")])
