@@ -22,7 +22,8 @@ from glesam_runtime.errors import CheckpointError, first_line
 from glesam_runtime.image_io.file_kinds import stand_in
 from glesam_runtime.output import replaced_file
 
-FORMAT = 4
+FORMAT = 5
+"""Version of the file; format 4 had one rate for all parameters of an optimizer."""
 SAMPLED = 64
 """Elements of each tensor that a fingerprint reads: a U-Net of 3.4 GB in a moment."""
 

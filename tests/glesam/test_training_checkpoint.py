@@ -68,6 +68,16 @@ def test_a_state_that_does_not_fit_is_refused_in_one_line(
     assert "\n" not in str(caught.value)
 
 
+def test_a_checkpoint_of_an_earlier_version_is_named(tmp_path: Path) -> None:
+    """Version 4 had one rate for all parameters of an optimizer."""
+    checkpoint = checkpoint_at(tmp_path / "stage1.pt")
+    checkpoint.save(5)
+    state = torch.load(checkpoint.path, weights_only=True)
+    torch.save(state | {"format": 4}, checkpoint.path)
+    with pytest.raises(CheckpointError, match="has format 4, this glesam reads 5; train this stage anew"):
+        checkpoint.load()
+
+
 def test_a_pointer_in_a_checkpoints_place_is_named(tmp_path: Path) -> None:
     checkpoint = checkpoint_at(tmp_path / "stage1.pt")
     checkpoint.path.write_text("version https://git-lfs.github.com/spec/v1\noid sha256:0\n")
