@@ -9,7 +9,7 @@ Stage 2 trains the mask decoder on enhanced embeddings of degraded pictures.
 from __future__ import annotations
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn.functional import mse_loss
 
 from glesam.data.batches import Batch
@@ -66,10 +66,13 @@ def restoration_losses(restored: Tensor, damaged: Tensor, clean: Tensor, gamma: 
 def select_decoder(model: GleSam, *, train_iou_head: bool) -> None:
     """Freezes all but the mask decoder, and in it, unless `train_iou_head`, what predicts the IoU.
 
-    The decoder is set to training mode, in which SAM 2's puts no other mask in the place of mask 0.
+    The decoder is set to training mode, in which SAM 2's puts no other mask in the place of mask 0; but batch
+    norms keep their running statistics, as those of a batch would change with the processes that share it.
     """
     model.requires_grad_(False)
-    model.mask_decoder.train()
+    for module in model.mask_decoder.train().modules():
+        if isinstance(module, nn.BatchNorm2d):
+            module.eval()
     for name, parameter in model.mask_decoder.named_parameters():
         trains = train_iou_head or IOU_HEAD not in name
         parameter.requires_grad_(trains and not name.startswith(UNTRAINED))

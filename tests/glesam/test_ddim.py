@@ -17,6 +17,7 @@ from glesam.data.batches import SamplePool
 from glesam.ddim import TIMESTEPS, DdimDenoiser, NoisePredictor, ddim_coefficients, gain
 from glesam.model import GleSam
 from glesam.nano.recipe import Run, start_denoiser, train_model
+from glesam.training.stage_losses import select_decoder
 from glesam_runtime.errors import InputError
 
 PUBLISHED = (
@@ -161,6 +162,16 @@ def test_sams_decoder_denoises_what_its_transformer_made_of_the_image() -> None:
     for actual, expected in zip(model.decode(z, *prompts()), plain.decode(z, *prompts()), strict=True):
         torch.testing.assert_close(actual, expected, rtol=1e-4, atol=1e-4)
     assert not torch.allclose(model.decode(z, *prompts())[0], enlarged[0])
+
+
+def test_stage_2_keeps_the_running_statistics_of_the_denoiser() -> None:
+    """Those of a batch would change with its accumulation and its processes."""
+    model = small_model().eval()
+    start_denoiser(model, 4)
+    select_decoder(model, train_iou_head=False)
+    assert model.mask_decoder.training
+    assert not any(m.training for m in model.mask_decoder.modules() if isinstance(m, nn.BatchNorm2d))
+    assert all(p.requires_grad for p in model.mask_decoder.denoiser.parameters())
 
 
 def test_the_recipe_trains_the_denoiser_in_its_last_stage_and_resumes(
