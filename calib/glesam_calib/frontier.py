@@ -18,6 +18,7 @@ HEADER = (
     "| layers in float | tolerance | mask IoU, mean | worst | MiB | int8, ms | float, ms | ratio |\n"
     "|---|---|---|---|---|---|---|---|"
 )
+"""The tolerance is `Quantization.tolerance`: weighted by time for a target whose layers are timed."""
 
 
 @dataclass(frozen=True)

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping
+from contextlib import closing, contextmanager
 from dataclasses import replace
 from math import inf
 from pathlib import Path
-from statistics import median
 
 import onnx_ir as ir
 
@@ -16,13 +14,16 @@ from glesam_calib.graph.files import beside_weights
 from glesam_calib.observation.table import Statistics
 from glesam_calib.quantization.quantize import Quantization, quantize
 from glesam_calib.quantization.targets import TARGETS
+from glesam_calib.speed import milliseconds
 from glesam_runtime.bundle.spec import GraphSpec
 from glesam_runtime.engines import Engine, open_engine
 from glesam_runtime.engines.base import Array
+from glesam_runtime.tools.progress import track
 
 TIMED = 24
 """Number of layers of a graph that are timed, the costliest: no search comes to the others soon."""
 ROUNDS = 9
+"""Number of runs of each engine that count."""
 LEAST_SHARE = 0.1
 """Least share of the mean that a layer counts as saving."""
 
@@ -38,20 +39,24 @@ def saved_by_layers(
     """Milliseconds that each of the `TIMED` costliest layers saves, on the target's backend on this machine.
 
     That is how much longer the int8 graph takes with this layer in float, conversions on both sides of it
-    included; negative where it is faster so.
+    included; negative where it is faster so. Layers that the policy decides about are not timed.
 
     Args:
         path, spec: an fp32 graph.
         errors: what each layer costs, by its name.
     """
+    may_return = filter(options.policy.may_return, errors)
+    timed = sorted(may_return, key=lambda name: -errors[name])[:TIMED]
+    if not timed:
+        return {}
     saved = {}
     with _int8_engine(path, spec, statistics, options, errors) as whole:
-        for layer in sorted(errors, key=lambda name: -errors[name])[:TIMED]:
+        for layer in track(timed, len(timed), f"layers of {spec.name} timed"):
             policy = replace(options.policy, exclude=(*options.policy.exclude, layer))
             without = replace(options, policy=policy)
             with _int8_engine(path, spec, statistics, without, errors) as engine:
-                times = _milliseconds([whole, engine], feeds)
-            saved[layer] = times[1] - times[0]
+                int8_ms, float_ms = milliseconds([whole, engine], feeds, ROUNDS)
+            saved[layer] = float_ms - int8_ms
     return saved
 
 
@@ -62,7 +67,8 @@ def weighted(
 
     Errors of layers add up in squares, times as they are: of all choices with the same sum of times, the one
     with the least sum of squares leaves the layers of the largest e^2 / t in float. A layer that was not
-    timed counts with the mean.
+    timed counts with the mean. One that saves less than `LEAST_SHARE` of the mean, or nothing, counts with
+    that share: most such times are noise.
     """
     times = [max(one, 0.0) for of_graph in saved.values() for one in of_graph.values()]
     mean = sum(times) / max(len(times), 1) or 1.0
@@ -84,20 +90,5 @@ def _int8_engine(
     quantize(model.graph, statistics, replace(options, high_precision="fp32", tolerance=inf), errors)
     with beside_weights(path) as variant:
         ir.save(model, variant)
-        engine = open_engine(TARGETS[options.target].backend, variant, spec, "int8+fp32")
-        try:
+        with closing(open_engine(TARGETS[options.target].backend, variant, spec, "int8+fp32")) as engine:
             yield engine
-        finally:
-            engine.close()
-
-
-def _milliseconds(engines: Sequence[Engine], feeds: Mapping[str, Array]) -> list[float]:
-    """The median time of each engine, run in turns."""
-    spent: list[list[float]] = [[] for _ in engines]
-    for round_number in range(ROUNDS + 1):
-        for engine, times in zip(engines, spent, strict=True):
-            start = time.perf_counter()
-            engine(dict(feeds))
-            if round_number:
-                times.append(1000 * (time.perf_counter() - start))
-    return [median(times) for times in spent]

@@ -10,14 +10,17 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import onnx_ir as ir
+
 from glesam_calib.frontier import Point, first_that_holds, ladder, steps, write_frontier
 from glesam_calib.layer_times import saved_by_layers, weighted
+from glesam_calib.observation.observe import GRAPHS as OBSERVED
 from glesam_calib.observation.observe import calibrate, check_float, checkpoint_of, empty_table
 from glesam_calib.observation.pictures import CalibrationPictures, measure_sensitivity
 from glesam_calib.observation.table import CalibrationTable
 from glesam_calib.quantization.graphs import write_graphs
 from glesam_calib.quantization.quantize import Quantization
-from glesam_calib.quantization.targets import TARGETS
+from glesam_calib.quantization.targets import backend_for
 from glesam_calib.speed import measure_speed
 from glesam_runtime import Bundle
 from glesam_runtime.bundle.writer import CALIBRATION, FILE, versions, write_bundle
@@ -68,8 +71,10 @@ def quantize_bundle(
         ParityError: the masks do not hold, whatever stays in float.
         NotFasterError: int8 is no faster here than float.
         OutputError: `out` is something else, or cannot be written.
+        BackendError: what runs bundles for the target is not installed, and the speed gate needs it.
     """
     check_float(floats)
+    backend = backend_for(options.quantization.target, options.speed_gate)
     if out.resolve() == floats.root.resolve():
         raise OutputError(f"{out} is the float bundle's own folder; choose another folder with --out")
     with replaced_folder(out) as folder:
@@ -79,7 +84,7 @@ def quantize_bundle(
                 shutil.copyfile(floats.root / name, folder / name)
         report(f"{REFERENCE}: its masks are the reference")
         cases = bundle_cases(floats, images)
-        return _Quantizing(floats, folder, cases, options, report).run()
+        return _Quantizing(floats, folder, cases, options, report, backend).run()
 
 
 def table_of(bundle: Bundle) -> CalibrationTable | None:
@@ -90,26 +95,28 @@ def table_of(bundle: Bundle) -> CalibrationTable | None:
 
 @dataclass(frozen=True)
 class _Quantizing:
-    """One float bundle on its way to int8, in `folder`."""
+    """One float bundle on its way to int8, in `folder`; `backend` runs it for both gates."""
 
     floats: Bundle
     folder: Path
     cases: Sequence[Case]
     options: QuantizeOptions
     report: Report
+    backend: str
 
     def run(self) -> Parity:
         """Writes the bundle; more and more layers stay in float until the masks hold."""
-        statistics, min_iou = self._statistics(), self.options.min_iou
+        statistics, min_iou = self._weighted(self._statistics()), self.options.min_iou
         self._write_frontier(statistics)
         point = self._first_that_holds(statistics)
         if point.mean_iou < min_iou and self._may_search(point, statistics):
             self.report(
-                f"masks of IoU {point.mean_iou:.4f}, expected at least {min_iou:g}: trying {len(point.int8)} "
-                f"layers alone on {SEARCHED} pictures each, to leave the worst in float "
+                f"masks of IoU {point.mean_iou:.4f}, expected at least {min_iou:g}: trying each layer alone "
+                f"on {SEARCHED} pictures, to leave the worst in float "
                 "(glesam-quantize --search 0 does without)"
             )
             self._search(statistics, SEARCHED)
+            statistics = self._weighted(statistics)
             point = self._first_that_holds(statistics)
         for line in table(point.parity).split("\n"):
             self.report(line)
@@ -134,17 +141,16 @@ class _Quantizing:
             if wanted:
                 self._search(statistics, wanted)
         statistics.check_checkpoint(checkpoint_of(self.floats))
+        statistics.check_graphs({name: ir.load(self.floats.graph_path(name)).graph for name in OBSERVED})
         return statistics
 
     def _write_frontier(self, statistics: CalibrationTable) -> None:
         if self.options.frontier is not None:
-            statistics = self._weighted(statistics)
             walk = steps(replace(self.options.quantization, tolerance=math.inf), statistics)
             write_frontier([self._point(step, statistics) for step in walk], self.options.frontier)
 
     def _first_that_holds(self, statistics: CalibrationTable) -> Point:
         """The bundle with the fewest layers in float whose masks hold, or with the most."""
-        statistics = self._weighted(statistics)
         rungs = ladder(self.options.quantization, statistics)
         tried: list[Point] = []
 
@@ -158,9 +164,9 @@ class _Quantizing:
     def _weighted(self, statistics: CalibrationTable) -> CalibrationTable:
         """The table with what layers cost for the time they save, where the target is timed."""
         how = self.options.quantization
-        if TARGETS[how.target].backend == "auto" or not any(statistics.sensitivity.values()):
+        if self.backend == "auto" or not any(statistics.sensitivity.values()):
             return statistics
-        self.report(f"timing layers for {how.target}")
+        self.report(f"timing layers on {self.backend}")
         case, saved = self.cases[0], dict[str, dict[str, float]]()
         for name, errors in statistics.sensitivity.items():
             path, spec = self.floats.graph_path(name), self.floats.manifest.graphs[name].spec
@@ -199,7 +205,7 @@ class _Quantizing:
         for name, graph in written.items():
             document["graphs"][name] |= graph.to_json()
         bundle = write_bundle(self.folder, document)
-        parity = measure(bundle, self.cases)
+        parity = measure(bundle, self.cases, self.backend)
         write_bundle(self.folder, document | {"parity": parity.to_json()})
         return Point(
             int8=[name for layers in done.values() for name in layers.layers],
@@ -207,7 +213,7 @@ class _Quantizing:
             rung=quantization,
             parity=parity,
             mib=sum(file.size for file in bundle.manifest.files.values()) / 2**20,
-            speed=measure_speed(self.floats, bundle, self.cases[0], TARGETS[quantization.target].backend),
+            speed=measure_speed(self.floats, bundle, self.cases[0], self.backend),
         )
 
     def _document(self, precision: str) -> dict[str, Any]:

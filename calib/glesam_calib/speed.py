@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from statistics import median
 
 from glesam_calib.observation.observe import GRAPHS as OBSERVED
 from glesam_runtime import Bundle
-from glesam_runtime.engines import computes_int8, open_engine, pick_backend
+from glesam_runtime.engines import Engine, computes_int8, open_engine, pick_backend
+from glesam_runtime.engines.base import Array
 from glesam_runtime.errors import NotFasterError
 from glesam_runtime.tools.measure import Case
 
 ROUNDS = 5
+"""Number of runs of each engine that count."""
 
 
 @dataclass(frozen=True)
@@ -49,30 +52,33 @@ class Speed:
 
 
 def measure_speed(floats: Bundle, bundle: Bundle, case: Case, backend: str = "auto") -> Speed:
-    """Times `bundle` against the fp32 graphs it came from, run in the same arithmetic as its float rest.
-
-    Each time is the median of `ROUNDS`.
-    """
-    totals = {"float": 0.0, "int8": 0.0}
-    known = True
+    """Times `bundle` against the fp32 graphs it came from, run in the same arithmetic as its float rest."""
+    float_ms, int8_ms, known = 0.0, 0.0, True
     for name in OBSERVED:
         graph = bundle.manifest.graphs[name]
         chosen, _ = pick_backend(backend, graph.precision)
         known = known and computes_int8(chosen, graph.precision)
         rest = graph.precision.rpartition("+")[2]
-        engines = {
-            "float": open_engine(chosen, floats.graph_content(name), graph.spec, rest),
-            "int8": open_engine(chosen, bundle.graph_content(name), graph.spec, graph.precision),
-        }
-        feeds = case.feeds(name, case.expected)
-        spent: dict[str, list[float]] = {which: [] for which in engines}
-        for round_number in range(ROUNDS + 1):
-            for which, engine in engines.items():
-                start = time.perf_counter()
-                engine(feeds)
-                if round_number:
-                    spent[which].append(1000 * (time.perf_counter() - start))
-        for which, engine in engines.items():
-            engine.close()
-            totals[which] += median(spent[which])
-    return Speed(chosen, totals["float"], totals["int8"], known)
+        with ExitStack() as stack:
+            engines = [
+                stack.enter_context(closing(open_engine(chosen, content, graph.spec, precision)))
+                for content, precision in (
+                    (floats.graph_content(name), rest),
+                    (bundle.graph_content(name), graph.precision),
+                )
+            ]
+            times = milliseconds(engines, case.feeds(name, case.expected), ROUNDS)
+        float_ms, int8_ms = float_ms + times[0], int8_ms + times[1]
+    return Speed(chosen, float_ms, int8_ms, known)
+
+
+def milliseconds(engines: Sequence[Engine], feeds: Mapping[str, Array], rounds: int) -> list[float]:
+    """The median time of each engine over `rounds` runs in turns, after one that does not count [ms]."""
+    spent: list[list[float]] = [[] for _ in engines]
+    for round_number in range(rounds + 1):
+        for engine, times in zip(engines, spent, strict=True):
+            start = time.perf_counter()
+            engine(dict(feeds))
+            if round_number:
+                times.append(1000 * (time.perf_counter() - start))
+    return [median(times) for times in spent]

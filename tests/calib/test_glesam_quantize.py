@@ -7,6 +7,7 @@ import re
 import shutil
 import subprocess
 import sys
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -22,12 +23,14 @@ from glesam_calib.cli.quantize import app, default_out
 from glesam_calib.frontier import Point, first_that_holds, steps
 from glesam_calib.graph.files import allow_half_scales
 from glesam_calib.observation.pictures import CalibrationPictures
+from glesam_calib.quantization import targets
+from glesam_calib.quantization.layers import layers_of
 from glesam_calib.speed import Speed
 from glesam_runtime import Bundle
 from glesam_runtime.bundle.writer import CALIBRATION, write_bundle
-from glesam_runtime.engines import open_engines
+from glesam_runtime.engines import open_engines, pick_for_bundle
 from glesam_runtime.preprocess import preprocess
-from glesam_runtime.tools.measure import ImageSets, bundle_cases, measure
+from glesam_runtime.tools.measure import Case, ImageSets, bundle_cases, measure
 from glesam_runtime.tools.parity import MaskParity, Parity, compare
 
 
@@ -144,7 +147,7 @@ def test_where_masks_do_not_hold_the_search_runs_by_itself(
     options = ("--high-precision", "fp32", "--min-iou", "0.99", "--no-speed-gate")
     status, said, error = run(fp32_bundle, photos, tmp_path / "b", *options)
     assert status == 0, error
-    assert re.search(r"expected at least 0.99: trying \d+ layers alone on 4 pictures each", said)
+    assert re.search(r"expected at least 0.99: trying each layer alone on 4 pictures", said)
     status, said, error = run(
         fp32_bundle, photos, tmp_path / "c", *options[:-2], "1", "--include", "*", "--no-speed-gate"
     )
@@ -170,15 +173,6 @@ def test_int8_that_is_no_faster_is_refused_unless_the_target_is_elsewhere(
     assert "int8 11.0 ms, float 10.0 ms (0.91x): int8 is not faster here" in error
     assert list(tmp_path.iterdir()) == []
     assert run(fp32_bundle, photos, tmp_path / "b", *options, "--no-speed-gate")[0] == 0
-
-
-def test_a_backend_that_computes_in_float_is_a_warning_with_the_figures() -> None:
-    said: list[str] = []
-    Speed("onnxruntime", float_ms=10, int8_ms=12, known=False).check(said.append)
-    assert said == [
-        "warning: encoder and GLE on onnxruntime: int8 12.0 ms, float 10.0 ms (0.83x); "
-        "onnxruntime computes these int8 layers in float, a target may not"
-    ]
 
 
 @pytest.mark.parametrize(
@@ -238,6 +232,76 @@ def test_another_models_table_is_refused(fp32_bundle: Path, photos: Path, tmp_pa
     assert status == 2
     assert "other weights; run glesam-calibrate" in error
     assert [p.name for p in tmp_path.iterdir()] == ["table.json"]
+
+
+def measured_table(bundle: Bundle, photos: Path) -> CalibrationTable:
+    """Statistics, and made-up sensitivities of two layers of each graph."""
+    table = empty_table(bundle)
+    calibrate(bundle, CalibrationPictures(photos, (0, 3), 4, print), table)
+    for name in table.graphs:
+        layers = layers_of(ir.load(bundle.graph_path(name)).graph)
+        names = [layer.name for layer in layers if Policy().takes(layer.name)]
+        table.sensitivity[name] = dict.fromkeys(names[:2], 0.001)
+    return table
+
+
+def test_a_timed_targets_layers_are_timed_once_and_its_backend_judges_masks_and_speed(
+    fp32_bundle: Path, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    timed, judged = [], []
+
+    def saved(path: Path, *_: object) -> dict[str, float]:
+        timed.append(path.stem)
+        return {}
+
+    def masks(bundle: Bundle, cases: Sequence[Case], backend: str) -> Parity:
+        judged.append(backend)
+        return measure(bundle, cases, backend)
+
+    def speed(*arguments: object) -> Speed:
+        judged.append(str(arguments[3]))
+        return Speed("onnxruntime", float_ms=11, int8_ms=10, known=True)
+
+    monkeypatch.setattr(pipeline, "saved_by_layers", saved)
+    monkeypatch.setattr(pipeline, "measure", masks)
+    monkeypatch.setattr(pipeline, "measure_speed", speed)
+    measured_table(Bundle.open(fp32_bundle), photos).save(tmp_path / "table.json")
+    options = ("--calib-table", str(tmp_path / "table.json"), "--frontier", str(tmp_path / "front"))
+    options += ("--target", "onnxruntime", "--min-iou", "0")
+    status, _, error = run(fp32_bundle, photos, tmp_path / "b", *options, calibrated=False)
+    assert status == 0, error
+    assert timed == ["image_encoder", "gle"]
+    assert set(judged) == {"onnxruntime"}
+    assert pick_for_bundle("auto", Bundle.open(tmp_path / "b"))[0].startswith("onnxruntime")
+
+
+@pytest.mark.parametrize("damage", ["tensors", "graph"])
+def test_a_table_that_does_not_fit_is_refused_before_layers_are_timed(
+    fp32_bundle: Path, photos: Path, tmp_path: Path, damage: str
+) -> None:
+    table = measured_table(Bundle.open(fp32_bundle), photos)
+    if damage == "tensors":
+        table.tensors["gle"] = {}
+    else:
+        table.graphs = {**table.graphs, "another": "0" * 64}
+        table.tensors["another"], table.sensitivity["another"] = {}, {"a": 0.1}
+    table.save(tmp_path / "table.json")
+    options = ("--calib-table", str(tmp_path / "table.json"), "--target", "onnxruntime")
+    status, _, error = run(fp32_bundle, photos, tmp_path / "b", *options, calibrated=False)
+    assert status == 2
+    (line,) = error.splitlines()
+    assert {"tensors": "gle's tensors are not the graph's", "graph": "a graph another"}[damage] in line
+
+
+def test_a_missing_backend_is_reported_before_any_work(
+    fp32_bundle: Path, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(targets, "find_spec", lambda _: None)
+    status, said, error = run(fp32_bundle, photos, tmp_path / "b", "--target", "openvino")
+    assert status == 2
+    assert "openvino is not installed" in error
+    assert "its masks are the reference" not in said
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_the_steps_of_a_search_double_what_is_left() -> None:

@@ -31,10 +31,10 @@ def sensing(fp32_bundle: Path, tmp_path: Path) -> Bundle:
         node.input[:] = ["seen" if name == "image_embeddings" else name for name in node.input]
     model.graph.node.insert(0, helper.make_node("ReduceMean", [AUXILIARY_IMAGE], ["mean"]))
     model.graph.node.insert(1, helper.make_node("Add", ["image_embeddings", "mean"], ["seen"]))
-    model.graph.value_info.append(
-        helper.make_tensor_value_info("seen", TensorProto.FLOAT, [1, 256, 4, 4])
+    model.graph.value_info.append(helper.make_tensor_value_info("seen", TensorProto.FLOAT, [1, 256, 4, 4]))
+    model.graph.input.append(
+        helper.make_tensor_value_info(AUXILIARY_IMAGE, TensorProto.FLOAT, [1, 1, 64, 64])
     )
-    model.graph.input.append(helper.make_tensor_value_info(AUXILIARY_IMAGE, TensorProto.FLOAT, [1, 1, 64, 64]))
     onnx.save(model, root / "gle.onnx")
     document = json.loads((root / "bundle.json").read_text())
     image = {"name": AUXILIARY_IMAGE, "dtype": "float32", "shape": [1, 1, 64, 64]}

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx_ir as ir
@@ -11,13 +15,16 @@ from onnx import helper, numpy_helper, parser
 from onnx_ir.passes.common import LiftConstantsToInitializersPass
 from small_graph import NAMES, constants, observed, relative_error, run, small_graph, tokens
 
-from glesam_calib import CalibrationError, Quantization
+from glesam_calib import CalibrationError, Policy, Quantization, layer_times
 from glesam_calib.layer_times import weighted
 from glesam_calib.observation.threshold import mse
+from glesam_calib.quantization import targets
 from glesam_calib.quantization.layers import layers_of
 from glesam_calib.quantization.qdq import insert_qdq, never_negative
 from glesam_calib.quantization.quantize import quantize
-from glesam_calib.quantization.targets import TARGETS
+from glesam_calib.quantization.targets import TARGETS, backend_for
+from glesam_runtime.bundle.spec import GraphSpec
+from glesam_runtime.errors import BackendError
 
 ONNXRUNTIME = Quantization(method="absmax", high_precision="fp32", target="onnxruntime")
 OPENVINO = Quantization(method="absmax", high_precision="fp32", target="openvino", bias_correction=False)
@@ -148,6 +155,43 @@ def test_only_an_operator_that_says_so_makes_a_tensor_never_negative(nodes: str,
     LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0)(model)
     assert never_negative(model.graph.outputs[0]) is expected
     assert not never_negative(model.graph.inputs[0])
+
+
+def timed(monkeypatch: pytest.MonkeyPatch, *names: str, policy: Policy) -> list[str]:
+    """Which layers of the small graph are timed, where these are measured; no engine is opened."""
+    opened: list[Quantization] = []
+
+    @contextmanager
+    def engine(*arguments: Any) -> Iterator[None]:  # noqa: ANN401
+        opened.append(arguments[3])
+        yield
+
+    monkeypatch.setattr(layer_times, "_int8_engine", engine)
+    monkeypatch.setattr(layer_times, "milliseconds", lambda *_: [2.0, 3.0])
+    options, errors = replace(OPENVINO, policy=policy), dict.fromkeys(names, 0.1)
+    spec = GraphSpec("gle", (), ())
+    saved = layer_times.saved_by_layers(Path("gle.onnx"), spec, {}, errors, options, {})
+    assert len(opened) == (1 + len(saved) if saved else 0)
+    assert set(saved.values()) <= {1.0}
+    return list(saved)
+
+
+def test_only_layers_that_the_search_decides_about_are_timed(monkeypatch: pytest.MonkeyPatch) -> None:
+    names = NAMES[3:6]
+    assert timed(monkeypatch, *names, policy=Policy()) == list(names)
+    chosen = Policy(exclude=[names[0]], include=[names[1]])
+    assert timed(monkeypatch, *names, policy=chosen) == [names[2]]
+    assert timed(monkeypatch, *names, policy=Policy(exclude=["*"])) == []
+
+
+def test_a_targets_backend_that_is_missing_is_an_error_unless_no_gate_needs_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    assert [backend_for(target, True) for target in ("any", "openvino")] == ["auto", "openvino"]
+    monkeypatch.setattr(targets, "find_spec", lambda _: None)
+    with pytest.raises(BackendError, match=r"openvino is not installed.*pip install .*--no-speed-gate"):
+        backend_for("openvino", True)
+    assert backend_for("openvino", False) == "auto"
 
 
 def test_what_a_layer_costs_is_weighed_by_what_it_saves() -> None:

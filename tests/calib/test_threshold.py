@@ -48,9 +48,7 @@ def test_percentile_leaves_out_that_share(outliers: np.ndarray) -> None:
 
 @pytest.mark.parametrize("levels", [LEVELS, UNSIGNED_LEVELS])
 @pytest.mark.parametrize("spread", ["normal", "outliers", "laplace", "uniform"])
-def test_mse_is_close_to_the_best_threshold_there_is(
-    spread: str, levels: int, outliers: np.ndarray
-) -> None:
+def test_mse_is_close_to_the_best_threshold_there_is(spread: str, levels: int, outliers: np.ndarray) -> None:
     rng = np.random.default_rng(1)
     values = {
         "normal": rng.normal(size=100_000),

@@ -63,7 +63,7 @@ def insert_qdq(
 
 
 def levels_of(value: ir.Value, target: Target) -> int:
-    """Number of steps from zero to a tensor's threshold: 255 where it becomes uint8 from zero on, else 127."""
+    """Number of steps from zero to a tensor's threshold: 255 where it becomes unsigned, otherwise 127."""
     return UNSIGNED_LEVELS if target.unsigned and never_negative(value) else LEVELS
 
 

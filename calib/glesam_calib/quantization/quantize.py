@@ -20,7 +20,7 @@ from glesam_runtime.errors import CalibrationError
 SCALE_TYPES: dict[str, type[np.floating]] = {"fp16": np.float16, "fp32": np.float32, "bf16": np.float32}
 """The type of the scales for each high precision. bf16's eight bits are too few for a scale."""
 TOLERANCE = 0.005
-"""Largest relative error of a graph's answer that a layer alone may cost."""
+"""Largest cost of an int8 layer, by default."""
 
 
 @dataclass(frozen=True)
@@ -31,8 +31,9 @@ class Quantization:
         method: how thresholds are chosen, one of `METHODS`.
         high_precision: what the rest computes in: fp16, bf16 or fp32.
         target: the runtime that the pairs are for, one of `TARGETS`.
-        tolerance: largest relative error of a graph's answer that a layer alone may cost; a layer that was
-            measured to cost more stays in float.
+        tolerance: largest cost of an int8 layer; one that was measured to cost more stays in float. A layer
+            costs the relative error of its graph's answer where it alone is int8; for a target whose layers
+            are timed, that error is weighted by the time it saves (`layer_times.weighted`).
         decoder_weights_in_int8: whether the mask decoder's weights are stored in int8; it computes in float.
     """
 

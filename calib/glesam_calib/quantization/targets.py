@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from importlib.util import find_spec
+
+from glesam_runtime.engines.choice import INSTALL
+from glesam_runtime.errors import BackendError
 
 ANY = "any"
 
@@ -20,8 +24,8 @@ class Target:
             computes them in int8, too.
         half_scales: whether the scales are fp16 where the rest is; TensorRT 10.16 does not build that on
             Orin (NVIDIA/TensorRT issue 4832).
-        backend: what runs it here, for the times of layers and of the speed gate; "auto" is any, and then
-            layers are not timed.
+        backend: what runs it here, for both gates and the times of layers; "auto" is any, and then layers are
+            not timed.
     """
 
     unsigned: bool = False
@@ -37,3 +41,20 @@ TARGETS = {
     "onnxruntime": Target(unsigned=True, answers=True, backend="onnxruntime"),
     "openvino": Target(unsigned=True, followers=("AveragePool",), backend="openvino"),
 }
+
+
+def backend_for(target: str, required: bool) -> str:
+    """The backend that runs bundles for a target here; "auto" where it is neither installed nor `required`.
+
+    Raises:
+        BackendError: it is required and not installed.
+    """
+    backend = TARGETS[target].backend
+    if backend == "auto" or find_spec(backend) is not None:
+        return backend
+    if required:
+        raise BackendError(
+            f"target {target}: {backend} is not installed, and the speed gate measures it; "
+            f"{INSTALL[backend]}, or give --no-speed-gate for a target elsewhere"
+        )
+    return "auto"
