@@ -21,7 +21,7 @@ def read_label_map(path: Path) -> NDArray[np.int64]:
 
     Raises ImageError where the file is missing or broken, or holds colours or fractions.
     """
-    labels = read_numbers(path, "a label map")
+    labels = read_numbers(path)
     return labels.astype(np.int64)
 
 

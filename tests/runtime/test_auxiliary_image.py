@@ -8,6 +8,7 @@ import numpy as np
 import onnx
 import pytest
 from native import LIBRARY, NativePredictor, choose_backend
+from picture_files import GREY, png, tiff
 from PIL import Image
 from tiny_bundle import GLE, manifest, model_of, write_manifest
 
@@ -137,9 +138,47 @@ def test_files_of_8_and_16_bits_are_read_as_stored_and_others_refused(tmp_path: 
     Image.fromarray(pictures((9, 7), np.uint8)[0]).save(tmp_path / "colour.png")
     with pytest.raises(ImageError, match="expected a grey auxiliary image of whole numbers"):
         read_auxiliary(tmp_path / "colour.png")
-    Image.fromarray(np.ones((3, 3), np.int32)).save(tmp_path / "deep.tif")
-    with pytest.raises(ImageError, match="expected 8 or 16 bits a pixel, found int32"):
-        read_auxiliary(tmp_path / "deep.tif")
+    refused = {
+        "signed pixels have no white level; save it with 8 or 16 bits": np.ones((3, 3), np.int32),
+        "found floating-point pixels": np.ones((3, 3), np.float32),
+    }
+    for message, pixels in refused.items():
+        Image.fromarray(pixels).save(tmp_path / "deep.tif")
+        with pytest.raises(ImageError, match=message):
+            read_auxiliary(tmp_path / "deep.tif")
+    palette = Image.fromarray(np.array([[0, 1]], np.uint8), "P")
+    palette.putpalette([255, 255, 255, 0, 0, 0])
+    palette.save(tmp_path / "palette.png")
+    with pytest.raises(ImageError, match="found a palette; save it in grey"):
+        read_auxiliary(tmp_path / "palette.png")
+
+
+@pytest.mark.parametrize("bits", [1, 2, 4])
+def test_few_bits_are_scaled_to_the_full_range(tmp_path: Path, bits: int) -> None:
+    """White of 4 bits is white, and not 15 of 255."""
+    numbers = np.arange(16, dtype=np.uint8) % 2**bits
+    places = np.unpackbits(numbers[None, :, None], axis=-1)[..., -bits:]
+    path = tmp_path / "grey.png"
+    path.write_bytes(png(np.packbits(places.reshape(1, -1), axis=1), GREY, bits))
+    read = read_auxiliary(path)
+    assert read.dtype == np.uint8
+    assert read.tolist() == [(numbers * (255 // (2**bits - 1))).tolist()]
+
+
+def test_sixteen_bits_are_read_in_either_byte_order_and_from_either_end(tmp_path: Path) -> None:
+    _, second = pictures((9, 7), np.uint16)
+    Image.fromarray(second.astype(">u2")).save(tmp_path / "big_endian.tif")
+    (tmp_path / "white_is_zero.tif").write_bytes(tiff((65535 - second).tobytes(), (7, 9), 16, 0))
+    for path in tmp_path.iterdir():
+        read = read_auxiliary(path)
+        np.testing.assert_array_equal(read, second)
+        assert read.dtype == np.uint16
+
+
+def test_twelve_bits_are_scaled_to_sixteen(tmp_path: Path) -> None:
+    """Two pixels, white and black, in three bytes."""
+    (tmp_path / "twelve.tif").write_bytes(tiff(b"\xff\xf0\x00", (2, 1), 12, 1))
+    assert read_auxiliary(tmp_path / "twelve.tif").tolist() == [[65535, 0]]
 
 
 def test_an_input_of_another_size_is_refused(sensing: Path) -> None:

@@ -106,6 +106,13 @@ def test_a_label_map_is_the_numbers_that_it_stores(tmp_path: Path, dtype: type[n
     np.testing.assert_array_equal(read_numbers(path), numbers)
 
 
+def test_a_label_map_of_either_byte_order_is_of_this_machines(tmp_path: Path) -> None:
+    numbers = np.array([[0, 1, 2], [7, 200, 65535]], ">u2")
+    read = read_numbers(saved(tmp_path / "labels.tif", Image.fromarray(numbers)))
+    np.testing.assert_array_equal(read, numbers)
+    assert read.dtype == np.uint16
+
+
 @pytest.mark.parametrize("bits", [2, 4])
 def test_greys_of_few_bits_are_the_numbers_that_are_stored(tmp_path: Path, bits: int) -> None:
     """Pillow multiplies them to fill 8 bits: class 3 of 2 bits would be 255, which means void."""

@@ -3,7 +3,10 @@
 files          opens a picture: formats, limits, orientation; every failure is an ImageError
 colours        8-bit sRGB from depths, palettes, transparency, gAMA and ICC profiles
 pictures       photographs as arrays, and PNG files
+inputs         an image as a caller has it: a path, a PIL image, an array
+orientation    pictures turned upright by their EXIF orientation
 png_files      long texts left out, missing rows noticed
+auxiliary      the image of a second sensor, for a GLE that has that input
 masks          black and white masks, and the numbers of label maps
 file_kinds     pipes, Git LFS pointers and web pages in place of a file
 jpeg_scans     the limit on scans of a JPEG

@@ -11,23 +11,35 @@ from PIL import Image
 
 from ..errors import ImageError
 from ..preprocess import Floats, Geometry, Pixels, Size, resampled
-from .masks import read_numbers
+from .colours import SIXTEEN_BITS, whole_numbers
+from .files import decoded
+from .masks import grey_if_equal
 
 Auxiliary = npt.NDArray[np.uint8] | npt.NDArray[np.uint16]
 """An auxiliary image [H,W], aligned with the picture; 0 is where nothing is known."""
 
 
 def read_auxiliary(path: str | os.PathLike[str]) -> Auxiliary:
-    """Reads a grey picture of 8 or 16 bits, as it is stored. Raises ImageError for any other."""
-    numbers = read_numbers(path, "a grey auxiliary image")
-    if numbers.dtype == np.bool_:
-        numbers = np.where(numbers, np.uint8(255), np.uint8(0))
-    if numbers.dtype not in (np.uint8, np.uint16):
-        raise ImageError(
-            f"{Path(path)}: expected 8 or 16 bits a pixel, found {numbers.dtype}; scale it first"
-        )
-    grey: Auxiliary = numbers
-    return grey
+    """Reads a grey picture of up to 16 bits; its white is the largest number of uint8 or uint16.
+
+    Up to 8 bits become uint8, more become uint16. Raises ImageError as read_image does, and for colours,
+    palettes, and pixels that are signed, fractions or have 32 bits.
+    """
+    return np.array(decoded(Path(path), _intensities))
+
+
+def _intensities(picture: Image.Image) -> Image.Image:
+    """Returns a grey picture of mode L or I;16, scaled to the full range; raises ImageError for others."""
+    if picture.mode == "P":
+        raise ImageError("expected a grey auxiliary image, found a palette; save it in grey")
+    if picture.mode.startswith("I"):
+        values, white = whole_numbers(picture)
+        return Image.fromarray(((values * SIXTEEN_BITS + white // 2) // white).astype(np.uint16))
+    grey = grey_if_equal(picture)
+    if grey.mode not in ("1", "L"):
+        found = "colours" if grey.mode == "RGB" else "floating-point pixels"
+        raise ImageError(f"expected a grey auxiliary image of whole numbers, found {found}; convert it first")
+    return grey.convert("L")
 
 
 def check_auxiliary(auxiliary: object, size: Size) -> None:

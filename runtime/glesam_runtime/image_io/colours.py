@@ -101,12 +101,18 @@ def white_of(picture: Image.Image) -> int:
     return SIXTEEN_BITS
 
 
-def _eight_bits(picture: Image.Image) -> Image.Image:
-    """Returns the grey picture scaled to 8 bits; PIL's own convert would clip above 255 to white."""
+def whole_numbers(picture: Image.Image) -> tuple[np.ndarray[tuple[int, ...], np.dtype[np.int64]], int]:
+    """Returns the numbers of a grey picture of 9 to 16 bits and its white; ImageError where it has none."""
     values, white = numbers_of(picture), white_of(picture)
     wide = picture.format == "TIFF" and picture.mode == "I"
     if wide or values.min(initial=0) < 0 or values.max(initial=0) > white:
         raise ImageError("32-bit and signed pixels have no white level; save it with 8 or 16 bits")
+    return values, white
+
+
+def _eight_bits(picture: Image.Image) -> Image.Image:
+    """Returns the grey picture scaled to 8 bits; PIL's own convert would clip above 255 to white."""
+    values, white = whole_numbers(picture)
     gamma = gamma_of(picture)
     if gamma is not None:
         return Image.fromarray(gamma_table(gamma, white)[values])

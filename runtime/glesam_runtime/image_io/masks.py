@@ -42,22 +42,22 @@ def read_mask(path: str | os.PathLike[str]) -> Pixels:
     return np.array(decoded(Path(path), lambda picture: Image.fromarray(_mask(picture))))
 
 
-def read_numbers(path: str | os.PathLike[str], expected: str = "a label map") -> npt.NDArray[Any]:
+def read_numbers(path: str | os.PathLike[str]) -> npt.NDArray[Any]:
     """Reads the whole numbers [H,W] that a picture stores: bool, uint8, uint16 or int32, nothing scaled.
 
     A palette gives its indices; a colour picture with equal channels is grey, black where it is transparent.
-    EXIF orientation is applied. `expected` names the kind of picture in error messages.
+    EXIF orientation is applied.
     Raises ImageError as read_image does, and for colours and floating-point pixels.
     """
-    numbers = np.array(decoded(Path(path), _grey_if_equal))
+    numbers = np.array(decoded(Path(path), grey_if_equal))
     if numbers.dtype == np.uint8 and numbers.ndim == 2:
         numbers //= _scale_of(path)
     if numbers.ndim != 2 or numbers.dtype.kind == "f":
         raise ImageError(
-            f"{path}: expected {expected} of whole numbers [H, W], "
+            f"{path}: expected a label map of whole numbers [H, W], "
             f"found {numbers.dtype} {list(numbers.shape)}"
         )
-    return numbers
+    return numbers.astype(numbers.dtype.newbyteorder("="), copy=False)
 
 
 def _scale_of(path: str | os.PathLike[str]) -> int:
@@ -130,7 +130,7 @@ def _third_level(values: npt.NDArray[np.int64], full_scale: int, lossy: bool) ->
     return int(levels[between][0]) if between.any() else None
 
 
-def _grey_if_equal(picture: Image.Image) -> Image.Image:
+def grey_if_equal(picture: Image.Image) -> Image.Image:
     """Returns a grey picture where the three channels are equal: masks are often saved as RGB or RGBA."""
     if picture.mode in _NUMBER_MODES:
         return picture.copy()  # the pixels are gone once the file is closed
