@@ -139,7 +139,9 @@ class Follower:
         """Yields each frame with what next returns for its image, which is image_of(frame).
 
         Another thread takes the next frame and encodes it meanwhile, on two sessions of the predictor, whose
-        own image stays. Raises as next does, and as `frames` does, both in the place of the frame.
+        own image stays. So every frame must be an array of its own, not a buffer that the next one is read
+        into, and leaving the loop early waits until `frames` has given its next frame.
+        Raises as next does, and as `frames` does, both in the place of the frame.
         """
         with self._predictor.new_session() as one, self._predictor.new_session() as other:
 
