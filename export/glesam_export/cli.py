@@ -87,18 +87,20 @@ def export(
     refinements: Refinements = None,
     _version: Version = False,
 ) -> None:
-    """Export a checkpoint to a bundle, and check that its masks agree with PyTorch's.
+    """Export a checkpoint to a bundle, and check its masks against PyTorch's.
 
     Merges LoRA, folds every constant, writes three ONNX graphs, and compares them with the untouched PyTorch
-    model on photographs, clean and degraded. The bundle replaces an older one only when all of that has
-    succeeded. int8 is an fp32 export and then glesam-quantize, which has more options.
+    model on photographs, clean and degraded. An older bundle is replaced only when all of that succeeds. int8
+    is an fp32 export and then glesam-quantize, which has more options. DiffBIR's graphs are fp32 and not
+    compared here: only --out applies.
 
     Exit status: 1 when parity fails or int8 is no faster than float, 2 for any other error.
     """
     with one_line_errors("glesam-export", "export"):
         _check_options(precision, calib_images, min_iou, opset)
         if checkpoint and (Path(checkpoint) / "BSRNet.pth").exists():
-            return _export_diffbir(Path(checkpoint), out or Path("diffbir-fp32"), precision)
+            _check_diffbir_options(precision, images, min_iou, opset, refinements)
+            return _export_diffbir(Path(checkpoint), out or Path("diffbir-fp32"))
         from glesam.checkpoint_folder import checkpoint_files, resolve_folder, shipped_checkpoint
         from glesam.reference import load_model
         from glesam_calib.observation.pictures import LEVELS, CalibrationPictures
@@ -123,10 +125,8 @@ def export(
         say(f"wrote {target}, {size_mib(target):.1f} MiB; next: {next_command}")
 
 
-def _export_diffbir(folder: Path, out: Path, precision: str) -> None:
+def _export_diffbir(folder: Path, out: Path) -> None:
     """Exports DiffBIR's four parts; they are no bundle, and glesam-eval runs them before SAM."""
-    if precision != "fp32":
-        raise typer.BadParameter(f"precision {precision}: DiffBIR is exported in fp32; leave the option out")
     from glesam.official.diffbir import read_diffbir
     from glesam_export.diffbir_graphs import export_diffbir
     from glesam_runtime.output import size_mib
@@ -134,6 +134,21 @@ def _export_diffbir(folder: Path, out: Path, precision: str) -> None:
     export_diffbir(read_diffbir(folder), out, say)
     next_command = f"glesam-eval --data DIR --methods sam,restored --restorer {out}"
     say(f"wrote {out}, {size_mib(out):.1f} MiB; next: {next_command}")
+
+
+def _check_diffbir_options(
+    precision: str, images: Path | None, min_iou: float | None, opset: int | None, refinements: int | None
+) -> None:
+    """Raises BadParameter for an option that does not apply to DiffBIR's graphs."""
+    if precision != "fp32":
+        raise typer.BadParameter(f"precision {precision}: DiffBIR is exported in fp32; leave the option out")
+    options = {"images": images, "min-iou": min_iou, "opset": opset, "refinements": refinements}
+    for name, value in options.items():
+        if value is not None:
+            raise typer.BadParameter(
+                f"{name} {value}: DiffBIR has one form of graphs, which are not compared here; "
+                "leave the option out"
+            )
 
 
 def _check_options(

@@ -97,3 +97,18 @@ def test_diffbir_is_exported_in_fp32_alone(folders: tuple[Path, Path], tmp_path:
     assert result.exit_code == 2
     assert "precision fp16: DiffBIR is exported in fp32; leave the option out" in result.stderr
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    "option", [("images", "."), ("min-iou", "0.99"), ("opset", "20"), ("refinements", "0")]
+)
+def test_an_option_that_diffbir_does_not_have_is_refused(tmp_path: Path, option: tuple[str, str]) -> None:
+    (tmp_path / "files").mkdir()
+    (tmp_path / "files/BSRNet.pth").touch()
+    name, value = option
+    out = tmp_path / "out"
+    result = CliRunner().invoke(app, [str(tmp_path / "files"), "--out", str(out), f"--{name}", value])
+    assert result.exit_code == 2
+    (line,) = result.stderr.splitlines()
+    assert line.startswith(f"error: {name} {value}: DiffBIR has one form of graphs, which are not compared")
+    assert not out.exists()
