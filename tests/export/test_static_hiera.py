@@ -10,6 +10,7 @@ import torch
 from glesam.config import HieraEncoderConfig, NoMemEmbed, tiny_sam2
 from glesam.sam2 import HieraEncoder
 from glesam_export.rewrites.static_encoder import static_encoder
+from glesam_runtime.errors import ConversionError
 
 
 def encoder_of(place: NoMemEmbed, **changes: object) -> HieraEncoder:
@@ -38,3 +39,10 @@ def test_it_is_exact(place: NoMemEmbed, changes: dict[str, object]) -> None:
         assert one.shape == other.shape
         assert float((one - other).abs().max() / other.abs().max()) < 1e-11
     assert all(torch.equal(tensor, before[name]) for name, tensor in encoder.state_dict().items())
+
+
+@pytest.mark.parametrize("levels", [(1, 2, 3), (0, 3)])
+def test_a_neck_whose_finer_levels_do_not_stand_alone_is_refused(levels: tuple[int, ...]) -> None:
+    encoder = encoder_of("before_gle", top_down_levels=levels)
+    with pytest.raises(ConversionError, match=r"top_down_levels \[\d.*3\]: expected"):
+        static_encoder(encoder, 4)

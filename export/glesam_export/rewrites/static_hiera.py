@@ -23,6 +23,7 @@ from torch.nn.functional import interpolate, pad
 
 from glesam.sam2 import HieraEncoder
 from glesam_export.rewrites.static_gle import constant
+from glesam_runtime.errors import ConversionError
 
 PATCH_STRIDE = 4
 
@@ -70,9 +71,13 @@ class StaticPyramid(nn.Module):
     def __init__(self, encoder: HieraEncoder) -> None:
         super().__init__()
         coarsest, third, second, first = encoder.neck.convs
-        if not {0, 1}.isdisjoint(encoder.neck.top_down_levels):
-            raise NotImplementedError("the two finest levels of the neck are expected to stand alone")
-        self.top_down = 2 in encoder.neck.top_down_levels
+        levels = encoder.neck.top_down_levels
+        if not {0, 1}.isdisjoint(levels):
+            raise ConversionError(
+                f"top_down_levels {list(levels)}: expected 2 and 3 alone, as in SAM 2; "
+                "export a checkpoint in which nothing is added to the two finest levels"
+            )
+        self.top_down = 2 in levels
         self.coarsest_weight, self.coarsest_bias = _product(coarsest)
         self.third_weight, bias = _product(third)
         if encoder.config.no_mem_embed == "before_gle":
