@@ -34,8 +34,8 @@ def opened_video(path: Path, is_camera: bool) -> Iterator[Frames]:
     Raises ImageError for what is no video, for frames of too many pixels, and where decoding fails;
     CutVideoError after the last frame of a file that is shorter than its header says.
     """
-    # A playlist must lead to no other file and no network.
-    options = {} if is_camera else {"protocol_whitelist": "file"}
+    # A playlist must lead to no other file and no network, nor be read again and again until it grows.
+    options = {} if is_camera else {"protocol_whitelist": "file", "max_reload": "0"}
     try:
         container = av.open(
             str(path) if is_camera else f"file:{path}", format="v4l2" if is_camera else None, options=options
