@@ -36,10 +36,12 @@ def static_transformer(transformer: Any) -> nn.Module:  # noqa: ANN401 - segment
 
 
 class StaticTwoWay(nn.Module):
-    """What the graphs of SAM's and SAM 2's decoders share: all but the inputs and the upscaling."""
+    """What the graphs of SAM's and SAM 2's decoders share: all but the inputs and the kind of upscaling."""
 
     refined_masks = 1
     """Number of masks that a refinement predicts."""
+    upscaling_type = ChannelsLastUpscaling
+    """Kind of the upscaling."""
 
     def __init__(
         self, prompt_encoder: nn.Module, mask_decoder: nn.Module, side: int, refinements: int
@@ -56,6 +58,7 @@ class StaticTwoWay(nn.Module):
         self.transformer = static_transformer(decoder.transformer)
         self.weights = decoder.output_hypernetworks_mlps
         self.iou_head = decoder.iou_prediction_head
+        self.upscaling = self.upscaling_type(decoder.output_upscaling)
 
     def decode(
         self,
@@ -96,14 +99,6 @@ class StaticTwoWay(nn.Module):
 class StaticDecoder(StaticTwoWay):
     """`glesam.decoding.decode` of one image with `glesam.two_way.TwoWayDecoder`, with native norms."""
 
-    def __init__(
-        self, prompt_encoder: nn.Module, mask_decoder: nn.Module, side: int, refinements: int
-    ) -> None:
-        """`side`: positions of the embedding per side, S / 16."""
-        super().__init__(prompt_encoder, mask_decoder, side, refinements)
-        decoder: Any = for_export(mask_decoder)
-        self.upscaling = ChannelsLastUpscaling(decoder.output_upscaling)
-
     def forward(
         self,
         image_embeddings: Tensor,
@@ -123,20 +118,21 @@ class StaticHighResDecoder(StaticTwoWay):
     """`glesam.decoding.decode` of one image with `glesam.sam2.HighResDecoder`: SAM 2's."""
 
     refined_masks = NUM_MASKS  # the best of masks 1 to 3 may take the place of mask 0 again
+    upscaling_type = HighResUpscaling
+    upscaling: HighResUpscaling
 
     def __init__(
         self, prompt_encoder: nn.Module, mask_decoder: nn.Module, side: int, refinements: int
     ) -> None:
         """`side`: positions of the embedding per side, S / 16."""
         super().__init__(prompt_encoder, mask_decoder, side, refinements)
-        decoder: Any = for_export(mask_decoder)
+        decoder: Any = mask_decoder
         config = decoder.config
         self.stability = (
             Stability(config.stability_delta, config.stability_threshold)
             if config.dynamic_multimask
             else None
         )
-        self.upscaling = HighResUpscaling(decoder.output_upscaling)
         self.no_mem_embed = (
             constant(decoder.no_mem_embed.reshape(1, -1, 1, 1)) if decoder.adds_no_mem_embed else None
         )
