@@ -192,8 +192,8 @@ class Gle(nn.Module):
             return image_embeddings
         if self.auxiliary is None:
             raise InputError(
-                "auxiliary_image: this GLE has no auxiliary input; train a model whose config.json says "
-                '"auxiliary": true in its section gle, or leave the image out'
+                "auxiliary_image: this GLE has no auxiliary input; make and train one that has it in Python "
+                "(GleConfig's auxiliary, glesam.nano.pairs.AuxiliaryPairs), or leave the image out"
             )
         added: Tensor = self.auxiliary(auxiliary_image)
         return image_embeddings + added

@@ -125,7 +125,7 @@ class GleSam(SavedModel):
         """Mask 0 of a SAM 2 stays, however unstable it is; another SAM has no such choice.
 
         Masks 1 to 3 may be worth nothing: heads that were not trained are worn down
-        (`glesam.sam.dead_mask_heads`).
+        (`glesam.two_way.dead_mask_heads`).
         """
         if isinstance(self.config.sam.decoder, HighResDecoderConfig):
             decoder = replace(self.config.sam.decoder, dynamic_multimask=False)

@@ -72,7 +72,10 @@ def same_window(pairs: Pairs, side: int) -> Pairs:
 
 
 def auxiliary_window(pairs: Pairs, window: Window) -> Tensor | None:
-    """The auxiliary images' pixels under a window of positions; None where the pairs have none."""
+    """The auxiliary images' pixels under a window of positions; None where the pairs have none.
+
+    For pairs that a caller of the library makes (`AuxiliaryPairs`); those of stored views have none.
+    """
     if not isinstance(pairs, AuxiliaryPairs):
         return None
     rows, columns = (

@@ -57,7 +57,10 @@ class LeveledPairs(Pairs):
 
 @dataclass(frozen=True)
 class AuxiliaryPairs(Pairs):
-    """Pairs of embeddings and the views' auxiliary images, float32 [B, 1, S, S] in [0, 1]."""
+    """Pairs of embeddings and the views' auxiliary images, float32 [B, 1, S, S] in [0, 1].
+
+    For callers of the library, who make them of their own data: no command trains a GLE with that input.
+    """
 
     auxiliary: Tensor
 

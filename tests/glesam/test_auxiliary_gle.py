@@ -76,7 +76,7 @@ def test_the_level_of_an_adaptive_gle_is_the_pictures_own() -> None:
 
 def test_a_gle_without_the_option_refuses_an_image() -> None:
     z, image = inputs()
-    with pytest.raises(InputError, match="this GLE has no auxiliary input; train a model whose"):
+    with pytest.raises(InputError, match="this GLE has no auxiliary input; make and train one"):
         Gle(tiny().gle)(z, None, image)
 
 
