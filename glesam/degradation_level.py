@@ -43,6 +43,11 @@ class DegradationHead(nn.Module):
         nn.init.zeros_(self.level.weight)
         nn.init.zeros_(self.level.bias)
 
+    @property
+    def is_trained(self) -> bool:
+        """Whether it answers anything but 0."""
+        return any(bool(parameter.any()) for parameter in self.level.parameters())
+
     def forward(self, image_embeddings: Tensor) -> Tensor:
         return self.unbounded(image_embeddings).clamp(0.0, MOST_DEGRADED)
 

@@ -137,8 +137,13 @@ class Session:
                 self.save(model, config, has_official_form=not learns_whole(model, teacher))
 
     def save(self, model: GleSam, config: StageConfig, *, has_official_form: bool) -> None:
-        """Writes the model, and what the stage trained in the authors' format, which has no whole U-Net."""
+        """Writes the model, and what the stage trained in the authors' format, which has no whole U-Net.
+
+        Files of that format from an earlier run are removed: they are parts of another model.
+        """
         model.save_pretrained(self.out)
+        for name in (LORA_FILE, DECODER_FILE):
+            (self.out / name).unlink(missing_ok=True)
         if isinstance(config, DecoderStageConfig):
             save_decoder(model, self.out / DECODER_FILE)
         elif has_official_form:

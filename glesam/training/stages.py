@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from accelerate import Accelerator
 
-from glesam.config import HieraEncoderConfig, VitEncoderConfig
+from glesam.config import VitEncoderConfig, check_multiple
 from glesam.data.batches import SamplePool, batches
 from glesam.gle import Gle
 from glesam.model import GleSam
@@ -92,6 +92,7 @@ def ready(model: GleSam, config: StageConfig, accelerator: Accelerator, teacher:
     if teacher is not None:
         teacher.to(accelerator.device)
     if isinstance(config, GleStageConfig):
+        check_level_head(model.gle)
         model = with_adapters(model, config, learns_whole(model, teacher))
     elif isinstance(config, DecoderStageConfig) and not config.multimask_share:
         model.disable_dynamic_multimask()  # masks 1 to 3 fade
@@ -155,14 +156,19 @@ def train_decoder(model: GleSam, pool: SamplePool, config: DecoderStageConfig, r
 
 def check_image_size(model: GleSam, config: StageConfig) -> None:
     """Raises InputError where the model's image encoder does not take the stage's image size."""
-    encoder, size = model.config.sam.encoder, model.config.sam.image_size
-    if isinstance(encoder, VitEncoderConfig) and config.image_size not in (None, size):
+    encoder, own = model.config.sam.encoder, model.config.sam.image_size
+    size = config.image_size or own
+    if isinstance(encoder, VitEncoderConfig) and size != own:
+        raise InputError(f"image_size {size}: this model's ViT encoder takes {own} px alone; leave it out")
+    check_multiple(encoder, size)
+
+
+def check_level_head(gle: Gle) -> None:
+    """Raises InputError for an adaptive GLE whose level head answers 0: its U-Net would get no gradient."""
+    if gle.level_head is not None and not gle.level_head.is_trained:
         raise InputError(
-            f"image_size {config.image_size}: this model's ViT encoder takes {size} px alone; leave it out"
-        )
-    if isinstance(encoder, HieraEncoderConfig) and (config.image_size or size) % encoder.multiple:
-        raise InputError(
-            f"image_size {config.image_size}: SAM 2's encoder takes multiples of {encoder.multiple} px"
+            "this model's GLE is adaptive and its level head untrained, so that GLE changes no embedding and "
+            "stage 1 would learn nothing; train the head first, with glesam.nano.recipe.train_level"
         )
 
 

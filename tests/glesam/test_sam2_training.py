@@ -238,7 +238,7 @@ def test_both_stages_write_a_checkpoint_and_the_official_files(data: Path, tmp_p
 
 def test_an_image_size_without_whole_windows_is_refused() -> None:
     for stage in (1, 2):
-        with pytest.raises(InputError, match="image_size 48: SAM 2's encoder takes multiples of 32 px"):
+        with pytest.raises(InputError, match="image_size 48: the hiera encoder takes multiples of 32 px"):
             ready(sam2_model(), settings(stage, image_size=48), Accelerator())
         config = settings(stage, image_size=96)
         assert isinstance(config, DecoderStageConfig) == (stage == 2)

@@ -287,3 +287,17 @@ def test_settings_that_do_not_fit_processes_or_model_are_refused() -> None:
         ready(trained_sam(), settings(1, batch_size=3, accumulation=2), Accelerator())
     with pytest.raises(ValueError, match="image_size 96: this model's ViT encoder takes 64 px alone"):
         ready(GleSam(tiny()), settings(1, image_size=96), Accelerator())
+    with pytest.raises(
+        ValueError, match="image_size 80: the efficientnet_lite encoder takes multiples of 32 px"
+    ):
+        ready(trained_model(), settings(1, image_size=80), Accelerator())
+
+
+def test_a_gle_whose_level_head_is_untrained_is_refused_where_it_would_learn_nothing() -> None:
+    config = trained_model().config
+    model = GleSam(replace(config, gle=replace(config.gle, adaptive=True)))
+    with pytest.raises(InputError, match=r"its level head untrained, .*train the head first"):
+        ready(model, settings(1), Accelerator())
+    assert ready(model, settings(2), Accelerator())
+    model.gle.level_head.level.bias.data.fill_(1.0)
+    assert ready(model, settings(1), Accelerator())

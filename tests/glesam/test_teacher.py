@@ -194,6 +194,9 @@ def test_glesam_train_writes_the_student_and_no_file_of_adapters(
     data: Path, folders: dict[str, Path], tmp_path: Path
 ) -> None:
     words = ["--model", folders["small"], "--teacher", folders["big"], "--run", tmp_path]
+    (tmp_path / "model").mkdir()
+    for name in ("pytorch_lora_weights.safetensors", "ft-decoder.pth"):
+        (tmp_path / "model" / name).write_bytes(b"of an earlier run")
     code, stdout, stderr = glesam_train(data, {"stage": 1, "steps": 1}, *words)
     assert (code, stderr) == (0, [])
     assert "teacher 0." in stdout
