@@ -31,7 +31,9 @@ SEED = 5
 def main(
     bundle: Annotated[Path, typer.Argument(metavar="BUNDLE", help="One whose GLE predicts the level.")],
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="Clean pictures.")],
-    pictures: Annotated[int, typer.Option(metavar="N", help="How many of a folder, evenly spread.")] = 100,
+    pictures: Annotated[
+        int, typer.Option(metavar="N", min=1, help="How many of a folder, evenly spread.")
+    ] = 100,
     real: Annotated[list[Path] | None, typer.Option(metavar="FOLDER", help="Bad pictures.")] = None,
     backend: Annotated[str, typer.Option(metavar="NAME")] = "auto",
     record: RecordOption = False,
@@ -54,9 +56,12 @@ def degrader(level: int) -> Callable[[Pixels, str], Pixels]:
 
 
 def spread(folder: Path, count: int) -> Sequence[Path]:
-    """At most `count` pictures of a folder, evenly spread."""
+    """At most `count` pictures of a folder, evenly spread. Raises typer.BadParameter where it has none."""
     paths = pictures_below(folder).pictures
-    return paths[:: max(1, len(paths) // count)][:count]
+    if not paths:
+        raise typer.BadParameter(f"{folder}: expected pictures, found none")
+    count = min(count, len(paths))
+    return [paths[i * len(paths) // count] for i in range(count)]
 
 
 def level_row(

@@ -102,6 +102,11 @@ def merged(config: GleSamConfig) -> GleSamConfig:
     return replace(config, gle=replace(config.gle, lora_rank=0))
 
 
+def without_gle(config: GleSamConfig) -> GleSamConfig:
+    """The configuration with a tiny GLE, for contenders that do not run it: its weights take no memory."""
+    return merged(replace(config, gle=tiny().gle))
+
+
 def operations(sizes: Sizes, steps: int) -> dict[str, Row]:
     """GFLOP and parameters [million] of each contender, counted without memory for weights."""
     with torch.device("meta"):
@@ -156,7 +161,8 @@ def flops_of_diffbir(model: DiffBir, side: int) -> dict[str, float]:
 def contender(name: str, sizes: Sizes, steps: int) -> Callable[[], Figures]:
     """Returns what measures a contender's stages, with random weights; `steps` of the diffusion run."""
     torch.manual_seed(0)
-    glesam = GleSam(sizes.glesam).eval().requires_grad_(False)
+    config = sizes.glesam if name == GLESAM else without_gle(sizes.glesam)
+    glesam = GleSam(config).eval().requires_grad_(False)
     engines = torch_engines(glesam)
     predictor = Predictor(
         reference_manifest(glesam), engines if name == GLESAM else replace(engines, gle=None)

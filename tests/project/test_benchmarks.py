@@ -6,16 +6,22 @@ import json
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import torch
 import typer
 from benchmark_modules import BENCHMARKS, NAMES, benchmark
 from typer.testing import CliRunner
 
+from glesam.config import official, tiny
 from glesam.evaluation.results import COLUMNS
+from glesam.gle import Gle
 from glesam_runtime import Bundle
+from glesam_runtime.image_io.folders import Found
 
 ROOT = Path(__file__).parents[2]
 SCORES = [("x", "clean", 0.8), ("y", "clean", 0.9), ("x", "3", 0.6), ("y", "3", 0.8)]
@@ -142,6 +148,53 @@ def test_levels_are_summed_up_for_a_set_of_pictures() -> None:
     row = module.level_row(Predictor(), "clean", [photo] * 3, lambda image, _: image * 0 + next(brightness))
     assert row == {"pictures": "clean", "level": 0.5, "deviation": 0.707, "zero": 0.667}
     assert list(module.spread(photo.parent, 2)) == [photo]
+
+
+@pytest.mark.parametrize("count", [150, 199, 100, 3])
+def test_pictures_of_a_folder_are_spread_over_all_of_it(
+    count: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    module, paths = benchmark("degradation_level"), [Path(f"{i:03}.jpg") for i in range(count)]
+    monkeypatch.setattr(module, "pictures_below", lambda _: Found(tuple(paths), ()))
+    chosen = [paths.index(path) for path in module.spread(tmp_path, 100)]
+    assert len(chosen) == min(count, 100)
+    assert chosen[0] == 0 and chosen[-1] >= count - 2
+    assert len(set(np.diff(chosen))) <= 2
+    paths.clear()
+    with pytest.raises(typer.BadParameter, match="expected pictures, found none"):
+        module.spread(tmp_path, 100)
+
+
+def test_the_memory_of_sam_alone_is_without_gles_unet() -> None:
+    module = benchmark("restore_then_segment")
+    config = module.merged(official("vit_b", "sd21"))
+    alone = module.without_gle(config)
+    assert alone.sam == config.sam
+    with torch.device("meta"):
+        weights = sum(parameter.numel() for parameter in Gle(alone.gle).parameters())
+    assert weights < 1_000_000
+
+
+def test_contenders_without_gle_are_built_without_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    module, built = benchmark("restore_then_segment"), list[object]()
+    model = module.GleSam
+    monkeypatch.setattr(module, "GleSam", lambda config: built.append(config) or model(config))
+    sizes = replace(module.sizes_of("tiny", ""), glesam=module.merged(tiny("sd15")))
+    for name in (module.SAM, module.RESTORED, module.GLESAM):
+        module.contender(name, sizes, 1)
+    without = module.without_gle(sizes.glesam)
+    assert built == [without, without, sizes.glesam]
+
+
+def test_a_variant_of_nano_is_trained_on_the_accelerators_device(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The meta device stands for a GPU."""
+    variants, devices = benchmark("nano_variants"), list[str]()
+    monkeypatch.setattr(
+        variants, "train_model", lambda model, *_: devices.append(next(model.parameters()).device.type)
+    )
+    run = variants.TrainingRun(Path(), accelerator=SimpleNamespace(device=torch.device("meta")))
+    variants.train(variants.VARIANTS["rank 4"], None, run)
+    assert devices == ["meta"]
 
 
 def test_variants_of_nano_share_what_their_run_has_made(tmp_path: Path) -> None:

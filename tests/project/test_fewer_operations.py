@@ -108,3 +108,23 @@ def test_students_are_trained_timed_and_measured(
     }
     assert changed and all(name.startswith("gle.unet.") for name in changed)
     assert not any("mid_block" in name for name in trained.state_dict())
+
+
+class Moved(torch.nn.Module):
+    """A model that knows whether it was last moved to the CPU."""
+
+    is_on_cpu = False
+
+    def cpu(self) -> Moved:
+        self.is_on_cpu = True
+        return self
+
+
+def test_student_and_teacher_come_back_to_the_cpu(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The next student is made from the teacher's model, and all are timed on the CPU."""
+    module, student, teacher = benchmark("fewer_operations"), Moved(), Moved()
+    monkeypatch.setattr(module, "make_accelerator", lambda _: None)
+    monkeypatch.setattr(module, "ready", lambda model, *_: model)
+    monkeypatch.setattr(module, "train_stage", lambda *_: None)
+    assert module.trained(student, teacher, None, module.settings(1, 1, 4.0), tmp_path) is student
+    assert student.is_on_cpu and teacher.is_on_cpu
