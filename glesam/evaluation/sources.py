@@ -97,7 +97,7 @@ class LastAnswer:
     def __call__(self, feeds: Tensors, on_device: bool = False) -> dict[str, Array]:
         """Always on the host: what stays on a device is gone with the next call."""
         last: Tensors | None = getattr(self._last, "feeds", None)
-        if last is None or not all(np.array_equal(last[name], feeds[name]) for name in feeds):
+        if last is None or not _are_equal(last, feeds):
             self._last.outputs = self._engine(feeds)
             self._last.feeds = feeds
         outputs: dict[str, Array] = self._last.outputs
@@ -108,6 +108,10 @@ class LastAnswer:
 
     def close(self) -> None:
         self._engine.close()
+
+
+def _are_equal(one: Tensors, other: Tensors) -> bool:
+    return one.keys() == other.keys() and all(np.array_equal(one[name], other[name]) for name in one)
 
 
 def parse_source(kind: SourceKind, text: str) -> SourceSpec:
