@@ -5,8 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import onnx
+from view_page import serving_page
 from view_person import DESKTOP, Person, is_masks, sync_api
 
+from glesam_runtime.tools.run.session import Model
 from glesam_runtime.view.tabs import MOST_TABS
 
 MOVE_SLIDER = """([level, wait]) => new Promise((resolve) => setTimeout(() => {
@@ -67,6 +70,29 @@ def test_a_picture_that_an_answer_to_another_question_brings_is_new(person: Pers
     sync_api.expect(person.page.locator(".prompts li")).to_have_count(0)
     person.masks(0)
     assert person.click(30, 40)["revision"] > asked["revision"]
+
+
+def test_the_level_that_gle_sees_is_hidden_until_it_has_seen_the_picture(
+    browser: Any,  # noqa: ANN401
+    tmp_path: Path,
+    folder: Path,
+) -> None:
+    from test_degradation_level import LEVEL, LEVELLED, listing
+    from tiny_bundle import model_of, write_bundle, write_manifest
+
+    bundle = write_bundle(tmp_path / "levelled")
+    onnx.save(model_of(LEVELLED), bundle / "gle.onnx")
+    write_manifest(bundle, listing(bundle, LEVEL))
+    with serving_page(Model(bundle, "onnxruntime", threads=1), folder) as address:
+        person = Person(browser, address, **DESKTOP)
+        level = person.page.locator("#seen-level")
+        sync_api.expect(level).not_to_have_attribute("hidden", "")
+        person.page.evaluate(SLOW_ANSWERS, "/encode")
+        person.page.click("#next")
+        sync_api.expect(level).to_have_attribute("hidden", "")
+        person.wait_for_picture("b.png")
+        sync_api.expect(level).not_to_have_attribute("hidden", "")
+        person.context.close()
 
 
 def test_a_slider_moved_for_a_picture_that_cannot_be_read_goes_back(person: Person) -> None:

@@ -197,6 +197,7 @@ export class Pictures {
     const isNew = picture.opened !== app.picture?.opened;
     app.picture?.bitmap.close();
     app.picture = picture;
+    app.seenLevel = null; // GLE has not seen this one yet
     app.hideError();
     this.isOpening = false;
     if (isNew) {
