@@ -73,7 +73,7 @@ def old_format_with_code(path: Path) -> None:
 
 @hostile
 def training_with_code_state(path: Path) -> None:
-    torch.save({"format": 4, "step": Trap(path)}, path)
+    torch.save({"format": 5, "step": Trap(path)}, path)
 
 
 @hostile
