@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from functools import partial
 from pathlib import Path
+from shlex import quote
 from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
@@ -199,10 +200,10 @@ def check_out(out: Path, kept: Iterable[Path]) -> None:
 def next_command(out: Path, new_lora: bool, checkpoint: str | None) -> str:
     """What to do with the new checkpoint: export it, or train its new LoRA or its smaller GLE."""
     if checkpoint is not None:
-        return f"glesam-train --stage 1 --model {out} --teacher {checkpoint} --data DIR"
+        return f"glesam-train --stage 1 --model {quote(str(out))} --teacher {quote(checkpoint)} --data DIR"
     if new_lora:
-        return f"glesam-train --stage 1 --model {out} --data DIR"
-    return f"glesam-export {out} --precision fp16"
+        return f"glesam-train --stage 1 --model {quote(str(out))} --data DIR"
+    return f"glesam-export {quote(str(out))} --precision fp16"
 
 
 def main() -> None:

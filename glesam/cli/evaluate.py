@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from shlex import quote
 from typing import TYPE_CHECKING, Annotated, Literal, TypeVar
 
 from glesam.evaluation.score import LEVELS, METHODS
@@ -177,7 +178,7 @@ def closing_line(files: Mapping[Path, int]) -> str:
     """What was written, how large, and the next command, which opens the last file."""
     last = list(files)[-1]
     size = sum(files.values()) / 1000
-    return f"wrote {len(files)} files to {last.parent}, {size:.1f} kB; next: xdg-open {last}"
+    return f"wrote {len(files)} files to {last.parent}, {size:.1f} kB; next: xdg-open {quote(str(last))}"
 
 
 def main() -> None:

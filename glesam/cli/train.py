@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from shlex import quote
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -95,8 +96,9 @@ def train(
         else:
             opened, taught_by = open_models(model, teacher, settings)
             session.stage(opened, settings, resume=resume, teacher=taught_by)
-        written = printable(str(session.out))
-        accelerator.print(f"wrote {written}; next: glesam-export {written} --precision fp16")
+        written = str(session.out)
+        line = f"wrote {written}; next: glesam-export {quote(written)} --precision fp16"
+        accelerator.print(printable(line))
         accelerator.end_training()
 
 

@@ -17,6 +17,7 @@ import pytest
 from evaluation_runs import SHIPPED_BUNDLE, evaluated, rows_of, values, write_data
 from PIL import Image
 
+from glesam.cli.evaluate import closing_line
 from glesam.evaluation import cases
 from glesam.evaluation.contact_sheet import Section, contact_sheet
 from glesam.evaluation.metrics import METRICS, MULTIMASK_METRICS
@@ -27,6 +28,7 @@ from glesam_runtime import Engines, Predictor, Prompt
 from glesam_runtime.bundle.spec import bundle_contract
 from glesam_runtime.engines.base import Array, Engine, Tensors
 from glesam_runtime.engines.function import FunctionEngine
+from glesam_runtime.errors import BackendError
 
 FILES = ["contact_sheet.png", "prompts.json", "results.csv", "table.md"]
 
@@ -325,3 +327,18 @@ def test_with_and_without_gle_share_one_run_of_the_encoder() -> None:
     other.start()
     other.join()
     assert len(calls) == 4
+
+
+def test_the_next_command_has_its_path_in_quotes_where_a_shell_needs_them() -> None:
+    line = closing_line({Path("my runs/results.csv"): 500, Path("my runs/sheet.png"): 1500})
+    assert line == "wrote 2 files to my runs, 2.0 kB; next: xdg-open 'my runs/sheet.png'"
+
+
+def test_an_input_that_is_left_out_is_refused_also_after_an_answer() -> None:
+    spec = bundle_contract(64)["gle"]
+    engine = LastAnswer(
+        FunctionEngine(spec, lambda feeds: {spec.outputs[0].name: feeds[spec.inputs[0].name]})
+    )
+    engine({spec.inputs[0].name: np.zeros((1, 256, 4, 4), np.float32)})
+    with pytest.raises(BackendError, match="expected image_embeddings, found none"):
+        engine({})

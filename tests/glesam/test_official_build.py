@@ -13,7 +13,7 @@ import torch
 from safetensors.torch import save_file
 from typer.testing import CliRunner
 
-from glesam.cli.convert import app
+from glesam.cli.convert import app, next_command
 from glesam.config import GleSamConfig, official, tiny
 from glesam.gle import build_base_unet, load_base_weights
 from glesam.model import GleSam
@@ -326,3 +326,11 @@ def test_a_new_lora_changes_nothing_yet_and_is_trained_next(files: Files, tmp_pa
     factors = lora_parameters(GleSam.from_pretrained(out))
     assert all((factor == 0).all() for name, factor in factors.items() if "lora_B" in name)
     assert all(factor.std() > 0 for name, factor in factors.items() if "lora_A" in name)
+
+
+def test_the_next_command_has_paths_in_quotes_where_a_shell_needs_them() -> None:
+    out = Path("my models/new")
+    assert next_command(out, False, None) == "glesam-export 'my models/new' --precision fp16"
+    assert next_command(out, True, None) == "glesam-train --stage 1 --model 'my models/new' --data DIR"
+    taught = next_command(out, False, "my models/old")
+    assert taught == "glesam-train --stage 1 --model 'my models/new' --teacher 'my models/old' --data DIR"

@@ -150,11 +150,11 @@ def test_glesam_train_writes_a_checkpoint_that_loads(
 ) -> None:
     monkeypatch.setattr("glesam.training.session.nano", small_config)
     monkeypatch.setattr("glesam.training.session.NANO", RECIPE)
-    out = tmp_path / "model"
+    out = tmp_path / "my model"
     code, stdout, stderr = invoke("nano", "--data", data, "--run", tmp_path / "run", "--out", out)
     assert (code, stderr) == (0, "")
     assert [line.split()[0] for line in stdout.splitlines() if "2/2" in line] == list(STAGES)
-    assert stdout.splitlines()[-1] == f"wrote {out}; next: glesam-export {out} --precision fp16"
+    assert stdout.splitlines()[-1] == f"wrote {out}; next: glesam-export '{out}' --precision fp16"
     loaded = GleSam.from_pretrained(out)
     checkpoint = ended_with(tmp_path / "run" / "joint.pt")
     parts = {"mask_decoder": loaded.mask_decoder, "gle": loaded.gle}

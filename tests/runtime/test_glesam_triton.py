@@ -190,7 +190,7 @@ def run(*arguments: object) -> Result:
 
 
 def test_the_command_writes_a_repository_and_replaces_an_older_one(tmp_path: Path) -> None:
-    out = tmp_path / "new/repository"
+    out = tmp_path / "new/my repository"
     for _ in range(2):
         result = run(default_bundle_path(), out)
         assert result.exit_code == 0, result.output
@@ -198,7 +198,7 @@ def test_the_command_writes_a_repository_and_replaces_an_older_one(tmp_path: Pat
     assert list(out.parent.iterdir()) == [out]
     assert (out / "glesam/1/bundle.json").read_bytes() == (default_bundle_path() / "bundle.json").read_bytes()
     assert result.stdout.startswith(f"wrote {out}, ")
-    assert result.stdout.endswith(f"MiB; next: tritonserver --model-repository {out}\n")
+    assert result.stdout.endswith(f"MiB; next: tritonserver --model-repository '{out}'\n")
 
 
 @pytest.fixture

@@ -77,7 +77,7 @@ def test_polygraphy_agrees_with_the_golden_vectors_and_tells_a_changed_weight(
     result = run(bundle, "--polygraphy", out)
     assert result.exit_code == 0, result.output
     assert f"wrote {out}, " in result.stdout
-    assert f"next: sh {out}/compare.sh" in result.stdout
+    assert f"next: sh '{out}/compare.sh'" in result.stdout
     done = shell(out / "compare.sh")
     assert done.returncode == 0, done.stdout + done.stderr
     assert done.stdout.count("PASSED") >= 3

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from shlex import quote
 from typing import Annotated
 
 import typer
@@ -31,7 +32,7 @@ def run(
     """
     with one_line_errors():
         write_triton(Bundle.open(bundle), out)
-        say(f"wrote {out}, {size_mib(out):.1f} MiB; next: tritonserver --model-repository {out}")
+        say(f"wrote {out}, {size_mib(out):.1f} MiB; next: tritonserver --model-repository {quote(str(out))}")
 
 
 def main() -> None:

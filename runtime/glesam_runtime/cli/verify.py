@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from shlex import quote
 from typing import Annotated
 
 import typer
@@ -53,7 +54,8 @@ def run(
         opened = Bundle.open(bundle, public_key)
         if polygraphy is not None:  # first: it is for graphs that fail below
             write_polygraphy(opened, polygraphy)
-            say(f"wrote {polygraphy}, {size_mib(polygraphy):.1f} MiB; next: sh {polygraphy}/compare.sh")
+            script = quote(str(polygraphy / "compare.sh"))
+            say(f"wrote {polygraphy}, {size_mib(polygraphy):.1f} MiB; next: sh {script}")
         chosen, reason = pick_for_bundle(backend, opened)
         say(model_line(opened, f"{chosen} ({reason})"), err=True)
         least = required_iou(opened) if min_iou is None else min_iou
