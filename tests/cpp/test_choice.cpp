@@ -15,8 +15,9 @@ using Names = std::vector<std::string>;
 
 const Names both = {"openvino", "onnxruntime"};
 
-bool takes(const char* precision, const Names& built, const char* backend, const char* reason, bool exact_int8 = true) {
-    const auto choice = pick_backend("auto", precision, built, exact_int8);
+bool takes(const char* precision, const Names& built, const char* backend, const char* reason, bool exact_int8 = true,
+           const char* target = "any") {
+    const auto choice = pick_backend("auto", precision, built, target, exact_int8);
     return choice.backend == backend && choice.reason == std::string("auto: ") + reason;
 }
 
@@ -35,6 +36,15 @@ void without_vnni_auto_leaves_int8_to_onnxruntime() {
         CHECK(takes(precision, {"openvino"}, "openvino", "onnxruntime is not in this build", false));
     }
     CHECK(takes("int8+bf16", both, "openvino", "for bf16 graphs, which onnxruntime cannot compute on a CPU", false));
+}
+
+void auto_takes_the_runtime_that_int8_was_made_for() {
+    const char* precision = "int8+fp32";
+    CHECK(takes(precision, both, "onnxruntime", "the int8 layers are quantized for it", true, "onnxruntime"));
+    CHECK(takes(precision, both, "onnxruntime", "the int8 layers are quantized for it", false, "onnxruntime"));
+    const char* otherwise = "for int8 graphs, of which onnxruntime computes much in float";
+    CHECK(takes(precision, both, "openvino", otherwise, true, "openvino"));
+    CHECK(takes(precision, {"openvino"}, "openvino", otherwise, true, "onnxruntime"));
 }
 
 void auto_takes_what_there_is() {
@@ -66,6 +76,7 @@ int main() {
     return glesam_tests::run_all({
         {"auto weighs the precision", auto_weighs_the_precision},
         {"without VNNI auto leaves int8 to onnxruntime", without_vnni_auto_leaves_int8_to_onnxruntime},
+        {"auto takes the runtime that int8 was made for", auto_takes_the_runtime_that_int8_was_made_for},
         {"auto takes what there is", auto_takes_what_there_is},
         {"a name is accepted or refused", a_name_is_accepted_or_refused},
     });

@@ -85,11 +85,11 @@ void check_tensors(const Fields& graph, const char* side, const std::vector<Tens
                        (actual.empty() ? "none" : specs_text(actual, "; ")) + "; export the bundle again");
 }
 
-/// Checks which layers compute in int8: nothing here needs them, but other readers show them.
-void check_int8(const Fields& int8) {
-    if (int8.values().contains("target")) int8.label("target");
+/// Returns the target of a graph's int8 layers, and checks their names, which other readers show.
+std::string int8_target(const Fields& int8) {
     int8.strings("layers");
     int8.strings("left");
+    return int8.values().contains("target") ? int8.label("target") : "any";
 }
 
 Graph checked_graph(const Fields& graph, const Files& files, const GraphSpec& required) {
@@ -106,9 +106,9 @@ Graph checked_graph(const Fields& graph, const Files& files, const GraphSpec& re
     const GraphSpec expected = with_options(required, tensors);
     check_tensors(graph, "inputs", inputs, expected.inputs);
     check_tensors(graph, "outputs", outputs, expected.outputs);
-    Graph result{file, graph.label("precision"), expected};
+    Graph result{file, graph.label("precision"), expected, "any"};
     for (const auto& island : islands.values().items()) islands.label(island.key());
-    if (graph.values().contains("int8")) check_int8(graph.fields("int8"));
+    if (graph.values().contains("int8")) result.int8_target = int8_target(graph.fields("int8"));
     return result;
 }
 

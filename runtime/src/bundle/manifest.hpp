@@ -18,6 +18,8 @@ struct Graph {
     std::string file;
     std::string precision;
     GraphSpec spec;
+    /// The runtime that its int8 layers were quantized for.
+    std::string int8_target = "any";
 };
 
 /// Size [bytes] and sha256 (lower-case hex) of one file of the bundle.

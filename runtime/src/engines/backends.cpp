@@ -56,7 +56,11 @@ Choice choose_backend(const std::string& backend, const Bundle& bundle) {
         if (const auto why = why_tensorrt(bundle)) return {"tensorrt", *why};
     }
 #endif
-    return pick_backend(backend, bundle.manifest.precision, names_of(backends()));
+    std::string target = "any";
+    for (const auto& [name, graph] : bundle.manifest.graphs) {
+        if (graph.int8_target != "any") target = graph.int8_target;
+    }
+    return pick_backend(backend, bundle.manifest.precision, names_of(backends()), target);
 }
 
 Engines open_engines(const std::string& backend, const Bundle& bundle, bool enhance, int threads) {
@@ -70,8 +74,9 @@ Engines open_engines(const std::string& backend, const Bundle& bundle, bool enha
     const bool tensorrt = choose_backend(backend, bundle).backend == "tensorrt";
     const auto open = [&](const std::string& name) {
         // "auto" picks for each graph: the fp32 decoder of a bf16 bundle runs in onnxruntime, beside openvino.
-        const std::string& precision = bundle.manifest.graphs.at(name).precision;
-        const std::string chosen = tensorrt ? "tensorrt" : pick_backend(backend, precision, names_of(built)).backend;
+        const Graph& graph = bundle.manifest.graphs.at(name);
+        const Choice choice = pick_backend(backend, graph.precision, names_of(built), graph.int8_target);
+        const std::string chosen = tensorrt ? "tensorrt" : choice.backend;
         const auto row =
             std::find_if(built.begin(), built.end(), [&](const auto& each) { return each.name == chosen; });
         return row->open(bundle, name, threads);

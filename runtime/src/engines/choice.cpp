@@ -28,11 +28,14 @@ bool is_bf16(const std::string& precision) {
 
 bool is_int8(const std::string& precision) { return precision.rfind("int8", 0) == 0; }
 
-Candidate openvino(const std::string& precision, const Names& built, bool exact_int8) {
+Candidate openvino(const std::string& precision, const std::string& target, const Names& built, bool exact_int8) {
     if (!has(built, "openvino")) {
         return {"openvino", false, "it is not in this build; pip install openvino, then -DGLESAM_WITH_OPENVINO=ON"};
     }
     if (is_bf16(precision)) return {"openvino", true, "for bf16 graphs, which onnxruntime cannot compute on a CPU"};
+    if (is_int8(precision) && exact_int8 && target == "onnxruntime" && has(built, "onnxruntime")) {
+        return {"openvino", false, "the int8 layers are quantized for onnxruntime"};
+    }
     if (is_int8(precision) && exact_int8) {
         return {"openvino", true, "for int8 graphs, of which onnxruntime computes much in float"};
     }
@@ -43,15 +46,17 @@ Candidate openvino(const std::string& precision, const Names& built, bool exact_
     return {"openvino", false, "preferred for bf16 and int8 only"};
 }
 
-Candidate onnxruntime(const std::string& precision, const Names& built) {
+Candidate onnxruntime(const std::string& precision, const std::string& target, const Names& built) {
     if (is_bf16(precision)) return {"onnxruntime", false, "it cannot compute bf16 graphs on a CPU"};
     if (!has(built, "onnxruntime")) return {"onnxruntime", false, "it is not in this build"};
+    if (target == "onnxruntime") return {"onnxruntime", true, "the int8 layers are quantized for it"};
     return {"onnxruntime", true, "it is part of this build"};
 }
 
-Choice automatic(const std::string& precision, const Names& built, bool exact_int8) {
+Choice automatic(const std::string& precision, const std::string& target, const Names& built, bool exact_int8) {
     std::vector<std::string> why;
-    for (const Candidate& candidate : {openvino(precision, built, exact_int8), onnxruntime(precision, built)}) {
+    for (const Candidate& candidate :
+         {openvino(precision, target, built, exact_int8), onnxruntime(precision, target, built)}) {
         if (candidate.fits) return {candidate.backend, "auto: " + candidate.reason};
         why.push_back(candidate.backend + ": " + candidate.reason);
     }
@@ -71,14 +76,15 @@ Error not_here(const std::string& name, const Names& built) {
 
 }  // namespace
 
-Choice pick_backend(const std::string& backend, const std::string& precision, const Names& built, bool exact_int8) {
+Choice pick_backend(const std::string& backend, const std::string& precision, const Names& built,
+                    const std::string& target, bool exact_int8) {
     if (built.empty()) {
         throw backend_error("backend " + repr(backend) +
                             ": this libglesam was built without any; "
                             "install OpenVINO (pip install openvino), ONNX Runtime or TensorRT and build it again with "
                             "-DGLESAM_WITH_OPENVINO=ON or its like");
     }
-    if (backend == "auto") return automatic(precision, built, exact_int8);
+    if (backend == "auto") return automatic(precision, target, built, exact_int8);
     if (!has(built, backend)) throw not_here(backend, built);
     if (backend == "onnxruntime" && is_bf16(precision)) {
         throw backend_error("backend onnxruntime has no bf16 arithmetic here, and the bundle is " + precision +

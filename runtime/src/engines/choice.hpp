@@ -14,13 +14,14 @@ struct Choice {
 };
 
 /// The backend that `backend`, a name or "auto", stands for with graphs of `precision`: {"onnxruntime", "as asked"}.
-/// `built`: the names of this build's backends. Throws BackendError for a name that is unknown or not in this build,
-/// and for a backend that cannot compute in `precision`.
+/// `built`: the names of this build's backends. `target`: the runtime that the int8 layers were quantized for.
+/// Throws BackendError for a name that is unknown or not in this build, and for a backend that cannot compute in
+/// `precision`.
 Choice pick_backend(const std::string& backend, const std::string& precision, const std::vector<std::string>& built,
-                    bool exact_int8 = sums_int8_exactly());
+                    const std::string& target = "any", bool exact_int8 = sums_int8_exactly());
 
 /// Whether ONNX Runtime runs the int8 layers of a graph of `precision` in int8, rather than in float.
-/// 1.32 does for MatMul, and only where the rest is fp32: behind fp16 it fuses no Q/DQ.
+/// 1.32 does where the rest is fp32, for MatMul and, of its own target, for convolutions: behind fp16 it fuses no Q/DQ.
 bool onnxruntime_computes_int8(const std::string& precision);
 
 }  // namespace glesam::core
