@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from shlex import quote
 from typing import Annotated
 
 import typer
@@ -121,7 +122,7 @@ def export(
             int8.export_int8(*job, observed, say)
         else:
             pipeline.export_bundle(*job, say)
-        next_command = f"glesam-run photo.jpg --box X0 Y0 X1 Y1 --bundle {target}"
+        next_command = f"glesam-run photo.jpg --box X0 Y0 X1 Y1 --bundle {quote(str(target))}"
         say(f"wrote {target}, {size_mib(target):.1f} MiB; next: {next_command}")
 
 
@@ -132,7 +133,7 @@ def _export_diffbir(folder: Path, out: Path) -> None:
     from glesam_runtime.output import size_mib
 
     export_diffbir(read_diffbir(folder), out, say)
-    next_command = f"glesam-eval --data DIR --methods sam,restored --restorer {out}"
+    next_command = f"glesam-eval --data DIR --methods sam,restored --restorer {quote(str(out))}"
     say(f"wrote {out}, {size_mib(out):.1f} MiB; next: {next_command}")
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from shlex import quote
 from typing import Annotated
 
 import typer
@@ -63,7 +64,7 @@ def calibrate(
         table.save(out)
     say(
         f"wrote {out}, {out.stat().st_size / 2**20:.1f} MiB, {len(table.samples)} samples; "
-        f"next: glesam-quantize {bundle} --calib-table {out}"
+        f"next: glesam-quantize {quote(str(bundle))} --calib-table {quote(str(out))}"
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from shlex import quote
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -73,7 +74,7 @@ def quantize(
         least = MIN_IOU["int8"] if min_iou is None else min_iou
         chosen = QuantizeOptions(how, table, pictures, search, frontier, least, speed_gate)
         quantize_bundle(floats, folder, parity_images(images, say), chosen, say)
-        say(f"wrote {folder}, {size_mib(folder):.1f} MiB; next: glesam-verify {folder}")
+        say(f"wrote {folder}, {size_mib(folder):.1f} MiB; next: glesam-verify {quote(str(folder))}")
 
 
 def default_out(floats: Bundle) -> Path:
