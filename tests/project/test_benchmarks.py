@@ -215,7 +215,7 @@ def test_variants_of_nano_share_what_their_run_has_made(tmp_path: Path) -> None:
 def test_an_export_has_its_parity_in_a_row() -> None:
     row = benchmark("fullsize_export").parity_of(Bundle.open().root)
     assert list(row)[:3] == ["image_encoder_error", "gle_error", "mask_decoder_error"]
-    assert 0.99 < row["worst_iou"] <= row["mean_iou"] <= 1 and row["masks"] == 48
+    assert 0.95 < row["worst_iou"] <= row["mean_iou"] <= 1 and row["masks"] == 48
 
 
 def test_a_line_of_the_cpp_program_becomes_a_row() -> None:

@@ -34,18 +34,17 @@ def test_a_moving_object_is_followed_and_lost_when_it_is_gone() -> None:
     with Predictor("nano") as predictor:
         frames = followed(clip, predictor)
     assert [reason for _, reason in frames[:7]] == [None] * 7, frames
-    assert min(score for score, _ in frames[:7]) > 0.65, frames
-    assert min(score for score, _ in frames[4:7]) > 0.9, frames
+    assert min(score for score, _ in frames[:7]) > 0.55, frames
     for score, reason in frames[7:]:
         assert reason is not None and score == 0, frames
 
 
 def test_an_object_is_followed_while_the_camera_moves() -> None:
-    clip = pan("coffee.jpg", (140, 60, 380, 290), (400, 280), (6, 3), 1.0, frames=7)
+    clip = pan("astronaut.jpg", (20, 12, 345, 480), (400, 400), (4, 3), 1.0, frames=7)
     with Predictor("nano") as predictor:
         frames = followed(clip, predictor)
     assert [reason for _, reason in frames] == [None] * 7, frames
-    assert min(score for score, _ in frames) > 0.75, frames
+    assert min(score for score, _ in frames) > 0.85, frames
 
 
 @pytest.fixture

@@ -4,10 +4,11 @@
     for image, followed in follower.each(frames):
         ...     # followed.masks of this frame; followed.lost says of each object why it has none
 
-An object's prompt is the logits of its last mask, and the box of that mask, moved as far as it moved last,
-and widened by a margin and by how much that move differed from the one before. With nano, masks grew from
-frame to frame without the logits; without the move they fell behind an object that moved by a fifth of its
-width. A mask that slowly drifts to another object is not noticed.
+An object's prompt is the logits of its last mask, the box of that mask, and the centre of this box where the
+mask covers it; all are moved as far as the object moved last, and the box is widened by a margin and by how
+much that move differed from the one before. With nano, the logits keep masks from growing into what is
+beside the object, and without the move masks fall behind an object that moves by a fifth of its width. A mask
+that slowly drifts to another object is not noticed.
 """
 
 from __future__ import annotations
@@ -47,7 +48,7 @@ class FollowOptions:
     frames without it at most .5. SAM's own models are unmeasured.
     """
 
-    margin: float = 0.05
+    margin: float = 0.02
     least_similarity: float = 0.7
     most_growth: float = 2.0
 
@@ -84,18 +85,22 @@ class _Sighting:
     change: tuple[float, float] = (0.0, 0.0)
     missed: int = 0
 
-    def prompt(self, size: Size, margin: float) -> Prompt:
-        """Returns the prompt for the next frame, of `size` (H, W)."""
-        height, width = size
+    def prompt(self, geometry: Geometry, margin: float) -> Prompt:
+        """Returns the prompt for the next frame."""
+        height, width = geometry.original_size
         corners = np.array(self.box, np.float64)
-        moved = corners + np.tile(self.step, 2)
+        step = self.step
+        moved = corners + np.tile(step, 2)
         widened = margin * (corners[2:] - corners[:2]) + np.abs(self.change)
         box = moved + np.concatenate([-widened, widened])
         box = np.clip(box, 0, [width, height, width, height])
         if (box[2:] - box[:2] < 1).any():  # it has left the frame, so it is looked for where it was
-            box = corners
+            box, step = corners, (0.0, 0.0)
         x0, y0, x1, y1 = box.tolist()
-        return Prompt(box=(x0, y0, x1, y1), mask_input=self.logits)
+        centre = ((x0 + x1) / 2, (y0 + y1) / 2)
+        logits = _moved(self.logits, step, geometry)
+        points = (centre,) if _covers(logits, centre, geometry) else ()
+        return Prompt(box=(x0, y0, x1, y1), points=points, mask_input=logits)
 
     def lost(self, now: _Sighting, options: FollowOptions) -> str | None:
         """Returns why `now` is not this object; None where it is."""
@@ -161,7 +166,8 @@ class Follower:
         if self._sightings is None:
             prompts = self._prompts
         else:
-            prompts = [each.prompt(size, self._options.margin) for each in self._sightings]
+            margin = self._options.margin
+            prompts = [each.prompt(predictor.geometry, margin) for each in self._sightings]
         prediction = predictor.predict(prompts=prompts)
         embeddings = _embeddings(predictor)
         seen = [
@@ -199,6 +205,33 @@ class Follower:
                 "follow the frames of each size by themselves"
             )
         self._size = size
+
+
+def _on_logits(point: tuple[float, float], logits: Floats, geometry: Geometry) -> tuple[float, float]:
+    """Returns row and column of logits [h,w] for a point or a step (x, y) of the frame [px]."""
+    (height, width), resized = geometry.original_size, geometry.resized_size
+    rows, columns = (side / geometry.image_size for side in logits.shape)
+    return point[1] * resized[0] / height * rows, point[0] * resized[1] / width * columns
+
+
+def _covers(logits: Floats, point: tuple[float, float], geometry: Geometry) -> bool:
+    """Returns whether the mask of these logits [h,w] covers a point (x, y) of the frame [px]."""
+    row, column = (int(each) for each in _on_logits(point, logits, geometry))
+    return bool(logits[min(row, logits.shape[0] - 1), min(column, logits.shape[1] - 1)] > 0)
+
+
+def _moved(logits: Floats, step: tuple[float, float], geometry: Geometry) -> Floats:
+    """Returns logits [h,w] moved by step (x, y) [px of the frame]; what comes in has the least logit."""
+    down, right = (round(each) for each in _on_logits(step, logits, geometry))
+    moved = np.full_like(logits, logits.min())
+    source, target = zip(_overlap(down, logits.shape[0]), _overlap(right, logits.shape[1]), strict=True)
+    moved[target] = logits[source]
+    return moved
+
+
+def _overlap(step: int, size: int) -> tuple[slice, slice]:
+    """Returns the part of an axis that stays inside when it moves by `step`, before and after."""
+    return slice(max(0, -step), size - max(0, step)), slice(max(0, step), size - max(0, -step))
 
 
 def _after(before: _Sighting, now: _Sighting | None) -> _Sighting:
