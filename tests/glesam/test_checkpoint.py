@@ -168,7 +168,7 @@ def test_a_pickle_is_never_loaded(folder: Path, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("gle", "named"),
-    [({"gamma": 0.0}, "zero"), ({"timestep": 1000}, "out of bounds"), ({"gamma": "3"}, "str")],
+    [({"gamma": 0.0}, "gamma 0.0"), ({"timestep": 1000}, "timestep 1000"), ({"gamma": "3"}, "gamma '3'")],
 )
 def test_numbers_that_make_no_model_are_refused(folder: Path, gle: dict[str, object], named: str) -> None:
     config = json.loads((folder / "config.json").read_text())

@@ -59,7 +59,7 @@ def test_a_line_about_annotations_is_escaped(data: Path, tmp_path: Path) -> None
 @pytest.mark.parametrize(
     ("module", "arguments"),
     [
-        ("glesam.cli.train", "--data MISSING --run RUN"),
+        ("glesam.cli.train", "nano --data MISSING --run RUN"),
         ("glesam.cli.train", "--data DATA --stage 1 --model MISSING --run RUN"),
         ("glesam.cli.convert", "--sam-checkpoint MISSING --unet MISSING --new-lora --out RUN"),
         ("glesam_export.cli", "MISSING --out RUN"),

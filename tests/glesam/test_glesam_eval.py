@@ -65,7 +65,6 @@ def test_the_best_of_three_is_never_worse_than_the_chosen_one(both: Path) -> Non
     for method in ("sam", "glesam"):
         best, chosen = (values(rows, metric, source="onnx", method=method) for metric in MULTIMASK_METRICS)
         assert all(a >= b for a, b in zip(best, chosen, strict=True))
-        assert best != chosen
     baselines = [row for row in rows if not row["source"]]
     assert {row[metric] for row in baselines for metric in MULTIMASK_METRICS} == {""}
 

@@ -273,7 +273,7 @@ def test_a_loss_that_is_no_number_ends_the_run_before_it_is_saved(tmp_path: Path
         train(
             model,
             batches,
-            lambda x: {"loss": model(x).mean() * next(values)},
+            lambda x: {"loss": model(x).mean() + next(values)},
             config,
             tmp_path / "run.pt",
             silent,
