@@ -90,8 +90,8 @@ struct ElementType {
 };
 const std::map<std::int64_t, ElementType>& element_types() {
     static const std::map<std::int64_t, ElementType> table = {
-        {1, {"float32", 4}}, {2, {"uint8", 1}}, {3, {"int8", 1}},     {6, {"int32", 4}},     {7, {"int64", 8}},
-        {9, {"bool", 1}},    {10, {"float16", 2}}, {16, {"bfloat16", 2}},
+        {1, {"float32", 4}}, {2, {"uint8", 1}}, {3, {"int8", 1}},     {6, {"int32", 4}},
+        {7, {"int64", 8}},   {9, {"bool", 1}},  {10, {"float16", 2}}, {16, {"bfloat16", 2}},
     };
     return table;
 }
