@@ -85,7 +85,6 @@ GraphSpec with_options(const GraphSpec& spec, const std::vector<TensorSpec>& lis
     };
     if (spec.name != "gle") return result;
     if (is_listed(auxiliary_image)) {
-        const Dimension one = std::int64_t{1};
         const Dimension side = 16 * std::get<std::int64_t>(spec.inputs.front().shape.back());
         result.inputs.push_back(floats(auxiliary_image, {one, one, side, side}));
     }
