@@ -11,7 +11,7 @@ from glesam.model import GleSam
 from glesam.nano.batches import PromptBatch
 from glesam.nano.prompts import CORRECTIONS, FIRST_POINTS, corrected
 from glesam.training.loop import Losses
-from glesam.training.mask_loss import MaskLoss, mask_losses
+from glesam.training.mask_loss import MaskLoss, Prompted, mask_losses
 from glesam_runtime.prompts import BOX_TOP_LEFT
 
 LOSS = MaskLoss(multimask=0.5, far=0.1)
@@ -21,15 +21,9 @@ LARGEST_LOGIT = 20.0
 """Logits that are fed back are clipped to it."""
 
 
-class Targets(Protocol):
+class Targets(Prompted, Protocol):
     """What the losses need of a batch; shapes as in `PromptBatch`."""
 
-    @property
-    def masks(self) -> Tensor: ...
-    @property
-    def point_coords(self) -> Tensor: ...
-    @property
-    def point_labels(self) -> Tensor: ...
     @property
     def single_weights(self) -> Tensor: ...
 

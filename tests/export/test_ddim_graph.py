@@ -9,7 +9,7 @@ import numpy as np
 import onnx
 import pytest
 import torch
-from tiny_model import random_model, random_nano
+from tiny_model import random_model, random_nano, randomize_norms
 from torch import nn
 
 from glesam.ddim import DdimDenoiser
@@ -29,21 +29,10 @@ MAX_RELATIVE = {"fp32": 2e-5, "fp16": 2e-2}
 
 
 @torch.no_grad()
-def randomize(module: nn.Module) -> None:
-    """Batch norms as training leaves them: nothing at its start."""
-    for norm in module.modules():
-        if isinstance(norm, nn.BatchNorm2d):
-            norm.weight.uniform_(0.2, 0.8)
-            norm.bias.normal_(std=0.2)
-            norm.running_mean.normal_(std=0.3)
-            norm.running_var.uniform_(0.5, 2.0)
-
-
-@torch.no_grad()
 def test_the_folded_steps_are_the_loop_in_float64() -> None:
     torch.manual_seed(0)
     loop = DdimDenoiser(16).double().eval()
-    randomize(loop)
+    randomize_norms(loop)
     x = torch.randn(3, 16, 5, 7, dtype=torch.float64)
     static = StaticDenoiser(loop)
     torch.testing.assert_close(static(x), loop(x), rtol=1e-12, atol=1e-12)
@@ -57,7 +46,7 @@ def with_denoiser(model: GleSam) -> GleSam:
     torch.manual_seed(1)
     other = GleSam(config).eval().requires_grad_(False)
     other.load_state_dict(model.state_dict(), strict=False)
-    randomize(other.mask_decoder)
+    randomize_norms(other.mask_decoder)
     return other
 
 

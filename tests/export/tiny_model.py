@@ -6,6 +6,7 @@ from dataclasses import replace
 from typing import Literal
 
 import torch
+from torch import nn
 
 from glesam.config import GleSamConfig, LiteEncoderConfig, PromptMapDecoderConfig, nano, tiny, tiny_sam2
 from glesam.model import GleSam
@@ -39,6 +40,17 @@ def random_model(style: Style, seed: int = 0, image_size: int | None = None, **g
             head.level.weight.normal_(std=0.1)
             head.level.bias.fill_(1.5)  # most levels lie between the bounds
     return model.requires_grad_(False)
+
+
+def randomize_norms(module: nn.Module) -> None:
+    """Gives batch norms statistics and weights that are not those of their start."""
+    with torch.no_grad():
+        for norm in module.modules():
+            if isinstance(norm, nn.BatchNorm2d):
+                norm.weight.uniform_(0.2, 0.8)
+                norm.bias.normal_(std=0.2)
+                norm.running_mean.normal_(std=0.3)
+                norm.running_var.uniform_(0.5, 2.0)
 
 
 def random_sam2(seed: int = 0) -> GleSam:

@@ -9,7 +9,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from accelerate import Accelerator
 from tiny_training import RECIPE, loop, small_config, small_model
 from torch import Tensor
 
@@ -21,8 +20,7 @@ from glesam.model import GleSam
 from glesam.nano.gle_losses import restoring_losses
 from glesam.nano.levels import LevelStage, level_losses, view_levels
 from glesam.nano.pairs import LeveledPairs, PairedViews, Pairs
-from glesam.nano.recipe import Run, select_prior, select_restoring, train_model
-from glesam.training.view_encoder import ViewEncoder
+from glesam.nano.recipe import Run, encode_views, select_prior, select_restoring, train_model
 from glesam_runtime.errors import CheckpointError, InputError
 
 
@@ -120,9 +118,7 @@ def test_the_option_is_saved_and_a_model_without_it_has_the_file_and_identity_it
 @pytest.fixture(scope="module")
 def views(pool: SamplePool, tmp_path_factory: pytest.TempPathFactory) -> PairedViews:
     model = small_model().eval().requires_grad_(False)
-    views = PairedViews(tmp_path_factory.mktemp("views"), RECIPE.views, RECIPE.views_plan())
-    ViewEncoder(model, pool, Accelerator(), lambda _: None).encode(views)
-    return views
+    return encode_views(model, pool, Run(tmp_path_factory.mktemp("views")), RECIPE)
 
 
 def test_the_levels_of_stored_views_are_those_they_were_degraded_with(

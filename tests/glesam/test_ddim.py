@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 from diffusers import DDIMScheduler
+from tiny_model import randomize_norms
 from tiny_training import RECIPE, small_config, small_model
 from torch import Tensor, nn
 
@@ -48,21 +49,10 @@ def scheduler() -> DDIMScheduler:
     return found
 
 
-def randomize(module: nn.Module) -> None:
-    """Batch norms with statistics and weights that are not those of their start."""
-    with torch.no_grad():
-        for norm in module.modules():
-            if isinstance(norm, nn.BatchNorm2d):
-                norm.weight.uniform_(0.2, 0.8)
-                norm.bias.normal_(std=0.2)
-                norm.running_mean.normal_(std=0.3)
-                norm.running_var.uniform_(0.5, 2.0)
-
-
 def denoiser(channels: int = 16) -> DdimDenoiser:
     torch.manual_seed(0)
     made = DdimDenoiser(channels).double().eval()
-    randomize(made)
+    randomize_norms(made)
     return made
 
 
@@ -133,7 +123,7 @@ def test_nanos_decoder_computes_the_same_masks_until_its_denoiser_has_learnt(tmp
     model.eval()
     for a, b in zip(model.decode(z, *prompts()), before, strict=True):
         torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-4)
-    randomize(model.mask_decoder.denoiser)
+    randomize_norms(model.mask_decoder.denoiser)
     after = model.decode(z, *prompts())
     assert (after[0] - before[0]).abs().max() > 1e-2
     for index in range(2):

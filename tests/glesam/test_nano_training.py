@@ -9,7 +9,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from accelerate import Accelerator
 from tiny_training import RECIPE, small_config, small_model
 from torch import Tensor, nn
 
@@ -25,10 +24,16 @@ from glesam.nano.gle_losses import joint_losses, mixed, prior_losses, restoring_
 from glesam.nano.losses import LOSS, clean_losses, prompt_losses
 from glesam.nano.pairs import OBJECT, PairedViews, Pairs, draw_targets_of
 from glesam.nano.prompts import CORRECTIONS, FIRST_POINTS, SLOTS, PromptShares, corrected, draw_prompt
-from glesam.nano.recipe import Run, select_prior, select_restoring, standardize_embeddings, start_gle
+from glesam.nano.recipe import (
+    Run,
+    encode_views,
+    select_prior,
+    select_restoring,
+    standardize_embeddings,
+    start_gle,
+)
 from glesam.nano.standardize import channel_statistics, standardize
 from glesam.training.mask_loss import mask_losses
-from glesam.training.view_encoder import ViewEncoder
 
 STAGE = RECIPE.sam
 
@@ -233,9 +238,7 @@ def test_standardized_embeddings_have_mean_0_and_variance_1_and_the_same_masks(b
 @pytest.fixture(scope="module")
 def views(pool: SamplePool, tmp_path_factory: pytest.TempPathFactory) -> PairedViews:
     model = small_model().eval().requires_grad_(False)
-    views = PairedViews(tmp_path_factory.mktemp("views"), RECIPE.views, RECIPE.views_plan())
-    ViewEncoder(model, pool, Accelerator(), lambda _: None).encode(views)
-    return views
+    return encode_views(model, pool, Run(tmp_path_factory.mktemp("views")), RECIPE)
 
 
 def test_stored_pairs_are_the_encoders_answers_and_regions_follow_the_objects(

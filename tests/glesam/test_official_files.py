@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import pickle
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import torch
 from diffusers import DDIMScheduler
+from refused_files import equal, refusal
 from safetensors.torch import save_file
 from tiny_text_encoder import save_clip
 from torch import Tensor
@@ -26,7 +27,6 @@ from glesam.official.tensor_files import read_tensors
 from glesam.official.text_embedding import load_text_embedding
 from glesam.official.unet import load_unet
 from glesam.sam import build_mask_decoder
-from glesam_runtime.errors import CheckpointError
 
 Tensors = dict[str, Tensor]
 
@@ -39,20 +39,6 @@ def model_with(seed: int) -> GleSam:
 @pytest.fixture
 def target() -> GleSam:
     return model_with(2)
-
-
-def equal(one: Mapping[str, Tensor], other: Mapping[str, Tensor]) -> bool:
-    return one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in one)
-
-
-def refusal(load: Callable[[GleSam, Path], None], target: GleSam, path: Path) -> str:
-    """The message of a refusal that leaves the model unchanged."""
-    before = {name: tensor.clone() for name, tensor in target.state_dict().items()}
-    with pytest.raises(CheckpointError) as caught:
-        load(target, path)
-    assert equal(before, target.state_dict())
-    assert "\n" not in str(caught.value)
-    return str(caught.value)
 
 
 # --- ft-decoder.pth

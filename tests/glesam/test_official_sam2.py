@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from refused_files import equal, refusal
 from safetensors.torch import save_file
 from torch import Tensor
 from transformers.models.sam2.configuration_sam2 import Sam2Config, Sam2HieraDetConfig, Sam2VisionConfig
@@ -142,10 +143,6 @@ def sam_tensors(model: GleSam) -> Tensors:
     return {name: t for name, t in model.state_dict().items() if name.partition(".")[0] in PARTS}
 
 
-def equal(one: Tensors, other: Tensors) -> bool:
-    return one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in one)
-
-
 @pytest.mark.parametrize("video", [(), VIDEO, VIDEO_OF_2_1])
 @pytest.mark.parametrize("nested", [False, True])
 @pytest.mark.parametrize("place", ["before_gle", "after_gle"])
@@ -203,15 +200,6 @@ def test_transformers_folder_is_read_with_and_without_its_video_part(tmp_path: P
         target = random_model(2)
         load_sam(target, save_folder(tmp_path / str(number), content))
         assert equal(sam_tensors(target), sam_tensors(source))
-
-
-def refusal(load: Callable[[GleSam, Path], None], target: GleSam, path: Path) -> str:
-    before = {name: tensor.clone() for name, tensor in target.state_dict().items()}
-    with pytest.raises(CheckpointError) as caught:
-        load(target, path)
-    assert equal(before, target.state_dict())
-    assert "\n" not in str(caught.value)
-    return str(caught.value)
 
 
 def test_what_is_no_sam_2_of_this_size_is_refused(tmp_path: Path, source: GleSam) -> None:
