@@ -34,9 +34,10 @@ $(DEMO)/glesam-run: pyproject.toml
 	$(DEMO)/pip install $(PIP_QUIET) .
 	touch $@
 
-## Installs everything, then lint, types, the site, the C++ library with its tests and fuzzers, and all other tests.
+## Installs everything, then lint, types, the site, the C++ library with its tests and fuzzers, and all other tests,
+## a file of them on each core.
 test: check docs cpp cpp-sanitized fuzz
-	GLESAM_LIBRARY=build/release/runtime/libglesam.so $(DEV)/python -m pytest
+	GLESAM_LIBRARY=build/release/runtime/libglesam.so OMP_NUM_THREADS=1 $(DEV)/python -m pytest -n logical --maxprocesses 4 --dist loadfile
 
 $(DEV)/.installed: pyproject.toml
 	$(PYTHON) -m venv .venv

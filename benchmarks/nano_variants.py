@@ -9,7 +9,8 @@ trained as long on as many degraded embeddings without GLE; "again" is another s
 rival is an encoder that has learnt its clean embeddings from degraded pictures, with and without GLE. The
 others change GLE alone: LoRA in place of full rank, CRE, no FDA, a strength that follows the degradation
 level. "DDIM" is the authors' other design, five denoising steps inside the decoder. Each ends as
-OUT/NAME/model for glesam-eval, and an interrupted one resumes.
+OUT/NAME/model for glesam-eval, and an interrupted one resumes. With --part .2 all have a fifth of the steps,
+and "full rank", nano's own recipe, is what they are then compared with.
 """
 
 from __future__ import annotations
@@ -42,23 +43,28 @@ ROBUST = RobustStage(LoopConfig(4_000, lr=5e-4, warmup=50, clip=1.0, average=0.9
 SEED_AGAIN = 14
 
 
+BEFORE_GLE = ("sam.pt", VIEWS)
+SHORTENED = ("prior", "level", "restore", "robust", "joint")
+
+
 @dataclass(frozen=True)
 class Variant:
     """Changes of GLE's configuration and of the recipe, and the stages that the run has trained already."""
 
     gle: dict[str, Any] = field(default_factory=dict)
     recipe: Recipe = NANO
-    shared: tuple[str, ...] = ("sam.pt", VIEWS)
+    shared: tuple[str, ...] = BEFORE_GLE
 
 
 AGAIN = replace(NANO, joint=replace(NANO.joint, loop=replace(NANO.joint.loop, seed=SEED_AGAIN)))
-GLE_STAGES = ("sam.pt", VIEWS, "prior.pt", "restore.pt")
+GLE_STAGES = (*BEFORE_GLE, "prior.pt", "restore.pt")
 VARIANTS = {
     "baseline": Variant(recipe=replace(NANO, enhance=False)),
     "baseline, again": Variant(recipe=replace(AGAIN, enhance=False)),
     "GLE, again": Variant(recipe=AGAIN, shared=GLE_STAGES),
     "rival": Variant(recipe=replace(NANO, robust=ROBUST, enhance=False), shared=("sam.pt",)),
     "rival and GLE": Variant(recipe=replace(NANO, robust=ROBUST), shared=("sam.pt",)),
+    "full rank": Variant(),
     "rank 4": Variant({"lora_rank": 4, "lora_alpha": 4.0}),
     "rank 8": Variant({"lora_rank": 8, "lora_alpha": 8.0}),
     "rank 16": Variant({"lora_rank": 16, "lora_alpha": 16.0}),
@@ -79,6 +85,9 @@ def main(
     only: Annotated[list[str] | None, typer.Option(metavar="NAME", help="Variants. Default: all.")] = None,
     prompts: Annotated[Path | None, typer.Option(metavar="FILE", help="Prompt file for glesam-eval.")] = None,
     levels: Annotated[str, typer.Option(metavar="LEVELS", help="glesam-eval's.")] = "clean,3",
+    part: Annotated[
+        float, typer.Option(metavar="FRACTION", min=0.001, max=1, help="Of the steps after stage views.")
+    ] = 1.0,
     out: Annotated[Path, typer.Option(metavar="DIR", help="Folder of the variants.")] = Path("out/variants"),
     record: RecordOption = False,
     note: NoteOption = "",
@@ -91,12 +100,26 @@ def main(
     pool = SamplePool(in_memory(load_datasets(data)))
     sources = [f"nano={run / 'model'}:sam,glesam"]
     for name in only or VARIANTS:
-        folder = out / name
-        share(run, folder, VARIANTS[name].shared)
-        model = train(VARIANTS[name], pool, TrainingRun(folder, accelerator=accelerator))
+        folder, variant = out / name, shortened(VARIANTS[name], part)
+        share(run, folder, variant.shared)
+        model = train(variant, pool, TrainingRun(folder, accelerator=accelerator))
         model.save_pretrained(folder / "model")
-        sources.append(f"{name}={folder / 'model'}:{'glesam' if VARIANTS[name].recipe.enhance else 'sam'}")
+        sources.append(f"{name}={folder / 'model'}:{'glesam' if variant.recipe.enhance else 'sam'}")
     began.finish(evaluate(test, prompts, sources, out / "eval", levels), record, note)
+
+
+def shortened(variant: Variant, part: float) -> Variant:
+    """Returns the variant with this fraction of the steps; what the run trained for longer it does not share."""
+    if part == 1:
+        return variant
+    recipe = variant.recipe
+    stages = {name: stage for name in SHORTENED if (stage := getattr(recipe, name)) is not None}
+    short = {
+        name: replace(stage, loop=replace(stage.loop, steps=max(1, round(part * stage.loop.steps))))
+        for name, stage in stages.items()
+    }
+    shared = tuple(name for name in variant.shared if name in BEFORE_GLE)
+    return replace(variant, recipe=replace(recipe, **short), shared=shared)
 
 
 def train(variant: Variant, pool: SamplePool, run: TrainingRun) -> GleSam:

@@ -212,6 +212,18 @@ def test_variants_of_nano_share_what_their_run_has_made(tmp_path: Path) -> None:
         assert ("views" in shared) == (variant.recipe.robust is None), name
 
 
+def test_a_shortened_variant_has_its_part_of_the_steps_and_no_longer_stage_of_the_run() -> None:
+    variants = benchmark("nano_variants")
+    again = variants.VARIANTS["GLE, again"]
+    short, joint = variants.shortened(again, 0.2), again.recipe.joint
+    assert variants.shortened(again, 1.0) is again
+    assert short.shared == ("sam.pt", "views")
+    assert short.recipe.joint == replace(joint, loop=replace(joint.loop, steps=joint.loop.steps // 5))
+    assert short.recipe.restore.loop.steps == again.recipe.restore.loop.steps // 5
+    assert short.recipe.sam == again.recipe.sam and short.recipe.robust is None
+    assert variants.shortened(variants.VARIANTS["rival"], 0.2).recipe.robust.loop.steps == 800
+
+
 def test_an_export_has_its_parity_in_a_row() -> None:
     row = benchmark("fullsize_export").parity_of(Bundle.open().root)
     assert list(row)[:3] == ["image_encoder_error", "gle_error", "mask_decoder_error"]

@@ -71,10 +71,10 @@ def test_device_memory_is_this_processes_on_all_gpus(say: Say) -> None:
 
 @pytest.mark.parametrize(
     ("answer", "reason"),
-    [("1, 9000", "lists no memory of this process"), (f"{os.getpid()}, [N/A]", "does not know")],
+    [("1, 9000", "lists no memory of this process"), ("{pid}, [N/A]", "does not know")],
 )
 def test_unknown_device_memory_has_a_reason(say: Say, answer: str, reason: str) -> None:
-    say("nvidia-smi", f'echo "{answer}"')
+    say("nvidia-smi", f"echo '{answer.format(pid=os.getpid())}'")
     held = device_memory()
     assert held.held is None and reason in held.reason
 
