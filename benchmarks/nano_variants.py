@@ -109,7 +109,7 @@ def main(
 
 
 def shortened(variant: Variant, part: float) -> Variant:
-    """Returns the variant with this fraction of the steps; what the run trained for longer it does not share."""
+    """Returns the variant with this fraction of the steps, sharing no stage that the run trained for longer."""
     if part == 1:
         return variant
     recipe = variant.recipe

@@ -34,7 +34,11 @@ def nano() -> Bundle:
     return Bundle.open()
 
 
-def test_every_backend_here_is_compared_and_the_others_say_why(nano: Bundle, tmp_path: Path) -> None:
+@pytest.mark.parametrize("width", ["80", ""])
+def test_every_backend_here_is_compared_and_the_others_say_why(
+    nano: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, width: str
+) -> None:
+    monkeypatch.setenv("COLUMNS", width)
     file = tmp_path / "all.json"
     result = run("--compare", *SHORT, "--out", file)
     assert result.exit_code == 0, result.output
@@ -50,7 +54,8 @@ def test_every_backend_here_is_compared_and_the_others_say_why(nano: Bundle, tmp
     assert ratios == pytest.approx([medians[-1] / each for each in medians], abs=1e-3)
     for contender in found:
         assert str(Contender(*contender)) in result.stdout
-    assert "not here: tensorrt" in result.stdout
+    assert all(f"{median:.1f}" in result.stdout for median in medians)
+    assert "not here: tensorrt" in result.stdout and "…" not in result.stdout
 
 
 def test_the_accuracy_is_that_of_the_golden_vectors(nano: Bundle) -> None:

@@ -21,7 +21,9 @@ from glesam_runtime.cli.view import app
 from glesam_runtime.errors import InputError
 from glesam_runtime.view.server import bound
 
-MAIN = "from glesam_runtime.cli.view import main; main()"
+WITH_SIGINT = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)"
+"""A background job of a shell starts with SIGINT ignored, which Python leaves unchanged."""
+MAIN = f"{WITH_SIGINT}; from glesam_runtime.cli.view import main; main()"
 
 
 @contextmanager

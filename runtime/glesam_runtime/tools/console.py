@@ -5,18 +5,22 @@ from __future__ import annotations
 import io
 import os
 import sys
-from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, TypeAlias
 
 from ..bundle.reader import Bundle
 from ..errors import printable
 
 if TYPE_CHECKING:
+    from rich.console import Console, ConsoleOptions
     from rich.table import Table
     from rich.text import Text
 
-    Drawn = Table | Text
+    Drawn: TypeAlias = "Numbers | Table | Text"
 
+_GAP = 3
+"""Columns between two of a table's."""
 _NOT_CUT = 100_000
 """Columns of a pipe or a file, more than any line has."""
 
@@ -27,21 +31,61 @@ def model_line(bundle: Bundle, backend: str) -> str:
     return f"{model.name} {model.precision}, bundle {bundle.hash[:12]}, backend {backend}"
 
 
-def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[str]]) -> Table:
+def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[str]]) -> Numbers:
     """Returns a table whose first column holds names and whose other columns hold numbers."""
-    from rich import box
-    from rich.table import Table
-    from rich.text import Text  # a plain string would have [ms] read as markup
+    return Numbers(printable(title), list(columns), [list(map(printable, row)) for row in rows])
 
-    shown_title = Text(printable(title))
-    drawn = Table(
-        title=shown_title, title_justify="left", box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False
-    )
-    for index, column in enumerate(columns):
-        drawn.add_column(Text(column), justify="right" if index else "left", no_wrap=True)
-    for row in rows:
-        drawn.add_row(*map(Text, map(printable, row)))
-    return drawn
+
+@dataclass(frozen=True)
+class Numbers:
+    """A table of rows by name, drawn one below the other where its columns do not fit beside each other.
+
+    A number is never cut; one that is wider than the terminal goes on in the next line.
+    """
+
+    title: str
+    columns: Sequence[str]
+    rows: Sequence[Sequence[str]]
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> Iterator[Drawn]:
+        from rich.text import Text
+
+        for chosen in self._side_by_side(options.max_width):
+            if chosen[0] > 1:
+                yield Text()
+            yield self._drawn(self.title if chosen[0] == 1 else "", chosen)
+
+    def _side_by_side(self, width: int) -> Iterator[list[int]]:
+        """Yields the indices of the columns that fit beside the names, at least one at a time."""
+        from rich.cells import cell_len
+
+        widths = [max(map(cell_len, column)) for column in zip(self.columns, *self.rows, strict=True)]
+        chosen: list[int] = []
+        for index in range(1, len(widths)):
+            if chosen and widths[0] + sum(_GAP + widths[i] for i in (*chosen, index)) > width:
+                yield chosen
+                chosen = []
+            chosen.append(index)
+        yield chosen
+
+    def _drawn(self, title: str, chosen: Sequence[int]) -> Table:
+        from rich import box
+        from rich.table import Table
+        from rich.text import Text  # a plain string would have [ms] read as markup
+
+        drawn = Table(
+            title=Text(title) if title else None,
+            title_justify="left",
+            box=box.SIMPLE_HEAD,
+            show_edge=False,
+            pad_edge=False,
+        )
+        drawn.add_column(Text(self.columns[0]), overflow="fold")
+        for index in chosen:
+            drawn.add_column(Text(self.columns[index]), justify="right", overflow="fold")
+        for row in self.rows:
+            drawn.add_row(Text(row[0]), *(Text(row[index]) for index in chosen))
+        return drawn
 
 
 def grid(rows: Iterable[Sequence[str]]) -> Table:

@@ -11,7 +11,7 @@ from .compare import Comparison, Result
 from .report import Json, Setting, about_the_input, about_the_machine, json_setting
 
 if TYPE_CHECKING:
-    from rich.table import Table
+    from ..console import Drawn
 
 COLUMNS = ("backend", "encode", "enhance", "decode", "p50", "p90", "p99", "ratio", "mask IoU", "worst")
 
@@ -35,7 +35,7 @@ def compared_json(setting: Setting, comparison: Comparison) -> Json:
     }
 
 
-def compared_tables(setting: Setting, comparison: Comparison) -> Iterator[Table]:
+def compared_tables(setting: Setting, comparison: Comparison) -> Iterator[Drawn]:
     """Yields the table of contenders, then what was measured on what."""
     yield table("image to mask [ms]", COLUMNS, table_rows(comparison.results))
     yield grid([*not_here(comparison), *about_the_input(setting), *about_the_machine(setting.machine)])

@@ -17,7 +17,7 @@ from ..machine import Machine
 from .measure import Benchmark, Plan, PromptsResult, pixels_sha256
 
 if TYPE_CHECKING:
-    from rich.table import Table
+    from ..console import Drawn
 
 FORMAT_VERSION = 1
 COUNTED = "resident memory of this process: Python, libraries, mapped weights; not a GPU's, not a child's"
@@ -101,7 +101,7 @@ def json_setting(setting: Setting) -> Json:
     }
 
 
-def tables(report: Report) -> Iterator[Table]:
+def tables(report: Report) -> Iterator[Drawn]:
     """Yields the tables of stages, of prompts in one call and of threads, then the circumstances."""
     result = report.result
     rows = [[stage, *map(_ms, asdict(spread).values())] for stage, spread in result.stages_ms.items()]
