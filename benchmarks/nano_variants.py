@@ -109,7 +109,7 @@ def main(
 
 
 def shortened(variant: Variant, part: float) -> Variant:
-    """Returns the variant with this fraction of the steps, sharing no stage that the run trained for longer."""
+    """Returns the variant with this part of the steps; it shares no stage that the run trained for longer."""
     if part == 1:
         return variant
     recipe = variant.recipe
