@@ -1,17 +1,18 @@
 """nano in int8: threshold methods, numbers of samples, and the quantizers that a user would otherwise take.
 
     python benchmarks/int8_nano.py BUNDLE --calib DIR --images DIR [--samples 8]... [--method mse]...
-        [--peers] [--nncf PYTHON] [--untimed]
+        [--int8 DIR]... [--peers] [--nncf PYTHON] [--untimed]
 
 BUNDLE is nano in fp32 (`glesam-export --opset 19`), DIRs are photographs: to calibrate on, and to measure
 on, which no calibration has seen. Masks are compared with the fp32 bundle's, six prompts a picture, clean
 and at LQ-3; the decoder is the float one in every row, so that encoder and GLE are what is compared. They
 are what Q/DQ says, computed in float by ONNX Runtime, so no int8 kernel of a CPU or a runtime has a part in
-them. With --peers also: ONNX Runtime's `quantize_static` with its defaults, and with --nncf PYTHON, an
-interpreter that has it, NNCF's `quantize` with its. Times are OpenVINO's, of one interleaved run of all
-rows, and `ratio` is the float graphs' time divided by the row's (above 1: faster); on a CPU without VNNI
-give --untimed, since OpenVINO sums int8 wrongly there and our backend takes only our own Q/DQ. Takes half an
-hour with 40 pictures.
+them. --int8 adds bundles of the same model by glesam-quantize, such as one for each target. With --peers
+also: ONNX Runtime's `quantize_static` with its defaults, and with --nncf PYTHON, an interpreter that has it,
+NNCF's `quantize` with its. Times are of OpenVINO and ONNX Runtime, in one interleaved run of all rows, and a
+`ratio` is the float graphs' time on that runtime divided by the row's (above 1: faster); on a CPU without
+VNNI give --untimed, since OpenVINO sums int8 wrongly there and our backend takes only our own Q/DQ. Takes
+half an hour with 40 pictures and all methods.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -39,7 +41,7 @@ from glesam_calib.observation.pictures import LEVELS, CalibrationPictures, measu
 from glesam_calib.quantization.quantize import quantize
 from glesam_runtime import Bundle
 from glesam_runtime.degradation.lqseg import LEVEL_RATES, degrade
-from glesam_runtime.engines import Engine, open_engine
+from glesam_runtime.engines import ONNX_BACKENDS, Engine, open_engine
 from glesam_runtime.engines.base import Array
 from glesam_runtime.postprocess import MaskResizer
 from glesam_runtime.preprocess import Pixels, model_input
@@ -73,6 +75,9 @@ def main(
     tolerance: Annotated[
         float, typer.Option(metavar="F", help="A layer that costs more stays in float.")
     ] = Quantization().tolerance,
+    int8: Annotated[
+        list[Path] | None, typer.Option(metavar="DIR", exists=True, help="An int8 bundle. Repeatable.")
+    ] = None,
     peers: Annotated[bool, typer.Option("--peers", help="Also quantize_static.")] = False,
     nncf: Annotated[Path | None, typer.Option(metavar="PYTHON", help="With --peers also NNCF.")] = None,
     timed: Annotated[bool, typer.Option("--timed/--untimed")] = True,
@@ -86,10 +91,11 @@ def main(
     counts = samples or [8, 64]
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
-        quantized: dict[str, Graphs] = {FLOAT: {name: opened.graph_path(name) for name in GRAPHS}}
+        quantized = {FLOAT: graphs_of(opened)}
         for count in counts:
             pictures = CalibrationPictures(calib, LEVELS, count, print)
-            quantized |= ours(opened, pictures, method or METHODS, tolerance, folder)
+            quantized |= ours(opened, pictures, list(method or METHODS), tolerance, folder)
+        quantized |= {path.name: graphs_of(Bundle.open(path)) for path in int8 or ()}
         if peers:
             tools = {"quantize_static": quantize_static} | ({"NNCF": nncf_of(nncf)} if nncf else {})
             quantized |= theirs(opened, CalibrationPictures(calib, LEVELS, counts[-1], print), tools, folder)
@@ -97,6 +103,10 @@ def main(
         if timed:
             add_times(rows, opened, quantized, cases[0])
     run.finish([{"quantizer": name, **row} for name, row in rows.items()], record, note)
+
+
+def graphs_of(bundle: Bundle) -> Graphs:
+    return {name: bundle.graph_path(name) for name in GRAPHS}
 
 
 def open_graph(bundle: Bundle, name: str) -> Engine:
@@ -199,14 +209,21 @@ def answer(engines: Mapping[str, Engine], image: Array) -> Array:
 
 
 def add_times(rows: dict[str, Row], bundle: Bundle, quantized: Mapping[str, Graphs], case: Case) -> None:
-    """Adds the median milliseconds of encoder and GLE on OpenVINO, and the ratio to the float graphs."""
+    """Adds the median milliseconds of encoder and GLE on each runtime, and the ratios to the float graphs."""
     contenders: dict[str, Callable[[], Figures]] = {}
     for name, graphs in quantized.items():
-        engines = engines_of(bundle, graphs, "openvino", "fp32" if name == FLOAT else "int8+fp32")
-        contenders[name] = lambda pair=engines: {"ms": milliseconds(lambda: answer(pair, case.image))}
+        precision = "fp32" if name == FLOAT else "int8+fp32"
+        pairs = {backend: engines_of(bundle, graphs, backend, precision) for backend in ONNX_BACKENDS}
+        contenders[name] = partial(times_of, pairs, case.image)
     times = interleaved(contenders, ROUNDS)
     for name, row in rows.items():
-        row |= {"ms": times[name]["ms"], "ratio": round(times[FLOAT]["ms"] / times[name]["ms"], 2)}
+        for backend in ONNX_BACKENDS:
+            ms = times[name][backend]
+            row |= {f"{backend}_ms": ms, f"{backend}_ratio": round(times[FLOAT][backend] / ms, 2)}
+
+
+def times_of(pairs: Mapping[str, Mapping[str, Engine]], image: Array) -> Figures:
+    return {backend: milliseconds(partial(answer, engines, image)) for backend, engines in pairs.items()}
 
 
 if __name__ == "__main__":
