@@ -211,6 +211,13 @@ def test_options_that_do_not_go_together(
     assert list(tmp_path.iterdir()) == []
 
 
+def test_no_search_needs_no_pictures(fp32_bundle: Path, tmp_path: Path) -> None:
+    options = ("--search", "0", "--calib-table", str(tmp_path / "absent.json"))
+    done = CliRunner().invoke(app, [str(fp32_bundle), *options])
+    assert done.exit_code == 2
+    assert "absent.json" in done.stderr and "search" not in done.stderr
+
+
 def test_a_pattern_that_fits_no_layer(fp32_bundle: Path, photos: Path, tmp_path: Path) -> None:
     status, _, error = run(fp32_bundle, photos, tmp_path / "b", "--exclude", "*.nothing.*")
     assert status == 2

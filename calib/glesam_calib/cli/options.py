@@ -141,7 +141,7 @@ def check_together(names: Collection[str], frontier: Path | None, search: int | 
         raise typer.BadParameter(f"frontier {frontier}: expected a folder, found a file; choose another one")
     if frontier is not None and search == 0:
         raise typer.BadParameter("frontier is what a search passes: leave --search 0 out")
-    if "search" in names and "calib_images" not in names:
+    if search and "calib_images" not in names:
         raise typer.BadParameter(
             "search needs pictures: give --calib-images DIR, or leave it out beside a --calib-table, which "
             "brings what glesam-calibrate --sensitivity found"
