@@ -211,7 +211,7 @@ def test_options_that_do_not_go_together(
     assert list(tmp_path.iterdir()) == []
 
 
-def test_no_search_needs_no_pictures(fp32_bundle: Path, tmp_path: Path) -> None:
+def test_a_bundle_without_trials_needs_no_pictures(fp32_bundle: Path, tmp_path: Path) -> None:
     options = ("--search", "0", "--calib-table", str(tmp_path / "absent.json"))
     done = CliRunner().invoke(app, [str(fp32_bundle), *options])
     assert done.exit_code == 2
