@@ -87,7 +87,7 @@ def test_a_save_that_works_takes_the_error_of_one_that_failed(person: Person) ->
     person.complaints.clear()  # the browser itself reports a status of 422
 
 
-def test_what_somebody_else_began_does_not_take_an_unread_error(person: Person) -> None:
+def test_an_unread_error_stays_while_something_else_works(person: Person) -> None:
     """A picture that was under way before, and the preview under the pointer."""
     person.page.evaluate(SLOW_ANSWERS, "/open")
     person.page.click("#next")
