@@ -92,6 +92,18 @@ def test_ci_runs_the_same_script_as_everywhere() -> None:
     assert "bash .ci/run" in [step.get("run") for step in steps(load(ROOT / ".github/workflows/tests.yml"))]
 
 
+def test_ci_fails_where_the_page_has_no_browser(tmp_path: Path) -> None:
+    """Elsewhere its tests are skipped, and say what to install."""
+    assert "export CI=1" in (ROOT / ".ci/run").read_text()
+    command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "tests/view/test_view_phone.py"]
+    for extra, status, said in (({"CI": "1"}, 2, "make browser-deps"), ({}, 5, "skipped")):
+        env = {name: value for name, value in os.environ.items() if name != "CI"}
+        done = subprocess.run(
+            command, cwd=ROOT, env=env | {"PATH": str(tmp_path)} | extra, capture_output=True, text=True
+        )
+        assert (done.returncode, said in done.stdout) == (status, True), done.stdout
+
+
 @pytest.mark.parametrize("path", TEMPLATES, ids=by_name)
 def test_a_template_requires_what_glesam_info_says(path: Path) -> None:
     fields = {field["id"]: field for field in load(path)["body"] if "id" in field}

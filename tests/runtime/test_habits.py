@@ -38,7 +38,7 @@ def run(command: str, *arguments: object) -> Result:
         ("glesam-run x.jpg 1 2 3 4", "found 1 2 3 4 among the pictures; write --box 1 2 3 4"),
         ("glesam-run x.jpg 10 20.5", "write --point 10 20.5"),
         ("glesam-run x.jpg --box 1,2,3,4", "with spaces between"),
-        ("glesam-run x.mp4 --box 1 2 3 4", "found a video; follow objects in it with --follow"),
+        ("glesam-run x.mp4 --box 1 2 3 4", "found a video; follow objects in it with glesam-run --follow"),
         ("glesam-run x.jpg --max-frames 3", "--max-frames is an option of --follow"),
         ("glesam-verify --bundle out/nano", "BUNDLE needs no option: glesam-verify out/nano"),
         ("glesam-bench --device cuda", "write --backend NAME[:DEVICE]"),

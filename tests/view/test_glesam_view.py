@@ -15,10 +15,13 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from PIL import Image
 from typer.testing import CliRunner
 
+from glesam_runtime.cli.run import app as run_app
 from glesam_runtime.cli.view import app
 from glesam_runtime.errors import InputError
+from glesam_runtime.view import server
 from glesam_runtime.view.server import bound
 
 WITH_SIGINT = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)"
@@ -107,6 +110,48 @@ def test_what_cannot_be_served_is_one_line_and_status_2(bundle_path: Path, tmp_p
     assert result.exit_code == 2
     (line,) = result.stderr.splitlines()
     assert line.startswith("error: ") and {"port": "--port"}.get(case, case) in line
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("full.mp4", b"a text"),
+        ("text.jpg", b"a text"),
+        ("empty.jpg", b""),
+        ("cut.png", b"\x89PNG\r\n\x1a\n"),
+        ("none.png", None),
+        ("x" * 300 + ".png", None),
+    ],
+)
+def test_a_path_that_is_no_picture_is_refused_as_glesam_run_does(
+    bundle_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, content: bytes | None
+) -> None:
+    """Before a page is served that would show nothing, and in the same words."""
+    monkeypatch.setattr(server, "bound", lambda *_: pytest.fail("it would serve a page"))
+    path = tmp_path / name
+    if content is not None:
+        path.write_bytes(content)
+    bundle = ["--bundle", str(bundle_path)]
+    result = CliRunner().invoke(app, [str(path), *bundle, "--port", "0", "--no-browser"])
+    assert (result.exit_code, result.stdout) == (2, "")
+    other = CliRunner().invoke(
+        run_app, [str(path), "--point", "1", "1", *bundle, "--out", str(tmp_path / "out")]
+    )
+    assert result.stderr.splitlines()[-1] == other.stderr.splitlines()[-1]
+    assert result.stderr.startswith("error: ") and "expected a picture" in result.stderr
+
+
+def test_it_says_which_pictures_of_a_folder_it_leaves_out(bundle_path: Path, tmp_path: Path) -> None:
+    for name in ("a.jpg", "a.png", "b.png"):
+        Image.new("RGB", (9, 9)).save(tmp_path / name)
+    with running(bundle_path, str(tmp_path)) as (process, address):
+        with urllib.request.urlopen(f"{address}api/start", timeout=30) as answer:
+            start = json.load(answer)
+        process.send_signal(signal.SIGINT)
+        _, stderr = process.communicate(timeout=30)
+    line = f"left out 1 mask of pictures in {tmp_path}, first a.png"
+    assert start["pictures"] == ["a.jpg", "b.png"] and start["left_out"] == [line]
+    assert stderr.splitlines()[0] == line
 
 
 def test_without_its_extra_it_says_what_to_install(bundle_path: Path) -> None:

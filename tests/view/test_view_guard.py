@@ -62,6 +62,8 @@ def test_with_a_token_every_address_begins_with_it(others: TestClient) -> None:
 def test_with_a_token_addresses_are_known_and_foreign_names_are_not(others: TestClient) -> None:
     for host, status in (("10.1.2.3", 200), ("[fe80::1]:8765", 200), ("board", 200), ("evil.example", 403)):
         assert others.get(f"/{TOKEN}/", headers={"host": host}).status_code == status, host
+    error = others.get(f"/{TOKEN}/", headers={"host": "another-name"}).json()["error"]
+    assert error == "expected an IP address or the host that glesam-view printed, found another-name"
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import io
 import os
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -11,7 +14,9 @@ from PIL import Image
 from starlette.testclient import TestClient
 from view_page import BOX, Page
 
+from glesam_runtime import read_image
 from glesam_runtime.errors import GlesamError, ImageError
+from glesam_runtime.tools.run.inputs import pictures_in
 from glesam_runtime.tools.run.session import Model
 from glesam_runtime.view import library
 from glesam_runtime.view.app import opened_app
@@ -63,7 +68,9 @@ def test_links_out_of_the_folder_are_left_out(folder: Path, tmp_path: Path) -> N
     Image.new("RGB", (9, 9)).save(root / "own.png")
     (root / "inside.png").symlink_to(root / "own.png")
     (root / "outside.png").symlink_to(folder / "a.png")
-    assert set(Library.of(root).own) == {"own.png", "inside.png"}
+    opened = Library.of(root)
+    assert set(opened.own) == {"own.png", "inside.png"}
+    assert opened.left_out == (f"left out 1 link to pictures outside {root}, first outside.png",)
 
 
 def test_a_link_that_takes_a_pictures_place_later_is_refused(folder: Path, tmp_path: Path) -> None:
@@ -81,7 +88,8 @@ def test_the_folders_pictures_are_listed_up_to_a_limit(folder: Path, monkeypatch
     assert list(Library.of(folder).own) == ["a.png", "sub/b.png"]
     monkeypatch.setattr(library, "MOST_LISTED", 1)
     limited = Library.of(folder)
-    assert (list(limited.own), limited.left_out) == (["a.png"], 1)
+    assert list(limited.own) == ["a.png"]
+    assert limited.left_out == (f"left out 1 picture of {folder}; the page lists the first 1",)
 
 
 def test_one_picture_is_the_only_one(folder: Path, model: Model) -> None:
@@ -98,6 +106,50 @@ def test_a_path_without_pictures_is_an_error(tmp_path: Path, name: str) -> None:
     (tmp_path / "empty").mkdir()
     with pytest.raises(GlesamError, match=r"expected a picture, found nothing|no pictures in it"):
         Library.of(tmp_path / name)
+
+
+@contextmanager
+def as_somebody_else(folder: Path) -> Iterator[None]:
+    """Runs the block without root's leave to read everything; the folders around `folder` stay open."""
+    if os.geteuid() != 0:
+        yield
+        return
+    modes = {each: stat.S_IMODE(each.stat().st_mode) for each in (folder, *folder.parents)}
+    enter = stat.S_IXGRP | stat.S_IXOTH  # the group remains root's
+    closed = {each: mode for each, mode in modes.items() if mode & enter != enter}
+    for each, mode in closed.items():
+        each.chmod(mode | enter)
+    os.seteuid(65534)
+    try:
+        yield
+    finally:
+        os.seteuid(0)
+        for each, mode in closed.items():
+            each.chmod(mode)
+
+
+def test_what_may_not_be_read_is_neither_missing_nor_broken(tmp_path: Path) -> None:
+    """Its own mode forbids it or its folder's; glesam-run, which reads the same way, says the same."""
+    (tmp_path / "closed").mkdir()
+    for path in (tmp_path / "own.png", tmp_path / "closed/a.png"):
+        Image.new("RGB", (9, 9)).save(path)
+        path.chmod(0)
+    (tmp_path / "closed").chmod(0)
+    with as_somebody_else(tmp_path):
+        for name, kind in (
+            ("own.png", "picture"),
+            ("closed/a.png", "picture"),
+            ("closed", "folder of pictures"),
+        ):
+            path = tmp_path / name
+            for read in (Library.of, lambda path: [read_image(x) for x in pictures_in([path], path, print)]):
+                with pytest.raises(ImageError) as refused:
+                    read(path)
+                assert str(refused.value) == (
+                    f"{path}: expected a {kind}, found no permission to read it; "
+                    "change its permissions, or those of its folder"
+                )
+    (tmp_path / "closed").chmod(0o700)
 
 
 def test_samples_come_with_the_project_the_degraded_one_first(client: TestClient) -> None:

@@ -65,10 +65,10 @@ class Page:
 
 
 @contextmanager
-def serving_page(model: Model, folder: Path) -> Iterator[str]:
+def serving_page(model: Model, folder: Path, port: int = 0) -> Iterator[str]:
     """Yields the page's address, served as glesam-view does."""
     with (
-        bound("127.0.0.1", 0) as site,
+        bound("127.0.0.1", port) as site,
         opened_app(model, Library.of(folder), site.rules) as app,
         serving(app, site.listening),
     ):

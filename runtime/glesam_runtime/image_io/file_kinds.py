@@ -6,6 +6,13 @@ import os
 import stat
 from pathlib import Path
 
+FORBIDDEN = "no permission to read it"
+CURES = {
+    "nothing": "check the path",
+    "a folder": "check the path",
+    FORBIDDEN: "change its permissions, or those of its folder",
+}
+"""What to do about what `not_a_file` found."""
 _SNIFFED = 512
 """Number of leading bytes that identify a pointer or a page."""
 _POINTER = b"version https://git-lfs.github.com/spec/"
@@ -15,9 +22,14 @@ _PAGES = (b"<!doctype html", b"<html", b"<head", b"<?xml")
 
 
 def not_a_file(path: str | os.PathLike[str]) -> str | None:
-    """Returns "nothing", "a folder", "a pipe" or "a device" where there is no regular file at `path`."""
+    """Returns "nothing", FORBIDDEN, "a folder", "a pipe" or "a device" where no regular file is at `path`.
+
+    A file that lies in a folder which may not be entered is FORBIDDEN, whether it exists or not.
+    """
     try:
         mode = os.stat(path).st_mode
+    except PermissionError:
+        return FORBIDDEN
     except (OSError, ValueError):  # ValueError: a NUL in the name
         return "nothing"
     if stat.S_ISREG(mode):

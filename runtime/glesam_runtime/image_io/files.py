@@ -16,7 +16,7 @@ from PIL import Image, UnidentifiedImageError
 
 from ..errors import ImageError, first_line
 from .colours import loaded
-from .file_kinds import not_a_file, stand_in
+from .file_kinds import CURES, FORBIDDEN, not_a_file, stand_in
 from .jpeg_scans import check_scans
 from .orientation import upright
 from .png_files import check_rows, without_long_texts
@@ -59,6 +59,8 @@ def decoded(
                 return upright(convert(pixels), picture.info.get("exif"))
     except ImageError as error:
         raise ImageError(f"{path}: {error}") from error
+    except PermissionError as error:
+        raise ImageError(f"{path}: expected a picture, found {FORBIDDEN}; {CURES[FORBIDDEN]}") from error
     except Image.DecompressionBombError as error:
         raise ImageError(f"{path}: {_too_large(_bomb_pixels(error), most_pixels)}") from error
     except UnidentifiedImageError as error:
@@ -72,7 +74,7 @@ def decoded(
 def check_exists(path: Path, expected: str = "a picture") -> None:
     """Raises ImageError where there is no file at `path`, `expected` in words."""
     if instead := not_a_file(path):
-        cure = "check the path" if instead in ("nothing", "a folder") else "save the picture to a file first"
+        cure = CURES.get(instead, "save the picture to a file first")
         if instead == "nothing" and (scheme := _ADDRESS.match(str(path))):
             address = f"{scheme[1]}://{str(path)[scheme.end() :]}"
             raise ImageError(

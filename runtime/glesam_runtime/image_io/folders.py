@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+
+from ..errors import ImageError
+from .file_kinds import CURES, FORBIDDEN
 
 SUFFIXES = (
     *(".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff"),
@@ -48,7 +52,11 @@ def picture_files(folder: Path) -> list[Path]:
     """Returns every file below `folder` with a picture's suffix, sorted by path; hidden ones are skipped.
 
     macOS leaves `._` files in archives, which have pictures' names and are no pictures.
+    Raises ImageError for a folder that may not be read, which would look empty.
     """
+    may_read = os.access(folder, os.R_OK | os.X_OK, effective_ids=os.access in os.supports_effective_ids)
+    if os.path.isdir(folder) and not may_read:
+        raise ImageError(f"{folder}: expected a folder of pictures, found {FORBIDDEN}; {CURES[FORBIDDEN]}")
     return sorted(
         path
         for path in folder.rglob("*")

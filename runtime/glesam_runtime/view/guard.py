@@ -62,7 +62,8 @@ class Guard:
         headers = Headers(scope=scope)
         host = headers.get("host", "")
         if not self._knows(host):
-            return _refused(f"expected the host that glesam-view printed, found {host or 'none'}")
+            known = "an IP address or the host" if self._rules.any_address else "the host"
+            return _refused(f"expected {known} that glesam-view printed, found {host or 'none'}")
         if self._rules.token is not None and not self._has_token(scope["path"]):
             return _refused("expected the address with the token that glesam-view printed")
         if _is_foreign(scope["method"], host, headers):

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Mapping
+import os
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.util import find_spec
 from pathlib import Path
@@ -11,7 +12,9 @@ from pathlib import Path
 from PIL import Image
 
 from ..errors import ImageError, InputError
-from ..image_io import SUFFIXES, check_exists, pictures_below, read_image
+from ..image_io import SUFFIXES, pictures_below, read_image
+from ..image_io.folders import Found
+from ..tools.run.inputs import check_no_video
 from .tabs import Picture
 
 MOST_LISTED = 2000
@@ -25,30 +28,40 @@ _EXAMPLES = Path(__file__).parent / "photos"
 
 @dataclass(frozen=True)
 class Library:
-    """Pictures by the name that the page uses for them. `root`: the folder in which all of `own` must lie."""
+    """Pictures by the name that the page uses for them.
+
+    root: the folder in which all of `own` must lie.
+    left_out: lines about pictures in it that are not among them.
+    """
 
     own: Mapping[str, Path]
     samples: Mapping[str, Path] = field(default_factory=dict)
     root: Path | None = None
-    left_out: int = 0
+    left_out: tuple[str, ...] = ()
 
     @classmethod
     def of(cls, path: Path | None) -> Library:
         """Returns the library of a picture, of a folder, or of samples alone.
 
-        Raises ImageError where there is no such picture, InputError for a folder without pictures.
+        Raises ImageError for what is no picture that can be shown, InputError for a folder without pictures.
         """
         if path is None:
             return cls({}, _samples())
-        if not path.is_dir():
-            check_exists(path)
-            return cls({path.name: path}, _samples())
+        if os.path.isdir(path):  # unlike Path.is_dir, false for a name that is too long or forbidden
+            return cls._of_folder(path)
+        check_no_video(path)
+        read_image(path, MOST_PIXELS)  # what cannot be read is refused before there is a page
+        return cls({path.name: path}, _samples())
+
+    @classmethod
+    def _of_folder(cls, path: Path) -> Library:
         root = path.resolve()
-        inside = [x for x in pictures_below(path).pictures if x.resolve().is_relative_to(root)]
+        found = pictures_below(path)
+        inside = [x for x in found.pictures if x.resolve().is_relative_to(root)]
         if not inside:
             raise InputError(f"{path}: no pictures in it; expected {', '.join(SUFFIXES)}")
-        names = {x.relative_to(path).as_posix(): x for x in inside[:MOST_LISTED]}
-        return cls(names, _samples(), root, len(inside) - len(names))
+        own = {x.relative_to(path).as_posix(): x for x in inside[:MOST_LISTED]}
+        return cls(own, _samples(), root, tuple(_left_out(path, found, inside)))
 
     def read(self, name: str, is_sample: bool) -> Picture:
         """Reads a picture of the library. Raises ImageError where it has none of that name."""
@@ -70,6 +83,21 @@ class Library:
         if not is_sample and self.root is not None and not path.resolve().is_relative_to(self.root):
             raise ImageError(f"{name}: expected a picture in the folder, found a link that leads out of it")
         return path
+
+
+def _left_out(folder: Path, found: Found, inside: Sequence[Path]) -> Iterator[str]:
+    """Yields a line for each reason for which the page does not list a picture below `folder`."""
+    if (masks := found.left_out(folder)) is not None:
+        yield masks
+    if outside := sorted(set(found.pictures) - set(inside)):
+        first = outside[0].relative_to(folder)
+        yield f"left out {_count(outside, 'link')} to pictures outside {folder}, first {first}"
+    if more := inside[MOST_LISTED:]:
+        yield f"left out {_count(more, 'picture')} of {folder}; the page lists the first {MOST_LISTED}"
+
+
+def _count(things: Sequence[Path], name: str) -> str:
+    return f"{len(things)} {name}{'s' * (len(things) > 1)}"
 
 
 def read_upload(file: Path, name: str) -> Picture:

@@ -46,10 +46,12 @@ def view(
 ) -> None:
     """Serves the page for a picture, a folder, or samples alone, until Ctrl-C; `say` takes lines to print.
 
-    Raises InputError where the address cannot be bound, ImageError or InputError where there is no picture,
+    Raises InputError where the address cannot be bound, ImageError or InputError as Library.of does,
     BundleError and BackendError as Predictor.from_bundle does.
     """
     library = Library.of(path)
+    for line in library.left_out:
+        say(line, err=True)
 
     def report(opened: OpenModel) -> None:
         say(model_line(opened.bundle, f"{opened.backend} ({opened.reason})"), err=True)

@@ -26,8 +26,15 @@ def pictures_in(paths: Sequence[Path], out: Path, note: Callable[[str], None]) -
             if (line := found.left_out(path)) is not None:
                 note(line)
             pictures += [file for file in found.pictures if not written_to(out, path, file)]
-        elif path.suffix.lower() in VIDEO_SUFFIXES:
-            raise ImageError(f"{path}: expected a picture, found a video; follow objects in it with --follow")
         else:
+            check_no_video(path)
             pictures.append(path)
     return pictures
+
+
+def check_no_video(path: Path) -> None:
+    """Raises ImageError for the name of a video."""
+    if path.suffix.lower() in VIDEO_SUFFIXES:
+        raise ImageError(
+            f"{path}: expected a picture, found a video; follow objects in it with glesam-run --follow"
+        )

@@ -6,14 +6,17 @@ export class Stale extends Error {}
 /** The server has closed the tab. */
 export class Closed extends Error {}
 
-const KINDS = { 409: Stale, 410: Closed };
+/** The server does not answer, or has no time now: whatever works later shows that this has passed. */
+export class Unavailable extends Error {}
+
+const KINDS = { 409: Stale, 410: Closed, 503: Unavailable };
 
 async function ask(path, options) {
   let response;
   try {
     response = await fetch(path, options);
   } catch {
-    throw new Error("glesam-view does not answer; is it still running in its terminal?");
+    throw new Unavailable("glesam-view does not answer; is it still running in its terminal?");
   }
   if (response.ok) return response;
   let message = `glesam-view answered with status ${response.status}`;

@@ -27,6 +27,7 @@ class App {
     this.opacity = 0.45;
     this.preview = true;
     this.isSpaceHeld = false;
+    this.error = null; // the one that is shown
     this.history = new History();
     this.segmenter = new Segmenter(this);
     this.stage = new Stage(this);
@@ -86,9 +87,10 @@ class App {
     try {
       change(this.history);
     } catch (error) {
-      this.showError(error);
+      this.showError(error, "edit");
       return;
     }
+    this.worked(this.error, "edit");
     this.stage.corner = null;
     this.segmenter.preview = null;
     this.segmenter.forgetEmpty();
@@ -156,12 +158,20 @@ class App {
     document.body.classList.toggle("busy", text !== "");
   }
 
-  showError(error) {
+  /** Shows an error until somebody closes it, there is another picture, or one of `cures` works. */
+  showError(error, ...cures) {
+    this.error = { cures: ["picture", ...cures, ...(error instanceof api.Unavailable ? ["answer"] : [])] };
     element("error").firstElementChild.textContent = error.message;
     element("error").hidden = false;
   }
 
+  /** Hides `error`, if it was shown before what has worked began and is still shown, and that cures it. */
+  worked(error, ...what) {
+    if (error !== null && error === this.error && what.some((each) => error.cures.includes(each))) this.hideError();
+  }
+
   hideError() {
+    this.error = null;
     element("error").hidden = true;
   }
 }

@@ -14,6 +14,7 @@ export class Pictures {
     this.isMoved = false; // the slider or the seed, and the picture has not followed yet
     this.file = element("file");
     this.list = element("pictures");
+    this.tried = -1; // index in the list of the picture that was last asked for
     this.listen();
   }
 
@@ -21,7 +22,8 @@ export class Pictures {
   begin({ pictures, left_out: leftOut, samples, degradation }) {
     element("folder").hidden = pictures.length < 2;
     this.list.replaceChildren(...pictures.map((name) => new Option(name, name)));
-    if (leftOut > 0) this.list.append(new Option(`and ${leftOut} more, not listed`, "", false, false));
+    element("left-out").hidden = leftOut.length === 0;
+    element("left-out").textContent = leftOut.join("; ");
     for (const place of document.querySelectorAll(".samples")) {
       place.replaceChildren(...samples.map((name) => this.sampleButton(name)));
     }
@@ -51,7 +53,7 @@ export class Pictures {
       this.take(this.file);
       this.file.value = ""; // so that the same file can be chosen again
     });
-    this.list.addEventListener("change", () => this.list.value && this.openListed(this.list.value, false));
+    this.list.addEventListener("change", () => this.openListed(this.list.value, false));
     element("previous").addEventListener("click", () => this.step(-1));
     element("next").addEventListener("click", () => this.step(1));
     document.addEventListener("paste", (event) => {
@@ -108,29 +110,28 @@ export class Pictures {
       this.app.showError(new Error(`${message}; make the file smaller`));
       return;
     }
-    this.open((tab) => api.upload(tab, file));
+    this.open((tab) => api.upload(tab, file), "");
   }
 
   openListed(name, isSample) {
     element("others").hidden = true;
-    return this.open((tab) => api.openListed(tab, name, isSample));
+    return this.open((tab) => api.openListed(tab, name, isSample), isSample ? "" : name);
   }
 
-  /** Opens the next picture of the folder, or the previous one. */
+  /** Opens the next picture of the folder, or the previous one; one that was refused is stepped over. */
   step(by) {
-    const { options, selectedIndex } = this.list;
-    const next = options[selectedIndex + by];
-    if (!next?.value) return;
-    next.selected = true;
-    this.openListed(next.value, false);
+    const next = this.list.options[this.tried + by];
+    if (next) this.openListed(next.value, false);
   }
 
-  /** Shows another picture; a slider that is moved meanwhile degrades that one. */
-  open(request) {
+  /** Shows another picture, `listed` in the list or ""; a slider that is moved meanwhile degrades that one. */
+  open(request, listed) {
     this.isOpening = true;
+    this.list.value = listed;
+    this.tried = this.list.selectedIndex;
     const send = async (tab) => {
       const picture = await request(tab);
-      this.sent = request;
+      this.sent = { send: request, listed };
       return picture;
     };
     return this.show(send, "reading the picture");
@@ -161,6 +162,8 @@ export class Pictures {
     const { app } = this;
     const turn = ++this.turn;
     const isCurrent = () => turn === this.turn;
+    const shownError = app.error;
+    let cure = "picture";
     this.isChanging = true;
     app.setBusy(status);
     try {
@@ -170,6 +173,8 @@ export class Pictures {
       if (!isCurrent()) return;
       const wasOpening = this.isOpening;
       this.adopt({ ...picture, bitmap });
+      app.worked(shownError, cure);
+      cure = "masks"; // they are of an encoded picture
       if (wasOpening && this.isMoved) {
         this.degrade();
         return;
@@ -182,7 +187,7 @@ export class Pictures {
       this.isChanging = false;
       await app.segmenter.refresh();
     } catch (error) {
-      if (isCurrent()) this.refuse(error);
+      if (isCurrent()) this.refuse(error, cure);
     } finally {
       if (isCurrent()) {
         this.isChanging = this.isOpening = false;
@@ -198,14 +203,13 @@ export class Pictures {
     app.picture?.bitmap.close();
     app.picture = picture;
     app.seenLevel = null; // GLE has not seen this one yet
-    app.hideError();
     this.isOpening = false;
     if (isNew) {
       this.source = this.sent; // for another tab
       app.history.reset();
       app.segmenter.clear();
       app.stage.cross = null;
-      if (!this.list.value.endsWith(picture.name)) this.list.selectedIndex = -1;
+      this.list.value = this.source.listed.endsWith(picture.name) ? this.source.listed : "";
     }
     if (!this.isMoved) this.showLevel(picture.level);
     element("picture").textContent = `${picture.name}, ${picture.width} × ${picture.height} pixels`;
@@ -214,9 +218,11 @@ export class Pictures {
     app.update();
   }
 
-  /** Shows why the picture stays as it is, and its own level. */
-  refuse(error) {
-    this.app.showError(error);
+  /** Shows why the picture stays as it is, its own name in the list, and its own level. */
+  refuse(error, cure) {
+    this.app.showError(error, cure);
+    this.list.value = this.source?.listed ?? "";
+    if (this.tried < 0) this.tried = this.list.selectedIndex;
     if (this.isOpening) {
       clearTimeout(this.settling);
       this.isMoved = false;

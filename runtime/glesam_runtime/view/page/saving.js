@@ -17,18 +17,24 @@ export class Saving {
     }
   }
 
-  /** Returns the request for every object that has a prompt; an Error where none has. */
+  /** Returns whether something is marked, and says so where nothing is. */
+  isMarked() {
+    const { app } = this;
+    if (app.picture && app.history.objects.some(hasPrompt)) return true;
+    app.showError(new Error("nothing to save yet: click an object, or drag a box around one"), "marked");
+    return false;
+  }
+
+  /** Returns the request for every object that has a prompt. */
   request() {
-    const objects = this.app.history.objects.filter(hasPrompt);
-    if (!this.app.picture || objects.length === 0) {
-      throw new Error("nothing to save yet: click an object, or drag a box around one");
-    }
-    const request = this.app.segmenter.requestFor(objects);
+    const request = this.app.segmenter.requestFor(this.app.history.objects.filter(hasPrompt));
     const both = request.sides.length > 1; // the page compares: what is saved has GLE
     return { ...request, sides: both ? ["gle"] : request.sides };
   }
 
   async save(format) {
+    if (!this.isMarked()) return;
+    const shownError = this.app.error;
     try {
       const { blob, name, note } = await this.app.tab.ask((tab) => api.save(tab, this.request(), format));
       const link = document.createElement("a");
@@ -38,20 +44,24 @@ export class Saving {
       setTimeout(() => URL.revokeObjectURL(link.href), 60_000);
       element("save-note").textContent = note ? `${name}: ${note}` : `saved ${name}`;
       element("save-note").hidden = false;
+      this.app.worked(shownError, "save", "marked", "answer");
     } catch (error) {
-      this.app.showError(error);
+      this.app.showError(error, "save");
     }
   }
 
   async showCalls() {
+    if (!this.isMarked()) return;
+    const shownError = this.app.error;
     try {
       const { command, chosen, python } = await this.app.tab.ask((tab) => api.calls(tab, this.request()));
       element("command").value = command;
       element("chosen").textContent = chosen.length > 0 ? `The chosen masks are ${chosen.join(", ")}` : "";
       element("python").value = python;
       element("calls").showModal();
+      this.app.worked(shownError, "calls", "marked", "answer");
     } catch (error) {
-      this.app.showError(error);
+      this.app.showError(error, "calls");
     }
   }
 }

@@ -79,7 +79,7 @@ export class Segmenter {
       }
     } catch (error) {
       if (error instanceof api.Stale) this.app.pictures.catchUp();
-      else this.app.showError(error);
+      else this.app.showError(error, "masks");
     } finally {
       this.isBusy = false;
       this.clickedAt = null;
@@ -90,8 +90,13 @@ export class Segmenter {
   async fetchMissing() {
     const { history, tab, picture } = this.app;
     if (!picture) return;
-    const allMissing = history.objects.filter((x) => hasPrompt(x) && !this.results.has(this.key(x)));
-    if (allMissing.length === 0) return;
+    const shownError = this.app.error;
+    const marked = history.objects.filter(hasPrompt);
+    const allMissing = marked.filter((x) => !this.results.has(this.key(x)));
+    if (allMissing.length === 0) {
+      this.app.worked(shownError, "masks", ...(marked.length > 0 ? ["marked"] : []));
+      return;
+    }
     const missing = allMissing.slice(0, MOST_AT_ONCE);
     this.isWanted = missing.length < allMissing.length;
     let keys;
@@ -101,6 +106,7 @@ export class Segmenter {
     });
     const results = await Promise.all(answer.objects.map((each, i) => this.decoded(each, missing[i])));
     results.forEach((result, i) => this.keep(keys[i], missing[i].id, result));
+    this.app.worked(shownError, "masks", "marked", "answer");
     this.measure(answer.timings_ms);
     await this.app.drawn();
     if (this.clickedAt !== null) this.app.noteLatency(this.clickedAt);

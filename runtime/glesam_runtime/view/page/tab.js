@@ -32,7 +32,7 @@ export class ServerTab {
     const { picture, pictures } = this.app;
     const key = await api.openTab();
     if (picture) {
-      let sent = await pictures.source(key);
+      let sent = await pictures.source.send(key);
       if (picture.level > 0) sent = await api.degrade(key, picture.level, picture.seed);
       picture.revision = sent.revision;
       picture.opened = sent.opened;
