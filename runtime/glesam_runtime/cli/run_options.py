@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
@@ -10,9 +11,10 @@ import typer
 
 from ..automatic import AutomaticOptions
 from ..engines import BACKEND_HELP
-from ..errors import PromptError
+from ..errors import ImageError, PromptError
 from ..preprocess import RESIZES
 from ..prompts import Prompt
+from ..tools.follow.frames import VIDEO_SUFFIXES
 from ..tools.run.job import combine_prompts
 from . import coordinates
 from .command import THREADS_HELP
@@ -201,8 +203,11 @@ def prompts(
     point: list[str] | None,
     background_point: list[str] | None,
     mask_input: Path | None,
+    follow: bool,
 ) -> list[Prompt]:
     """Returns the prompts of these options. Raises PromptError where there are none, or unclear ones."""
+    if follow and not (box or point or background_point):
+        raise PromptError("no prompt: give --box X0 Y0 X1 Y1 or --point X Y for the first frame of --follow")
     return combine_prompts(
         coordinates.boxes(box),
         coordinates.points("--point", point),
@@ -229,12 +234,21 @@ def automatic_settings(auto: bool, is_prompted: bool, **options: float | None) -
     return chosen
 
 
-def check_images(images: Sequence[Path]) -> None:
-    """Raises PromptError where numbers stand among the pictures, as of a box without its option."""
+def check_images(images: Sequence[Path], follow: bool) -> None:
+    """Raises PromptError where numbers stand among the pictures, as of a box without its option.
+
+    Raises ImageError for a video without --follow.
+    """
     numbers = [path for path in images if _is_number(str(path)) and not path.exists()]
     if len(numbers) in (2, 4):
         option, found = "--box" if len(numbers) == 4 else "--point", " ".join(map(str, numbers))
         raise PromptError(f"found {found} among the pictures; write {option} {found}")
+    for path in images:
+        if not follow and path.suffix.lower() in VIDEO_SUFFIXES and not os.path.isdir(path):
+            raise ImageError(
+                f"{path}: expected a picture, found a video; follow objects in it with --follow, "
+                "and --box X0 Y0 X1 Y1 in its first frame"
+            )
 
 
 def _is_number(text: str) -> bool:

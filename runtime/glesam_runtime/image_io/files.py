@@ -72,6 +72,11 @@ def decoded(
 def check_exists(path: Path, expected: str = "a picture") -> None:
     """Raises ImageError where there is no file at `path`, `expected` in words."""
     if instead := not_a_file(path):
+        if instead == "a folder" and (reason := _unreadable(path)):
+            raise ImageError(
+                f"{path}: expected a folder of pictures, found one that cannot be read ({reason}); "
+                "change its permissions or leave it out"
+            )
         cure = "check the path" if instead in ("nothing", "a folder") else "save the picture to a file first"
         if instead == "nothing" and (scheme := _ADDRESS.match(str(path))):
             address = f"{scheme[1]}://{str(path)[scheme.end() :]}"
@@ -80,6 +85,15 @@ def check_exists(path: Path, expected: str = "a picture") -> None:
                 "it to a file first"
             )
         raise ImageError(f"{path}: expected {expected}, found {instead}; {cure}")
+
+
+def _unreadable(folder: Path) -> str | None:
+    """Returns why the folder's names cannot be read; None where they can."""
+    try:
+        os.scandir(folder).close()
+    except OSError as error:
+        return error.strerror
+    return None
 
 
 def _check_size(picture: Image.Image, most_pixels: int) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import os
+import stat
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -47,13 +49,28 @@ class Found:
 def picture_files(folder: Path) -> list[Path]:
     """Returns every file below `folder` with a picture's suffix, sorted by path; hidden ones are skipped.
 
-    macOS leaves `._` files in archives, which have pictures' names and are no pictures.
+    macOS leaves `._` files in archives, which have pictures' names and are no pictures. What cannot be looked
+    at is among the files, a link that leads nowhere as well as a folder without permission: who reads it
+    reports it, as any other file that cannot be read.
     """
-    return sorted(
-        path
-        for path in folder.rglob("*")
-        if path.suffix.lower() in SUFFIXES and not _hidden(path.relative_to(folder)) and path.is_file()
-    )
+    return sorted(_candidates(folder))
+
+
+def _candidates(folder: Path) -> Iterator[Path]:
+    unreadable: list[Path] = []
+    for root, folders, names in os.walk(folder, onerror=lambda error: unreadable.append(Path(error.filename))):
+        folders[:] = [name for name in folders if not _hidden(name)]
+        paths = (Path(root, name) for name in names if not _hidden(name))
+        yield from (path for path in paths if path.suffix.lower() in SUFFIXES and _may_be_read(path))
+    yield from unreadable
+
+
+def _may_be_read(path: Path) -> bool:
+    """Returns False for what is there and no file, such as a pipe."""
+    try:
+        return stat.S_ISREG(path.stat().st_mode)
+    except OSError:
+        return True
 
 
 def pictures_below(folder: Path) -> Found:
@@ -111,5 +128,5 @@ def _in_masks(path: Path, folder: Path, stems: Mapping[Path, Sequence[Path]]) ->
     return False
 
 
-def _hidden(relative: Path) -> bool:
-    return any(part.startswith(".") or part in _REMAINS for part in relative.parts)
+def _hidden(name: str) -> bool:
+    return name.startswith(".") or name in _REMAINS
