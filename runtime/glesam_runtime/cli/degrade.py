@@ -41,7 +41,7 @@ def degrade(
             except ImageError as error:  # only this picture; a full disk, an OutputError, ends the command
                 complain(str(error))
     if written:
-        say(f"wrote {written} pictures at LQ-{level} to {out}")
+        say(f"wrote {written} picture{'s' * (written > 1)} at LQ-{level} to {out}")
     if written < len(jobs):
         raise typer.Exit(EXIT_STATUS)
 
