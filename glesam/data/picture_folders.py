@@ -84,7 +84,7 @@ def _folders(folder: Path, description: DatasetDescription) -> tuple[Path, Path]
 
 
 def _files(folder: Path) -> list[Path]:
-    """Files below `folder` with a picture's suffix; raises ImageError for a folder in it that cannot be read."""
+    """Pictures below `folder`; raises ImageError for a folder among them that cannot be read."""
     files = picture_files(folder)
     for path in files:
         if path.suffix.lower() not in SUFFIXES:

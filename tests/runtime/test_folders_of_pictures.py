@@ -135,7 +135,7 @@ def test_a_calibration_names_it_and_a_data_set_refuses_it(locked: Path) -> None:
     lines: list[str] = []
     assert list(images_in(locked, 8, lines.append)) == ["a.png"]
     assert f"skipped {reason(locked / 'locked')}" in lines
-    with pytest.raises(ImageError, match="locked: .* cannot be read"):
+    with pytest.raises(ImageError, match=r"locked: .* cannot be read"):
         find_pairs(locked, DatasetDescription("set", "pairs", path="."))
 
 

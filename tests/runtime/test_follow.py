@@ -317,7 +317,7 @@ def test_what_cannot_be_decoded_is_said_without_ffmpegs_words(
 ) -> None:
     """A decoder that refuses a packet, which some do in place of marking its frame."""
 
-    def refusing(container: object, end: object, is_camera: bool) -> Iterator[av.VideoFrame]:
+    def refusing(container: object, end: list[float], is_camera: bool) -> Iterator[av.VideoFrame]:
         yield from islice(whole(container, end, is_camera), 2)
         raise av.error.InvalidDataError(1094995529, "Invalid data found when processing input")
 
@@ -341,7 +341,9 @@ def test_a_cameras_damaged_frame_is_left_out(
     with video.opened_video(clip, is_camera=True) as frames:
         found = list(frames.frames)
     assert [frame.index for frame in found] == [0, 1, 2, 3, 4]
-    assert np.abs(found[3].pixels.astype(int) - noise[4]).mean() < np.abs(noise[3].astype(int) - noise[4]).mean()
+    assert (
+        np.abs(found[3].pixels.astype(int) - noise[4]).mean() < np.abs(noise[3].astype(int) - noise[4]).mean()
+    )
 
 
 def test_an_error_in_a_frame_names_it(bundle_path: Path, square: Clip, tmp_path: Path) -> None:

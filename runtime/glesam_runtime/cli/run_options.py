@@ -17,7 +17,7 @@ from ..prompts import Prompt
 from ..tools.follow.frames import VIDEO_SUFFIXES
 from ..tools.run.job import combine_prompts
 from . import coordinates
-from .command import THREADS_HELP
+from .command import option
 
 _PROMPTS, _AUTOMATIC, _MODEL, _RESULTS = "Prompts", "Every object, without prompts", "Model", "Results"
 _FOLLOW = "Objects through a video"
@@ -172,7 +172,13 @@ Backend = Annotated[
     str, typer.Option(metavar="NAME[:DEVICE[:HINT]]", rich_help_panel=_MODEL, help=BACKEND_HELP)
 ]
 Threads = Annotated[
-    int, typer.Option(metavar="N", rich_help_panel=_MODEL, show_default=False, help=THREADS_HELP)
+    int,
+    option(
+        _MODEL,
+        "N",
+        "Threads of the CPU. Default: one on each core that this process may use.",
+        show_default=False,
+    ),
 ]
 NoEnhance = Annotated[
     bool, typer.Option("--no-enhance", rich_help_panel=_MODEL, help="Run plain SAM, without GLE.")

@@ -58,7 +58,9 @@ def picture_files(folder: Path) -> list[Path]:
 
 def _candidates(folder: Path) -> Iterator[Path]:
     unreadable: list[Path] = []
-    for root, folders, names in os.walk(folder, onerror=lambda error: unreadable.append(Path(error.filename))):
+    for root, folders, names in os.walk(
+        folder, onerror=lambda error: unreadable.append(Path(error.filename))
+    ):
         folders[:] = [name for name in folders if not _hidden(name)]
         paths = (Path(root, name) for name in names if not _hidden(name))
         yield from (path for path in paths if path.suffix.lower() in SUFFIXES and _may_be_read(path))

@@ -103,7 +103,7 @@ def _undamaged(packet: Any) -> list[Any]:  # noqa: ANN401
 
 
 def _check_whole(container: Any, path: Path, fps: float, found: int, end: float) -> None:  # noqa: ANN401
-    """Raises DamagedVideoError where the packets end, at `end` [s], more than 1.5 frames before the header says.
+    """Raises DamagedVideoError where the packets end, at `end` [s], over 1.5 frames before the header says.
 
     Time tells, not `stream.frames`: a phone's trimmed video counts the frames that it no longer shows.
     """

@@ -13,8 +13,8 @@ from ...image_io import check_exists, pictures_below, written_to
 def pictures_in(paths: Sequence[Path], out: Path, note: Callable[[str], None]) -> list[Path]:
     """Returns the pictures of `paths`, a folder's in the order of their paths, without those in `out`.
 
-    `note` takes a line that names the masks in a folder which are left out. Raises ImageError for a path where
-    there is nothing, and for a folder without a picture.
+    `note` takes a line that names the masks in a folder which are left out. Raises ImageError for a path
+    where there is nothing, and for a folder without a picture.
     """
     pictures: list[Path] = []
     for path in paths:

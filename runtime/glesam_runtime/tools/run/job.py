@@ -116,7 +116,7 @@ def combine_prompts(
 
 
 def check_paths(images: Sequence[Path], job: Job) -> None:
-    """Raises ImageError for a missing file of an option, OutputError where results would overwrite each other."""
+    """Raises ImageError for a missing mask or second picture, OutputError where results would collide."""
     if job.auxiliary_path and (len(images) > 1 or job.automatic is not None):
         raise ImageError(
             "--auxiliary belongs to one picture with prompts; run once for each picture, without --auto"
