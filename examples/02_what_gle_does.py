@@ -13,11 +13,18 @@ from glesam_runtime import Predictor, Prompt, draw_overlay, read_image
 LABELS = ("degraded input", "mask without GLE", "mask with GLE")
 FONT_PX, HEADER_PX, GAP_PX, ROW_PX = 22, 36, 8, 240
 
-*rest, out = sys.argv[1:]
+try:
+    *rest, out = sys.argv[1:]
+    photos = [(path, tuple(map(float, box))) for path, *box in zip(*[iter(rest)] * 5, strict=True)]
+    if not photos:
+        raise ValueError
+except ValueError:
+    usage = "python examples/02_what_gle_does.py PHOTO X0 Y0 X1 Y1 [PHOTO X0 Y0 X1 Y1 ...] OUT"
+    print(f"usage: {usage}", file=sys.stderr)
+    sys.exit(2)
 rows = []
 with Predictor.from_bundle(enhance=False) as plain, Predictor.from_bundle() as enhanced:
-    for path, *box in zip(*[iter(rest)] * 5, strict=True):
-        x0, y0, x1, y1 = map(float, box)
+    for path, (x0, y0, x1, y1) in photos:
         image, prompt = read_image(path), Prompt(box=(x0, y0, x1, y1))
         panels = [draw_overlay(image, [], [prompt])]
         for name, predictor in (("without", plain), ("with", enhanced)):

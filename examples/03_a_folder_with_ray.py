@@ -14,7 +14,12 @@ import ray
 from glesam_runtime import GlesamError, Predictor, read_image
 from glesam_runtime.automatic.rle import rle_from_mask
 
-folder, out, *actors = sys.argv[1:]
+try:
+    folder, out, *rest = sys.argv[1:]
+    (actors,) = map(int, rest or ["1"])
+except ValueError:
+    print("usage: python examples/03_a_folder_with_ray.py FOLDER OUT [ACTORS]", file=sys.stderr)
+    sys.exit(2)
 
 
 class Segment:
@@ -44,7 +49,7 @@ paths = sorted(str(path.resolve()) for path in Path(folder).glob("*.jpg"))
 segmented = ray.data.from_items([{"path": path} for path in paths]).map_batches(
     Segment,
     batch_size=8,
-    compute=ray.data.ActorPoolStrategy(size=int(actors[0]) if actors else 1),
+    compute=ray.data.ActorPoolStrategy(size=actors),
     num_cpus=1,  # for a GPU backend: num_gpus=1
 )
 segmented.write_json(Path(out).resolve().as_uri())

@@ -14,8 +14,12 @@ from PIL import Image
 
 from glesam_runtime import Follower, Predictor, Prompt
 
-device, *numbers = sys.argv[1:]
-x0, y0, x1, y1, *frames = map(float, numbers)
+try:
+    device, *numbers = sys.argv[1:]
+    x0, y0, x1, y1, *frames = map(float, numbers)
+except ValueError:
+    print("usage: python examples/04_follow_with_a_camera.py DEVICE X0 Y0 X1 Y1 [FRAMES]", file=sys.stderr)
+    sys.exit(2)
 camera = av.open(device, format="v4l2" if device.startswith("/dev/") else None)
 
 with camera, Predictor("nano") as predictor:

@@ -13,8 +13,12 @@ from pycuda import gpuarray
 from glesam_runtime import Predictor, Prompt, read_image
 from glesam_runtime.preprocess import preprocess
 
-bundle, path, *box = sys.argv[1:]
-x0, y0, x1, y1 = map(float, box)
+try:
+    bundle, path, *box = sys.argv[1:]
+    x0, y0, x1, y1 = map(float, box)
+except ValueError:
+    print("usage: python examples/06_pycuda.py BUNDLE PHOTO X0 Y0 X1 Y1", file=sys.stderr)
+    sys.exit(2)
 
 stream = cuda.Stream()
 with Predictor.from_bundle(bundle, backend="tensorrt", stream=stream) as predictor:

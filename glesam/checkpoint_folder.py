@@ -188,7 +188,7 @@ def check_tensors(
 
 
 def resolve_folder(folder_or_hub_id: str | Path) -> Path:
-    """The local folder of a checkpoint; a hub id is downloaded first.
+    """The local folder of a checkpoint; a hub id is downloaded first, and "nano" is the shipped one.
 
     Raises:
         CheckpointError: there is no such folder, nor such a model on the hub.
@@ -196,6 +196,13 @@ def resolve_folder(folder_or_hub_id: str | Path) -> Path:
     folder = Path(folder_or_hub_id)
     if folder.is_dir():
         return folder
+    if str(folder) == "nano" and not folder.exists():
+        return shipped_checkpoint()
+    if folder.suffix in (".pt", ".pth", ".ckpt", ".safetensors"):
+        raise CheckpointError(
+            f"{folder}: expected a checkpoint's folder, found the name of one file of weights; "
+            "make a folder of official files with glesam-convert"
+        )
     if isinstance(folder_or_hub_id, Path) or folder.is_absolute() or str(folder).count("/") != 1:
         raise CheckpointError(
             f"no folder {folder}; expected one with {CONFIG_FILE} and {WEIGHTS_FILE}, "

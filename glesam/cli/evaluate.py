@@ -9,7 +9,7 @@ from shlex import quote
 from typing import TYPE_CHECKING, Annotated, Literal, TypeVar
 
 from glesam.evaluation.score import LEVELS, METHODS
-from glesam_runtime.cli.command import Command, Version, command_app, option
+from glesam_runtime.cli.command import Command, Version, command_app, level_number, option
 from glesam_runtime.cli.errors import one_line_errors, say
 from glesam_runtime.errors import InputError
 
@@ -122,7 +122,8 @@ def evaluate(
         kind: Literal["box", "points", "innermost"] = one_of(
             "--prompt", prompt, ("box", "points", "innermost")
         )
-        chosen_levels = names_of("--level", levels, LEVELS)
+        numbers = ",".join(map(level_number, levels.split(",")))
+        chosen_levels = names_of("--level", numbers, LEVELS)
         chosen_split: Literal["dev", "train", "all"] = one_of("--split", split, ("dev", "train", "all"))
         from glesam.evaluation.log import Log
         from glesam.evaluation.run import Plan, run_evaluation

@@ -16,12 +16,13 @@ from glesam.data.masks import Mask, MaskLayers
 from glesam.data.pictures import check_void, read_binary_mask, read_label_map
 from glesam.data.sample import Sample
 from glesam_runtime.errors import InputError
-from glesam_runtime.image_io import read_image
+from glesam_runtime.image_io import check_exists, read_image
 from glesam_runtime.image_io.folders import (
     IMAGES,
     MASK_ENDING,
     MASK_SUFFIX,
     MASKS,
+    SUFFIXES,
     by_stem,
     named_as_a_mask,
     picture_files,
@@ -47,10 +48,10 @@ def find_pairs(folder: Path, description: DatasetDescription) -> list[Pair]:
 
     Raises:
         FileNotFoundError: a folder is missing, or holds no picture, or a picture has no mask.
-        InputError: two pictures of a folder have the same stem.
+        InputError: two pictures of a folder have the same stem, or a folder cannot be read.
     """
     images, masks = _folders(folder, description)
-    pictures, candidates = picture_files(images), picture_files(masks)
+    pictures, candidates = _files(images), _files(masks)
     suffix = description.mask_suffix
     if images == masks and not suffix and any(path.stem.endswith(MASK_ENDING) for path in candidates):
         suffix = MASK_ENDING
@@ -80,6 +81,15 @@ def _folders(folder: Path, description: DatasetDescription) -> tuple[Path, Path]
         if not path.is_dir():
             raise FileNotFoundError(f"{path}: no such folder; expected the pictures of {description.name}")
     return images, masks
+
+
+def _files(folder: Path) -> list[Path]:
+    """Pictures below `folder`; raises ImageError for a folder among them that cannot be read."""
+    files = picture_files(folder)
+    for path in files:
+        if path.suffix.lower() not in SUFFIXES:
+            check_exists(path)
+    return files
 
 
 def _masks_among(files: Sequence[Path], suffix: str) -> list[Path]:

@@ -13,7 +13,7 @@
     │   └── ConversionError  PyTorch -> ONNX failed, or the graph breaks the bundle's contract
     └── InputError         a checkpoint, a data set, a picture or a setting cannot be used; also a ValueError
         ├── ImageError       a picture cannot be read, has the wrong type, or is not set
-        │   └── CutVideoError    a video ends before its header says
+        │   └── DamagedVideoError  a video is whole only up to a frame
         ├── CheckpointError  a checkpoint is missing, damaged, or does not fit its configuration
         ├── PromptFileError  a file of prompts does not fit its pictures
         └── ResultsError     evaluation results are unreadable or do not belong together
@@ -22,6 +22,9 @@ A message is one line: what was expected, what was found, what to do.
 """
 
 from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 
 class GlesamError(Exception):
@@ -80,8 +83,8 @@ class ImageError(InputError):
     """A picture cannot be read, has the wrong type, or is not set."""
 
 
-class CutVideoError(ImageError):
-    """A video ends before its header says."""
+class DamagedVideoError(ImageError):
+    """A video ends before its header says, or what follows a frame is damaged; up to there it is whole."""
 
 
 class CheckpointError(InputError):
@@ -94,6 +97,15 @@ class PromptFileError(InputError):
 
 class ResultsError(InputError):
     """Evaluation results are unreadable or do not belong together."""
+
+
+@contextmanager
+def naming(subject: str) -> Iterator[None]:
+    """Puts `subject`, such as a file, before the message of a GlesamError from code that does not know it."""
+    try:
+        yield
+    except GlesamError as error:
+        raise type(error)(f"{subject}: {error}") from error
 
 
 def first_line(error: BaseException) -> str:

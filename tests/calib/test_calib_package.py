@@ -24,7 +24,13 @@ def test_a_missing_extra_is_one_line_with_the_cure(command: str) -> None:
         f"from glesam_calib.cli.{command} import main\n"
         "main()\n"
     )
-    arguments = [sys.executable, "-c", code, "bundle", *(["--images", "."] if command == "calibrate" else [])]
+    arguments = [
+        sys.executable,
+        "-c",
+        code,
+        "bundle",
+        *(["--calib-images", "."] if command == "calibrate" else []),
+    ]
     done = subprocess.run(arguments, capture_output=True, text=True, timeout=120)
     assert done.returncode == 2
     (line,) = done.stderr.splitlines()

@@ -98,7 +98,7 @@ def test_a_killed_run_is_resumed(
 
 
 def command(bundle: Path, images: Path, out: Path, *options: str) -> tuple[int, str, str]:
-    done = CliRunner().invoke(app, [str(bundle), "--images", str(images), "--out", str(out), *options])
+    done = CliRunner().invoke(app, [str(bundle), "--calib-images", str(images), "--out", str(out), *options])
     return done.exit_code, done.stdout, done.stderr
 
 
@@ -113,6 +113,19 @@ def test_the_command_writes_a_table_with_sensitivities(
     assert all(0 <= error < 1 for graph in errors.values() for error in graph.values())
     assert max(errors["image_encoder"].values()) > 1e-4
     assert any("conv_in" in name for name in errors["gle"])  # in float only where nothing is measured
+
+
+@pytest.mark.parametrize("option", ["--images {}", "--images={}"])
+def test_the_old_name_of_the_pictures_is_taken_with_a_note(
+    fp32_bundle: Path, photos: Path, tmp_path: Path, option: str
+) -> None:
+    out = tmp_path / "table.json"
+    words = [str(fp32_bundle), *option.format(photos).split(" "), "--out", str(out), "--samples", "4"]
+    done = CliRunner().invoke(app, [*words, "--level", "LQ-3,0"])
+    assert done.exit_code == 0, done.stderr
+    assert "written today as: " in done.stderr and "--calib-images" in done.stderr.splitlines()[0]
+    assert {name.rsplit(" ", 1)[1] for name in CalibrationTable.load(out).samples} == {"LQ-0", "LQ-3"}
+    assert "--images" not in CliRunner().invoke(app, ["-h"]).stdout.replace("--calib-images", "")
 
 
 @pytest.mark.parametrize("level", ["4", "-1", "", "one", "0,,1"])
@@ -226,7 +239,7 @@ def test_a_killed_runs_table_is_resumed_and_not_used_before(
             app,
             [
                 str(fp32_bundle),
-                "--images",
+                "--calib-images",
                 str(photos),
                 "--out",
                 str(out),

@@ -357,7 +357,7 @@ def test_a_search_keeps_what_the_policy_decides() -> None:
 def test_its_options_are_in_titled_groups() -> None:
     text = CliRunner().invoke(app, ["-h"], env={"COLUMNS": "200"}).stdout
     titles = re.findall(r"^(\w[^\n]*):\n", text, re.MULTILINE)
-    assert titles == ["Arguments", "Options", "Statistics", "What becomes int8", "Search", "Gates", "Help"]
+    assert titles == ["Arguments", "Results", "Statistics", "What becomes int8", "Search", "Gates", "Help"]
     assert max(map(len, text.splitlines())) <= 80
 
 

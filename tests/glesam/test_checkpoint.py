@@ -183,6 +183,15 @@ def test_a_missing_folder_is_not_looked_up_on_the_hub(tmp_path: Path) -> None:
             GleSam.resolve(path)
 
 
+def test_nano_is_the_shipped_checkpoint_unless_a_folder_has_its_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert checkpoint_folder.resolve_folder("nano") == shipped_checkpoint()
+    (tmp_path / "nano").mkdir()
+    assert checkpoint_folder.resolve_folder("nano") == Path("nano")
+
+
 def test_a_model_the_hub_has_not_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
     def not_found(*_: object, **__: object) -> None:
         raise OSError("404 Client Error\n\nRepository Not Found")

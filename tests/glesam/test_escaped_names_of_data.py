@@ -63,7 +63,7 @@ def test_a_line_about_annotations_is_escaped(data: Path, tmp_path: Path) -> None
         ("glesam.cli.train", "--data DATA --stage 1 --model MISSING --run RUN"),
         ("glesam.cli.convert", "--sam-checkpoint MISSING --unet MISSING --new-lora --out RUN"),
         ("glesam_export.cli", "MISSING --out RUN"),
-        ("glesam_calib.cli.calibrate", "MISSING --images DATA --out RUN"),
+        ("glesam_calib.cli.calibrate", "MISSING --calib-images DATA --out RUN"),
         ("glesam_calib.cli.quantize", "MISSING --out RUN"),
     ],
 )

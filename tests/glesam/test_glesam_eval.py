@@ -43,7 +43,7 @@ def both(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of a run of one model's checkpoint and bundle, and of both baselines."""
     out = tmp_path_factory.mktemp("runs") / "both"
     sources = "--checkpoint", f"torch={shipped_checkpoint()}", "--bundle", f"onnx={SHIPPED_BUNDLE}"
-    result = evaluated(data, out, *sources, "--levels", "clean,3", "--methods", "box,grabcut,sam,glesam")
+    result = evaluated(data, out, *sources, "--levels", "clean,LQ-3", "--methods", "box,grabcut,sam,glesam")
     (out.parent / "stdout").write_text(result.stdout)
     return out
 

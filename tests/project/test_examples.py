@@ -49,6 +49,22 @@ def test_the_side_by_side_picture_shows_three_panels_of_each_photograph_that_dif
         assert (header[:, column] < 128).any(), "a label stands above each panel"
 
 
+@pytest.mark.parametrize("script", sorted(EXAMPLES.glob("*.py")), ids=lambda path: path.name)
+@pytest.mark.parametrize("arguments", [[], ["a.jpg"], ["a", "b", "1", "2", "x", "4", "5"]])
+def test_an_example_without_its_arguments_says_how_it_is_called(
+    script: Path, arguments: list[str], tmp_path: Path
+) -> None:
+    for name in ("ray", "pycuda", "pycuda/autoinit", "pycuda/driver", "pycuda/gpuarray"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "__init__.py").write_text("")
+    found = {"PYTHONPATH": f"{tmp_path}{os.pathsep}{os.environ.get('PYTHONPATH', '')}"}
+    command = [sys.executable, str(script), *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, env=os.environ | found)
+    assert done.returncode == 2, done.stderr
+    (line,) = done.stderr.splitlines()
+    assert line.startswith(f"usage: python examples/{script.name} ")
+
+
 @pytest.mark.skipif(find_spec("ray") is None, reason="ray is not installed: pip install 'glesam[ray]'")
 def test_a_folder_with_ray_answers_every_picture_and_names_a_bad_one(tmp_path: Path) -> None:
     folder, out = tmp_path / "pictures", tmp_path / "out"

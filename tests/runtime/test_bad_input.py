@@ -156,7 +156,8 @@ def test_a_graph_with_a_missing_tensor(refused: Refusal, photo: Path, own_bundle
 
 
 def test_an_unknown_backend(refused: Refusal, photo: Path) -> None:
-    assert "choose auto or onnxruntime" in refused(photo, *BOX, "--backend", "cuda")
+    assert "choose auto or onnxruntime" in refused(photo, *BOX, "--backend", "abacus")
+    assert "choose onnxruntime:cuda, tensorrt or" in refused(photo, *BOX, "--backend", "cuda")
 
 
 def test_tensorrt_without_its_library(refused: Refusal, photo: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -34,7 +34,7 @@ def nano() -> Bundle:
     return Bundle.open()
 
 
-@pytest.mark.parametrize("width", ["80", ""])
+@pytest.mark.parametrize("width", ["60", "80", ""])
 def test_every_backend_here_is_compared_and_the_others_say_why(
     nano: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, width: str
 ) -> None:
@@ -56,6 +56,7 @@ def test_every_backend_here_is_compared_and_the_others_say_why(
         assert str(Contender(*contender)) in result.stdout
     assert all(f"{median:.1f}" in result.stdout for median in medians)
     assert "not here: tensorrt" in result.stdout and "…" not in result.stdout
+    assert "mask IoU" in result.stdout and "worst IoU" in result.stdout
 
 
 def test_the_accuracy_is_that_of_the_golden_vectors(nano: Bundle) -> None:

@@ -46,6 +46,13 @@ def test_a_folder_keeps_its_shape_and_every_picture_its_name_and_size(tmp_path: 
     )
 
 
+@pytest.mark.parametrize("level", ["LQ-2", "lq2", "2"])
+def test_a_level_may_be_written_as_the_page_writes_it(tmp_path: Path, level: str) -> None:
+    source, out = picture(tmp_path / "a.png"), tmp_path / "out"
+    assert invoke(source, "--level", level, "--out", out) == (0, f"wrote 1 picture at LQ-2 to {out}\n", "")
+    np.testing.assert_array_equal(read_image(out / "a.png"), degrade_level(read_image(source), 2, 0, "a.png"))
+
+
 def test_a_name_and_a_seed_give_one_picture_alone_or_among_others(tmp_path: Path) -> None:
     one, other = picture(tmp_path / "one.png"), picture(tmp_path / "other.png", seed=1)
     for folder, arguments in {"alone": [one], "among": [other, one], "seeded": [one, "--seed", 1]}.items():

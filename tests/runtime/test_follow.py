@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from itertools import islice
 from pathlib import Path
 
 import av
@@ -19,8 +21,10 @@ from typer.testing import CliRunner, Result
 
 from glesam_runtime import Follower, FollowOptions, ImageError, Predictor, Prompt, PromptError
 from glesam_runtime.cli.run import app
+from glesam_runtime.errors import DamagedVideoError
 from glesam_runtime.preprocess import Pixels
 from glesam_runtime.tools.follow import job as follow_job
+from glesam_runtime.tools.follow import video
 from glesam_runtime.tools.follow.frames import Frame, Frames
 from glesam_runtime.tools.follow.sources import opened_frames
 from glesam_runtime.tools.follow.video import written_video
@@ -212,7 +216,8 @@ def test_what_happens_is_printed_when_it_happens(bundle_path: Path, square: Clip
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
-        ("clip.mp4", b"no video", "expected a video, found what FFmpeg cannot open"),
+        ("clip.mp4", b"no video", "clip.mp4: expected a video, found none, or one without its index"),
+        ("zero.mp4", b"", "zero.mp4: expected a video, found an empty file; copy it again"),
         ("list.m3u8", b"#EXTM3U\n#EXT-X-TARGETDURATION:1\n#EXTINF:1,\nhttp://127.0.0.1:9/a.ts\n", "error: "),
         ("absent.mp4", None, "expected a video, a folder of frames or a camera, found nothing"),
     ],
@@ -225,6 +230,7 @@ def test_what_is_no_video_is_one_line_and_leaves_nothing(
     result = run(bundle_path, tmp_path / "out", tmp_path / name, *BOX)
     assert result.exit_code == 2
     assert message in result.stderr.splitlines()[-1]
+    assert not re.search("Errno|file:|FFmpeg|Invalid data", result.stderr)
     assert not list(tmp_path.glob("out/*"))
 
 
@@ -241,24 +247,136 @@ def test_a_cut_video_leaves_nothing_half_written(bundle_path: Path, square: Clip
     assert not list(tmp_path.glob("out/clip*"))
 
 
+def key_frames(path: Path, frames: Sequence[Pixels], codec: str = "mpeg4") -> Path:
+    """A video in which every frame stands for itself, and whose header is at the front."""
+    options = {"movflags": "faststart"} if path.suffix == ".mp4" else {}
+    with av.open(str(path), "w", options=options) as container:
+        stream = container.add_stream(codec, rate=10)
+        stream.width, stream.height, stream.pix_fmt, stream.gop_size = 128, 96, "yuv420p", 1
+        for pixels in frames:
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(pixels, format="rgb24")))
+        container.mux(stream.encode())
+    return path
+
+
+def packets(path: Path) -> list[tuple[int, int]]:
+    """Position and size of each frame's bytes in a video's file."""
+    with av.open(str(path)) as container:
+        return [(packet.pos, packet.size) for packet in container.demux(video=0) if packet.pos]
+
+
+@pytest.fixture
+def noise() -> list[Pixels]:
+    """Frames whose bytes are many, so that those in the middle of one can be overwritten."""
+    rng = np.random.default_rng(0)
+    return [rng.integers(0, 256, (96, 128, 3), np.uint8) for _ in range(6)]
+
+
+def damage(clip: Path, index: int) -> None:
+    start, size = packets(clip)[index]
+    content = bytearray(clip.read_bytes())
+    content[start + size // 3 : start + size // 2] = bytes([255]) * (size // 2 - size // 3)
+    clip.write_bytes(content)
+
+
+@pytest.mark.parametrize(
+    ("suffix", "codec", "error"),
+    [
+        ("avi", "mpeg4", "frame 3 is damaged"),
+        ("mkv", "mpeg4", "frame 3 is damaged"),
+        ("mp4", "libx264", "frame 3 is damaged"),
+    ],
+)
+def test_a_damaged_frame_is_named_and_what_comes_before_is_kept(
+    bundle_path: Path, noise: list[Pixels], tmp_path: Path, suffix: str, codec: str, error: str
+) -> None:
+    """FFmpeg fills what it cannot decode with pixels of other frames, and goes on."""
+    clip, out = key_frames(tmp_path / f"clip.{suffix}", noise, codec), tmp_path / "out"
+    damage(clip, 3)
+    result = run(bundle_path, out, clip, *BOX, "--json")
+    assert result.exit_code == 2, result.output
+    assert result.stderr.splitlines()[-1] == f"error: {clip}: {error}; copy the video again"
+    assert (out / "clip.jsonl").read_text() == result.stdout
+    assert [json.loads(line)["frame"] for line in result.stdout.splitlines()] == [0, 1, 2]
+    assert (out / "clip.overlay.mp4").is_file()
+
+
+def test_a_video_damaged_from_its_first_frame_on_leaves_nothing(
+    bundle_path: Path, noise: list[Pixels], tmp_path: Path
+) -> None:
+    clip, out = key_frames(tmp_path / "clip.avi", noise), tmp_path / "out"
+    damage(clip, 0)
+    result = run(bundle_path, out, clip, *BOX)
+    assert result.exit_code == 2
+    assert result.stderr.splitlines()[-1] == f"error: {clip}: frame 0 is damaged; copy the video again"
+    assert not list(tmp_path.glob("out/*"))
+
+
+def test_what_cannot_be_decoded_is_said_without_ffmpegs_words(
+    noise: list[Pixels], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A decoder that refuses a packet, which some do in place of marking its frame."""
+
+    def refusing(container: object, end: list[float], is_camera: bool) -> Iterator[av.VideoFrame]:
+        yield from islice(whole(container, end, is_camera), 2)
+        raise av.error.InvalidDataError(1094995529, "Invalid data found when processing input")
+
+    whole = video._frames
+    monkeypatch.setattr(video, "_frames", refusing)
+    clip = key_frames(tmp_path / "clip.avi", noise)
+    with (
+        opened_frames(clip, tmp_path) as frames,
+        pytest.raises(DamagedVideoError, match=r"clip\.avi: damaged after frame 1; copy the video again$"),
+    ):
+        list(frames.frames)
+
+
+def test_a_cameras_damaged_frame_is_left_out(
+    noise: list[Pixels], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clip = key_frames(tmp_path / "clip.avi", noise)
+    damage(clip, 3)
+    opened = av.open
+    monkeypatch.setattr(av, "open", lambda path, **_: opened(path))
+    with video.opened_video(clip, is_camera=True) as frames:
+        found = list(frames.frames)
+    assert [frame.index for frame in found] == [0, 1, 2, 3, 4]
+    assert (
+        np.abs(found[3].pixels.astype(int) - noise[4]).mean() < np.abs(noise[3].astype(int) - noise[4]).mean()
+    )
+
+
+def test_an_error_in_a_frame_names_it(bundle_path: Path, square: Clip, tmp_path: Path) -> None:
+    folder, out = tmp_path / "frames", tmp_path / "out"
+    folder.mkdir()
+    for index, frame in enumerate((square.frames[0], square.frames[1][:, :96])):
+        Image.fromarray(frame).save(folder / f"f{index + 7}.png")
+    result = run(bundle_path, out, folder, *BOX)
+    assert result.exit_code == 2
+    size = "expected 128 x 96 pixels as before, found 96 x 96"
+    assert f"error: {folder}/f8.png: {size}" in result.stderr
+    clip = written_clip(tmp_path / "clip.mp4", square.frames)
+    result = run(bundle_path, out, clip, "--box", 0, 0, 500, 64)
+    assert result.exit_code == 2
+    assert f"error: {clip}: frame 0: box 0 0 500 64: expected" in result.stderr
+    follower = Follower(Predictor(bundle_path), [Prompt(square.box)])
+    follower.next(square.frames[0])
+    with pytest.raises(ImageError, match=f"^frame 1: {size}"):
+        follower.next(square.frames[0][:, :96])
+    with pytest.raises(ImageError, match=f"^frame 2: {size}"):
+        list(follower.each([square.frames[0], square.frames[0][:, :96]]))
+
+
 @pytest.mark.parametrize("suffix", ["mp4", "mkv", "avi"])
 def test_a_video_that_is_cut_between_two_frames_is_an_error_and_keeps_the_frames(
     bundle_path: Path, square: Clip, tmp_path: Path, suffix: str
 ) -> None:
     """The header, at the front, says how long the whole is; without a check the rest is taken for it."""
-    clip, out = tmp_path / f"clip.{suffix}", tmp_path / "out"
-    options = {"movflags": "faststart"} if suffix == "mp4" else {}
-    with av.open(str(clip), "w", options=options) as container:
-        stream = container.add_stream("mpeg4", rate=10)
-        stream.width, stream.height, stream.pix_fmt, stream.gop_size = 128, 96, "yuv420p", 1
-        for pixels in square.frames * 3:
-            container.mux(stream.encode(av.VideoFrame.from_ndarray(pixels, format="rgb24")))
-        container.mux(stream.encode())
+    clip, out = key_frames(tmp_path / f"clip.{suffix}", square.frames * 3), tmp_path / "out"
     whole = run(bundle_path, out, clip, *BOX)
     assert whole.exit_code == 0, whole.output
-    with av.open(str(clip)) as container:
-        ends = [packet.pos + packet.size for packet in container.demux(video=0) if packet.pos]
-    clip.write_bytes(clip.read_bytes()[: ends[4]])
+    start, size = packets(clip)[4]
+    clip.write_bytes(clip.read_bytes()[: start + size])
     cut = run(bundle_path, out, clip, *BOX, "--json")
     assert cut.exit_code == 2, cut.output
     found = len(cut.stdout.splitlines())
@@ -277,7 +395,7 @@ def test_a_video_that_is_cut_between_two_frames_is_an_error_and_keeps_the_frames
         ([*BOX, "--mask-input", "a.png"], "and no --mask-input"),
         ([*BOX, "--auxiliary", "a.png"], "and no --auxiliary"),
         ([*BOX, "b.mp4"], "expected one video, folder of frames or camera, found 2 paths"),
-        ([], "no prompt"),
+        ([], "no prompt: give --box X0 Y0 X1 Y1 or --point X Y for the first frame of --follow"),
     ],
 )
 def test_what_follow_does_not_take_is_refused(

@@ -75,6 +75,15 @@ def test_the_shipped_bundle_is_shown_within_80_columns() -> None:
     assert "…" not in text
 
 
+def test_no_word_is_split_on_60_columns(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "60")
+    text = shown("--verbose")
+    assert max(map(len, text.splitlines())) <= 60
+    islands = {name for graph in Bundle.open().manifest.graphs.values() for name in graph.fp32_islands}
+    assert len(islands) > 4
+    assert [name for name in islands if f"fp32 {name} " not in text] == []
+
+
 def test_islands_and_int8_layers_are_counted_and_named_on_request(changed: Callable[[Change], Path]) -> None:
     bundle = changed(quantized)
     text = shown(bundle)

@@ -42,7 +42,8 @@ def run(command: str, *arguments: object) -> Result:
         ("glesam-run x.jpg --max-frames 3", "--max-frames is an option of --follow"),
         ("glesam-verify --bundle out/nano", "BUNDLE needs no option: glesam-verify out/nano"),
         ("glesam-bench --device cuda", "write --backend NAME[:DEVICE]"),
-        ("glesam-degrade --input x.jpg", "IMAGES needs no option: glesam-degrade x.jpg"),
+        ("glesam-degrade --input x.jpg", "IMAGE needs no option: glesam-degrade x.jpg"),
+        ("glesam-degrade x.jpg --input y.jpg", "IMAGE needs no option: glesam-degrade x.jpg y.jpg"),
         ("glesam-degrade x.jpg --severity 3", "write --level N"),
         ("glesam-export --weights out/a", "CHECKPOINT needs no option: glesam-export out/a"),
         ("glesam-export out/a --fp16", "write --precision NAME"),
@@ -55,7 +56,34 @@ def run(command: str, *arguments: object) -> Result:
         ("glesam qwertz", "choose one of run, info, verify"),
         ("glesam version", "write glesam --version"),
         ("glesam help", "write glesam -h"),
-        ("glesam-view --image x.jpg", "PICTURE needs no option: glesam-view x.jpg"),
+        ("glesam-view --image x.jpg", "IMAGE needs no option: glesam-view x.jpg"),
+        ("glesam-view x.jpg y.jpg", "expected one picture or folder, found 2; give their folder"),
+        ("glesam-view -p 80", "write --port N"),
+        ("glesam-view --open", "leave it out: a browser opens where there is a screen"),
+        ("glesam-view --token abc", "--host 0.0.0.0 makes a token and prints it"),
+        ("glesam-view x.jpg --degrade", "leave it out: the page has a slider"),
+        ("glesam-run x.jpg --half", "a bundle has one precision, from glesam-export --precision"),
+        ("glesam-run x.jpg --show", "overlays are written to --out DIR, and glesam-view"),
+        ("glesam-run x.jpg --visualize", "overlays are written to --out DIR, and glesam-view"),
+        ("glesam-run x.jpg --save-txt", "write --json: masks as COCO RLE"),
+        ("glesam-run x.jpg --project a", "write --out DIR"),
+        ("glesam-run x.mp4 --vid-stride 2", "--follow takes every frame"),
+        ("glesam-run x.jpg --retina-masks", "masks always have the picture's own size"),
+        ("glesam-run x.jpg --degrade 3", "glesam-degrade writes degraded pictures"),
+        ("glesam-degrade x.jpg --level LQ-4", "level 4: expected one of 1, 2, 3"),
+        ("glesam-view x.jpg --image y.jpg", "IMAGE is x.jpg here; leave --image out"),
+        (
+            "glesam-run x.mp4",
+            "found a video; follow objects in it with glesam-run --follow, and --box X0 Y0 X1 Y1",
+        ),
+        ("glesam-verify --backend cuda", "choose onnxruntime:cuda, tensorrt or tensorrt-rtx"),
+        ("glesam-verify --backend trt", "choose tensorrt"),
+        ("glesam-verify --backend gpu", "openvino:gpu for Intel's"),
+        ("glesam-verify sam_b.pt", "glesam-convert makes a checkpoint of official"),
+        ("glesam-export sam_vit_b.pth", "make a folder of official files with glesam-convert"),
+        ("glesam export model=nano", "CHECKPOINT needs no option: glesam export nano"),
+        ("glesam-build nano --engine x", "engines go into the cache, whose folder $GLESAM_CACHE names"),
+        ("glesam-verify out/nano --model x", "BUNDLE is out/nano here; leave --model out"),
         (
             "glesam-run source=x.jpg model=nano",
             "takes no source=x.jpg; IMAGE needs no option: glesam-run x.jpg",
@@ -76,7 +104,7 @@ def run(command: str, *arguments: object) -> Result:
         ("glesam-export --calib-data photos", "write --calib-images DIR"),
         ("glesam-quantize a --int8", "leave it out: the new bundle is int8"),
         ("glesam-quantize a --calib-data photos", "write --calib-images DIR"),
-        ("glesam-calibrate a --calib-data photos", "write --images DIR"),
+        ("glesam-calibrate a --calib-data photos", "write --calib-images DIR"),
         ("glesam-build a --fp16", "an engine has the precision of its bundle"),
         ("glesam-bench --iterations 5", "write --rounds N"),
         ("glesam-view --server 0.0.0.0", "write --host NAME"),
@@ -99,11 +127,10 @@ def test_advice_names_options_and_arguments_that_a_command_has() -> None:
     commands = [get_command(import_module(each.split(":")[0]).app) for each in SCRIPTS.values()]
     options = {name for command in commands for param in command.params for name in param.opts}
     arguments = {
-        name.rstrip(".").upper()
+        (param.metavar or param.name or "").upper()
         for command in commands
         for param in command.params
         if param.param_type_name == "argument"
-        for name in (param.metavar or param.name or "").split("|")
     }
     assert [habit for habit in HABITS if habit.option.split(" ")[0] not in options] == []
     assert {each for habit in HABITS for each in habit.arguments} <= arguments

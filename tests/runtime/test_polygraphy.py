@@ -123,7 +123,18 @@ def test_another_copy_of_the_bundle_is_compared_where_the_environment_names_it(
     assert run(bundle, "--polygraphy", tmp_path / "out").exit_code == 0
     copy = bundle.rename(tmp_path / "copy")
     assert shell(tmp_path / "out/gle/compare.sh").returncode == 2
+    assert shell(tmp_path / "out/compare.sh").returncode == 2
     assert shell(tmp_path / "out/gle/compare.sh", BUNDLE=str(copy)).returncode == 0
+
+
+def test_an_option_that_polygraphy_does_not_know_is_no_difference(bundle: Path, tmp_path: Path) -> None:
+    """Polygraphy itself ends with 1 for both."""
+    assert run(bundle, "--polygraphy", tmp_path / "out").exit_code == 0
+    change_a_weight(bundle / "gle.onnx")
+    assert shell(tmp_path / "out/compare.sh").returncode == 1
+    done = shell(tmp_path / "out/compare.sh", "--nope")
+    assert done.returncode == 2, "not what the last comparison found"
+    assert "--nope" in done.stdout + done.stderr
 
 
 def test_a_graph_is_reduced_to_the_part_that_differs(bundle: Path, tmp_path: Path) -> None:

@@ -165,4 +165,4 @@ def test_help_needs_no_extra_and_loads_none() -> None:
     code = f"import sys; sys.modules['uvicorn'] = sys.modules['starlette'] = None; {MAIN}"
     done = subprocess.run([sys.executable, "-c", code, "--help"], capture_output=True, text=True, timeout=60)
     assert done.returncode == 0, done.stderr
-    assert "--host NAME" in done.stdout and "PICTURE|FOLDER" in done.stdout
+    assert "--host NAME" in done.stdout and "[IMAGE]" in done.stdout

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from shlex import quote
 from typing import Annotated
@@ -9,32 +10,41 @@ from typing import Annotated
 import typer
 
 from glesam_calib.cli.options import SAMPLES
-from glesam_runtime.cli.command import Command, Version, command_app
+from glesam_runtime.cli.command import Command, Version, command_app, level_number, option, say_renamed
 from glesam_runtime.cli.errors import one_line_errors, say
 
 app = command_app()
 
 
-@app.command(cls=Command)
+_PICTURES, _RESULTS = "Pictures", "Results"
+
+
+class CalibrateCommand(Command):
+    """A command that still takes --calib-images by its first name, --images."""
+
+    def parse_args(self, ctx: typer.Context, args: list[str]) -> list[str]:  # type: ignore[override]
+        """Renames, says so on stderr, then parses."""
+        renamed = [re.sub("^--images(?==|$)", "--calib-images", word) for word in args]
+        say_renamed(ctx, args, renamed)
+        return super().parse_args(ctx, renamed)
+
+
+@app.command(cls=CalibrateCommand)
 def calibrate(
     bundle: Annotated[Path, typer.Argument(metavar="BUNDLE", help="An fp32 bundle.")],
-    images: Annotated[
-        Path,
-        typer.Option(metavar="DIR", help="Photographs like those the model will see.", show_default=False),
+    calib_images: Annotated[
+        Path, option(_PICTURES, "DIR", "Photographs like those the model will see.", show_default=False)
     ],
-    out: Annotated[
-        Path, typer.Option(metavar="FILE", help="The table. That of a killed run is resumed.")
-    ] = Path("calibration.json"),
     level: Annotated[
-        str, typer.Option(metavar="N,N", help="Degradations from 0 (none) to 3, taken in turns.")
+        str, option(_PICTURES, "N,N", "Degradations from 0 (none) to 3, taken in turns.")
     ] = "0,1,2,3",
-    samples: Annotated[
-        int, typer.Option(metavar="N", min=1, help="Pictures, counting each level.")
-    ] = SAMPLES,
+    samples: Annotated[int, option(_PICTURES, "N", "Pictures, counting each level.", least=1)] = SAMPLES,
     sensitivity: Annotated[
-        int,
-        typer.Option(metavar="N", min=0, help="Also try each layer alone in int8, on N pictures: minutes."),
+        int, option(_RESULTS, "N", "Also try each layer alone in int8, on N pictures: minutes.", least=0)
     ] = 0,
+    out: Annotated[Path, option(_RESULTS, "FILE", "The table. That of a killed run is resumed.")] = Path(
+        "calibration.json"
+    ),
     _version: Version = False,
 ) -> None:
     """Observe an fp32 bundle on pictures and write the statistics that int8 is made from.
@@ -49,7 +59,7 @@ def calibrate(
         from glesam_runtime import Bundle
         from glesam_runtime.tools.progress import track
 
-        pictures = CalibrationPictures(images, levels(level), samples, say)
+        pictures = CalibrationPictures(calib_images, levels(level), samples, say)
         opened = Bundle.open(bundle)
         table = empty_table(opened)
         table.plan, table.sensitivity_samples = pictures.plan(), sensitivity
@@ -71,7 +81,7 @@ def calibrate(
 def levels(text: str) -> tuple[int, ...]:
     """ "0,3" -> (0, 3). Raises BadParameter for anything else than numbers from 0 to 3."""
     try:
-        numbers = tuple(int(part) for part in text.split(","))
+        numbers = tuple(int(level_number(part)) for part in text.split(","))
     except ValueError:
         numbers = ()
     if not numbers or not set(numbers) <= {0, 1, 2, 3}:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from glesam_calib.cli import options
-from glesam_runtime.cli.command import Command, Version, command_app
+from glesam_runtime.cli.command import Command, Version, command_app, option
 from glesam_runtime.cli.errors import one_line_errors, say
 
 if TYPE_CHECKING:
@@ -26,7 +26,9 @@ def quantize(
     bundle: Annotated[Path, typer.Argument(metavar="BUNDLE", help="An fp32 bundle.")],
     out: Annotated[
         Path | None,
-        typer.Option(metavar="DIR", help="The int8 bundle's folder. Default: glesam-<model>-int8."),
+        option(
+            "Results", "DIR", "The int8 bundle's folder. Default: glesam-<model>-int8.", show_default=False
+        ),
     ] = None,
     calib_images: options.CalibImages = None,
     calib_table: options.CalibTable = None,

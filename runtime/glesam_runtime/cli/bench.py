@@ -28,7 +28,7 @@ from ..tools.console import model_line, show
 from ..tools.machine import this_machine
 from ..tools.progress import track
 from . import coordinates
-from .command import BundleFolder, Version, command_app, option, switch
+from .command import BundleFolder, Version, command_app, option, say_renamed, switch
 from .errors import one_line_errors, say
 from .run_options import Backend, Threads
 
@@ -80,8 +80,7 @@ class BenchCommand(coordinates.CoordinateCommand):
     def parse_args(self, ctx: typer.Context, args: list[str]) -> list[str]:  # type: ignore[override]
         """Renames, says so on stderr, then parses."""
         renamed = current_names(args)
-        if renamed != args and not ctx.resilient_parsing:
-            say(f"note: written today as: {ctx.command_path} {shlex.join(renamed)}", err=True)
+        say_renamed(ctx, args, renamed)
         return super().parse_args(ctx, renamed)
 
 

@@ -5,38 +5,33 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated
 
-import typer
-
 from ..bundle.reader import Bundle
 from ..engines import TENSORRT
 from ..engines.tensorrt.build import BuildOptions, Profile
 from ..tools.build import build, closing_line, engine_line, plan_build
 from ..tools.console import model_line
-from .command import BundleFolder, Command, Version, command_app
+from .command import BundleFolder, Command, Version, command_app, option, switch
 from .errors import one_line_errors, say
 
 app = command_app()
+_FOR, _BUILD = "What the engines are for", "How they are built"
 
 
 @app.command(cls=Command)
 def run(
     bundle: BundleFolder = None,
-    backend: Annotated[str, typer.Option(metavar="NAME", help=f"{' or '.join(TENSORRT)}.")] = "tensorrt-rtx",
+    backend: Annotated[str, option(_FOR, "NAME", f"{' or '.join(TENSORRT)}.")] = "tensorrt-rtx",
     target: Annotated[
-        str | None,
-        typer.Option(metavar="SM,...", help="GPUs other than this one, as sm86,sm89; tensorrt-rtx only."),
-    ] = None,
-    workspace: Annotated[
-        int | None, typer.Option(metavar="MiB", min=1, help="Largest memory of one kernel.")
-    ] = None,
-    timing_cache: Annotated[
-        Path | None,
-        typer.Option(metavar="FILE", help="Keep measurements for later builds here; tensorrt only."),
+        str | None, option(_FOR, "SM,...", "GPUs other than this one, as sm86,sm89; tensorrt-rtx only.")
     ] = None,
     max_prompts: Annotated[
-        int, typer.Option(metavar="N", min=1, max=4096, help="Largest number of prompts in one call.")
+        int, option(_FOR, "N", "Largest number of prompts in one call.", least=1, most=4096)
     ] = Profile().num_prompts[2],
-    force: Annotated[bool, typer.Option("--force", help="Build engines again that are cached.")] = False,
+    workspace: Annotated[int | None, option(_BUILD, "MiB", "Largest memory of one kernel.", least=1)] = None,
+    timing_cache: Annotated[
+        Path | None, option(_BUILD, "FILE", "Keep measurements for later builds here; tensorrt only.")
+    ] = None,
+    force: Annotated[bool, switch(_BUILD, "--force", "Build engines again that are cached.")] = False,
     _version: Version = False,
 ) -> None:
     """Build an engine from every graph of a bundle: for this machine's GPU, or for the GPUs of --target.

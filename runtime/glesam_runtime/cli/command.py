@@ -9,6 +9,9 @@ def run(bundle: BundleFolder = None, _version: Version = False) -> None:
 
 from __future__ import annotations
 
+import re
+import shlex
+from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Annotated, Any
@@ -16,10 +19,11 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperCommand
 
-from ..engines import BACKEND_HELP
-from .errors import EXIT_STATUS, complain
+from .errors import EXIT_STATUS, complain, say
 from .habits import advice
 
+CONTEXT = {"help_option_names": ["-h", "--help"]}
+"""Settings of every command's context, in typer's words."""
 HELP_GROUP = "Help"
 """Title of the group of --help, --version and shell completion."""
 _HELP_OPTIONS = ("help", "install_completion", "show_completion")
@@ -42,10 +46,9 @@ class Command(TyperCommand):
         params = self.get_params(ctx)
         options = {name for each in params for name in (*each.opts, *each.secondary_opts)}
         arguments = {
-            name.rstrip(".").upper()
+            (each.metavar or each.name or "").upper(): each.nargs == -1
             for each in params
             if each.param_type_name == "argument"
-            for name in (each.metavar or each.name or "").split("|")
         }
         return advice(ctx.command_path, args, options, arguments)
 
@@ -69,24 +72,47 @@ def command_app(**settings: Any) -> typer.Typer:  # noqa: ANN401
     """
     return typer.Typer(
         **settings,
-        context_settings={"help_option_names": ["-h", "--help"]},
+        context_settings=CONTEXT,
         pretty_exceptions_enable=False,
         rich_markup_mode=None,
     )
 
 
 def option(
-    group: str, metavar: str, text: str, *names: str, least: int | None = None, show_default: bool = True
+    group: str,
+    metavar: str,
+    text: str,
+    *names: str,
+    least: float | None = None,
+    most: float | None = None,
+    show_default: bool = True,
 ) -> Any:  # noqa: ANN401 - typer's own type
-    """Returns an option with a value, in the group of this title; `least` is the smallest number allowed."""
+    """Returns an option with a value, in the group of this title; `least` and `most` are allowed numbers."""
     return typer.Option(
-        *names, metavar=metavar, min=least, help=text, show_default=show_default, rich_help_panel=group
+        *names,
+        metavar=metavar,
+        min=least,
+        max=most,
+        help=text,
+        show_default=show_default,
+        rich_help_panel=group,
     )
 
 
 def switch(group: str, name: str, text: str) -> Any:  # noqa: ANN401 - typer's own type
     """Returns an option without a value, in the group of this title."""
     return typer.Option(name, help=text, rich_help_panel=group)
+
+
+def say_renamed(ctx: typer.Context, args: Sequence[str], renamed: Sequence[str]) -> None:
+    """Says on stderr how a command with options of old names is written today, where `renamed` differs."""
+    if renamed != args and not ctx.resilient_parsing:
+        say(f"note: written today as: {ctx.command_path} {shlex.join(renamed)}", err=True)
+
+
+def level_number(text: str) -> str:
+    """Returns "3" for a level that is written LQ-3, lq3 or 3; anything else as it is."""
+    return re.sub(r"(?i)^lq-?(?=\d)", "", text.strip())
 
 
 def _title(param: Any) -> str:  # noqa: ANN401
@@ -120,15 +146,4 @@ Version = Annotated[
 BundleFolder = Annotated[
     Path | None,
     typer.Argument(metavar="BUNDLE", help="A folder. Default: the shipped model.", show_default=False),
-]
-BackendName = Annotated[str, typer.Option(metavar="NAME[:DEVICE[:HINT]]", help=BACKEND_HELP)]
-THREADS_HELP = "Threads of the CPU. Default: one on each core that this process may use."
-PublicKey = Annotated[
-    Path | None,
-    typer.Option(
-        metavar="PATH",
-        envvar="GLESAM_PUBLIC_KEY",
-        help="Take only a bundle that glesam-sign signed with this key's other half.",
-        show_default=False,
-    ),
 ]

@@ -35,8 +35,8 @@ def run_follow(sources: Sequence[Path], job: FollowJob, model: Model, as_json: b
             on_frame = _printer(len(job.prompts), as_json, show)
             summary = follow(opened.predictor, sources[0], job, on_frame)
     say(*_closing_lines(summary), err=as_json)
-    if summary.cut is not None:
-        raise summary.cut
+    if summary.damage is not None:
+        raise summary.damage
 
 
 def _printer(count: int, as_json: bool, show: Callable[[str], None]) -> OnFrame:

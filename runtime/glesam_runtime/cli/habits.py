@@ -7,7 +7,7 @@ nothing about it.
 from __future__ import annotations
 
 import os
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 
@@ -28,7 +28,7 @@ HABITS = (
     Habit(
         ("--image", "--images", "--img", "--input", "--input-image", "--source", "--file", "--picture", "-i"),
         "--image PATH",
-        ("IMAGE", "IMAGES", "PICTURE"),
+        ("IMAGE",),
     ),
     Habit(("--bbox", "--bboxes", "--boxes", "--rect", "-b"), "--box X0 Y0 X1 Y1"),
     Habit(("--points", "--point-coords", "--click", "--positive-point", "-p"), "--point X Y"),
@@ -42,6 +42,11 @@ HABITS = (
     Habit(("--everything", "--all", "--automatic", "--segment-everything"), "--auto"),
     Habit(("--multimask-output", "--multi-mask"), "--multimask"),
     Habit(("--video", "--track", "--stream", "--camera"), "--follow"),
+    Habit(
+        ("--engine", "--save-engine", "--output", "--out", "-o"),
+        "--timing-cache",
+        instead="leave it out: engines go into the cache, whose folder $GLESAM_CACHE names",
+    ),
     Habit(
         (
             "--bundle",
@@ -61,7 +66,10 @@ HABITS = (
     Habit(("--device", "--gpu", "--cuda", "--provider", "--ep"), "--backend NAME[:DEVICE]"),
     Habit(("--no-gle", "--plain", "--disable-gle", "--no-enhancement"), "--no-enhance"),
     Habit(
-        ("--output", "--output-dir", "--out-dir", "--outdir", "--save", "--save-dir", "--dst", "-o"),
+        (
+            *("--output", "--output-dir", "--out-dir", "--outdir", "--save", "--save-dir", "--dst", "-o"),
+            *("--project", "--name"),
+        ),
         "--out DIR",
     ),
     Habit(("--to-json", "--output-json", "--json-output"), "--json"),
@@ -71,13 +79,17 @@ HABITS = (
         "--workspace",
         instead="leave it out: an engine has the precision of its bundle, from glesam-export --precision",
     ),
+    Habit(
+        ("--fp16", "--fp32", "--bf16", "--int8", "--half", "--dtype", "--precision"),
+        "--backend",
+        instead="leave it out: a bundle has one precision, from glesam-export --precision",
+    ),
     Habit(("--int8", "--quantize"), "--high-precision", instead="leave it out: the new bundle is int8"),
     Habit(("--format", "--include"), "--opset", instead="leave it out: a bundle holds ONNX graphs"),
     Habit(
         ("--calib-data", "--calib-dir", "--calib", "--calibration", "--calibration-data", "--data"),
         "--calib-images DIR",
     ),
-    Habit(("--calib-data", "--calib-dir", "--calib-images", "--data"), "--images DIR"),
     Habit(("--conf", "--confidence", "--score", "--score-thresh"), "--pred-iou-thresh F"),
     Habit(("--iou", "--nms", "--iou-thresh", "--nms-thresh"), "--box-nms-thresh F"),
     Habit(("--iou", "--tolerance"), "--min-iou F"),
@@ -91,6 +103,29 @@ HABITS = (
         ("--save-crop", "--save-crops", "--crop"), "--json", instead="write --json: each mask has its bbox"
     ),
     Habit(
+        ("--save-txt", "--save-conf"), "--auto", instead="write --json: masks as COCO RLE, with their scores"
+    ),
+    Habit(
+        ("--show", "--visualize", "--visualise", "--plot"),
+        "--auto",
+        instead="leave it out: overlays are written to --out DIR, and glesam-view is a page to look at masks",
+    ),
+    Habit(
+        ("--vid-stride", "--stride", "--frame-stride"),
+        "--max-frames",
+        instead="leave it out: --follow takes every frame",
+    ),
+    Habit(
+        ("--retina-masks", "--upscale"),
+        "--auto",
+        instead="leave it out: masks always have the picture's own size",
+    ),
+    Habit(
+        ("--degrade", "--level", "--severity", "--lq"),
+        "--auto",
+        instead="leave it out: glesam-degrade writes degraded pictures, and glesam-view shows them",
+    ),
+    Habit(
         ("--imgsz", "--img-size", "--image-size", "--input-size"),
         "--bundle",
         instead="leave it out: the bundle says to what size pictures are resized",
@@ -98,6 +133,23 @@ HABITS = (
     Habit(("--iterations", "--iters", "--iter", "--repeat", "--repeats", "--runs", "-n"), "--rounds N"),
     Habit(("--server", "--server-name", "--listen", "--bind", "--address"), "--host NAME"),
     Habit(("--share", "--public"), "--host 0.0.0.0"),
+    Habit(("-p", "--server-port"), "--port N"),
+    Habit(
+        ("--open", "--launch", "--inbrowser", "--open-browser"),
+        "--browser",
+        instead="leave it out: a browser opens where there is a screen",
+    ),
+    Habit(("--no-open", "--headless"), "--browser", instead="write --no-browser"),
+    Habit(
+        ("--token", "--password", "--auth"),
+        "--host",
+        instead="leave it out: --host 0.0.0.0 makes a token and prints it",
+    ),
+    Habit(
+        ("--degrade", "--level", "--severity", "--lq"),
+        "--host",
+        instead="leave it out: the page has a slider",
+    ),
     Habit(("--severity", "--lq", "--levels", "--lq-level"), "--level N"),
     Habit(("--cc", "--arch", "--sm", "--compute-capability", "--gpu-arch"), "--target SM"),
     Habit(("--num-threads", "--cpu-threads", "--jobs", "--workers", "-j"), "--threads N"),
@@ -105,12 +157,12 @@ HABITS = (
 
 
 def advice(
-    command: str, words: Sequence[str], options: Collection[str], arguments: Collection[str]
+    command: str, words: Sequence[str], options: Collection[str], arguments: Mapping[str, bool]
 ) -> str | None:
     """Returns a line for the first of `words` that is a habit and none of the command's `options`.
 
-    arguments: the names of the command's arguments, in capitals. None where no word is a habit for which this
-    command has a name.
+    arguments: the names of the command's arguments, in capitals, and whether each may be repeated. None where
+    no word is a habit for which this command has a name.
     """
     for index, word in enumerate(words):
         if word == "--":  # what follows are names of files
@@ -125,7 +177,8 @@ def advice(
             if f"--{name}" in options:
                 return f"{command} takes no {word}; write --{name} {joined}"
         value = joined or next(iter(words[index + 1 : index + 2]), "")
-        cure = _cure(name if name.startswith("-") else f"--{name}", value, command, options, arguments)
+        first = words[0] if index and not words[0].startswith("-") else None
+        cure = _cure(name if name.startswith("-") else f"--{name}", value, first, command, options, arguments)
         if cure is not None:
             return (
                 f"{command} has no {name}; {cure}"
@@ -136,9 +189,17 @@ def advice(
 
 
 def _cure(
-    name: str, value: str, command: str, options: Collection[str], arguments: Collection[str]
+    name: str,
+    value: str,
+    first: str | None,
+    command: str,
+    options: Collection[str],
+    arguments: Mapping[str, bool],
 ) -> str | None:
-    """Returns what to write in place of the option `name` with its `value`; None where nothing is known."""
+    """Returns what to write in place of the option `name` with its `value`; None where nothing is known.
+
+    first: the argument that the command line starts with; None where it starts with an option.
+    """
     for habit in HABITS:
         if name not in habit.words:
             continue
@@ -146,5 +207,9 @@ def _cure(
             return habit.instead or f"write {habit.option}"
         taken = next((each for each in habit.arguments if each in arguments), None)
         if taken is not None:
-            return f"{taken} needs no option: {command} {value or taken}"
+            if first in (None, value):
+                return f"{taken} needs no option: {command} {value or taken}"
+            if arguments[taken]:
+                return f"{taken} needs no option: {command} {first} {value or taken}"
+            return f"{taken} is {first} here; leave {name} out"
     return None

@@ -11,20 +11,21 @@ from ..bundle.reader import Bundle
 from ..tools.console import show
 from ..tools.info import info, json_document
 from ..tools.info_report import tables
-from .command import BundleFolder, Command, Version, command_app
+from .command import BundleFolder, Command, Version, command_app, switch
 from .errors import one_line_errors
 
 app = command_app()
+_RESULTS = "Results"
 
 
 @app.command(cls=Command)
 def run(
     bundle: BundleFolder = None,
     verbose: Annotated[
-        bool, typer.Option("--verbose", help="List every fp32 island with its reason, and every int8 layer.")
+        bool, switch(_RESULTS, "--verbose", "List every fp32 island with its reason, and every int8 layer.")
     ] = False,
     as_json: Annotated[
-        bool, typer.Option("--json", help="Print everything as one JSON object on stdout.")
+        bool, switch(_RESULTS, "--json", "Print everything as one JSON object on stdout.")
     ] = False,
     _version: Version = False,
 ) -> None:

@@ -64,7 +64,7 @@ def run(
     --follow writes DIR/<stem>.jsonl, and an overlay as a video, or as a picture for each of a folder's.
     """
     with one_line_errors():
-        options.check_images(images)
+        options.check_images(images, follow)
         options.check_follow(
             follow, max_frames, auto=auto, mask_input=mask_input, multimask=multimask, auxiliary=auxiliary
         )
@@ -78,7 +78,7 @@ def run(
             crop_n_layers=crop_layers,
             min_mask_region_area=min_mask_region_area,
         )
-        prompts = [] if auto else options.prompts(box, point, background_point, mask_input)
+        prompts = [] if auto else options.prompts(box, point, background_point, mask_input, follow)
         model = Model(bundle, backend, not no_enhance, resize, public_key, threads)
         if follow:
             run_follow(images, FollowJob(prompts, out, max_frames), model, as_json)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
@@ -13,9 +14,10 @@ from ..engines import BACKEND_HELP
 from ..errors import PromptError
 from ..preprocess import RESIZES
 from ..prompts import Prompt
+from ..tools.run.inputs import check_no_video
 from ..tools.run.job import combine_prompts
 from . import coordinates
-from .command import THREADS_HELP
+from .command import option
 
 _PROMPTS, _AUTOMATIC, _MODEL, _RESULTS = "Prompts", "Every object, without prompts", "Model", "Results"
 _FOLLOW = "Objects through a video"
@@ -170,7 +172,13 @@ Backend = Annotated[
     str, typer.Option(metavar="NAME[:DEVICE[:HINT]]", rich_help_panel=_MODEL, help=BACKEND_HELP)
 ]
 Threads = Annotated[
-    int, typer.Option(metavar="N", rich_help_panel=_MODEL, show_default=False, help=THREADS_HELP)
+    int,
+    option(
+        _MODEL,
+        "N",
+        "Threads of the CPU. Default: one on each core that this process may use.",
+        show_default=False,
+    ),
 ]
 NoEnhance = Annotated[
     bool, typer.Option("--no-enhance", rich_help_panel=_MODEL, help="Run plain SAM, without GLE.")
@@ -201,8 +209,11 @@ def prompts(
     point: list[str] | None,
     background_point: list[str] | None,
     mask_input: Path | None,
+    follow: bool,
 ) -> list[Prompt]:
     """Returns the prompts of these options. Raises PromptError where there are none, or unclear ones."""
+    if follow and not (box or point or background_point):
+        raise PromptError("no prompt: give --box X0 Y0 X1 Y1 or --point X Y for the first frame of --follow")
     return combine_prompts(
         coordinates.boxes(box),
         coordinates.points("--point", point),
@@ -229,12 +240,18 @@ def automatic_settings(auto: bool, is_prompted: bool, **options: float | None) -
     return chosen
 
 
-def check_images(images: Sequence[Path]) -> None:
-    """Raises PromptError where numbers stand among the pictures, as of a box without its option."""
+def check_images(images: Sequence[Path], follow: bool) -> None:
+    """Raises PromptError where numbers stand among the pictures, as of a box without its option.
+
+    Raises ImageError for a video without --follow.
+    """
     numbers = [path for path in images if _is_number(str(path)) and not path.exists()]
     if len(numbers) in (2, 4):
         option, found = "--box" if len(numbers) == 4 else "--point", " ".join(map(str, numbers))
         raise PromptError(f"found {found} among the pictures; write {option} {found}")
+    for path in images:
+        if not follow and not os.path.isdir(path):
+            check_no_video(path)
 
 
 def _is_number(text: str) -> bool:

@@ -9,7 +9,7 @@ import typer
 
 from ..bundle.reader import Bundle
 from ..bundle.signature import write_signature
-from .command import Command, Version, command_app
+from .command import Command, Version, command_app, option
 from .errors import one_line_errors, say
 
 app = command_app()
@@ -18,7 +18,7 @@ app = command_app()
 @app.command(cls=Command)
 def run(
     bundle: Annotated[Path, typer.Argument(metavar="BUNDLE", help="A folder.")],
-    key: Annotated[Path, typer.Option(metavar="PATH", help="An Ed25519 private key in PEM.")],
+    key: Annotated[Path, option("Signature", "PATH", "An Ed25519 private key in PEM.")],
     _version: Version = False,
 ) -> None:
     """Sign a bundle with an Ed25519 key: writes bundle.json.sig into its folder.

@@ -6,8 +6,6 @@ from pathlib import Path
 from shlex import quote
 from typing import Annotated
 
-import typer
-
 from ..bundle.reader import Bundle
 from ..engines import open_engines, pick_for_bundle
 from ..output import size_mib
@@ -15,35 +13,40 @@ from ..tools.console import model_line
 from ..tools.parity import check, table
 from ..tools.polygraphy import write_polygraphy
 from ..tools.verify import CURE, required_iou, verify
-from .command import THREADS_HELP, BackendName, BundleFolder, Command, PublicKey, Version, command_app
+from . import run_options as options
+from .command import BundleFolder, Command, Version, command_app, option
 from .errors import one_line_errors, say
 
 app = command_app()
+MinIou = Annotated[
+    float | None,
+    option(
+        "Check",
+        "F",
+        "Least mean mask IoU. Default: .999 (fp32), .99 (fp16, bf16), .97 (int8).",
+        least=0,
+        most=1,
+    ),
+]
+Polygraphy = Annotated[
+    Path | None,
+    option(
+        "Results",
+        "DIR",
+        "Also write the vectors for Polygraphy, with commands that compare and bisect the graphs.",
+        show_default=False,
+    ),
+]
 
 
 @app.command(cls=Command)
 def run(
     bundle: BundleFolder = None,
-    backend: BackendName = "auto",
-    min_iou: Annotated[
-        float | None,
-        typer.Option(
-            metavar="F",
-            min=0,
-            max=1,
-            help="Least mean mask IoU. Default: .999 (fp32), .99 (fp16, bf16), .97 (int8).",
-        ),
-    ] = None,
-    polygraphy: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="DIR",
-            help="Also write the vectors for Polygraphy, with commands that compare and bisect the graphs.",
-            show_default=False,
-        ),
-    ] = None,
-    public_key: PublicKey = None,
-    threads: Annotated[int, typer.Option(metavar="N", show_default=False, help=THREADS_HELP)] = 0,
+    backend: options.Backend = "auto",
+    threads: options.Threads = 0,
+    public_key: options.PublicKeyOption = None,
+    min_iou: MinIou = None,
+    polygraphy: Polygraphy = None,
     _version: Version = False,
 ) -> None:
     """Run a bundle's golden vectors on this machine and compare the results with PyTorch's.

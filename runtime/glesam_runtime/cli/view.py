@@ -7,21 +7,25 @@ from typing import Annotated
 
 import typer
 
+from ..errors import PromptError
 from ..tools.run.session import Model
 from . import run_options as options
-from .command import Command, Version, command_app
+from .command import CONTEXT, Command, Version, command_app
 from .errors import one_line_errors, say
 
 app = command_app()
 _ADDRESS = "Address"
 
 
-@app.command(cls=Command)
+@app.command(cls=Command, context_settings=CONTEXT | {"allow_extra_args": True})
 def run(
+    ctx: typer.Context,
     path: Annotated[
         Path | None,
         typer.Argument(
-            metavar="PICTURE|FOLDER", show_default=False, help="Pictures to offer. Default: samples alone."
+            metavar="IMAGE",
+            show_default=False,
+            help="A picture, or a folder of them. Default: samples alone.",
         ),
     ] = None,
     bundle: options.BundleOption = None,
@@ -62,6 +66,8 @@ def run(
     with one_line_errors("glesam-view", "view"):
         from ..view.server import view
 
+        if ctx.args:
+            raise PromptError(f"expected one picture or folder, found {1 + len(ctx.args)}; give their folder")
         model = Model(bundle, backend, public_key=public_key, threads=threads)
         view(path, model, host, port, browser, say)
 

@@ -60,12 +60,14 @@ def degrade_file(job: Job, level: int, seed: int) -> None:
     write_files({job.target: png_bytes(Image.fromarray(degraded))})
 
 
-def check_level(level: int, seed: int) -> None:
-    """Raises InputError where there is no such level or seed."""
-    if level not in LEVEL_RATES:
-        raise InputError(f"level {level}: expected one of {', '.join(map(str, LEVEL_RATES))}")
+def checked_level(level: str, seed: int) -> int:
+    """Returns the number of a level. Raises InputError where there is no such level or seed."""
+    numbers = {str(number): number for number in LEVEL_RATES}
+    if level not in numbers:
+        raise InputError(f"level {level}: expected one of {', '.join(numbers)}")
     if seed < 0:
         raise InputError(f"seed {seed}: expected 0 or more")
+    return numbers[level]
 
 
 def _pictures(path: Path, report: Callable[[str], None]) -> list[tuple[Path, Path]]:

@@ -26,6 +26,17 @@ INSTALL = {"onnxruntime": "pip install onnxruntime", "openvino": "pip install 'g
 BACKEND_HELP = f"auto, {', '.join(BACKENDS)}; with a device as onnxruntime:cuda or openvino:gpu."
 """Help text of a command's --backend."""
 _NPU = "openvino:npu"
+_HABITS = {
+    **dict.fromkeys(("cuda", "nvidia"), "onnxruntime:cuda, tensorrt or tensorrt-rtx"),
+    **dict.fromkeys(("trt", "tensor-rt"), "tensorrt"),
+    **dict.fromkeys(("rtx", "trt-rtx", "tensorrt_rtx"), "tensorrt-rtx"),
+    "gpu": "onnxruntime:cuda or tensorrt for NVIDIA's, openvino:gpu for Intel's",
+    **dict.fromkeys(("ort", "onnx", "onnx-runtime"), "onnxruntime"),
+    **dict.fromkeys(("ov", "open-vino"), "openvino"),
+    "npu": _NPU,
+    "cpu": "onnxruntime or openvino",
+}
+"""What other programs call a backend or a device -> the names here."""
 
 
 @dataclass(frozen=True)
@@ -61,7 +72,8 @@ def pick_backend(backend: str, precision: str, target: str = "any") -> tuple[str
         return _automatic(precision, target)
     name, device, hint = split_backend(backend)
     if name not in BACKENDS:
-        raise BackendError(f"backend {backend!r} is unknown; choose auto or {' or '.join(BACKENDS)}")
+        meant = _HABITS.get(name.lower(), f"auto or {' or '.join(BACKENDS)}")
+        raise BackendError(f"backend {backend!r} is unknown; choose {meant}")
     if name in TENSORRT and backend != name:
         raise BackendError(
             f"backend {backend!r}: {name} takes no device; choose one with CUDA_VISIBLE_DEVICES"

@@ -74,6 +74,8 @@ def decoded(
 def check_exists(path: Path, expected: str = "a picture") -> None:
     """Raises ImageError where there is no file at `path`, `expected` in words."""
     if instead := not_a_file(path):
+        if instead == "a folder" and (found := _unreadable(path)):
+            raise ImageError(f"{path}: expected a folder of pictures, found {found}")
         cure = CURES.get(instead, "save the picture to a file first")
         if instead == "nothing" and (scheme := _ADDRESS.match(str(path))):
             address = f"{scheme[1]}://{str(path)[scheme.end() :]}"
@@ -82,6 +84,17 @@ def check_exists(path: Path, expected: str = "a picture") -> None:
                 "it to a file first"
             )
         raise ImageError(f"{path}: expected {expected}, found {instead}; {cure}")
+
+
+def _unreadable(folder: Path) -> str | None:
+    """Returns what is wrong with a folder whose names cannot be read, and what to do; None where they can."""
+    try:
+        os.scandir(folder).close()
+    except PermissionError:
+        return f"{FORBIDDEN}; {CURES[FORBIDDEN]}"
+    except OSError as error:
+        return f"one that cannot be read ({error.strerror}); leave it out"
+    return None
 
 
 def _check_size(picture: Image.Image, most_pixels: int) -> None:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+import stat
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..errors import ImageError
-from .file_kinds import CURES, FORBIDDEN
+from .files import check_exists
 
 SUFFIXES = (
     *(".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff"),
@@ -51,17 +51,34 @@ class Found:
 def picture_files(folder: Path) -> list[Path]:
     """Returns every file below `folder` with a picture's suffix, sorted by path; hidden ones are skipped.
 
-    macOS leaves `._` files in archives, which have pictures' names and are no pictures.
-    Raises ImageError for a folder that may not be read, which would look empty.
+    macOS leaves `._` files in archives, which have pictures' names and are no pictures. What cannot be looked
+    at is among the files, a link that leads nowhere as well as a folder without permission: who reads it
+    reports it, as any other file that cannot be read. Raises ImageError where that is `folder` itself.
     """
-    may_read = os.access(folder, os.R_OK | os.X_OK, effective_ids=os.access in os.supports_effective_ids)
-    if os.path.isdir(folder) and not may_read:
-        raise ImageError(f"{folder}: expected a folder of pictures, found {FORBIDDEN}; {CURES[FORBIDDEN]}")
-    return sorted(
-        path
-        for path in folder.rglob("*")
-        if path.suffix.lower() in SUFFIXES and not _hidden(path.relative_to(folder)) and path.is_file()
-    )
+    return sorted(_candidates(folder))
+
+
+def _candidates(folder: Path) -> Iterator[Path]:
+    unreadable: list[Path] = []
+
+    def keep(error: OSError) -> None:
+        if Path(error.filename) == folder and isinstance(error, PermissionError):
+            check_exists(folder)
+        unreadable.append(Path(error.filename))
+
+    for root, folders, names in os.walk(folder, onerror=keep):
+        folders[:] = [name for name in folders if not _hidden(name)]
+        paths = (Path(root, name) for name in names if not _hidden(name))
+        yield from (path for path in paths if path.suffix.lower() in SUFFIXES and _may_be_read(path))
+    yield from unreadable
+
+
+def _may_be_read(path: Path) -> bool:
+    """Returns False for what is there and no file, such as a pipe."""
+    try:
+        return stat.S_ISREG(path.stat().st_mode)
+    except OSError:
+        return True
 
 
 def pictures_below(folder: Path) -> Found:
@@ -119,5 +136,5 @@ def _in_masks(path: Path, folder: Path, stems: Mapping[Path, Sequence[Path]]) ->
     return False
 
 
-def _hidden(relative: Path) -> bool:
-    return any(part.startswith(".") or part in _REMAINS for part in relative.parts)
+def _hidden(name: str) -> bool:
+    return name.startswith(".") or name in _REMAINS

@@ -17,10 +17,12 @@ if TYPE_CHECKING:
     from rich.table import Table
     from rich.text import Text
 
-    Drawn: TypeAlias = "Numbers | Table | Text"
+    Drawn: TypeAlias = "Numbers | Grid | Table | Text"
 
 _GAP = 3
 """Columns between two of a table's."""
+_GRID_GAP, _LEAST_LAST = 2, 10
+"""Columns between two of a grid's, and those that the last one has at least."""
 _NOT_CUT = 100_000
 """Columns of a pipe or a file, more than any line has."""
 
@@ -88,18 +90,32 @@ class Numbers:
         return drawn
 
 
-def grid(rows: Iterable[Sequence[str]]) -> Table:
+def grid(rows: Iterable[Sequence[str]]) -> Grid:
     """Returns columns without a frame; the last one is wrapped where it is too long."""
-    from rich.table import Table
-    from rich.text import Text
+    return Grid([list(map(printable, row)) for row in rows])
 
-    drawn = Table.grid(padding=(0, 2))
-    for row in rows:
-        # A folder without blanks is folded; by default it would end in "...".
-        drawn.add_row(*(Text(printable(cell), overflow="fold") for cell in row))
-    for column in drawn.columns:
-        column.overflow = "fold"
-    return drawn
+
+@dataclass(frozen=True)
+class Grid:
+    """Columns without a frame. The others are wrapped too where they leave the last one no room."""
+
+    rows: Sequence[Sequence[str]]
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> Iterator[Drawn]:
+        from rich.cells import cell_len
+        from rich.table import Table
+        from rich.text import Text
+
+        drawn = Table.grid(padding=(0, _GRID_GAP))
+        for row in self.rows:
+            # A folder without blanks is folded; by default it would end in "...".
+            drawn.add_row(*(Text(cell, overflow="fold") for cell in row))
+        widths = [max(map(cell_len, column)) for column in zip(*self.rows, strict=True)][:-1]
+        have_room = sum(widths) + _GRID_GAP * len(widths) + _LEAST_LAST <= options.max_width
+        for index, column in enumerate(drawn.columns):
+            column.overflow = "fold"
+            column.no_wrap = have_room and index < len(widths)
+        yield drawn
 
 
 def plain(text: str) -> Text:

@@ -45,11 +45,23 @@ polygraphy debug reduce {model} -o reduced.onnx --mode bisect --load-inputs laye
     --load-outputs layers.json --atol {atol} --rtol {rtol}
 """
 _ALL = """#!/bin/sh
-# Compares every graph with PyTorch's answers: sh compare.sh [--onnxrt | --trt]. Status 1: one differs.
+# Compares every graph with PyTorch's answers: sh compare.sh [--onnxrt | --trt]. Status 1: one differs; 2: any
+# other error.
 here=$(dirname "$0")
 status=0
-{calls}
+for graph in {graphs}; do
+    sh "$here/$graph/compare.sh" "$@"
+    found=$?
+    [ $found -le $status ] || status=$found
+done
 exit $status
+"""
+_COMPARE = """rm -f compare.log
+polygraphy run {model} "$@" --strongly-typed{shapes} {golden} \\
+    --log-file compare.log && exit
+# Polygraphy ends with 1 for every error.
+grep -q 'FAILED | Output' compare.log && exit 1
+exit 2
 """
 
 
@@ -79,8 +91,7 @@ def write_polygraphy(bundle: Bundle, out: Path) -> None:
             atol = _tolerances(recorded[name], expected)
             for script, text in _scripts(bundle, graph, feeds[0], atol).items():
                 (folder / name / script).write_text(text)
-        calls = "\n".join(f'sh "$here/{name}/compare.sh" "$@" || status=1' for name in bundle.manifest.graphs)
-        (folder / POLYGRAPHY.marker).write_text(_ALL.format(calls=calls))
+        (folder / POLYGRAPHY.marker).write_text(_ALL.format(graphs=" ".join(bundle.manifest.graphs)))
 
 
 def _recorded(bundle: Bundle) -> Mapping[str, GraphParity]:
@@ -119,7 +130,7 @@ def _scripts(
             bundle=where,
             runner="--trt" if in_bf16 else "--onnxrt",
         )
-        + f'polygraphy run {model} "$@" --strongly-typed{shapes} {golden}\n'
+        + _COMPARE.format(model=model, shapes=shapes, golden=golden)
     }
     if not in_bf16:
         scripts["reduce.sh"] = _HEAD.format(

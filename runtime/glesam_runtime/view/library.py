@@ -57,7 +57,7 @@ class Library:
     def _of_folder(cls, path: Path) -> Library:
         root = path.resolve()
         found = pictures_below(path)
-        inside = [x for x in found.pictures if x.resolve().is_relative_to(root)]
+        inside = [x for x in found.pictures if x.resolve().is_relative_to(root) and not os.path.isdir(x)]
         if not inside:
             raise InputError(f"{path}: no pictures in it; expected {', '.join(SUFFIXES)}")
         own = {x.relative_to(path).as_posix(): x for x in inside[:MOST_LISTED]}
@@ -89,7 +89,10 @@ def _left_out(folder: Path, found: Found, inside: Sequence[Path]) -> Iterator[st
     """Yields a line for each reason for which the page does not list a picture below `folder`."""
     if (masks := found.left_out(folder)) is not None:
         yield masks
-    if outside := sorted(set(found.pictures) - set(inside)):
+    closed = [x for x in found.pictures if os.path.isdir(x)]
+    if closed:
+        yield f"left out {_count(closed, 'folder')} that cannot be read, first {closed[0]}"
+    if outside := sorted(set(found.pictures) - {*inside, *closed}):
         first = outside[0].relative_to(folder)
         yield f"left out {_count(outside, 'link')} to pictures outside {folder}, first {first}"
     if more := inside[MOST_LISTED:]:

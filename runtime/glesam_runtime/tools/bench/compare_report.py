@@ -13,7 +13,7 @@ from .report import Json, Setting, about_the_input, about_the_machine, json_sett
 if TYPE_CHECKING:
     from ..console import Drawn
 
-COLUMNS = ("backend", "encode", "enhance", "decode", "p50", "p90", "p99", "ratio", "mask IoU", "worst")
+COLUMNS = ("backend", "encode", "enhance", "decode", "p50", "p90", "p99", "ratio", "mask IoU", "worst IoU")
 
 
 def compared_json(setting: Setting, comparison: Comparison) -> Json:

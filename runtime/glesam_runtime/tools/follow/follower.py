@@ -23,7 +23,7 @@ import numpy.typing as npt
 from PIL import Image
 
 from ...automatic.boxes import Box, box_of
-from ...errors import ImageError, PromptError
+from ...errors import ImageError, PromptError, naming
 from ...image_io.inputs import on_host
 from ...predictor import Predictor
 from ...preprocess import Doubles, Floats, Geometry, Size, resampled
@@ -125,6 +125,7 @@ class Follower:
         self._options = options or FollowOptions()
         self._sightings: list[_Sighting] | None = None
         self._size: Size | None = None
+        self._count = 0
 
     def next(self, image: Any, image_format: str = "RGB") -> Followed:  # noqa: ANN401
         """Returns the objects in the next frame; image and image_format are those of Predictor.set_image.
@@ -132,32 +133,40 @@ class Follower:
         Raises as set_image and predict do, ImageError where a frame has another size than the one before, and
         PromptError where a prompt gives no mask in the first frame.
         """
-        self._predictor.set_image(image, image_format)
-        return self._found(self._predictor)
+        with naming(f"frame {self._count}"):
+            self._predictor.set_image(image, image_format)
+            return self._found(self._predictor)
 
     def each(
         self,
         frames: Iterable[Item],
         image_of: Callable[[Item], Any] = lambda frame: frame,
         image_format: str = "RGB",
+        name_of: Callable[[Item], str] | None = None,
     ) -> Generator[tuple[Item, Followed], None, None]:
         """Yields each frame with what next returns for its image, which is image_of(frame).
 
         Another thread takes the next frame and encodes it meanwhile, on two sessions of the predictor, whose
         own image stays. So every frame must be an array of its own, not a buffer that the next one is read
         into, and leaving the loop early waits until `frames` has given its next frame.
-        Raises as next does, and as `frames` does, both in the place of the frame.
+        Raises as next does, and as `frames` does, both in the place of the frame. name_of: how a message
+        names a frame; by default by its number.
         """
         with self._predictor.new_session() as one, self._predictor.new_session() as other:
 
-            def encoded() -> Iterator[tuple[Item, Predictor]]:
-                for session, frame in zip(cycle((one, other)), frames, strict=False):
-                    session.set_image(image_of(frame), image_format)
-                    yield frame, session
+            def encoded() -> Iterator[tuple[Item, str, Predictor]]:
+                numbered = enumerate(frames, self._count)
+                for session, (number, frame) in zip(cycle((one, other)), numbered, strict=False):
+                    name = f"frame {number}" if name_of is None else name_of(frame)
+                    with naming(name):
+                        session.set_image(image_of(frame), image_format)
+                    yield frame, name, session
 
-            with ahead(encoded()) as pairs:
-                for frame, session in pairs:
-                    yield frame, self._found(session)
+            with ahead(encoded()) as ready:
+                for frame, name, session in ready:
+                    with naming(name):
+                        followed = self._found(session)
+                    yield frame, followed
 
     def _found(self, predictor: Predictor) -> Followed:
         """Returns the objects in the image of `predictor`, the next frame."""
@@ -175,6 +184,7 @@ class Follower:
             for mask, logits in zip(prediction.masks, prediction.low_res_masks, strict=True)
         ]
         lost = self._compared(seen)
+        self._count += 1
         masks = prediction.masks & np.array([reason is None for reason in lost])[:, None, None]
         return Followed(
             masks, prediction.iou_predictions, lost, prediction.degradation_level, dict(predictor.timings)
@@ -201,7 +211,7 @@ class Follower:
         height, width = self._size or size
         if (height, width) != size:
             raise ImageError(
-                f"frame: expected {width} x {height} pixels as before, found {size[1]} x {size[0]}; "
+                f"expected {width} x {height} pixels as before, found {size[1]} x {size[0]}; "
                 "follow the frames of each size by themselves"
             )
         self._size = size

@@ -21,6 +21,11 @@ class Frame:
     time_s: float | None
     pixels: Pixels
 
+    @property
+    def name(self) -> str:
+        """The frame in a message: its file, or the video and its number."""
+        return str(self.path) if self.time_s is None else f"{self.path}: frame {self.index}"
+
 
 @dataclass(frozen=True, eq=False)
 class Frames:

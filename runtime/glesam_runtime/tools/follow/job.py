@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from ...errors import CutVideoError, ImageError, OutputError
+from ...errors import DamagedVideoError, ImageError, OutputError
 from ...image_io import pixels_of, png_bytes
 from ...output import replaced_file, write_files
 from ...predictor import Predictor
@@ -44,15 +44,15 @@ class FollowJob:
 class Summary:
     """What was followed. frames: their number. found: for each object, the number of frames it was found in.
 
-    overlay: the video, or the last of the pictures. lines: the file of JSON lines. cut: the error of a
-    video that ends before its header says; the results are then of the frames that are there.
+    overlay: the video, or the last of the pictures. lines: the file of JSON lines. damage: the error of a
+    video that is cut or damaged; the results are then of the frames before.
     """
 
     frames: int
     found: tuple[int, ...]
     overlay: Path
     lines: Path
-    cut: CutVideoError | None = None
+    damage: DamagedVideoError | None = None
 
 
 def follow(predictor: Predictor, source: Path, job: FollowJob, on_frame: OnFrame) -> Summary:
@@ -68,10 +68,11 @@ def follow(predictor: Predictor, source: Path, job: FollowJob, on_frame: OnFrame
         write = stack.enter_context(_overlays(frames, source, job.out))
         file = stack.enter_context(_lines(lines))
         follower, found = Follower(predictor, job.prompts), np.zeros(len(job.prompts), int)
-        overlay, count, cut = job.out, 0, None
+        overlay, count, damage = job.out, 0, None
         try:
             wanted = islice(frames.frames, job.max_frames or None)
-            for frame, followed in stack.enter_context(closing(follower.each(wanted, attrgetter("pixels")))):
+            each = follower.each(wanted, attrgetter("pixels"), name_of=attrgetter("name"))
+            for frame, followed in stack.enter_context(closing(each)):
                 record = frame_record(frame, followed)
                 file(json.dumps(record))
                 overlay = write(frame, draw_overlay(frame.pixels, followed.masks))
@@ -81,11 +82,11 @@ def follow(predictor: Predictor, source: Path, job: FollowJob, on_frame: OnFrame
         except KeyboardInterrupt:
             if not frames.is_live:
                 raise
-        except CutVideoError as error:
-            cut = error
+        except DamagedVideoError as error:
+            damage = error
         if not count:
-            raise ImageError(f"{source}: expected frames, found none; copy the video again")
-    return Summary(count, tuple(found.tolist()), overlay, lines, cut)
+            raise damage or ImageError(f"{source}: expected frames, found none; copy the video again")
+    return Summary(count, tuple(found.tolist()), overlay, lines, damage)
 
 
 def frame_record(frame: Frame, followed: Followed) -> Json:

@@ -11,7 +11,7 @@ from typing import Any
 import av
 import numpy as np
 
-from ...errors import CutVideoError, ImageError, first_line
+from ...errors import DamagedVideoError, ImageError, first_line
 from ...image_io import MAX_PIXELS
 from ...output import replaced_file
 from ...preprocess import Pixels
@@ -31,8 +31,9 @@ _WITH_DURATION = ("mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm", "avi")
 def opened_video(path: Path, is_camera: bool) -> Iterator[Frames]:
     """Yields the frames of a video file, or of a camera under /dev, upright and as uint8 [H,W,3] RGB.
 
-    Raises ImageError for what is no video, for frames of too many pixels, and where decoding fails;
-    CutVideoError after the last frame of a file that is shorter than its header says.
+    Raises ImageError for what is no video and for frames of too many pixels; DamagedVideoError where a frame
+    is damaged, and after the last one of a file that is shorter than its header says. A camera's damaged
+    frames are left out: the next one is as good.
     """
     # A playlist must lead to no other file and no network, nor be read again and again until it grows.
     options = {} if is_camera else {"protocol_whitelist": "file", "max_reload": "0"}
@@ -42,9 +43,7 @@ def opened_video(path: Path, is_camera: bool) -> Iterator[Frames]:
         )
     except (av.error.FFmpegError, OSError, ValueError) as error:
         kind = "a camera" if is_camera else "a video"
-        raise ImageError(
-            f"{path}: expected {kind}, found what FFmpeg cannot open ({first_line(error)})"
-        ) from error
+        raise ImageError(f"{path}: expected {kind}, {_in_its_place(path, error)}") from error
     with container:
         if not container.streams.video:
             raise ImageError(f"{path}: expected a video, found no stream of pictures in it")
@@ -55,37 +54,56 @@ def opened_video(path: Path, is_camera: bool) -> Iterator[Frames]:
             )
         stream.thread_type = "AUTO"
         fps = float(stream.average_rate or _FALLBACK_FPS)
-        yield Frames(_decoded(container, path, fps), fps, stream.frames, is_camera)
+        yield Frames(_decoded(container, path, fps, is_camera), fps, stream.frames, is_camera)
 
 
-def _decoded(container: Any, path: Path, fps: float) -> Iterator[Frame]:  # noqa: ANN401
+def _in_its_place(path: Path, error: Exception) -> str:
+    """Returns what is found at `path`, which PyAV could not open, and what to do; without FFmpeg's words."""
+    if isinstance(error, av.error.InvalidDataError):
+        if path.stat().st_size == 0:
+            return "found an empty file; copy it again"
+        return "found none, or one without its index, as of a recording that was not ended; copy it again"
+    reason = error.strerror if isinstance(error, (OSError, av.error.FFmpegError)) else first_line(error)
+    return f"found what cannot be opened ({reason}); check the file"
+
+
+def _decoded(container: Any, path: Path, fps: float, is_camera: bool) -> Iterator[Frame]:  # noqa: ANN401
     index, end = -1, [0.0]
     try:
-        for index, frame in enumerate(_frames(container, end)):
+        for index, frame in enumerate(_frames(container, end, is_camera)):
+            if frame.is_corrupt:
+                raise DamagedVideoError(f"{path}: frame {index} is damaged; copy the video again")
             pixels = frame.to_ndarray(format="rgb24")
             # Phones write the turn beside the pixels; it is counted against the clock, as in numpy.
             turns = round(getattr(frame, "rotation", 0) / 90) % 4
             time_s = None if frame.time is None else float(frame.time)
             yield Frame(index, path, time_s, np.ascontiguousarray(np.rot90(pixels, turns)))
     except av.error.FFmpegError as error:
-        raise ImageError(
-            f"{path}: cannot decode the video to its end ({first_line(error)}); copy it again"
-        ) from error
+        after = f"after frame {index}" if index >= 0 else "in its first frame"
+        raise DamagedVideoError(f"{path}: damaged {after}; copy the video again") from error
     _check_whole(container, path, fps, index + 1, end[0])
 
 
-def _frames(container: Any, end: list[float]) -> Iterator[Any]:  # noqa: ANN401
+def _frames(container: Any, end: list[float], is_camera: bool) -> Iterator[Any]:  # noqa: ANN401
     """Yields the frames of the first stream of pictures; `end` has the latest end of a packet so far [s]."""
     video = container.streams.video[0]
     for packet in container.demux():
         if packet.pts is not None:
             end[0] = max(end[0], float((packet.pts + (packet.duration or 0)) * packet.time_base))
         if packet.stream is video:
-            yield from packet.decode()
+            yield from _undamaged(packet) if is_camera else packet.decode()
+
+
+def _undamaged(packet: Any) -> list[Any]:  # noqa: ANN401
+    """Returns the frames of a packet, but for damaged ones."""
+    try:
+        return [frame for frame in packet.decode() if not frame.is_corrupt]
+    except av.error.InvalidDataError:
+        return []
 
 
 def _check_whole(container: Any, path: Path, fps: float, found: int, end: float) -> None:  # noqa: ANN401
-    """Raises CutVideoError where the packets end, at `end` [s], more than 1.5 frames before the header says.
+    """Raises DamagedVideoError where the packets end, at `end` [s], over 1.5 frames before the header says.
 
     Time tells, not `stream.frames`: a phone's trimmed video counts the frames that it no longer shows.
     """
@@ -94,7 +112,7 @@ def _check_whole(container: Any, path: Path, fps: float, found: int, end: float)
     missing = (container.duration + max(container.start_time or 0, 0)) / av.time_base - end
     if missing * fps > 1.5:
         expected = max(container.streams.video[0].frames, found + round(missing * fps))
-        raise CutVideoError(f"{path}: expected {expected} frames, found {found}; copy the video again")
+        raise DamagedVideoError(f"{path}: expected {expected} frames, found {found}; copy the video again")
 
 
 @contextmanager

@@ -12,7 +12,7 @@ from ...automatic.generator import AutomaticMasks, OnPoints
 from ...automatic.options import AutomaticOptions
 from ...automatic.overlay import draw_masks
 from ...automatic.record import AutomaticMask
-from ...errors import GlesamError
+from ...errors import GlesamError, naming
 from ...image_io import png_bytes, read_image
 from ...output import write_files
 from ...predictor import Predictor
@@ -60,7 +60,8 @@ def _segment_all(
     automatic: AutomaticMasks, path: Path, out: Path, inputs: set[Path], on_points: OnPoints
 ) -> SegmentedAll:
     image = read_image(path)
-    masks = automatic.generate(image, on_points)
+    with naming(str(path)):
+        masks = automatic.generate(image, on_points)
     files = {
         out / f"{path.stem}.mask{index}.png": png_bytes(Image.fromarray(mask.mask()))
         for index, mask in enumerate(masks)

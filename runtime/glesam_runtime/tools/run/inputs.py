@@ -7,15 +7,15 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from ...errors import ImageError
-from ...image_io import pictures_below, written_to
+from ...image_io import check_exists, pictures_below, written_to
 from ..follow.frames import VIDEO_SUFFIXES
 
 
 def pictures_in(paths: Sequence[Path], out: Path, note: Callable[[str], None]) -> list[Path]:
     """Returns the pictures of `paths`, a folder's in the order of their paths, without those in `out`.
 
-    `note` takes a line that names the masks in a folder which are left out. Raises ImageError for a folder
-    without a picture, and for a video.
+    `note` takes a line that names the masks in a folder which are left out. Raises ImageError for a path
+    where there is nothing, and for a folder without a picture.
     """
     pictures: list[Path] = []
     for path in paths:
@@ -27,7 +27,7 @@ def pictures_in(paths: Sequence[Path], out: Path, note: Callable[[str], None]) -
                 note(line)
             pictures += [file for file in found.pictures if not written_to(out, path, file)]
         else:
-            check_no_video(path)
+            check_exists(path)
             pictures.append(path)
     return pictures
 
@@ -36,5 +36,6 @@ def check_no_video(path: Path) -> None:
     """Raises ImageError for the name of a video."""
     if path.suffix.lower() in VIDEO_SUFFIXES:
         raise ImageError(
-            f"{path}: expected a picture, found a video; follow objects in it with glesam-run --follow"
+            f"{path}: expected a picture, found a video; follow objects in it with glesam-run --follow, "
+            "and --box X0 Y0 X1 Y1 in its first frame"
         )

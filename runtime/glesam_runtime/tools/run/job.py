@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from ...errors import GlesamError, ImageError, OutputError, PromptError
+from ...errors import GlesamError, ImageError, OutputError, PromptError, naming
 from ...image_io import check_exists, png_bytes, read_image, read_mask
 from ...image_io.auxiliary import Auxiliary, read_auxiliary
 from ...output import write_files
@@ -116,12 +116,12 @@ def combine_prompts(
 
 
 def check_paths(images: Sequence[Path], job: Job) -> None:
-    """Raises ImageError for a missing picture, OutputError where results would overwrite each other."""
+    """Raises ImageError for a missing mask or second picture, OutputError where results would collide."""
     if job.auxiliary_path and (len(images) > 1 or job.automatic is not None):
         raise ImageError(
             "--auxiliary belongs to one picture with prompts; run once for each picture, without --auto"
         )
-    for path in _inputs(images, job):
+    for path in _inputs([], job):
         check_exists(path)
     stems: dict[str, Path] = {}
     for path in images:
@@ -165,7 +165,12 @@ def _read(job: Job, path: Path) -> _Read | Failed:
 def _segment(predictor: Predictor, job: Job, picture: _Read | Failed) -> _Answer | Failed:
     if isinstance(picture, Failed):
         return picture
-    return _attempt(picture.path, lambda: _answer(predictor, job, picture))
+
+    def named() -> _Answer:
+        with naming(str(picture.path)):
+            return _answer(predictor, job, picture)
+
+    return _attempt(picture.path, named)
 
 
 def _write(out: Path, inputs: set[Path], answer: _Answer | Failed) -> Segmented | Failed:

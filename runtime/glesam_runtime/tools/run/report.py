@@ -88,7 +88,7 @@ def _automatic_lines(result: SegmentedAll, files: Sequence[Path]) -> tuple[str, 
     lines = [_automatic_line(mask, file) for mask, file in largest]
     if len(files) > _LISTED_MASKS:
         lines.append(f"  and {len(files) - _LISTED_MASKS} more, up to {files[-1]}")
-    return f"{result.path}  {width} x {height} pixels, {len(files)} masks", lines
+    return f"{result.path}  {width} x {height} pixels, {len(files)} mask{'s' * (len(files) != 1)}", lines
 
 
 def _automatic_line(mask: AutomaticMask, file: Path) -> str:
