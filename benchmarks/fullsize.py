@@ -10,7 +10,8 @@ All contenders are timed in one interleaved run on two threads; memory is that o
 two cores.
 
 `encode_peak` and `enhance_peak`: operations of a stage per second, divided by what torch reaches here in a
-large matrix product or a convolution, in fp32, and for bundles whose name ends with bf16 in bf16.
+large matrix product or a convolution, in the lowest precision that the contender computes in: int8, bf16 or
+fp32. 1 is therefore the most that this CPU could do.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -92,16 +94,22 @@ def peak_memory(name: str, bundles: Sequence[Path], files: Path) -> float:
     return round(int(done.stdout.splitlines()[-1]) / 2**30, 1)
 
 
-def measured_peaks(names: Sequence[str]) -> dict[str, float]:
-    """Returns the peak of each precision [GFLOP/s]; bf16, which takes minutes, where a contender has it."""
-    peaks = {"fp32": measured_peak(torch.float32)}
-    if any(name.endswith("bf16") for name in names):
-        peaks["bf16"] = measured_peak(torch.bfloat16)
-    return peaks
+def lowest_precision(name: str) -> str:
+    """Returns the precision of a contender's products: "int8", "bf16" or "fp32"."""
+    if name == AUTHORS:
+        return "fp32"
+    precision = Bundle.open(Path(name.split(" ", 1)[1])).manifest.precision
+    lowest, *_ = precision.split("+")
+    return lowest if lowest in PEAKS else "fp32"
 
 
-def measured_peak(dtype: torch.dtype) -> float:
-    """Returns GFLOP/s of a 3x3 convolution or a matrix product, whichever is faster, the best of five calls.
+def integer_products() -> float:
+    a, b = (torch.randint(-127, 128, (MATRIX, MATRIX), dtype=torch.int8) for _ in range(2))
+    return gflop_per_second(2 * MATRIX**3, lambda: torch._int_mm(a, b))  # noqa: SLF001 - torch has no other
+
+
+def float_products(dtype: torch.dtype) -> float:
+    """Returns GFLOP/s of a 3x3 convolution or a matrix product, whichever is faster.
 
     On AMD torch's fp32 matrix product reaches half of what its convolution does.
     """
@@ -109,7 +117,19 @@ def measured_peak(dtype: torch.dtype) -> float:
     conv = torch.nn.Conv2d(CHANNELS, CHANNELS, 3, padding=1, dtype=dtype)
     x = torch.randn(1, CHANNELS, 64, 64, dtype=dtype)
     work = {2 * MATRIX**3: lambda: a @ a, 2 * 9 * CHANNELS**2 * 64**2: lambda: conv(x)}
-    return round(max(gflop_per_second(amount, call) for amount, call in work.items()))
+    return max(gflop_per_second(amount, call) for amount, call in work.items())
+
+
+PEAKS: Mapping[str, Callable[[], float]] = {
+    "int8": integer_products,
+    "bf16": partial(float_products, torch.bfloat16),
+    "fp32": partial(float_products, torch.float32),
+}
+
+
+def measured_peaks(names: Sequence[str]) -> dict[str, int]:
+    """Returns the peak of each precision that a contender computes in [GFLOP/s], the best of five calls."""
+    return {kind: round(PEAKS[kind]()) for kind in sorted({*map(lowest_precision, names)})}
 
 
 @torch.no_grad()
@@ -123,10 +143,10 @@ def gflop_per_second(amount: int, call: Callable[[], object]) -> float:
 
 
 def row(
-    name: str, times: Mapping[str, Mapping[str, float]], peaks: Mapping[str, float], work: Mapping[str, int]
+    name: str, times: Mapping[str, Mapping[str, float]], peaks: Mapping[str, int], work: Mapping[str, int]
 ) -> Row:
     """Returns milliseconds, the ratio to the authors' way, and the share of the peak that a stage reaches."""
-    peak = peaks["bf16" if name.endswith("bf16") else "fp32"]
+    peak = peaks[lowest_precision(name)]
     ratio = times[AUTHORS][f"{WHOLE}_ms"] / times[name][f"{WHOLE}_ms"]
     shares = {
         f"{stage}_peak": round(gflop / (times[name][f"{stage}_ms"] / 1000) / peak, 2)
