@@ -105,7 +105,7 @@ def lowest_precision(name: str) -> str:
 
 def integer_products() -> float:
     a, b = (torch.randint(-127, 128, (MATRIX, MATRIX), dtype=torch.int8) for _ in range(2))
-    return gflop_per_second(2 * MATRIX**3, lambda: torch._int_mm(a, b))  # noqa: SLF001 - torch has no other
+    return gflop_per_second(2 * MATRIX**3, lambda: torch._int_mm(a, b))
 
 
 def float_products(dtype: torch.dtype) -> float:
