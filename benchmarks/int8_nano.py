@@ -17,6 +17,7 @@ half an hour with 40 pictures and all methods.
 
 from __future__ import annotations
 
+import subprocess
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -157,15 +158,20 @@ def by_table(bundle: Bundle, table: CalibrationTable, options: Quantization, fol
 def theirs(
     bundle: Bundle, pictures: CalibrationPictures, tools: Mapping[str, Quantizer], folder: Path
 ) -> dict[str, Graphs]:
-    """Returns the graphs of the other quantizers."""
+    """Returns the graphs of the other quantizers; one that gives up on a graph is left out, and says why."""
     feeds = calibration_feeds(bundle, pictures)
-    graphs: dict[str, dict[str, Path]] = {tool: {} for tool in tools}
+    graphs: dict[str, Graphs] = {}
     for tool, quantizer in tools.items():
-        for name in GRAPHS:
-            graphs[tool][name] = folder / f"{tool}-{name}.onnx"
-            input_name = bundle.manifest.graphs[name].spec.inputs[0].name
-            quantizer(bundle.graph_path(name), graphs[tool][name], feeds[name], input_name)
-    return dict(graphs)
+        written = {name: folder / f"{tool}-{name}.onnx" for name in GRAPHS}
+        try:
+            for name, path in written.items():
+                input_name = bundle.manifest.graphs[name].spec.inputs[0].name
+                quantizer(bundle.graph_path(name), path, feeds[name], input_name)
+        except (ValueError, subprocess.CalledProcessError) as error:
+            print(f"{tool} is left out: it does not quantize this model ({error})")
+            continue
+        graphs[tool] = written
+    return graphs
 
 
 def calibration_feeds(bundle: Bundle, pictures: CalibrationPictures) -> dict[str, list[Array]]:
