@@ -44,6 +44,7 @@ from glesam_runtime import Bundle
 from glesam_runtime.degradation.lqseg import LEVEL_RATES, degrade
 from glesam_runtime.engines import ONNX_BACKENDS, Engine, open_engine
 from glesam_runtime.engines.base import Array
+from glesam_runtime.errors import BackendError
 from glesam_runtime.postprocess import MaskResizer
 from glesam_runtime.preprocess import Pixels, model_input
 from glesam_runtime.prompts import PromptTensors, encode_prompts
@@ -215,17 +216,33 @@ def answer(engines: Mapping[str, Engine], image: Array) -> Array:
 
 
 def add_times(rows: dict[str, Row], bundle: Bundle, quantized: Mapping[str, Graphs], case: Case) -> None:
-    """Adds the median milliseconds of encoder and GLE on each runtime, and the ratios to the float graphs."""
+    """Adds the median milliseconds of encoder and GLE on each runtime, and the ratios to the float graphs.
+
+    Both are empty where the runtime does not run the graphs.
+    """
     contenders: dict[str, Callable[[], Figures]] = {}
     for name, graphs in quantized.items():
         precision = "fp32" if name == FLOAT else "int8+fp32"
         pairs = {backend: engines_of(bundle, graphs, backend, precision) for backend in ONNX_BACKENDS}
-        contenders[name] = partial(times_of, pairs, case.image)
+        contenders[name] = partial(
+            times_of, {b: p for b, p in pairs.items() if runs(p, case.image)}, case.image
+        )
     times = interleaved(contenders, ROUNDS)
     for name, row in rows.items():
         for backend in ONNX_BACKENDS:
-            ms = times[name][backend]
-            row |= {f"{backend}_ms": ms, f"{backend}_ratio": round(times[FLOAT][backend] / ms, 2)}
+            ms = times[name].get(backend)
+            row[f"{backend}_ms"] = "" if ms is None else ms
+            row[f"{backend}_ratio"] = "" if ms is None else round(times[FLOAT][backend] / ms, 2)
+
+
+def runs(engines: Mapping[str, Engine], image: Array) -> bool:
+    """Whether a runtime runs the graphs; prints why it does not."""
+    try:
+        answer(engines, image)
+    except BackendError as error:
+        print(f"not timed: {error}")
+        return False
+    return True
 
 
 def times_of(pairs: Mapping[str, Mapping[str, Engine]], image: Array) -> Figures:
