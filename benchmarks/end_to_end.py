@@ -37,6 +37,7 @@ from glesam_runtime.tools.follow.frames import Frame
 from glesam_runtime.tools.follow.job import FollowJob, follow, frame_record
 from glesam_runtime.tools.follow.sources import opened_frames
 from glesam_runtime.tools.follow.video import written_video
+from glesam_runtime.tools.overlay import overlay_file
 from glesam_runtime.tools.records.schema import mask_record
 
 SIZES: Sequence[Size] = ((480, 640), (3000, 4000))
@@ -126,8 +127,8 @@ def _each_stage(predictor: Predictor, file: Path, prompts: Sequence[Prompt], out
     watch("JSON with RLE", lambda: json.dumps(mask_record(masks[0], float(scores[0]), 0)))
     overlay = watch("draw the overlay", lambda: draw_overlay(image, masks, prompts))
     mask_file = watch("mask as PNG", lambda: png_bytes(Image.fromarray(masks[0])))
-    overlay_file = watch("overlay as PNG", lambda: png_bytes(overlay))
-    watch("write", lambda: write_files({out / "m.png": mask_file, out / "o.png": overlay_file}))
+    path, content = watch("overlay as JPEG", lambda: overlay_file(out, "o", overlay))
+    watch("write", lambda: write_files({out / "m.png": mask_file, path: content}))
 
 
 def camera_loop(predictor: Predictor, clip: Path, out: Path, count: int) -> Callable[[], Figures]:

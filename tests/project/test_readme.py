@@ -123,7 +123,7 @@ def test_a_pages_commands_run_in_their_order(page: str, workplace: Path) -> None
     for command in wanted:
         run(command, workplace)
     if page in ("README.md", "docs/quickstart.md"):
-        assert list(workplace.glob("out/*.overlay.png"))
+        assert list(workplace.glob("out/*.overlay.jpg"))
 
 
 @pytest.mark.parametrize("page", PYTHON_PAGES)

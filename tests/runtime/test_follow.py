@@ -191,7 +191,7 @@ def test_a_folder_of_frames_is_read_by_number_and_needs_no_pyav(
     assert [Path(record["image"]).name for record in records] == ["f2.png", "f9.png", "f10.png"]
     assert [record["time_s"] for record in records] == [None] * 3
     names = sorted(path.name for path in out.iterdir())
-    assert names == ["f10.overlay.png", "f2.overlay.png", "f9.overlay.png", "frames.jsonl"]
+    assert names == ["f10.overlay.jpg", "f2.overlay.jpg", "f9.overlay.jpg", "frames.jsonl"]
     clip = tmp_path / "clip.mp4"
     clip.write_bytes(b"")
     result = run(bundle_path, out, clip, *BOX)

@@ -44,14 +44,14 @@ def test_every_mask_and_one_overlay_are_written(run: Run, bright: Path) -> None:
     result = run(bright, *AUTO)
     assert result.exit_code == 0, result.output
     assert len(run.names()) == 28
-    assert run.names()[-1] == "bright.overlay.png"
+    assert run.names()[-1] == "bright.overlay.jpg"
     lines = result.stdout.splitlines()
     assert lines[0].endswith("128 x 96 pixels, 27 masks")
     assert f"area {mask_in(run.out / 'bright.mask0.png').sum()} px" in lines[1]
     assert lines[6].strip().startswith("and 22 more, up to")
     assert "decode" in lines[8]
     assert len(lines) == 10
-    assert lines[-1].endswith("next: xdg-open " + str(run.out / "bright.overlay.png"))
+    assert lines[-1].endswith("next: xdg-open " + str(run.out / "bright.overlay.jpg"))
 
 
 @pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # pycocotools
@@ -72,7 +72,7 @@ def test_json_has_sams_records(run: Run, bright: Path) -> None:
 def test_a_picture_without_masks_still_has_an_overlay(run: Run, photo: Path) -> None:
     result = run(photo, "--auto", "--points-per-side", 2, "--pred-iou-thresh", 1)
     assert result.exit_code == 0, result.output
-    assert run.names() == ["photo.overlay.png"]
+    assert run.names() == ["photo.overlay.jpg"]
     assert "0 masks" in result.stdout
 
 

@@ -160,7 +160,7 @@ def test_glesam_run_is_the_command_of_that_name(bundle_path: Path, photo: Path, 
     for command, out in ((["glesam-run"], "a"), (["glesam", "run"], "b")):
         assert run(*command, photo, *options, "--out", tmp_path / out).exit_code == 0
     names = [sorted(path.name for path in (tmp_path / out).iterdir()) for out in "ab"]
-    assert names == [["photo.mask0.png", "photo.overlay.png"]] * 2
+    assert names == [["photo.mask0.png", "photo.overlay.jpg"]] * 2
     assert run("glesam", "--version").stdout == run("glesam-run", "--version").stdout
     assert run("glesam", "verify", "-h").stdout.startswith("Usage: glesam verify")
 
@@ -189,7 +189,7 @@ def test_a_folder_is_its_pictures_without_the_masks_beside_them(bundle_path: Pat
     Image.fromarray(np.zeros((64, 64), np.uint8)).save(folder / "a_mask.png")
     result = run("glesam-run", folder, "--box", 8, 8, 40, 40, "--bundle", bundle_path, "--out", out)
     assert result.exit_code == 0, result.output
-    assert sorted(path.name for path in out.glob("*.overlay.png")) == ["a.overlay.png", "b.overlay.png"]
+    assert sorted(path.name for path in out.glob("*.overlay.jpg")) == ["a.overlay.jpg", "b.overlay.jpg"]
     assert "left out 1 mask of pictures" in result.stderr
     inside = folder / "out"
     for _ in range(2):  # what the first run writes is no picture of the second

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import io
+from pathlib import Path
+
 import numpy as np
 import pytest
+from PIL import Image
 from pycocotools import mask as coco_mask
 
 from glesam_runtime import ImageError, Prompt, draw_overlay
@@ -73,6 +77,19 @@ def test_any_size_can_be_drawn(size: tuple[int, int]) -> None:
     prompt = Prompt((0, 0, width, height), [(0, 0)], [(width - 1, height - 1)])
     image = np.zeros((*size, 3), np.uint8)
     assert draw_overlay(image, [np.ones(size, bool)], [prompt]).size == (width, height)
+
+
+@pytest.mark.parametrize(("size", "suffix", "most"), [((300, 200), ".jpg", 12), ((65_501, 2), ".png", 0)])
+def test_an_overlay_is_a_jpeg_where_jpeg_has_room_for_it(
+    tmp_path: Path, size: tuple[int, int], suffix: str, most: int
+) -> None:
+    """`most`: largest difference of a channel on smooth ground."""
+    drawn = Image.radial_gradient("L").resize(size).convert("RGB")
+    path, content = overlay.overlay_file(tmp_path, "photo", drawn)
+    assert path == tmp_path / f"photo.overlay{suffix}"
+    with Image.open(io.BytesIO(content)) as read:
+        difference = np.abs(np.asarray(read.convert("RGB"), int) - np.asarray(drawn, int))
+    assert difference.shape[:2] == size[::-1] and difference.max() <= most
 
 
 @pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # pycocotools

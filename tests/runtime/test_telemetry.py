@@ -107,7 +107,7 @@ def test_a_command_asks_nobody_and_leaves_its_results_only(
     assert sorted(path.name for path in (tmp_path / "home").rglob("*")) == [
         "out",
         "photo.mask0.png",
-        "photo.overlay.png",
+        "photo.overlay.jpg",
     ]
 
 

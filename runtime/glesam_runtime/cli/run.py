@@ -59,7 +59,7 @@ def run(
     Coordinates are pixels of the picture as a viewer shows it. Each box is one prompt; without a
     box, all points together are one; with exactly one box, points refine it.
 
-    Writes DIR/<stem>.mask<i>.png and DIR/<stem>.overlay.png. A missing picture is an error before
+    Writes DIR/<stem>.mask<i>.png and DIR/<stem>.overlay.jpg. A missing picture is an error before
     anything runs; a bad one is reported and the others are kept. Exit status: 2 for any error.
     --follow writes DIR/<stem>.jsonl, and an overlay as a video, or as a picture for each of a folder's.
     """

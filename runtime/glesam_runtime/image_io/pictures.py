@@ -1,4 +1,4 @@
-"""Reads photographs, and encodes PNG files."""
+"""Reads photographs, and encodes PNG and JPEG files."""
 
 from __future__ import annotations
 
@@ -14,6 +14,9 @@ from ..preprocess import Pixels
 from .colours import shown
 from .files import MAX_PIXELS, decoded
 
+JPEG_MOST_PX = 65_500
+"""The longest side of a JPEG that libjpeg writes."""
+_JPEG_QUALITY = 92
 _BAND_ROWS = 64
 
 
@@ -31,6 +34,13 @@ def png_bytes(picture: Image.Image) -> bytes:
     """Returns a PNG file, lightly compressed: at PNG's default level a 12-megapixel overlay takes 2 s."""
     buffer = io.BytesIO()
     picture.save(buffer, "PNG", compress_level=1, compress_type=zlib.Z_RLE)
+    return buffer.getvalue()
+
+
+def jpeg_bytes(picture: Image.Image) -> bytes:
+    """Returns a JPEG file with colours at full resolution. Neither side may exceed `JPEG_MOST_PX`."""
+    buffer = io.BytesIO()
+    picture.save(buffer, "JPEG", quality=_JPEG_QUALITY, subsampling="4:4:4")
     return buffer.getvalue()
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
@@ -10,6 +11,7 @@ from PIL import Image, ImageDraw, ImageFilter
 
 from ..automatic.boxes import box_of
 from ..errors import ImageError
+from ..image_io.pictures import JPEG_MOST_PX, jpeg_bytes, png_bytes
 from ..preprocess import Pixels
 from ..prompts import Box, Prompt
 
@@ -29,6 +31,16 @@ _TINTS = [round(value * 0.42) for value in range(256)]
 _LINE = [min(255, 4 * value, 4 * (255 - value)) for value in range(256)]
 _TILE_PX = 256
 """Side of the squares that a mask is drawn in: without them 12 megapixels take twice as long."""
+
+
+def overlay_file(out: Path, stem: str, drawn: Image.Image) -> tuple[Path, bytes]:
+    """Returns where an overlay is written in the folder `out`, and its bytes.
+
+    A JPEG, which takes a twentieth of a PNG's time; a PNG where a side is longer than JPEG can have.
+    """
+    if max(drawn.size) > JPEG_MOST_PX:
+        return out / f"{stem}.overlay.png", png_bytes(drawn)
+    return out / f"{stem}.overlay.jpg", jpeg_bytes(drawn)
 
 
 def draw_overlay(

@@ -14,11 +14,11 @@ import numpy as np
 from PIL import Image
 
 from ...errors import DamagedVideoError, ImageError, OutputError
-from ...image_io import pixels_of, png_bytes
+from ...image_io import pixels_of
 from ...output import replaced_file, write_files
 from ...predictor import Predictor
 from ...prompts import Prompt
-from ..overlay import draw_overlay
+from ..overlay import draw_overlay, overlay_file
 from ..records.schema import Json, level_record, mask_record
 from .follower import Followed, Follower
 from .frames import Frame, Frames
@@ -59,7 +59,7 @@ def follow(predictor: Predictor, source: Path, job: FollowJob, on_frame: OnFrame
     """Follows the objects through `source`, a folder, a video or a camera, and writes the results.
 
     Writes OUT/<stem>.jsonl, and OUT/<stem>.overlay.mp4 for a video or a camera; for a folder
-    OUT/<stem of the frame>.overlay.png. While a frame is written, the next one is read and encoded.
+    OUT/<stem of the frame>.overlay.jpg. While a frame is written, the next one is read and encoded.
     An error leaves neither the lines nor the video half-written. Ctrl-C ends a camera in order; anything else
     it interrupts.
     """
@@ -115,7 +115,7 @@ def frame_record(frame: Frame, followed: Followed) -> Json:
 def _overlays(frames: Frames, source: Path, out: Path) -> Iterator[Callable[[Frame, Image.Image], Path]]:
     """Yields a function that writes the overlay of a frame and returns where it is."""
     if frames.fps is None:
-        yield lambda frame, drawn: _written_picture(out / f"{frame.path.stem}.overlay.png", frame, drawn)
+        yield lambda frame, drawn: _written_picture(out, frame, drawn)
         return
     from .video import written_video
 
@@ -129,10 +129,11 @@ def _overlays(frames: Frames, source: Path, out: Path) -> Iterator[Callable[[Fra
         yield to_video
 
 
-def _written_picture(path: Path, frame: Frame, drawn: Image.Image) -> Path:
+def _written_picture(out: Path, frame: Frame, drawn: Image.Image) -> Path:
+    path, content = overlay_file(out, frame.path.stem, drawn)
     if path.resolve() == frame.path.resolve():
         raise OutputError(f"{path} is one of the inputs; choose another folder with --out")
-    write_files({path: png_bytes(drawn)})
+    write_files({path: content})
     return path
 
 

@@ -17,6 +17,7 @@ from ...image_io import png_bytes, read_image
 from ...output import write_files
 from ...predictor import Predictor
 from ...preprocess import Size
+from ..overlay import overlay_file
 from .job import Failed, check_not_an_input
 
 
@@ -42,7 +43,7 @@ def run_automatic(
     out: Path,
     on_points: OnPoints = lambda _: None,
 ) -> Iterator[SegmentedAll | Failed]:
-    """Finds every object in each picture; writes OUT/<stem>.mask<i>.png and OUT/<stem>.overlay.png.
+    """Finds every object in each picture; writes OUT/<stem>.mask<i>.png and OUT/<stem>.overlay.jpg.
 
     The files of a picture are written together at its end; a bad picture does not stop the rest.
     Nothing overlaps: reading and writing take a hundredth of the decoder's time.
@@ -66,8 +67,8 @@ def _segment_all(
         out / f"{path.stem}.mask{index}.png": png_bytes(Image.fromarray(mask.mask()))
         for index, mask in enumerate(masks)
     }
-    overlay = draw_masks(image, (mask.mask() for mask in masks))
-    files[out / f"{path.stem}.overlay.png"] = png_bytes(overlay)
+    overlay, content = overlay_file(out, path.stem, draw_masks(image, (mask.mask() for mask in masks)))
+    files[overlay] = content
     check_not_an_input(files, inputs)
     write_files(files)
     sizes = {file: len(content) for file, content in files.items()}

@@ -22,7 +22,7 @@ from ...output import write_files
 from ...predictor import Predictor
 from ...preprocess import Floats, Pixels
 from ...prompts import Box, Points, Prompt, logits_from_mask
-from ..overlay import draw_overlay
+from ..overlay import draw_overlay, overlay_file
 from .overlap import ahead
 
 _READ_AHEAD = 2  # reading a large picture may take longer than segmenting a small one
@@ -134,7 +134,7 @@ def check_paths(images: Sequence[Path], job: Job) -> None:
 
 
 def run_job(predictor: Predictor, images: Sequence[Path], job: Job) -> Iterator[Segmented | Failed]:
-    """Segments each picture, writes OUT/<stem>.mask<i>.png and OUT/<stem>.overlay.png; yields in order.
+    """Segments each picture, writes OUT/<stem>.mask<i>.png and OUT/<stem>.overlay.jpg; yields in order.
 
     The files of a picture are written together at its end; a bad picture does not stop the rest.
     At most four pictures are in memory. Leaving early, also by Ctrl-C, leaves no half-written file.
@@ -204,7 +204,8 @@ def _written(out: Path, inputs: set[Path], answer: _Answer) -> Segmented:
     files = {
         out / f"{stem}.mask{index}.png": png_bytes(Image.fromarray(mask)) for index, mask in enumerate(masks)
     }
-    files[out / f"{stem}.overlay.png"] = png_bytes(draw_overlay(answer.image, masks, answer.prompts))
+    overlay, content = overlay_file(out, stem, draw_overlay(answer.image, masks, answer.prompts))
+    files[overlay] = content
     check_not_an_input(files, inputs)
     write_files(files)
     return replace(answer.segmented, files={file: len(content) for file, content in files.items()})
