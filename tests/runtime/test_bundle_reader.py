@@ -102,10 +102,12 @@ def test_a_folder_in_place_of_the_manifest_is_refused(own_bundle: Path) -> None:
 def test_a_path_that_is_no_folder_says_what_it_is(tmp_path: Path, photo: Path) -> None:
     assert "found nothing" in refusal(tmp_path / "absent")
     assert "found a file" in refusal(photo)
+    for suffix in (".pt", ".pth", ".ckpt", ".safetensors"):
+        assert "glesam-convert makes a checkpoint" in refusal(tmp_path / f"sam_b{suffix}")
     checkpoint = tmp_path / "my checkpoint"
     checkpoint.mkdir()
     (checkpoint / "model.safetensors").write_bytes(b"")
-    assert f"found a checkpoint; make a bundle of it with glesam-export '{checkpoint}'" in refusal(checkpoint)
+    assert "found a checkpoint; glesam-export makes a bundle of it" in refusal(checkpoint)
 
 
 def test_a_future_format_version_says_to_upgrade(own_bundle: Path) -> None:

@@ -215,7 +215,7 @@ def test_auto_is_onnxruntime_and_says_why(precision: str) -> None:
     assert reason.startswith("auto: ")
 
 
-@pytest.mark.parametrize("name", ["cuda", "tensorrt_rtx", ""])
+@pytest.mark.parametrize("name", ["directml", "tensorrt-llm", ""])
 def test_an_unknown_backend_names_the_known_ones(name: str) -> None:
     with pytest.raises(BackendError, match="choose auto or onnxruntime or openvino"):
         pick_backend(name, "fp32")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import mmap
 import os
-import shlex
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from importlib.resources import files
@@ -173,7 +172,7 @@ def _check_folder(root: Path) -> None:
     if os.path.exists(root / "model.safetensors") and not os.path.lexists(root / "bundle.json"):
         raise BundleError(
             f"bundle {root}: expected a folder with bundle.json, found a checkpoint; "
-            f"make a bundle of it with glesam-export {shlex.quote(str(root))}"
+            "glesam-export makes a bundle of it"
         )
 
 

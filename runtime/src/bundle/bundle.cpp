@@ -31,12 +31,27 @@ Error leaves(const fs::path& root, const std::string& name) {
                         "use this bundle, or copy the real file into it");
 }
 
+/// Whether a path has an ending of official weights, which people give in place of a bundle.
+bool names_weights(const fs::path& path) {
+    const std::string suffix = path.extension().string();
+    return suffix == ".pt" || suffix == ".pth" || suffix == ".ckpt" || suffix == ".safetensors";
+}
+
 void check_folder(const fs::path& root) {
     std::error_code ignored;
-    if (fs::is_directory(root, ignored)) return;
-    const char* actual = fs::exists(root, ignored) ? "a file" : "nothing";
-    throw bundle_error("bundle " + root.string() + ": expected a folder with bundle.json, found " + actual +
-                       "; give the folder that glesam-export wrote");
+    const std::string expected = "bundle " + root.string() + ": expected a folder with bundle.json, found ";
+    if (!fs::is_directory(root, ignored)) {
+        const char* actual = fs::exists(root, ignored) ? "a file" : "nothing";
+        const char* cure =
+            names_weights(root)
+                ? "glesam-convert makes a checkpoint of official weights, and glesam-export a bundle of that"
+                : "give the folder that glesam-export wrote";
+        throw bundle_error(expected + actual + "; " + cure);
+    }
+    const bool has_manifest = fs::symlink_status(root / "bundle.json", ignored).type() != fs::file_type::not_found;
+    if (!has_manifest && fs::exists(root / "model.safetensors", ignored)) {
+        throw bundle_error(expected + "a checkpoint; glesam-export makes a bundle of it");
+    }
 }
 
 /// The content of bundle.json or its sidecar.
