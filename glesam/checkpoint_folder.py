@@ -17,6 +17,7 @@ from glesam.config import ModelConfig, config_from_json
 from glesam.file_limits import check_is_file, check_weights_file
 from glesam.official.weights import check_floats, check_plain
 from glesam.tensor_output import refused_writes
+from glesam_runtime.bundle.reader import WEIGHTS
 from glesam_runtime.errors import CheckpointError, InputError, first_line
 from glesam_runtime.image_io.file_kinds import stand_in
 from glesam_runtime.output import replaced_file
@@ -198,7 +199,7 @@ def resolve_folder(folder_or_hub_id: str | Path) -> Path:
         return folder
     if str(folder) == "nano" and not folder.exists():
         return shipped_checkpoint()
-    if folder.suffix in (".pt", ".pth", ".ckpt", ".safetensors"):
+    if folder.suffix in WEIGHTS:
         raise CheckpointError(
             f"{folder}: expected a checkpoint's folder, found the name of one file of weights; "
             "make a folder of official files with glesam-convert"

@@ -19,7 +19,7 @@ from .signature import SIGNATURE, check_signature
 
 SHIPPED = "nano"
 """Name of the model in this package."""
-_WEIGHTS = (".pt", ".pth", ".ckpt", ".safetensors")
+WEIGHTS = (".pt", ".pth", ".ckpt", ".safetensors")
 """Endings of official weights, which people give in place of a bundle."""
 MOST_MANIFEST_BYTES = 16 << 20
 """Largest bundle.json."""
@@ -166,7 +166,7 @@ def _check_folder(root: Path) -> None:
     if not os.path.isdir(root):  # unlike Path.is_dir, false for a name that is too long
         instead = "a file" if os.path.exists(root) else "nothing"
         cure = "give the folder that glesam-export wrote"
-        if root.suffix in _WEIGHTS:
+        if root.suffix in WEIGHTS:
             cure = "glesam-convert makes a checkpoint of official weights, and glesam-export a bundle of that"
         raise BundleError(f"bundle {root}: expected a folder with bundle.json, found {instead}; {cure}")
     if os.path.exists(root / "model.safetensors") and not os.path.lexists(root / "bundle.json"):

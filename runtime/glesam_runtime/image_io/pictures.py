@@ -16,7 +16,6 @@ from .files import MAX_PIXELS, decoded
 
 JPEG_MOST_PX = 65_500
 """The longest side of a JPEG that libjpeg writes."""
-_JPEG_QUALITY = 92
 _BAND_ROWS = 64
 
 
@@ -37,10 +36,10 @@ def png_bytes(picture: Image.Image) -> bytes:
     return buffer.getvalue()
 
 
-def jpeg_bytes(picture: Image.Image) -> bytes:
+def jpeg_bytes(picture: Image.Image, quality: int = 92) -> bytes:
     """Returns a JPEG file with colours at full resolution. Neither side may exceed `JPEG_MOST_PX`."""
     buffer = io.BytesIO()
-    picture.save(buffer, "JPEG", quality=_JPEG_QUALITY, subsampling="4:4:4")
+    picture.save(buffer, "JPEG", quality=quality, subsampling="4:4:4")
     return buffer.getvalue()
 
 

@@ -19,6 +19,7 @@ from starlette.routing import Route
 from starlette.types import ASGIApp
 
 from ..errors import BackendError, GlesamError, InputError
+from ..image_io.pictures import jpeg_bytes
 from ..tools.run.session import Model
 from .answers import (
     NO_DEGRADATION,
@@ -31,7 +32,7 @@ from .answers import (
 )
 from .calls import chosen_files, command_lines, python_program
 from .guard import Guard, Rules
-from .library import Library, jpeg_bytes, read_upload
+from .library import SHOWN_QUALITY, Library, read_upload
 from .requests import json_body, level_and_seed, mask_request, save_upload
 from .saving import saved
 from .tabs import ClosedTabError, Picture, StaleError, Tab, Tabs
@@ -153,7 +154,7 @@ class View:
 
     async def picture(self, request: Request) -> Response:
         """Answers with the picture as it is shown."""
-        content = await self._with_tab(request, lambda tab: jpeg_bytes(tab.picture.shown()))
+        content = await self._with_tab(request, lambda tab: jpeg_bytes(tab.picture.shown(), SHOWN_QUALITY))
         return Response(content, media_type="image/jpeg")
 
     async def encode(self, request: Request) -> Response:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -14,9 +13,12 @@ from PIL import Image
 from ..errors import ImageError, InputError
 from ..image_io import SUFFIXES, pictures_below, read_image
 from ..image_io.folders import Found
+from ..image_io.pictures import jpeg_bytes
 from ..tools.run.inputs import check_no_video
 from .tabs import Picture
 
+SHOWN_QUALITY = 95
+"""JPEG quality that shows a degraded picture without artefacts of its own."""
 MOST_LISTED = 2000
 """Largest number of a folder's pictures that the page lists."""
 MOST_PIXELS = 50_000_000
@@ -57,11 +59,12 @@ class Library:
     def _of_folder(cls, path: Path) -> Library:
         root = path.resolve()
         found = pictures_below(path)
-        inside = [x for x in found.pictures if x.resolve().is_relative_to(root) and not os.path.isdir(x)]
+        closed = [x for x in found.pictures if os.path.isdir(x)]
+        inside = [x for x in found.pictures if x not in closed and x.resolve().is_relative_to(root)]
         if not inside:
             raise InputError(f"{path}: no pictures in it; expected {', '.join(SUFFIXES)}")
         own = {x.relative_to(path).as_posix(): x for x in inside[:MOST_LISTED]}
-        return cls(own, _samples(), root, tuple(_left_out(path, found, inside)))
+        return cls(own, _samples(), root, tuple(_left_out(path, found, inside, closed)))
 
     def read(self, name: str, is_sample: bool) -> Picture:
         """Reads a picture of the library. Raises ImageError where it has none of that name."""
@@ -73,7 +76,7 @@ class Library:
         """Returns a small JPEG of a sample."""
         picture = Image.fromarray(read_image(self._path(name, True), MOST_PIXELS))
         picture.thumbnail((_THUMBNAIL_PX, _THUMBNAIL_PX))
-        return jpeg_bytes(picture)
+        return jpeg_bytes(picture, SHOWN_QUALITY)
 
     def _path(self, name: str, is_sample: bool) -> Path:
         path = (self.samples if is_sample else self.own).get(name)
@@ -85,11 +88,13 @@ class Library:
         return path
 
 
-def _left_out(folder: Path, found: Found, inside: Sequence[Path]) -> Iterator[str]:
-    """Yields a line for each reason for which the page does not list a picture below `folder`."""
+def _left_out(folder: Path, found: Found, inside: Sequence[Path], closed: Sequence[Path]) -> Iterator[str]:
+    """Yields a line for each reason for which the page does not list a picture below `folder`.
+
+    closed: folders that cannot be read.
+    """
     if (masks := found.left_out(folder)) is not None:
         yield masks
-    closed = [x for x in found.pictures if os.path.isdir(x)]
     if closed:
         yield f"left out {_count(closed, 'folder')} that cannot be read, first {closed[0]}"
     if outside := sorted(set(found.pictures) - {*inside, *closed}):
@@ -110,13 +115,6 @@ def read_upload(file: Path, name: str) -> Picture:
     except ImageError as error:
         raise ImageError(f"{name}: {str(error).removeprefix(f'{file}: ')}") from error
     return Picture(name, name, pixels, pixels)
-
-
-def jpeg_bytes(picture: Image.Image) -> bytes:
-    """Returns a JPEG file that shows a degraded picture without artefacts of its own."""
-    buffer = io.BytesIO()
-    picture.save(buffer, "JPEG", quality=95, subsampling=0)
-    return buffer.getvalue()
 
 
 def _samples() -> dict[str, Path]:
