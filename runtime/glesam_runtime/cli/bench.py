@@ -14,6 +14,7 @@ import typer
 
 from ..bundle.reader import Bundle
 from ..engines import pick_for_bundle
+from ..engines.cpus import usable_cores
 from ..errors import PromptError
 from ..image_io import read_image
 from ..output import write_files
@@ -174,7 +175,7 @@ def _compare(
     """Measures several backends and numbers of threads in turn, or with --report alone the chosen backend."""
     bundle, plan = setting.bundle, setting.plan
     name = backend if all_backends else pick_for_bundle(backend, bundle)[0]
-    cores = setting.machine.cores
+    cores = usable_cores()
     counts = [plan.cpu_threads] if plan.cpu_threads else sorted({1, cores}) if all_backends else [cores]
     say(model_line(bundle, "of each kind" if name == "auto" else name), err=True)
     prompt = Prompt(setting.box)
