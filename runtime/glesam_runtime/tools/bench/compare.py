@@ -16,8 +16,9 @@ from ...predictor import Predictor
 from ...preprocess import Pixels
 from ...prompts import Prompt
 from ..parity import MaskParity
+from ..progress import Track, untracked
 from ..verify import verify
-from .measure import WHOLE, Plan, PromptsResult, Spread, Track, call_of, stages_of_one
+from .measure import WHOLE, Plan, PromptsResult, Spread, call_of, stages_of_one
 
 _WITH_DEVICES = ("onnxruntime:cuda", "openvino:gpu")
 """Beyond each library's own default device."""
@@ -108,7 +109,7 @@ def compare(
     prompt: Prompt,
     chosen: Iterable[Contender],
     plan: Plan,
-    track: Track = lambda rounds, total, unit: rounds,
+    track: Track = untracked,
 ) -> Comparison:
     """Opens all that run here, then lets each take its turn in every round, on `image`, uint8 [H,W,3] RGB.
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
@@ -15,13 +15,12 @@ from ...predictor import Predictor
 from ...preprocess import Pixels
 from ...prompts import Box, Prompt
 from ..machine import DeviceMemory, HostMemory, device_memory, host_memory
+from ..progress import Track, untracked
 
 WHOLE = "image to mask"
 """Name of the stage that is set_image and predict together, timed from outside."""
 PREDICT = "predict"
 """Name of predict as a whole, timed from outside."""
-Track = Callable[[Iterable[int], int, str], Iterable[int]]
-"""Passes rounds on and shows the progress; takes the rounds, their number and their name."""
 
 
 @dataclass(frozen=True)
@@ -107,7 +106,7 @@ def bench(
     box: Box | None = None,
     plan: Plan | None = None,
     backend: str = "auto",
-    track: Track = lambda rounds, total, unit: rounds,
+    track: Track = untracked,
 ) -> Benchmark:
     """Opens `bundle` and measures it on `image`, uint8 [H,W,3] RGB; `box` is the prompt (None: the middle).
 
