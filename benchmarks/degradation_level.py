@@ -57,7 +57,7 @@ def degrader(level: int) -> Callable[[Pixels, str], Pixels]:
 
 def spread(folder: Path, count: int) -> Sequence[Path]:
     """At most `count` pictures of a folder, evenly spread. Raises typer.BadParameter where it has none."""
-    paths = pictures_below(folder).pictures
+    paths = pictures_below(folder).to_read
     if not paths:
         raise typer.BadParameter(f"{folder}: expected pictures, found none")
     count = min(count, len(paths))

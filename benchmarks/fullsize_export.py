@@ -26,7 +26,7 @@ from typing import Annotated
 
 import torch
 import typer
-from harness.official import DECODER, LORA, SAM, TEXT, UNET, write_in_a_process
+from harness.official import DECODER, LORA, SAM, TEXT, UNET, are_written, write_in_a_process
 from harness.options import NoteOption, RecordOption
 from harness.record import Run
 from harness.table import Row
@@ -75,7 +75,7 @@ def workplace(keep: Path | None) -> Iterator[Path]:
 def checkpoint_of(name: str, folder: Path) -> Path:
     """Returns a checkpoint of random weights in the official formats; both are written once."""
     files, checkpoint = folder / name, folder / f"{name}-checkpoint"
-    if not files.exists():
+    if not are_written(files):
         write_in_a_process(*name.split("-"), files)
     if not checkpoint.exists():
         command(

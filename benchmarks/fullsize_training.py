@@ -77,7 +77,7 @@ def main(
     lora = {**common, "steps": steps, "gradient_checkpointing": True}
     decoder = {**common, "steps": 1, "epochs": None}
     with tempfile.TemporaryDirectory() as folder:
-        files = Path(folder)
+        files = Path(folder) / "files"
         write_in_a_process(sam_type, base, files)
         started = time.monotonic()
         model = read_official_files(files)
@@ -85,7 +85,7 @@ def main(
         rows = [row("official files, read", time.monotonic() - started)]
         for stage, settings in enumerate((lora, decoder), start=1):
             stage_config = parse_stage_config(json.dumps(settings), stage, "the benchmark's settings")
-            rows += steps_of(model, stage_config, files / "run")
+            rows += steps_of(model, stage_config, Path(folder) / "run")
     run.finish(rows, record, note)
 
 

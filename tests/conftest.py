@@ -22,7 +22,7 @@ if TYPE_CHECKING:  # torch and onnx, which most folders' tests do without
 TESTS = Path(__file__).parent
 sys.path += map(
     str, (TESTS, TESTS / "export", TESTS.parent / "benchmarks")
-)  # escaped_output, tiny_model, harness
+)  # escaped_output, programs, tiny_model, harness
 
 
 @pytest.fixture(scope="session")

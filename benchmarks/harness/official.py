@@ -19,9 +19,11 @@ from glesam.official.decoder import save_decoder
 from glesam.official.lora import save_lora
 from glesam.official.sam2 import name_in_file
 from glesam.sam import build_image_encoder, build_mask_decoder, build_prompt_encoder
+from glesam_runtime.output import FolderKind, replaced_folder
 
 SAM, UNET, TEXT = "sam.pth", "unet", "empty_prompt.npy"
 LORA, DECODER = "pytorch_lora_weights.safetensors", "ft-decoder.pth"
+OFFICIAL = FolderKind("a folder of official files", DECODER, "--keep")
 
 
 def write_official_files(config: GleSamConfig, folder: Path) -> None:
@@ -66,11 +68,19 @@ def set_sam2_apart(parts: Mapping[str, nn.Module]) -> None:
 
 
 def write_in_a_process(sam_type: str, base: str, folder: Path) -> None:
-    """Writes the files of a model in a process of its own, whose memory is not the caller's."""
-    folder.mkdir(parents=True, exist_ok=True)
+    """Writes the files of a model in a process of its own, whose memory is not the caller's.
+
+    `folder` is whole or not there. Raises OutputError where it is something else.
+    """
     script = Path(__file__).parents[1] / "fullsize_training.py"
-    options = ["--sam-type", sam_type, "--base", base, "--write-only", str(folder)]
-    subprocess.run([sys.executable, str(script), *options], check=True)
+    with replaced_folder(folder, OFFICIAL) as partial:
+        options = ["--sam-type", sam_type, "--base", base, "--write-only", str(partial)]
+        subprocess.run([sys.executable, str(script), *options], check=True)
+
+
+def are_written(folder: Path) -> bool:
+    """Returns whether `folder` holds the official files."""
+    return (folder / OFFICIAL.marker).is_file()
 
 
 def read_official_files(folder: Path) -> GleSam:

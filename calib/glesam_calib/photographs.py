@@ -12,6 +12,7 @@ from glesam_calib.observation.image_folder import images_in
 from glesam_runtime.degradation.lqseg import LEVEL_RATES, degrade
 from glesam_runtime.preprocess import Pixels
 from glesam_runtime.tools.measure import ImageSets
+from glesam_runtime.tools.progress import track
 
 LIMIT = 16
 """Largest number of pictures: parity must not take longer than the export."""
@@ -28,7 +29,8 @@ def parity_images(folder: Path | None, report: Callable[[str], None]) -> ImageSe
         ImageError: the folder is missing, or none of its pictures can be read.
     """
     clean = list(images_in(folder or SHIPPED, LIMIT, report).values())
-    return {"clean": clean, "lq3": [lq3(image, seed) for seed, image in enumerate(clean)]}
+    degraded = track(enumerate(clean), len(clean), "pictures degraded")
+    return {"clean": clean, "lq3": [lq3(image, seed) for seed, image in degraded]}
 
 
 def lq3(image: Pixels, seed: int) -> Pixels:

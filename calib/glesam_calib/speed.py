@@ -14,6 +14,7 @@ from glesam_runtime.engines import Engine, computes_int8, open_engine, pick_back
 from glesam_runtime.engines.base import Array
 from glesam_runtime.errors import NotFasterError
 from glesam_runtime.tools.measure import Case
+from glesam_runtime.tools.progress import Track, track_in, untracked
 
 ROUNDS = 5
 """Number of runs of each engine that count."""
@@ -67,15 +68,17 @@ def measure_speed(floats: Bundle, bundle: Bundle, case: Case, backend: str = "au
                     (bundle.graph_content(name), graph.precision),
                 )
             ]
-            times = milliseconds(engines, case.feeds(name, case.expected), ROUNDS)
+            times = milliseconds(engines, case.feeds(name, case.expected), ROUNDS, track_in(name))
         float_ms, int8_ms = float_ms + times[0], int8_ms + times[1]
     return Speed(chosen, float_ms, int8_ms, known)
 
 
-def milliseconds(engines: Sequence[Engine], feeds: Mapping[str, Array], rounds: int) -> list[float]:
+def milliseconds(
+    engines: Sequence[Engine], feeds: Mapping[str, Array], rounds: int, track: Track = untracked
+) -> list[float]:
     """The median time of each engine over `rounds` runs in turns, after one that does not count [ms]."""
     spent: list[list[float]] = [[] for _ in engines]
-    for round_number in range(rounds + 1):
+    for round_number in track(range(rounds + 1), rounds + 1, "rounds timed"):
         for engine, times in zip(engines, spent, strict=True):
             start = time.perf_counter()
             engine(dict(feeds))

@@ -22,7 +22,6 @@ from glesam_runtime.image_io.folders import (
     MASK_ENDING,
     MASK_SUFFIX,
     MASKS,
-    SUFFIXES,
     by_stem,
     named_as_a_mask,
     picture_files,
@@ -84,12 +83,11 @@ def _folders(folder: Path, description: DatasetDescription) -> tuple[Path, Path]
 
 
 def _files(folder: Path) -> list[Path]:
-    """Pictures below `folder`; raises ImageError for a folder among them that cannot be read."""
-    files = picture_files(folder)
-    for path in files:
-        if path.suffix.lower() not in SUFFIXES:
-            check_exists(path)
-    return files
+    """Pictures below `folder`; raises ImageError for a folder in it that cannot be read."""
+    found = picture_files(folder)
+    for path in found.closed:
+        check_exists(path)
+    return list(found.pictures)
 
 
 def _masks_among(files: Sequence[Path], suffix: str) -> list[Path]:

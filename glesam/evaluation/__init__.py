@@ -6,6 +6,7 @@
     score         a score and the names it is filed under   results       scores as CSV, and their means
     gains, table  what GLE gains; the tables                cases, contact_sheet    a picture to look at
     run           all of it, from data to files             earlier_runs, log       rows to join; messages
+    remembered    results that methods share
 
 `glesam.cli.evaluate` is the command, glesam-eval. torch is imported only where a checkpoint is opened.
 """

@@ -7,24 +7,20 @@ A RobustSAM runs the method "robustsam" alone.
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
-import numpy as np
-
 from glesam.evaluation.methods import BASELINES, Candidates, Image, Method, Segmentation
 from glesam.evaluation.prompts import ObjectPrompt, PromptKind
+from glesam.evaluation.remembered import LastAnswer, LastPicture
 from glesam.evaluation.score import MODEL_METHODS, RESTORED, ROBUST_METHOD, RowName
 from glesam.restorers.restorer import Restorer
 from glesam_runtime import Bundle, Engines, GlesamError, Predictor, Prompt
 from glesam_runtime.bundle.manifest import Manifest
 from glesam_runtime.bundle.reader import sha256_of
-from glesam_runtime.bundle.spec import GraphSpec
-from glesam_runtime.engines import Engine, open_engines
-from glesam_runtime.engines.base import Array, Tensors
+from glesam_runtime.engines import open_engines
 from glesam_runtime.errors import InputError
 
 SourceKind = Literal["checkpoint", "bundle"]
@@ -77,41 +73,6 @@ class ModelMethod:
             return Segmentation(masks, candidates=Candidates(several.masks, several.iou_predictions))
         except GlesamError as error:
             raise InputError(f"{self.row}: {error}") from error
-
-
-class LastAnswer:
-    """An engine that returns its last outputs again where the same thread repeats the same feeds.
-
-    sam and glesam share the image encoder, which takes most of the time of both; a mask and its multimask
-    candidates share the decoder, which computes all four at once.
-    """
-
-    def __init__(self, engine: Engine) -> None:
-        self._engine = engine
-        self._last = threading.local()
-
-    @property
-    def spec(self) -> GraphSpec:
-        return self._engine.spec
-
-    def __call__(self, feeds: Tensors, on_device: bool = False) -> dict[str, Array]:
-        """Always on the host: what stays on a device is gone with the next call."""
-        last: Tensors | None = getattr(self._last, "feeds", None)
-        if last is None or not _are_equal(last, feeds):
-            self._last.outputs = self._engine(feeds)
-            self._last.feeds = feeds
-        outputs: dict[str, Array] = self._last.outputs
-        return outputs
-
-    def new_session(self, stream: object = None) -> LastAnswer:
-        return self
-
-    def close(self) -> None:
-        self._engine.close()
-
-
-def _are_equal(one: Tensors, other: Tensors) -> bool:
-    return one.keys() == other.keys() and all(np.array_equal(one[name], other[name]) for name in one)
 
 
 def parse_source(kind: SourceKind, text: str) -> SourceSpec:
@@ -188,7 +149,7 @@ def _open_restorer(methods: Sequence[Sequence[str]], path: Path | None, backend:
         raise InputError(f"--restorer {path}: no method uses it; add restored to --methods, or leave it out")
     from glesam.restorers.opening import open_restorer
 
-    return open_restorer(path, backend)
+    return LastPicture(open_restorer(path, backend))
 
 
 def chosen_methods(spec: SourceSpec, source: Source, models: Sequence[str]) -> Sequence[str]:

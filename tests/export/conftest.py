@@ -5,11 +5,14 @@ from __future__ import annotations
 import logging
 from pathlib import Path
 
+import numpy as np
 import onnx
 import pytest
 import torch
 
-from glesam.model import GleSam
+from glesam.model import GleSam, checkpoint_files
+from glesam_export.pipeline import ExportOptions, export_bundle
+from glesam_runtime.tools.measure import ImageSets
 
 torch.set_num_threads(1)
 logging.getLogger("torch.__trace").propagate = False  # thousands of empty lines in a failure's report
@@ -32,6 +35,23 @@ def bundle_path(request: pytest.FixtureRequest, precision: str) -> Path:
 def checkpoint_model(checkpoints: dict[str, Path], precision: str) -> GleSam:
     """The model that `bundle_path` was made from."""
     return GleSam.from_pretrained(checkpoints[precision])
+
+
+@pytest.fixture(scope="session")
+def picture() -> np.ndarray:
+    """Noise, uint8 [48, 64, 3]."""
+    return np.random.default_rng(0).integers(0, 256, (48, 64, 3), np.uint8)
+
+
+@pytest.fixture(scope="module")
+def fp16_export(model: GleSam, picture: np.ndarray, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The fp16 bundle of a test file's own `model`, with `checkpoint` beside it; never change it."""
+    root = tmp_path_factory.mktemp("bundles")
+    model.save_pretrained(root / "checkpoint")
+    sets: ImageSets = {"clean": [picture], "lq3": [picture[::-1].copy()]}
+    files = checkpoint_files(root / "checkpoint")
+    export_bundle(model, files, root / "fp16", sets, ExportOptions("fp16"), lambda _: None)
+    return root / "fp16"
 
 
 @pytest.fixture(params=["image_encoder", "gle", "mask_decoder"])

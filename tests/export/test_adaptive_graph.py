@@ -48,11 +48,6 @@ def model() -> GleSam:
 
 
 @pytest.fixture(scope="module")
-def picture() -> np.ndarray:
-    return np.random.default_rng(0).integers(0, 256, (48, 64, 3), np.uint8)
-
-
-@pytest.fixture(scope="module")
 def folder(model: GleSam, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """gle.onnx of every precision."""
     root = tmp_path_factory.mktemp("adaptive")
@@ -147,45 +142,34 @@ def test_no_policy_quantizes_the_head_or_the_time_embedding_by_itself(folder: Pa
     assert Policy().choose(layers)
 
 
-@pytest.fixture(scope="module")
-def exported(model: GleSam, picture: np.ndarray, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An fp16 bundle of the model, and its checkpoint beside it."""
-    root = tmp_path_factory.mktemp("bundles")
-    model.save_pretrained(root / "checkpoint")
-    sets: ImageSets = {"clean": [picture], "lq3": [picture[::-1].copy()]}
-    files = checkpoint_files(root / "checkpoint")
-    export_bundle(model, files, root / "fp16", sets, ExportOptions("fp16"), lambda _: None)
-    return root / "fp16"
-
-
 def test_a_prediction_tells_the_level_that_pytorch_predicts(
-    model: GleSam, exported: Path, picture: np.ndarray
+    model: GleSam, fp16_export: Path, picture: np.ndarray
 ) -> None:
     expected = reference_predictor(model)
     expected.set_image(picture)
-    with Predictor.from_bundle(exported) as predictor:
+    with Predictor.from_bundle(fp16_export) as predictor:
         predictor.set_image(picture)
         prediction = predictor.predict(box=(5, 5, 40, 40))
         assert prediction.degradation_level == pytest.approx(expected.degradation_level, abs=2e-3)
         assert 0 < predictor.degradation_level < 3
-    with Predictor.from_bundle(exported, enhance=False) as plain:
+    with Predictor.from_bundle(fp16_export, enhance=False) as plain:
         plain.set_image(picture)
         assert plain.predict(box=(5, 5, 40, 40)).degradation_level is None
 
 
-def test_golden_vectors_prove_the_level_too(exported: Path) -> None:
-    bundle = Bundle.open(exported)
+def test_golden_vectors_prove_the_level_too(fp16_export: Path) -> None:
+    bundle = Bundle.open(fp16_export)
     parity = verify(bundle, open_engines("onnxruntime", bundle))
     assert 0 < parity.graphs["gle"].relative < 1e-2
 
 
 def test_a_graph_with_a_wrong_level_never_becomes_a_bundle(
-    model: GleSam, exported: Path, picture: np.ndarray, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    model: GleSam, fp16_export: Path, picture: np.ndarray, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Any mask is allowed here: the level has a limit of its own."""
 
     def damaged(graph: Graph, _: int) -> ir.Model:
-        found = onnx.load(exported / f"{graph.name}.onnx")
+        found = onnx.load(fp16_export / f"{graph.name}.onnx")
         for tensor in found.graph.initializer:
             if tensor.name.endswith("level_head.level.bias"):
                 tensor.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(tensor) + 0.2, tensor.name))
@@ -193,7 +177,7 @@ def test_a_graph_with_a_wrong_level_never_becomes_a_bundle(
 
     monkeypatch.setattr(pipeline, "onnx_from_graph", damaged)
     sets: ImageSets = {"clean": [picture]}
-    files = checkpoint_files(exported.parent / "checkpoint")
+    files = checkpoint_files(fp16_export.parent / "checkpoint")
     with pytest.raises(ParityError, match=r"degradation_level: expected \d\.\d+ as in the reference, found"):
         options = ExportOptions(min_iou=0.0)
         export_bundle(model, files, tmp_path / "bundle", sets, options, lambda _: None)
@@ -207,8 +191,8 @@ def test_a_level_is_compared_in_parts_of_its_range() -> None:
         compare_output("degradation_level", level, level + 0.2)
 
 
-def test_a_reader_takes_the_output_that_the_bundle_lists_and_no_other(exported: Path) -> None:
-    document = json.loads((exported / "bundle.json").read_text())
+def test_a_reader_takes_the_output_that_the_bundle_lists_and_no_other(fp16_export: Path) -> None:
+    document = json.loads((fp16_export / "bundle.json").read_text())
     listed = [tensor["name"] for tensor in document["graphs"]["gle"]["outputs"]]
     assert listed == ["image_embeddings_enhanced", "degradation_level"]
     document["graphs"]["gle"]["outputs"][1]["shape"] = [2]

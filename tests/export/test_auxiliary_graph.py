@@ -13,17 +13,15 @@ from PIL import Image
 from tiny_model import random_model
 from typer.testing import CliRunner
 
-from glesam.model import GleSam, checkpoint_files
+from glesam.model import GleSam
 from glesam.reference import reference_predictor
 from glesam_calib.quantization.layers import Policy, layers_of
 from glesam_export.folds import fold_all
-from glesam_export.pipeline import ExportOptions, export_bundle
 from glesam_export.rewrites.static_gle import static_gle
 from glesam_runtime import Bundle, ImageError, Predictor
 from glesam_runtime.bundle.graph_rules import FLOAT_OPERATORS
 from glesam_runtime.cli.run import app
 from glesam_runtime.engines import open_engines
-from glesam_runtime.tools.measure import ImageSets
 from glesam_runtime.tools.triton import write_triton
 from glesam_runtime.tools.verify import verify
 
@@ -45,26 +43,11 @@ def model() -> GleSam:
 
 
 @pytest.fixture(scope="module")
-def picture() -> np.ndarray:
-    return np.random.default_rng(0).integers(0, 256, (48, 64, 3), np.uint8)
-
-
-@pytest.fixture(scope="module")
 def thermal() -> np.ndarray:
     """A warm body, 16 bits."""
     image = np.full((48, 64), 9_000, np.uint16)
     image[10:40, 20:50] = 50_000
     return image
-
-
-@pytest.fixture(scope="module")
-def bundle(model: GleSam, picture: np.ndarray, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    root = tmp_path_factory.mktemp("bundles")
-    model.save_pretrained(root / "checkpoint")
-    sets: ImageSets = {"clean": [picture], "lq3": [picture[::-1].copy()]}
-    files = checkpoint_files(root / "checkpoint")
-    export_bundle(model, files, root / "fp16", sets, ExportOptions("fp16"), lambda _: None)
-    return root / "fp16"
 
 
 @torch.no_grad()
@@ -83,23 +66,23 @@ def test_every_fold_is_exact_with_the_image_and_without(adaptive: bool) -> None:
     assert not torch.allclose(gle(z, None, image), gle(z))
 
 
-def test_the_graph_has_allowed_operators_and_its_encoder_stays_in_float(bundle: Path) -> None:
+def test_the_graph_has_allowed_operators_and_its_encoder_stays_in_float(fp16_export: Path) -> None:
     import onnx_ir as ir
 
-    graph = onnx.load(bundle / "gle.onnx").graph
+    graph = onnx.load(fp16_export / "gle.onnx").graph
     assert {node.op_type for node in graph.node} <= FLOAT_OPERATORS
     assert [value.name for value in graph.input] == ["image_embeddings", "auxiliary_image"]
-    layers = layers_of(ir.load(bundle / "gle.onnx").graph)
+    layers = layers_of(ir.load(fp16_export / "gle.onnx").graph)
     encoder = [layer.name for layer in layers if ".auxiliary." in layer.name]
     assert len(encoder) == 5
     assert not {layer.name for layer in Policy().choose(layers)} & set(encoder)
 
 
 def test_a_picture_with_its_second_sensor_gives_pytorchs_masks(
-    model: GleSam, bundle: Path, picture: np.ndarray, thermal: np.ndarray
+    model: GleSam, fp16_export: Path, picture: np.ndarray, thermal: np.ndarray
 ) -> None:
     expected = reference_predictor(model)
-    with Predictor.from_bundle(bundle) as actual:
+    with Predictor.from_bundle(fp16_export) as actual:
         logits = {}
         for name, second in (("none", None), ("zeros", thermal * 0), ("thermal", thermal)):
             for predictor in (expected, actual):
@@ -111,18 +94,18 @@ def test_a_picture_with_its_second_sensor_gives_pytorchs_masks(
     assert np.abs(logits["thermal"] - logits["none"]).max() > 1e-3
 
 
-def test_8_and_16_bits_are_the_same_image(bundle: Path, picture: np.ndarray) -> None:
+def test_8_and_16_bits_are_the_same_image(fp16_export: Path, picture: np.ndarray) -> None:
     small = np.random.default_rng(1).integers(0, 256, (48, 64), np.uint8)
-    with Predictor.from_bundle(bundle) as predictor:
+    with Predictor.from_bundle(fp16_export) as predictor:
         predictor.set_image(picture, auxiliary=small)
         first = predictor.predict(box=BOX).low_res_masks
         predictor.set_image(picture, auxiliary=small.astype(np.uint16) * 257)
         np.testing.assert_allclose(predictor.predict(box=BOX).low_res_masks, first, rtol=1e-4, atol=1e-4)
 
 
-def test_parity_and_golden_vectors_are_measured_with_an_auxiliary_image(bundle: Path) -> None:
-    opened = Bundle.open(bundle)
-    with np.load(bundle / "golden" / "0.npz") as golden:
+def test_parity_and_golden_vectors_are_measured_with_an_auxiliary_image(fp16_export: Path) -> None:
+    opened = Bundle.open(fp16_export)
+    with np.load(fp16_export / "golden" / "0.npz") as golden:
         assert golden["auxiliary_image"].shape == (1, 1, 64, 64)
         assert golden["auxiliary_image"].max() > 0.5
     parity = verify(opened, open_engines("onnxruntime", opened))
@@ -130,8 +113,8 @@ def test_parity_and_golden_vectors_are_measured_with_an_auxiliary_image(bundle: 
     assert min(masks.mean for masks in parity.mask_iou.values()) > 0.98
 
 
-def test_triton_takes_the_image(bundle: Path, tmp_path: Path) -> None:
-    write_triton(Bundle.open(bundle), tmp_path / "triton")
+def test_triton_takes_the_image(fp16_export: Path, tmp_path: Path) -> None:
+    write_triton(Bundle.open(fp16_export), tmp_path / "triton")
     for name in ("glesam", "glesam_gle"):
         config = (tmp_path / "triton" / name / "config.pbtxt").read_text()
         assert 'name: "auxiliary_image" data_type: TYPE_FP32 dims: [ 1, 1, 64, 64 ]' in config
@@ -147,9 +130,9 @@ def test_triton_takes_the_image(bundle: Path, tmp_path: Path) -> None:
     ],
 )
 def test_an_image_that_does_not_fit_is_refused_and_the_one_before_stays(
-    bundle: Path, picture: np.ndarray, thermal: np.ndarray, second: object, found: str
+    fp16_export: Path, picture: np.ndarray, thermal: np.ndarray, second: object, found: str
 ) -> None:
-    with Predictor.from_bundle(bundle) as predictor:
+    with Predictor.from_bundle(fp16_export) as predictor:
         predictor.set_image(picture, auxiliary=thermal)
         before = predictor.predict(box=BOX).low_res_masks
         with pytest.raises(ImageError, match=rf"expected uint8 or uint16 of the picture's size .*{found}"):
@@ -158,9 +141,9 @@ def test_an_image_that_does_not_fit_is_refused_and_the_one_before_stays(
 
 
 def test_a_bundle_without_the_input_and_plain_sam_refuse_an_image(
-    bundle: Path, picture: np.ndarray, thermal: np.ndarray
+    fp16_export: Path, picture: np.ndarray, thermal: np.ndarray
 ) -> None:
-    nano, plain = Predictor.from_bundle(), Predictor.from_bundle(bundle, enhance=False)
+    nano, plain = Predictor.from_bundle(), Predictor.from_bundle(fp16_export, enhance=False)
     with pytest.raises(ImageError, match="the GLE of model 'nano' has no such input; leave it out"):
         nano.set_image(picture, auxiliary=thermal)
     with pytest.raises(ImageError, match="GLE is off; leave it out"):
@@ -168,20 +151,20 @@ def test_a_bundle_without_the_input_and_plain_sam_refuse_an_image(
 
 
 def test_the_command_takes_a_grey_file_for_one_picture(
-    bundle: Path, picture: np.ndarray, thermal: np.ndarray, tmp_path: Path
+    fp16_export: Path, picture: np.ndarray, thermal: np.ndarray, tmp_path: Path
 ) -> None:
     Image.fromarray(picture).save(tmp_path / "photo.png")
     Image.fromarray(thermal).save(tmp_path / "thermal.png")
     Image.fromarray(thermal[:40]).save(tmp_path / "small.png")
 
     def run(*arguments: str) -> tuple[int, str]:
-        common = ["--bundle", str(bundle), "--out", str(tmp_path / "out"), "--box", "5", "5", "40", "40"]
+        common = ["--bundle", str(fp16_export), "--out", str(tmp_path / "out"), "--box", "5", "5", "40", "40"]
         result = CliRunner().invoke(app, [str(tmp_path / "photo.png"), *arguments, *common])
         return result.exit_code, result.output
 
     code, output = run("--auxiliary", str(tmp_path / "thermal.png"), "--json")
     document = json.loads(output[output.index("{") : output.rindex("}") + 1])
-    with Predictor.from_bundle(bundle) as predictor:
+    with Predictor.from_bundle(fp16_export) as predictor:
         predictor.set_image(picture, auxiliary=thermal)
         score = predictor.predict(box=BOX).iou_predictions[0]
     assert code == 0

@@ -22,7 +22,8 @@ from glesam.evaluation import cases
 from glesam.evaluation.contact_sheet import Section, contact_sheet
 from glesam.evaluation.metrics import METRICS, MULTIMASK_METRICS
 from glesam.evaluation.prompts import ObjectPrompt
-from glesam.evaluation.sources import LastAnswer, Source, SourceSpec, methods_of, parse_source, remembering
+from glesam.evaluation.remembered import LastAnswer
+from glesam.evaluation.sources import Source, SourceSpec, methods_of, parse_source, remembering
 from glesam.model import shipped_checkpoint
 from glesam_runtime import Engines, Predictor, Prompt
 from glesam_runtime.bundle.spec import bundle_contract

@@ -12,6 +12,7 @@ from onnx import TensorProto, helper
 from restorer_graphs import ANY, blurred, brighter, enlarged, identity, inverted, write_graph
 from scipy.ndimage import uniform_filter
 
+from glesam.evaluation.sources import ModelMethod, open_methods
 from glesam.restorers.onnx_file import read_restorer_file
 from glesam.restorers.onnx_restorer import OnnxRestorer
 from glesam.restorers.opening import open_restorer
@@ -190,7 +191,10 @@ def test_a_missing_file_is_named(tmp_path: Path) -> None:
 
 
 def test_a_picture_is_restored_once_for_all_methods(picture: Picture, tmp_path: Path) -> None:
-    restorer = open_restorer(brighter(tmp_path / "r.onnx", 0.1))
+    path = brighter(tmp_path / "r.onnx", 0.1)
+    (method,), _ = open_methods(["restored"], [], "box", "onnxruntime", path)
+    assert isinstance(method, ModelMethod) and method.restorer is not None
+    restorer = method.restorer
     first, again = restorer(picture), restorer(picture.copy())
     assert again is first
     assert not np.array_equal(restorer(picture[::-1]), first)

@@ -155,7 +155,7 @@ def test_pictures_of_a_folder_are_spread_over_all_of_it(
     count: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     module, paths = benchmark("degradation_level"), [Path(f"{i:03}.jpg") for i in range(count)]
-    monkeypatch.setattr(module, "pictures_below", lambda _: Found(tuple(paths), ()))
+    monkeypatch.setattr(module, "pictures_below", lambda _: Found(tuple(paths)))
     chosen = [paths.index(path) for path in module.spread(tmp_path, 100)]
     assert len(chosen) == min(count, 100)
     assert chosen[0] == 0 and chosen[-1] >= count - 2

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from subprocess import CalledProcessError
 
 import pytest
 import torch
@@ -14,6 +15,7 @@ from typer.testing import CliRunner
 from glesam.config import tiny_sam2
 from glesam.model import GleSam
 from glesam.official.build import build_official
+from glesam_runtime.errors import OutputError
 
 
 def test_files_in_the_official_format_are_read_with_every_tensor(tmp_path: Path) -> None:
@@ -26,6 +28,43 @@ def test_files_in_the_official_format_are_read_with_every_tensor(tmp_path: Path)
     model = build_official(sam, unet, text, lora, decoder, tiny_sam2())
     parts = (model.image_encoder, model.prompt_encoder, model.mask_decoder)
     assert all(bool(parameter.any()) for part in parts for parameter in part.parameters())
+
+
+def test_official_files_whose_writing_ends_early_are_not_taken_for_whole(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    official, export = benchmark("harness.official"), benchmark("fullsize_export")
+    files, commands = tmp_path / "vit_b-sd15", list[str]()
+    interrupted: list[BaseException] = [KeyboardInterrupt(), CalledProcessError(-9, "write")]
+
+    def write(words: list[str], check: bool) -> None:
+        assert check
+        folder = Path(words[-1])
+        (folder / official.SAM).write_bytes(b"half")
+        if interrupted:
+            raise interrupted.pop()
+        (folder / official.DECODER).write_bytes(b"whole")
+
+    monkeypatch.setattr(official.subprocess, "run", write)
+    monkeypatch.setattr(export, "command", lambda program, _: commands.append(program))
+    for kind in (CalledProcessError, KeyboardInterrupt):
+        with pytest.raises(kind):
+            export.checkpoint_of("vit_b-sd15", tmp_path)
+        assert list(tmp_path.iterdir()) == []
+    assert commands == []
+    export.checkpoint_of("vit_b-sd15", tmp_path)
+    assert sorted(path.name for path in files.iterdir()) == sorted([official.SAM, official.DECODER])
+    interrupted.append(AssertionError("they are written once"))
+    export.checkpoint_of("vit_b-sd15", tmp_path)
+    assert commands == ["glesam-convert"] * 2
+
+
+def test_what_an_earlier_run_left_half_written_is_refused(tmp_path: Path) -> None:
+    """The harness wrote into the folder itself once."""
+    (tmp_path / "vit_b-sd15").mkdir()
+    (tmp_path / "vit_b-sd15" / benchmark("harness.official").SAM).write_bytes(b"half")
+    with pytest.raises(OutputError, match="vit_b-sd15 exists and is not a folder of official files"):
+        benchmark("fullsize_export").checkpoint_of("vit_b-sd15", tmp_path)
 
 
 def test_a_small_gle_leaves_sam_as_it_is(sam2_checkpoint: Path, tmp_path: Path) -> None:

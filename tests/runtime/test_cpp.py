@@ -17,11 +17,11 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from int8_weights import FORMS, attention_in_float64, relative_error, write_attention
 from native import LIBRARY, NativeSteps, choose_backend
 from PIL import Image
-from tiny_bundle import IMAGE_SIZE, manifest, model_of, write_bundle, write_manifest
+from tiny_bundle import IMAGE_SIZE, manifest, model_of, write_bundle, write_manifest, write_precisions
 
 from glesam_runtime import Bundle, GlesamError, Predictor, Prompt, read_image
 from glesam_runtime.bundle.reader import default_bundle_path
-from glesam_runtime.engines import pick_backend
+from glesam_runtime.engines import pick_backend, pick_for_bundle
 from glesam_runtime.errors import BackendError
 from glesam_runtime.postprocess import MaskResizer
 from glesam_runtime.preprocess import RESIZES, Pixels, longest_side, preprocess
@@ -193,14 +193,19 @@ def test_a_predictor_refuses_in_the_same_words(bundle_path: Path, tmp_path: Path
     assert "is not in this build" in refusals(lambda: NativeSteps.from_bundle(bundle_path, "tensorrt"))[0]
 
 
-@pytest.mark.parametrize("precision", ["fp32", "fp16", "bf16", "int8+fp16", "int8+fp32", "int8+bf16"])
-def test_auto_and_names_mean_what_they_mean_in_python(tmp_path: Path, precision: str) -> None:
-    bundle = write_bundle(tmp_path / "bundle", precision=precision)
+def skip_without_both_backends() -> None:
     for name in BACKENDS:
         try:
             NativeSteps.from_bundle(default_bundle_path(), name)
         except BackendError as error:
             pytest.skip(str(error))
+
+
+@pytest.mark.parametrize("precision", ["fp32", "fp16", "bf16", "int8+fp16", "int8+fp32", "int8+bf16"])
+def test_auto_and_names_mean_what_they_mean_in_python(tmp_path: Path, precision: str) -> None:
+    skip_without_both_backends()
+    bundle = write_bundle(tmp_path / "bundle", precision=precision)
+    write_precisions(bundle, {"image_encoder": (precision, "")})
     chosen, why = choose_backend(bundle)
     expected, python_why = pick_backend("auto", precision)
     assert chosen == expected
@@ -212,6 +217,19 @@ def test_auto_and_names_mean_what_they_mean_in_python(tmp_path: Path, precision:
         with pytest.raises(BackendError) as native:
             choose_backend(bundle, "onnxruntime")
         assert str(native.value) == str(python.value)
+
+
+@pytest.mark.parametrize("encoder", ["any", "onnxruntime", "openvino", ""])
+@pytest.mark.parametrize("gle", ["any", "onnxruntime", "openvino", ""])
+def test_the_backend_of_a_bundle_whose_graphs_differ_has_the_name_that_python_gives(
+    tmp_path: Path, encoder: str, gle: str
+) -> None:
+    skip_without_both_backends()
+    root = write_bundle(tmp_path / "bundle", precision="int8+fp32")
+    targets = {"image_encoder": encoder, "gle": gle}
+    graphs = {name: ("int8+fp32" if target else "fp32", target) for name, target in targets.items()}
+    bundle = write_precisions(root, graphs)
+    assert choose_backend(root)[0] == pick_for_bundle("auto", bundle)[0]
 
 
 def test_sums_of_int8_products_do_not_saturate(tmp_path: Path, backend: str) -> None:

@@ -83,7 +83,7 @@ def locked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     scandir = os.scandir
 
     def refusing(path: Any = ".") -> Any:  # noqa: ANN401
-        if Path(path).name in ("locked", ".locked"):  # root may read any
+        if Path(path).name in ("locked", ".locked", "a_mask", "a_mask.jpg"):  # root may read any
             raise PermissionError(13, "Permission denied", str(path))
         return scandir(path)
 
@@ -96,11 +96,26 @@ def reason(folder: Path) -> str:
     return f"{folder}: expected a folder of pictures, found no permission to read it; {cure}"
 
 
-def test_what_cannot_be_looked_at_is_among_the_pictures(locked: Path) -> None:
-    found = pictures_below(locked).pictures
-    assert [path.name for path in found] == ["a.png", "gone.jpg", "locked"]
+def test_what_cannot_be_looked_at_is_found_and_told_apart(locked: Path) -> None:
+    found = pictures_below(locked)
+    assert [path.name for path in found.pictures] == ["a.png", "gone.jpg"]
+    assert [path.name for path in found.closed] == ["locked"]
+    assert [path.name for path in found.to_read] == ["a.png", "gone.jpg", "locked"]
     with pytest.raises(ImageError, match=r"locked: expected a folder of pictures, found no permission"):
         pictures_below(locked / "locked")
+
+
+@pytest.mark.parametrize("suffix", ["", ".jpg"])
+def test_a_folder_that_cannot_be_read_is_no_picture_and_no_mask_whatever_its_name(
+    locked: Path, suffix: str
+) -> None:
+    """Its name is that of a picture's mask, or a picture's."""
+    (locked / "locked").rename(locked / f"a_mask{suffix}")
+    found = pictures_below(locked)
+    assert [path.name for path in found.closed] == [f"a_mask{suffix}"]
+    assert [path.name for path in found.pictures] == ["a.png", "gone.jpg"] and not found.masks
+    with pytest.raises(ImageError, match=r"a_mask.*: expected a folder of pictures, found no permission"):
+        find_pairs(locked, DatasetDescription("set", "pairs", path="."))
 
 
 @pytest.mark.parametrize("options", [["--box", "8", "8", "40", "40"], ["--auto", "--points-per-side", "2"]])

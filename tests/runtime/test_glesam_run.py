@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from jsonschema import Draft202012Validator
 from PIL import Image
+from programs import main_of
 from pycocotools import mask as coco_mask
 from typer.testing import CliRunner, Result
 
@@ -191,10 +192,7 @@ def test_an_interrupt_leaves_whole_files_and_no_others(bundle_path: Path, tmp_pa
     for path in paths:
         path.symlink_to(photo)
     arguments = [*map(str, paths), *BOX, "--bundle", str(bundle_path), "--out", str(out)]
-    # A background job of a shell starts with SIGINT ignored, which Python leaves unchanged.
-    with_sigint = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)"
-    program = f"{with_sigint}; from glesam_runtime.cli.run import main; main()"
-    command = [sys.executable, "-u", "-c", program, *arguments]
+    command = [sys.executable, "-u", "-c", main_of("run"), *arguments]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         assert process.stdout and process.stdout.readline()
         process.send_signal(signal.SIGINT)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import platform
 from collections.abc import Callable
 from itertools import product as every
@@ -16,9 +15,9 @@ import openvino
 import pytest
 from int8_weights import FORMS, attention_in_float64, relative_error, write_attention
 from onnx import parser
-from tiny_bundle import write_bundle, write_manifest
+from tiny_bundle import write_bundle, write_precisions
 
-from glesam_runtime import BackendError, Bundle
+from glesam_runtime import BackendError, Predictor
 from glesam_runtime.bundle.spec import GraphSpec, TensorSpec, bundle_contract
 from glesam_runtime.engines import (
     computes_int8,
@@ -184,16 +183,36 @@ def test_auto_takes_the_backend_that_a_bundle_is_quantized_for(
 ) -> None:
     vnni(True)
     root = write_bundle(tmp_path / "bundle", precision="int8+fp32")
-    content = json.loads((root / "bundle.json").read_text())
-    for name in ("image_encoder", "gle"):
-        int8 = {"layers": [f"{name}/Conv"], "left": [], "target": target}
-        content["graphs"][name] |= {"precision": "int8+fp32", "int8": int8}
-    write_manifest(root, content)
-    bundle = Bundle.open(root)
+    bundle = write_precisions(root, dict.fromkeys(("image_encoder", "gle"), ("int8+fp32", target)))
     assert pick_for_bundle("auto", bundle) == expected
     engines = open_engines("auto", bundle)
     kinds = {name: type(engine).__module__.rpartition(".")[2] for name, engine in engines.items()}
     assert kinds == {"image_encoder": expected[0], "gle": expected[0], "mask_decoder": "onnxruntime"}
+
+
+@pytest.mark.parametrize(
+    ("encoder", "gle", "expected"),
+    [
+        (("int8+fp32", "onnxruntime"), ("int8+fp32", "openvino"), ("onnxruntime", "openvino")),
+        (("int8+fp32", "any"), ("int8+fp32", "onnxruntime"), ("openvino", "onnxruntime")),
+        (("fp32", ""), ("int8+fp32", "openvino"), ("onnxruntime", "openvino")),
+        (("fp32", ""), ("bf16", ""), ("onnxruntime", "openvino")),
+    ],
+)
+def test_a_predictor_names_the_backend_of_its_encoder_where_graphs_differ(
+    tmp_path: Path,
+    vnni: Callable[[bool], None],
+    encoder: tuple[str, str],
+    gle: tuple[str, str],
+    expected: tuple[str, str],
+) -> None:
+    vnni(True)
+    root = write_bundle(tmp_path / "bundle", precision="int8+fp32")
+    bundle = write_precisions(root, {"image_encoder": encoder, "gle": gle})
+    kinds = {name: type(engine).__module__ for name, engine in open_engines("auto", bundle).items()}
+    assert [kinds[name].rpartition(".")[2] for name in ("image_encoder", "gle")] == [*expected]
+    with Predictor.from_bundle(bundle) as predictor:
+        assert predictor.backend == pick_for_bundle("auto", bundle)[0] == expected[0]
 
 
 def test_onnxruntime_has_no_bf16_beside_int8_either() -> None:

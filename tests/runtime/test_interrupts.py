@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 
 import pytest
+from programs import interruptible
 
 # PBKDF2 of OpenSSL computes for an hour without the GIL, as an engine may, and no signal ends it. The loop is
 # for a signal that arrives before it starts: Python would end in order there.
@@ -26,11 +27,10 @@ with one_line_errors():
             pass
 """
 IN_ORDER = """
-import signal, sys, time
+import sys, time
 from pathlib import Path
 from glesam_runtime.cli.errors import one_line_errors
 from glesam_runtime.output import replaced_file, replaced_folder
-signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs ignore it
 folder = Path(sys.argv[1])
 with one_line_errors(), replaced_file(folder / "file"), replaced_folder(folder / "bundle") as bundle:
     (bundle / "half").touch()
@@ -73,7 +73,7 @@ def started(code: str, *arguments: object) -> subprocess.Popen[str]:
 def test_both_signals_remove_what_is_half_written(tmp_path: Path) -> None:
     statuses = set()
     for number in (signal.SIGINT, signal.SIGTERM):
-        process = started(IN_ORDER, tmp_path)
+        process = started(interruptible(IN_ORDER), tmp_path)
         process.send_signal(number)
         _, errors = process.communicate(timeout=20)
         statuses.add(process.returncode)
@@ -118,10 +118,7 @@ def test_a_command_ends_in_order_and_without_a_traceback(
     links = [tmp_path / f"{index}.png" for index in range(2000)]
     for link in links:
         link.symlink_to(photo)
-    code = (
-        "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)\n"
-        "from glesam_runtime.cli.run import main; print('inside', flush=True); main()"
-    )
+    code = interruptible("from glesam_runtime.cli.run import main; print('inside', flush=True); main()")
     out = tmp_path / "out"
     box = ["--box", "24", "16", "104", "80"]
     process = started(code, *links, *box, "--bundle", bundle_path, "--out", out)

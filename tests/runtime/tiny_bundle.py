@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import onnx
 from onnx import numpy_helper, parser
 
+from glesam_runtime import Bundle
 from glesam_runtime.bundle.spec import Family, GraphSpec, TensorSpec, bundle_contract
 from glesam_runtime.engines import Engine
 from glesam_runtime.engines.base import Array, Tensors
@@ -253,6 +255,19 @@ def write_manifest(root: Path, content: dict[str, Any]) -> None:
     (root / "bundle.json").write_bytes(text)
     digest = hashlib.sha256(text).hexdigest()
     (root / "bundle.json.sha256").write_text(f"{digest}  bundle.json\n")
+
+
+def write_precisions(root: Path, graphs: Mapping[str, tuple[str, str]]) -> Bundle:
+    """Writes the precision of each of `graphs` and what its int8 layers are quantized for, "" without any.
+
+    The graphs themselves stay as they are. Returns the bundle.
+    """
+    content = json.loads((root / "bundle.json").read_text())
+    for name, (precision, target) in graphs.items():
+        int8 = {"layers": [f"{name}/Conv"], "left": [], "target": target}
+        content["graphs"][name] |= {"precision": precision, **({"int8": int8} if target else {})}
+    write_manifest(root, content)
+    return Bundle.open(root)
 
 
 def record(path: Path) -> dict[str, Any]:

@@ -16,6 +16,7 @@ from pathlib import Path
 
 import pytest
 from PIL import Image
+from programs import main_of
 from typer.testing import CliRunner
 
 from glesam_runtime.cli.run import app as run_app
@@ -24,9 +25,7 @@ from glesam_runtime.errors import InputError
 from glesam_runtime.view import server
 from glesam_runtime.view.server import bound
 
-WITH_SIGINT = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)"
-"""A background job of a shell starts with SIGINT ignored, which Python leaves unchanged."""
-MAIN = f"{WITH_SIGINT}; from glesam_runtime.cli.view import main; main()"
+MAIN = main_of("view")
 
 
 @contextmanager

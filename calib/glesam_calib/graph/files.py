@@ -12,8 +12,12 @@ from tempfile import TemporaryDirectory
 import onnx
 import onnx_ir as ir
 
+from glesam_runtime.tools.progress import counter, track
+
 INLINE_BYTES = 256 << 20
 """Weights beyond this go into a file of their own: a protobuf is read into memory whole and ends at 2 GB."""
+EXTERNAL_BYTES = 256
+"""Largest tensor that stays in the protobuf beside such a file."""
 HALF_SCALES_OPSET = 19
 """The first opset whose QuantizeLinear and DequantizeLinear take fp16 scales."""
 
@@ -21,14 +25,33 @@ HALF_SCALES_OPSET = 19
 def save_onnx(model: ir.Model, path: Path) -> None:
     """Writes one file or, for large models, a small one and the weights beside it in `<name>.data`.
 
-    Weights are written one after the other: no second copy of them is made in memory.
+    Weights are converted and written one after the other: no second copy of large ones is made in memory.
     """
-    size = sum(value.const_value.nbytes for value in model.graph.initializers.values() if value.const_value)
-    external = f"{path.name}.data" if size > INLINE_BYTES else None
-    if external is None:
+    sizes = [value.const_value.nbytes for value in model.graph.initializers.values() if value.const_value]
+    shown = f"weights of {path.stem} written"
+    if sum(sizes) > INLINE_BYTES:
+        with counter(sum(size > EXTERNAL_BYTES for size in sizes), shown) as advance:
+            ir.save(
+                model,
+                path,
+                external_data=f"{path.name}.data",
+                size_threshold_bytes=EXTERNAL_BYTES,
+                callback=lambda *_: advance(1),
+            )
+    else:
         ir.external_data.load_to_model(model)  # weights that lie in another graph's .data file
-    ir.save(model, path, external_data=external)
+        _convert(model.graph, shown)
+        ir.save(model, path)
     onnx.checker.check_model(path)
+
+
+def _convert(graph: ir.Graph, shown: str) -> None:
+    """Converts, in place, the weights of a graph that are converted only when they are written."""
+    weights = [(value, value.const_value) for value in graph.initializers.values()]
+    lazy = [(value, tensor) for value, tensor in weights if isinstance(tensor, ir.LazyTensor)]
+    for value, tensor in track(lazy, len(lazy), shown):
+        value.const_value = tensor.raw()
+        value.const_value.name = value.name
 
 
 @contextmanager

@@ -20,7 +20,7 @@ def picture_paths(folder: Path, report: Callable[[str], None] = lambda line: Non
     found = pictures_below(folder)
     if line := found.left_out(folder):
         report(line)
-    return list(found.pictures)
+    return found.to_read
 
 
 def images_in(folder: Path, limit: int, report: Callable[[str], None]) -> dict[str, Pixels]:

@@ -16,16 +16,18 @@ from numpy.typing import NDArray
 from glesam_calib.observation.statistics import TensorStatistics
 from glesam_calib.quantization.layers import Layer
 from glesam_calib.quantization.qdq import weight_error
+from glesam_runtime.tools.progress import Track, untracked
 
 
 def correct_biases(
     layers: Sequence[Layer],
     statistics: Mapping[str, TensorStatistics],
     scale_type: type[np.floating],
+    track: Track = untracked,
 ) -> int:
     """Corrects every layer with a constant bias of its own, in place, before Q/DQ. Returns their number."""
     corrected = 0
-    for layer in layers:
+    for layer in track(layers, len(layers), "biases corrected"):
         bias = _bias(layer)
         if bias is None:
             continue

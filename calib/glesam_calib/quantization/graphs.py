@@ -20,6 +20,7 @@ from glesam_calib.quantization.weight_only import store_weights_in_int8
 from glesam_runtime import Bundle
 from glesam_runtime.engines import INT8
 from glesam_runtime.errors import CalibrationError
+from glesam_runtime.tools.progress import track_in
 
 
 @dataclass(frozen=True)
@@ -65,7 +66,7 @@ def _encode(model: ir.Model, name: str, table: CalibrationTable, options: Quanti
     precision, islands, int8 = options.high_precision, dict[str, str](), None
     if name in OBSERVED:
         statistics = table.of_graph(name, model.graph)
-        int8 = quantize(model.graph, statistics, options, table.sensitivity.get(name))
+        int8 = quantize(model.graph, statistics, options, table.sensitivity.get(name), track_in(name))
         precision = f"{INT8}+{precision}"
     else:
         precision, islands = decoder_precision(precision)

@@ -16,6 +16,7 @@ from glesam_calib.quantization.qdq import insert_qdq, levels_of
 from glesam_calib.quantization.smoothquant import Smoothing, smooth
 from glesam_calib.quantization.targets import ANY, TARGETS
 from glesam_runtime.errors import CalibrationError
+from glesam_runtime.tools.progress import Track, untracked
 
 SCALE_TYPES: dict[str, type[np.floating]] = {"fp16": np.float16, "fp32": np.float32, "bf16": np.float32}
 """The type of the scales for each high precision. bf16's eight bits are too few for a scale."""
@@ -84,6 +85,7 @@ def quantize(
     statistics: Mapping[str, TensorStatistics],
     options: Quantization,
     sensitivity: Mapping[str, float] | None = None,
+    track: Track = untracked,
 ) -> Quantized:
     """Smooths, corrects biases and inserts Q/DQ in place, for the layers that policy and `sensitivity` allow.
 
@@ -93,7 +95,7 @@ def quantize(
     errors = sensitivity or {}
     chosen = [layer for layer in layers if options.affords(layer.name, errors)]
     taken = {layer.name for layer in chosen}
-    smoothed = quantize_layers(graph, chosen, statistics, options)
+    smoothed = quantize_layers(graph, chosen, statistics, options, track)
     left = [layer.name for layer in layers if layer.name not in taken]
     return Quantized([layer.name for layer in chosen], left, smoothed, options.target)
 
@@ -103,6 +105,7 @@ def quantize_layers(
     chosen: Sequence[Layer],
     statistics: Mapping[str, TensorStatistics],
     options: Quantization,
+    track: Track = untracked,
 ) -> list[Smoothing]:
     """Quantizes these layers and no others, in place. Returns what was smoothed.
 
@@ -111,9 +114,9 @@ def quantize_layers(
     if not chosen:
         return []
     scale_type, target = options.scale_type, TARGETS[options.target]
-    smoothed, known = smooth(chosen, statistics) if options.smoothing else ([], dict(statistics))
+    smoothed, known = smooth(chosen, statistics, track) if options.smoothing else ([], dict(statistics))
     if options.bias_correction:
-        correct_biases(chosen, known, scale_type)
+        correct_biases(chosen, known, scale_type, track)
     # The histogram of a smoothed tensor is unknown.
     methods = dict.fromkeys((smoothing.tensor for smoothing in smoothed), "absmax")
     answers = answers_of(graph, chosen) if target.answers else ()

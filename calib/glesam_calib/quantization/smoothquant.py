@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from glesam_calib.observation.statistics import TensorStatistics
 from glesam_calib.observation.threshold import LEVELS
 from glesam_calib.quantization.layers import Layer, integer_of
+from glesam_runtime.tools.progress import Track, untracked
 
 ALPHAS = (0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
 LEAST_GAIN = 0.9
@@ -36,7 +37,7 @@ class Smoothing:
 
 
 def smooth(
-    layers: Sequence[Layer], statistics: Mapping[str, TensorStatistics]
+    layers: Sequence[Layer], statistics: Mapping[str, TensorStatistics], track: Track = untracked
 ) -> tuple[list[Smoothing], dict[str, TensorStatistics]]:
     """Smooths every norm, in place, that only MatMuls of `layers` read and that smoothing promises to help.
 
@@ -45,7 +46,8 @@ def smooth(
         is its largest magnitude.
     """
     done, after = [], dict(statistics)
-    for norm, readers in _norms(layers).items():
+    norms = _norms(layers)
+    for norm, readers in track(norms.items(), len(norms), "norms smoothed"):
         tensor = str(norm.outputs[0].name)
         weights = [_matrix(layer) for layer in readers]
         best, alpha, gain = _best(statistics[tensor], weights)

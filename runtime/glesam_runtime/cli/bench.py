@@ -14,6 +14,7 @@ import typer
 
 from ..bundle.reader import Bundle
 from ..engines import pick_for_bundle
+from ..engines.cpus import usable_cores
 from ..errors import PromptError
 from ..image_io import read_image
 from ..output import write_files
@@ -34,6 +35,8 @@ from .run_options import Backend, Threads
 
 app = command_app()
 _INPUT, _MEASURED, _RESULTS = "Picture and prompt", "What is measured", "Results"
+PROMPTS, SESSIONS = "1,16,64", "1,2"
+"""What is measured without --prompts and --sessions, unless backends are compared."""
 
 Image = Annotated[
     Path | None, option(_INPUT, "PATH", "A picture. Default: the same 640 x 480 noise every time.")
@@ -43,8 +46,18 @@ BoxPrompt = Annotated[
 ]
 Warmup = Annotated[int, option(_MEASURED, "N", "Rounds before those that count.", least=0)]
 Rounds = Annotated[int, option(_MEASURED, "N", "Measured rounds.", least=1)]
-Prompts = Annotated[str, option(_MEASURED, "N,...", "Numbers of prompts in one call.")]
-Sessions = Annotated[str, option(_MEASURED, "N,...", "Numbers of sessions at once, each in its own thread.")]
+Prompts = Annotated[
+    str | None,
+    option(_MEASURED, "N,...", f"Numbers of prompts in one call. Default: {PROMPTS}; in a comparison none."),
+]
+Sessions = Annotated[
+    str | None,
+    option(
+        _MEASURED,
+        "N,...",
+        f"Numbers of sessions at once, each in its own thread. Default: {SESSIONS}; not in a comparison.",
+    ),
+]
 Compare = Annotated[
     bool,
     switch(
@@ -116,8 +129,8 @@ def run(
     box: BoxPrompt = None,
     warmup: Warmup = 3,
     rounds: Rounds = 30,
-    prompts: Prompts = "1,16,64",
-    sessions: Sessions = "1,2",
+    prompts: Prompts = None,
+    sessions: Sessions = None,
     compare_all: Compare = False,
     report: ReportFile = None,
     out: Out = None,
@@ -131,14 +144,15 @@ def run(
     machine.
     """
     with one_line_errors():
-        plan = Plan(warmup, rounds, _counts("--prompts", prompts), _counts("--sessions", sessions), threads)
+        is_comparison = compare_all or report is not None
+        plan = Plan(warmup, rounds, *_numbers(prompts, sessions, is_comparison), threads)
         check_file("--out", out, image)
         check_file("--report", report, image)
         picture = synthetic_image() if image is None else read_image(image)
         rectangle = _one_box(coordinates.boxes(box), picture)
         source = str(image or "synthetic noise")
         setting = Setting(Bundle.open(bundle), source, picture, rectangle, plan, this_machine())
-        if compare_all or report:
+        if is_comparison:
             _compare(setting, backend, compare_all, report, _Written(out, as_json))
         else:
             _bench(setting, backend, _Written(out, as_json))
@@ -161,7 +175,7 @@ def _compare(
     """Measures several backends and numbers of threads in turn, or with --report alone the chosen backend."""
     bundle, plan = setting.bundle, setting.plan
     name = backend if all_backends else pick_for_bundle(backend, bundle)[0]
-    cores = setting.machine.cores
+    cores = usable_cores()
     counts = [plan.cpu_threads] if plan.cpu_threads else sorted({1, cores}) if all_backends else [cores]
     say(model_line(bundle, "of each kind" if name == "auto" else name), err=True)
     prompt = Prompt(setting.box)
@@ -174,6 +188,24 @@ def _compare(
         write_files({page: text.encode()}, "--report")
         size = f"{len(text) / 1000:.1f} kB"
         say(f"wrote {page}, {size}; next: xdg-open {shlex.quote(str(page))}", err=written.on_stdout)
+
+
+def _numbers(
+    prompts: str | None, sessions: str | None, is_comparison: bool
+) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """Returns the numbers of prompts in one call and of sessions at once, from their options.
+
+    A comparison takes prompts only where they are named. Raises PromptError where it is to take sessions.
+    """
+    if not is_comparison:
+        texts = (PROMPTS if prompts is None else prompts), (SESSIONS if sessions is None else sessions)
+        return _counts("--prompts", texts[0]), _counts("--sessions", texts[1])
+    if sessions is not None:
+        raise PromptError(
+            f"--sessions {sessions}: with --compare or --report each backend runs one session at a time; "
+            "leave it out (--threads N sets the threads of the CPU)"
+        )
+    return () if prompts is None else _counts("--prompts", prompts), ()
 
 
 def _counts(name: str, text: str) -> tuple[int, ...]:

@@ -76,7 +76,7 @@ def _pictures(path: Path, report: Callable[[str], None]) -> list[tuple[Path, Pat
         found = pictures_below(path)
         if line := found.left_out(path):
             report(line)
-        return [(file, file.relative_to(path)) for file in found.pictures]
+        return [(file, file.relative_to(path)) for file in found.to_read]
     if not_a_file(path) == "nothing":
         raise FileNotFoundError(f"{path}: no such file or folder; expected a picture or a folder of them")
     return [(path, Path(path.name))]

@@ -53,7 +53,7 @@ def pick_for_bundle(backend: str, bundle: Bundle) -> tuple[str, str]:
     """Returns the backend that `backend` means for a bundle, and why, as pick_backend does.
 
     "auto" is a TensorRT where this machine has a GPU and the cache has the bundle's engines for it. Otherwise
-    the runtime that the int8 layers were quantized for counts, too.
+    graphs may differ (open_engines): the bundle's backend is the image encoder's, which is most of the work.
     """
     records = cached_engines(bundle.hash) if backend == "auto" else []
     if records:  # otherwise no library of a GPU is even loaded
@@ -62,8 +62,13 @@ def pick_for_bundle(backend: str, bundle: Bundle) -> tuple[str, str]:
         choice = cached_tensorrt(bundle, records)
         if choice is not None:
             return choice
-    targets = [graph.int8.target for graph in bundle.manifest.graphs.values() if graph.int8]
-    return pick_backend(backend, bundle.manifest.precision, *targets[:1])
+    return _pick_for_graph(backend, bundle, "image_encoder")
+
+
+def _pick_for_graph(backend: str, bundle: Bundle, name: str) -> tuple[str, str]:
+    """Returns the backend of one graph, and why: its precision counts, and what its int8 was made for."""
+    graph = bundle.manifest.graphs[name]
+    return pick_backend(backend, graph.precision, graph.int8.target if graph.int8 else "any")
 
 
 def open_engine(
@@ -113,7 +118,7 @@ def open_engines(
         return open_tensorrt(chosen, bundle, list(graphs), stream)
     engines = {}
     for name, graph in graphs.items():
-        of_graph, _ = pick_backend(backend, graph.precision, graph.int8.target if graph.int8 else "any")
+        of_graph, _ = _pick_for_graph(backend, bundle, name)
         content = bundle.graph_content(name)
         engines[name] = open_engine(of_graph, content, graph.spec, graph.precision, threads)
     _return_freed_memory()

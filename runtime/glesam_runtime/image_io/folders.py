@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -34,10 +34,19 @@ _REMAINS = ("__MACOSX", "@eaDir")
 
 @dataclass(frozen=True)
 class Found:
-    """Files below a folder, sorted by path: pictures, and the masks that lie beside them."""
+    """What is below a folder, sorted by path: pictures, the masks that lie beside them, and closed folders.
+
+    A link that leads nowhere is among the pictures. closed: folders whose names cannot be read.
+    """
 
     pictures: tuple[Path, ...]
-    masks: tuple[Path, ...]
+    masks: tuple[Path, ...] = ()
+    closed: tuple[Path, ...] = ()
+
+    @property
+    def to_read(self) -> list[Path]:
+        """Pictures and closed folders, by path: who reads them all reports what cannot be read."""
+        return sorted((*self.pictures, *self.closed))
 
     def left_out(self, folder: Path) -> str | None:
         """Returns a line that names the masks which are left out; None where there are none."""
@@ -48,29 +57,25 @@ class Found:
         return f"left out {count} of pictures in {folder}, first {first}"
 
 
-def picture_files(folder: Path) -> list[Path]:
-    """Returns every file below `folder` with a picture's suffix, sorted by path; hidden ones are skipped.
+def picture_files(folder: Path) -> Found:
+    """Returns every file below `folder` with a picture's suffix, masks among the pictures.
 
-    macOS leaves `._` files in archives, which have pictures' names and are no pictures. What cannot be looked
-    at is among the files, a link that leads nowhere as well as a folder without permission: who reads it
-    reports it, as any other file that cannot be read. Raises ImageError where that is `folder` itself.
+    Hidden ones are skipped: macOS leaves `._` files in archives, which have pictures' names and are none.
+    Raises ImageError where `folder` itself cannot be read.
     """
-    return sorted(_candidates(folder))
-
-
-def _candidates(folder: Path) -> Iterator[Path]:
-    unreadable: list[Path] = []
+    files: list[Path] = []
+    closed: list[Path] = []
 
     def keep(error: OSError) -> None:
         if Path(error.filename) == folder and isinstance(error, PermissionError):
             check_exists(folder)
-        unreadable.append(Path(error.filename))
+        closed.append(Path(error.filename))
 
     for root, folders, names in os.walk(folder, onerror=keep):
         folders[:] = [name for name in folders if not _hidden(name)]
         paths = (Path(root, name) for name in names if not _hidden(name))
-        yield from (path for path in paths if path.suffix.lower() in SUFFIXES and _may_be_read(path))
-    yield from unreadable
+        files += (path for path in paths if path.suffix.lower() in SUFFIXES and _may_be_read(path))
+    return Found(tuple(sorted(files)), closed=tuple(sorted(closed)))
 
 
 def _may_be_read(path: Path) -> bool:
@@ -83,9 +88,10 @@ def _may_be_read(path: Path) -> bool:
 
 def pictures_below(folder: Path) -> Found:
     """Returns the pictures below `folder`, and apart from them the masks that lie beside them."""
-    files = picture_files(folder)
-    masks = masks_beside(files, folder)
-    return Found(tuple(path for path in files if path not in masks), tuple(sorted(masks)))
+    found = picture_files(folder)
+    masks = masks_beside(found.pictures, folder)
+    pictures = tuple(path for path in found.pictures if path not in masks)
+    return Found(pictures, tuple(sorted(masks)), found.closed)
 
 
 def written_to(out: Path, folder: Path, file: Path) -> bool:

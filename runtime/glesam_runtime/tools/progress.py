@@ -6,7 +6,7 @@ import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
 from ..errors import printable
 from .bottom_line import BottomLine
@@ -20,12 +20,32 @@ REFRESH_S = 0.1
 """Shortest time between two looks of the line on a terminal [s]."""
 
 
+class Track(Protocol):
+    """`track`, or another function in its place: a caller's choice of what long work shows."""
+
+    def __call__(self, items: Iterable[Item], total: int, what: str) -> Iterable[Item]: ...
+
+
 def track(items: Iterable[Item], total: int, what: str) -> Iterator[Item]:
     """Passes `items` on and shows how many of `total` are done. `what` names them: "pictures"."""
     with counter(total, what) as advance:
         for item in items:
             yield item
             advance(1)
+
+
+def untracked(items: Iterable[Item], total: int, what: str) -> Iterable[Item]:
+    """Returns `items` and shows nothing: for work that is itself one step of work that is tracked."""
+    return items
+
+
+def track_in(place: str) -> Track:
+    """Returns a `track` that adds where: "norms smoothed in gle"."""
+
+    def tracked(items: Iterable[Item], total: int, what: str) -> Iterable[Item]:
+        return track(items, total, f"{what} in {place}")
+
+    return tracked
 
 
 @contextmanager

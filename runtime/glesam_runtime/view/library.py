@@ -59,12 +59,11 @@ class Library:
     def _of_folder(cls, path: Path) -> Library:
         root = path.resolve()
         found = pictures_below(path)
-        closed = [x for x in found.pictures if os.path.isdir(x)]
-        inside = [x for x in found.pictures if x not in closed and x.resolve().is_relative_to(root)]
+        inside = [x for x in found.pictures if x.resolve().is_relative_to(root)]
         if not inside:
             raise InputError(f"{path}: no pictures in it; expected {', '.join(SUFFIXES)}")
         own = {x.relative_to(path).as_posix(): x for x in inside[:MOST_LISTED]}
-        return cls(own, _samples(), root, tuple(_left_out(path, found, inside, closed)))
+        return cls(own, _samples(), root, tuple(_left_out(path, found, inside)))
 
     def read(self, name: str, is_sample: bool) -> Picture:
         """Reads a picture of the library. Raises ImageError where it has none of that name."""
@@ -88,16 +87,13 @@ class Library:
         return path
 
 
-def _left_out(folder: Path, found: Found, inside: Sequence[Path], closed: Sequence[Path]) -> Iterator[str]:
-    """Yields a line for each reason for which the page does not list a picture below `folder`.
-
-    closed: folders that cannot be read.
-    """
+def _left_out(folder: Path, found: Found, inside: Sequence[Path]) -> Iterator[str]:
+    """Yields a line for each reason for which the page does not list a picture below `folder`."""
     if (masks := found.left_out(folder)) is not None:
         yield masks
-    if closed:
+    if closed := found.closed:
         yield f"left out {_count(closed, 'folder')} that cannot be read, first {closed[0]}"
-    if outside := sorted(set(found.pictures) - {*inside, *closed}):
+    if outside := sorted(set(found.pictures) - set(inside)):
         first = outside[0].relative_to(folder)
         yield f"left out {_count(outside, 'link')} to pictures outside {folder}, first {first}"
     if more := inside[MOST_LISTED:]:

@@ -48,6 +48,13 @@ std::vector<std::string> names_of(const std::vector<Backend>& built) {
     return names;
 }
 
+/// The backend of one graph, and why: its precision counts, and what its int8 was made for.
+Choice pick_for_graph(const std::string& backend, const Bundle& bundle, const std::string& name,
+                      const std::vector<std::string>& built) {
+    const Graph& graph = bundle.manifest.graphs.at(name);
+    return pick_backend(backend, graph.precision, built, graph.int8_target);
+}
+
 }  // namespace
 
 Choice choose_backend(const std::string& backend, const Bundle& bundle) {
@@ -56,11 +63,8 @@ Choice choose_backend(const std::string& backend, const Bundle& bundle) {
         if (const auto why = why_tensorrt(bundle)) return {"tensorrt", *why};
     }
 #endif
-    std::string target = "any";
-    for (const auto& [name, graph] : bundle.manifest.graphs) {
-        if (graph.int8_target != "any") target = graph.int8_target;
-    }
-    return pick_backend(backend, bundle.manifest.precision, names_of(backends()), target);
+    // Graphs may differ (open_engines): the bundle's backend is the image encoder's, which is most of the work.
+    return pick_for_graph(backend, bundle, "image_encoder", names_of(backends()));
 }
 
 Engines open_engines(const std::string& backend, const Bundle& bundle, bool enhance, int threads) {
@@ -74,8 +78,7 @@ Engines open_engines(const std::string& backend, const Bundle& bundle, bool enha
     const bool tensorrt = choose_backend(backend, bundle).backend == "tensorrt";
     const auto open = [&](const std::string& name) {
         // "auto" picks for each graph: the fp32 decoder of a bf16 bundle runs in onnxruntime, beside openvino.
-        const Graph& graph = bundle.manifest.graphs.at(name);
-        const Choice choice = pick_backend(backend, graph.precision, names_of(built), graph.int8_target);
+        const Choice choice = pick_for_graph(backend, bundle, name, names_of(built));
         const std::string chosen = tensorrt ? "tensorrt" : choice.backend;
         const auto row =
             std::find_if(built.begin(), built.end(), [&](const auto& each) { return each.name == chosen; });

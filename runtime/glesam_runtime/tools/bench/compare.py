@@ -16,8 +16,9 @@ from ...predictor import Predictor
 from ...preprocess import Pixels
 from ...prompts import Prompt
 from ..parity import MaskParity
+from ..progress import Track, untracked
 from ..verify import verify
-from .measure import WHOLE, Plan, Spread, Track, stages_of_one
+from .measure import WHOLE, Plan, PromptsResult, Spread, call_of, stages_of_one
 
 _WITH_DEVICES = ("onnxruntime:cuda", "openvino:gpu")
 """Beyond each library's own default device."""
@@ -39,11 +40,15 @@ class Contender:
 
 @dataclass(frozen=True)
 class Result:
-    """A contender's times [ms], and the IoU of its masks with PyTorch's recorded ones, all golden vectors."""
+    """A contender's times [ms], and the IoU of its masks with PyTorch's recorded ones, all golden vectors.
+
+    prompts: times for each number of prompts in one call that the plan has.
+    """
 
     contender: Contender
     load_ms: float
     stages_ms: Mapping[str, Spread]
+    prompts: tuple[PromptsResult, ...]
     mask_iou: MaskParity
 
     @property
@@ -62,22 +67,34 @@ class Comparison:
 
 @dataclass
 class _Opened:
-    """A contender that is ready to run, and its times so far [ms] by stage."""
+    """A contender that is ready to run, and its times so far [ms].
+
+    times: of one image to one mask, by stage. calls: of each call of predict, by its number of prompts.
+    """
 
     contender: Contender
     predictor: Predictor
     load_ms: float
     mask_iou: MaskParity
     times: dict[str, list[float]] = field(default_factory=dict)
+    calls: dict[int, list[Mapping[str, float]]] = field(default_factory=dict)
 
-    def run(self, image: Pixels, prompt: Prompt) -> None:
-        """Takes one image to one mask."""
+    def run(self, image: Pixels, prompt: Prompt, counts: Iterable[int]) -> None:
+        """Takes one image to one mask, then answers each of these numbers of prompts in one call."""
         for stage, ms in stages_of_one(self.predictor, image, prompt).items():
             self.times.setdefault(stage, []).append(ms)
+        for count in counts:
+            self.calls.setdefault(count, []).append(call_of(self.predictor, prompt, count))
+
+    def forget(self) -> None:
+        """Drops the times so far: those of the warm-up."""
+        self.times.clear()
+        self.calls.clear()
 
     def result(self) -> Result:
         spreads = {stage: Spread.of(times) for stage, times in self.times.items()}
-        return Result(self.contender, self.load_ms, spreads, self.mask_iou)
+        prompts = tuple(PromptsResult.of(count, calls) for count, calls in self.calls.items())
+        return Result(self.contender, self.load_ms, spreads, prompts, self.mask_iou)
 
 
 def contenders(backend: str, threads: Sequence[int]) -> list[Contender]:
@@ -92,10 +109,11 @@ def compare(
     prompt: Prompt,
     chosen: Iterable[Contender],
     plan: Plan,
-    track: Track = lambda rounds, total, unit: rounds,
+    track: Track = untracked,
 ) -> Comparison:
     """Opens all that run here, then lets each take its turn in every round, on `image`, uint8 [H,W,3] RGB.
 
+    Of the plan, the numbers of sessions have no use here: each contender runs alone.
     Raises BackendError where none of them runs, BundleError where the bundle has no golden vectors.
     """
     absent: dict[str, str] = {}
@@ -107,11 +125,11 @@ def compare(
         total = plan.warmup + plan.rounds
         for number in track(range(total), total, "rounds"):
             for each in opened:
-                each.run(image, prompt)
+                each.run(image, prompt, plan.prompts)
                 time.sleep(_PAUSE_S)
             if number + 1 == plan.warmup:
                 for each in opened:
-                    each.times.clear()
+                    each.forget()
         results = [each.result() for each in opened]
     return Comparison(tuple(sorted(results, key=lambda result: result.whole.p50)), absent)
 

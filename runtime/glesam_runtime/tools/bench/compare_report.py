@@ -8,7 +8,16 @@ from typing import TYPE_CHECKING
 
 from ..console import grid, table
 from .compare import Comparison, Result
-from .report import Json, Setting, about_the_input, about_the_machine, json_setting
+from .report import (
+    PROMPTS_COLUMNS,
+    PROMPTS_TITLE,
+    Json,
+    Setting,
+    about_the_input,
+    about_the_machine,
+    json_setting,
+    prompts_row,
+)
 
 if TYPE_CHECKING:
     from ..console import Drawn
@@ -26,6 +35,7 @@ def compared_json(setting: Setting, comparison: Comparison) -> Json:
                 **asdict(each.contender),
                 "load_ms": each.load_ms,
                 "stages_ms": {stage: asdict(spread) for stage, spread in each.stages_ms.items()},
+                "prompts": [asdict(calls) for calls in each.prompts],
                 "ratio": round(slowest / each.whole.p50, 3),
                 "mask_iou": asdict(each.mask_iou),
             }
@@ -36,8 +46,10 @@ def compared_json(setting: Setting, comparison: Comparison) -> Json:
 
 
 def compared_tables(setting: Setting, comparison: Comparison) -> Iterator[Drawn]:
-    """Yields the table of contenders, then what was measured on what."""
+    """Yields the table of contenders, that of prompts in one call, then what was measured on what."""
     yield table("image to mask [ms]", COLUMNS, table_rows(comparison.results))
+    if rows := prompts_rows(comparison.results):
+        yield table(PROMPTS_TITLE, ("backend", *PROMPTS_COLUMNS), rows)
     yield grid([*not_here(comparison), *about_the_input(setting), *about_the_machine(setting.machine)])
 
 
@@ -55,6 +67,11 @@ def table_rows(results: Sequence[Result]) -> list[list[str]]:
         ]
         for each in results
     ]
+
+
+def prompts_rows(results: Sequence[Result]) -> list[list[str]]:
+    """Returns a row for each result and number of prompts in one call: its contender, `PROMPTS_COLUMNS`."""
+    return [[str(each.contender), *prompts_row(calls)] for each in results for calls in each.prompts]
 
 
 def not_here(comparison: Comparison) -> list[tuple[str, str]]:

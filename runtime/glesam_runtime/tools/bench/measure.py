@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
@@ -15,11 +15,12 @@ from ...predictor import Predictor
 from ...preprocess import Pixels
 from ...prompts import Box, Prompt
 from ..machine import DeviceMemory, HostMemory, device_memory, host_memory
+from ..progress import Track, untracked
 
 WHOLE = "image to mask"
 """Name of the stage that is set_image and predict together, timed from outside."""
-Track = Callable[[Iterable[int], int, str], Iterable[int]]
-"""Passes rounds on and shows the progress; takes the rounds, their number and their name."""
+PREDICT = "predict"
+"""Name of predict as a whole, timed from outside."""
 
 
 @dataclass(frozen=True)
@@ -69,6 +70,13 @@ class PromptsResult:
     predict_ms: Spread
     prompts_per_s: float
 
+    @classmethod
+    def of(cls, prompts: int, calls: Sequence[Mapping[str, float]]) -> PromptsResult:
+        """Returns the figures of calls that `call_of` timed."""
+        stages = ("decode", "postprocess", PREDICT)
+        decode, postprocess, whole = (Spread.of([call[stage] for call in calls]) for stage in stages)
+        return cls(prompts, decode, postprocess, whole, round(prompts * 1000 / whole.mean, 3))
+
 
 @dataclass(frozen=True)
 class ThreadsResult:
@@ -98,7 +106,7 @@ def bench(
     box: Box | None = None,
     plan: Plan | None = None,
     backend: str = "auto",
-    track: Track = lambda rounds, total, unit: rounds,
+    track: Track = untracked,
 ) -> Benchmark:
     """Opens `bundle` and measures it on `image`, uint8 [H,W,3] RGB; `box` is the prompt (None: the middle).
 
@@ -144,6 +152,13 @@ def stages_of_one(predictor: Predictor, image: Pixels, prompt: Prompt) -> dict[s
     return predictor.timings | {WHOLE: _ms(start, time.perf_counter())}
 
 
+def call_of(predictor: Predictor, prompt: Prompt, count: int) -> dict[str, float]:
+    """Answers `count` prompts in one call, after set_image; returns the milliseconds of stages and call."""
+    start = time.perf_counter()
+    predictor.predict(prompts=[prompt] * count)
+    return predictor.timings | {PREDICT: _ms(start, time.perf_counter())}
+
+
 def _first_run(predictor: Predictor, image: Pixels, prompt: Prompt, start: float) -> FirstRun:
     loaded = time.perf_counter()
     predictor.set_image(image)
@@ -166,18 +181,9 @@ def _stages(
 
 def _prompts(predictor: Predictor, prompt: Prompt, count: int, plan: Plan, track: Track) -> PromptsResult:
     """Measures predict() with `count` prompts in one call."""
-    decode, postprocess, whole = list[float](), list[float](), list[float]()
-    for number in track(range(plan.warmup + plan.rounds), plan.warmup + plan.rounds, f"{count} prompts"):
-        start = time.perf_counter()
-        predictor.predict(prompts=[prompt] * count)
-        if number >= plan.warmup:
-            whole.append(_ms(start, time.perf_counter()))
-            decode.append(predictor.timings["decode"])
-            postprocess.append(predictor.timings["postprocess"])
-    call = Spread.of(whole)
-    return PromptsResult(
-        count, Spread.of(decode), Spread.of(postprocess), call, round(count * 1000 / call.mean, 3)
-    )
+    total = plan.warmup + plan.rounds
+    calls = [call_of(predictor, prompt, count) for _ in track(range(total), total, f"{count} prompts")]
+    return PromptsResult.of(count, calls[plan.warmup :])
 
 
 def _threads(predictor: Predictor, image: Pixels, prompt: Prompt, count: int, plan: Plan) -> ThreadsResult:

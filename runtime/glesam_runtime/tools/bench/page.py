@@ -7,8 +7,8 @@ from html import escape
 from string import Template
 
 from .compare import Comparison, Result
-from .compare_report import COLUMNS, not_here, table_rows
-from .report import Setting, about_the_input, about_the_machine, json_setting
+from .compare_report import COLUMNS, not_here, prompts_rows, table_rows
+from .report import PROMPTS_COLUMNS, Setting, about_the_input, about_the_machine, json_setting
 
 STAGES = {
     "preprocess": "#9aa5b1",
@@ -42,6 +42,7 @@ $results
 one turn, so that a busy moment met all. Ratio: the slowest p50 divided by this one.</p>
 <p>Mask IoU: between this backend's masks and those that PyTorch gave when the bundle was exported, mean and
 worst over the bundle's golden vectors.</p>
+$prompts
 <h2>Machine and input</h2>
 $facts
 <h2>Files</h2>
@@ -68,9 +69,17 @@ def compared_page(setting: Setting, comparison: Comparison, command: str) -> str
         title=escape(f"{model.name} {model.precision}"),
         chart=chart(comparison.results),
         results=html_table([COLUMNS, *table_rows(comparison.results)], "th"),
+        prompts=_prompts(comparison.results),
         facts=html_table(facts),
         files=html_table(files),
     )
+
+
+def _prompts(results: Sequence[Result]) -> str:
+    """Returns the section about several prompts in one call; nothing where none were measured."""
+    rows = prompts_rows(results)
+    head = ("backend", *PROMPTS_COLUMNS)
+    return f"<h2>Prompts in one call</h2>\n{html_table([head, *rows], 'th')}" if rows else ""
 
 
 def chart(results: Sequence[Result]) -> str:

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 FORMAT_VERSION = 1
 COUNTED = "resident memory of this process: Python, libraries, mapped weights; not a GPU's, not a child's"
+PROMPTS_TITLE = "prompts in one call [ms]"
+PROMPTS_COLUMNS = ("prompts", "decode", "postprocess", "p50", "p90", "p99", "prompts/s")
 Json = dict[str, object]
 
 
@@ -106,8 +108,7 @@ def tables(report: Report) -> Iterator[Drawn]:
     result = report.result
     rows = [[stage, *map(_ms, asdict(spread).values())] for stage, spread in result.stages_ms.items()]
     yield table("one picture, one prompt [ms]", ["stage", "p50", "p90", "p99", "mean"], rows)
-    columns = ["prompts", "decode", "postprocess", "p50", "p90", "p99", "prompts/s"]
-    yield table("prompts in one call [ms]", columns, [_prompts_row(each) for each in result.prompts])
+    yield table(PROMPTS_TITLE, PROMPTS_COLUMNS, [prompts_row(each) for each in result.prompts])
     rows = [[str(each.threads), str(each.images), f"{each.images_per_s:.2f}"] for each in result.threads]
     yield table("pictures with one prompt each", ["threads", "pictures", "pictures/s"], rows)
     yield grid(
@@ -152,7 +153,8 @@ def about_the_machine(machine: Machine) -> list[tuple[str, str]]:
     ]
 
 
-def _prompts_row(each: PromptsResult) -> list[str]:
+def prompts_row(each: PromptsResult) -> list[str]:
+    """Returns a row of `PROMPTS_COLUMNS`."""
     whole = each.predict_ms
     times = (each.decode_ms.p50, each.postprocess_ms.p50, whole.p50, whole.p90, whole.p99)
     return [str(each.prompts), *map(_ms, times), f"{each.prompts_per_s:.1f}"]

@@ -22,7 +22,7 @@ def opened_frames(source: Path, out: Path) -> Iterator[Frames]:
     Raises ImageError where there are none, and InputError where PyAV is absent, which all but folders need.
     """
     if os.path.isdir(source):
-        found = (path for path in pictures_below(source).pictures if not written_to(out, source, path))
+        found = (path for path in pictures_below(source).to_read if not written_to(out, source, path))
         pictures = sorted(found, key=_by_number)
         if not pictures:
             raise ImageError(f"{source}: expected a folder of frames, found no picture in it")

@@ -21,11 +21,11 @@ def pictures_in(paths: Sequence[Path], out: Path, note: Callable[[str], None]) -
     for path in paths:
         if os.path.isdir(path):  # unlike Path.is_dir, false for a name that is too long
             found = pictures_below(path)
-            if not found.pictures:
+            if not found.to_read:
                 raise ImageError(f"{path}: expected a folder of pictures, found none in it; check the path")
             if (line := found.left_out(path)) is not None:
                 note(line)
-            pictures += [file for file in found.pictures if not written_to(out, path, file)]
+            pictures += [file for file in found.to_read if not written_to(out, path, file)]
         else:
             check_exists(path)
             pictures.append(path)
