@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import onnx
 import pytest
 import torch
+from typer.testing import CliRunner
 
 from glesam.model import GleSam, checkpoint_files
 from glesam_export.pipeline import ExportOptions, export_bundle
+from glesam_runtime.cli.build import app as build_app
 from glesam_runtime.tools.measure import ImageSets
 
 torch.set_num_threads(1)
@@ -52,6 +55,23 @@ def fp16_export(model: GleSam, picture: np.ndarray, tmp_path_factory: pytest.Tem
     files = checkpoint_files(root / "checkpoint")
     export_bundle(model, files, root / "fp16", sets, ExportOptions("fp16"), lambda _: None)
     return root / "fp16"
+
+
+@pytest.fixture
+def built_for_rtx(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[Path], dict[str, str]]:
+    """Builds a bundle with TensorRT for RTX; returns what is said of each graph's heavy layers."""
+    pytest.importorskip("tensorrt_rtx", reason="TensorRT for RTX is not installed: pip install tensorrt-rtx")
+    monkeypatch.setenv("GLESAM_CACHE", str(tmp_path / "cache"))
+
+    def built(bundle: Path) -> dict[str, str]:
+        done = CliRunner().invoke(build_app, [str(bundle), "--target", "sm86"])
+        assert done.exit_code == 0, done.output
+        lines = (line.split(" for any GPU") for line in done.stdout.splitlines() if " for any GPU" in line)
+        layers = {name: rest.split("heavy layers: ")[1] for name, rest in lines}
+        assert layers.keys() == {"image_encoder", "gle", "mask_decoder"}
+        return layers
+
+    return built
 
 
 @pytest.fixture(params=["image_encoder", "gle", "mask_decoder"])

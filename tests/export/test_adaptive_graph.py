@@ -201,3 +201,9 @@ def test_a_reader_takes_the_output_that_the_bundle_lists_and_no_other(fp16_expor
     document["graphs"]["gle"]["outputs"][1] |= {"shape": [1], "name": "other"}
     with pytest.raises(BundleError, match=r"graphs\.gle\.outputs must be image_embeddings_enhanced .*other"):
         parse_manifest(json.dumps(document).encode())
+
+
+def test_tensorrt_for_rtx_builds_its_engines(
+    fp16_export: Path, built_for_rtx: Callable[[Path], dict[str, str]]
+) -> None:
+    built_for_rtx(fp16_export)

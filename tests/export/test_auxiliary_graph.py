@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -176,3 +177,9 @@ def test_the_command_takes_a_grey_file_for_one_picture(
     assert code == 2
     assert "--auxiliary belongs to one picture with prompts" in output
     assert run("--auxiliary", str(tmp_path / "nothing.png"))[0] == 2
+
+
+def test_tensorrt_for_rtx_builds_its_engines(
+    fp16_export: Path, built_for_rtx: Callable[[Path], dict[str, str]]
+) -> None:
+    built_for_rtx(fp16_export)

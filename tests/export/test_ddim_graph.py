@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -95,3 +96,9 @@ def test_a_reader_accepts_the_graph_which_has_no_loop_and_no_batch_norm(decoders
     assert set(operators) <= FLOAT_OPERATORS
     # Five steps of two bottlenecks of three convolutions, and a last one.
     assert operators.count("Conv") >= 35
+
+
+def test_tensorrt_for_rtx_builds_its_engines(
+    fp16_export: Path, built_for_rtx: Callable[[Path], dict[str, str]]
+) -> None:
+    built_for_rtx(fp16_export)

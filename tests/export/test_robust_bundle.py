@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +21,6 @@ from glesam.reference import load_model, reference_predictor
 from glesam_calib.cli.quantize import app as quantize_app
 from glesam_export.cli import app as export_app
 from glesam_runtime import Bundle, Predictor
-from glesam_runtime.cli.build import app as build_app
 from glesam_runtime.cli.info import app as info_app
 from glesam_runtime.cli.run import app as run_app
 from glesam_runtime.cli.verify import app as verify_app
@@ -140,15 +140,10 @@ def test_the_waves_of_an_int8_bundles_decoder_are_not_rounded(int8_bundle: Path,
 
 
 def test_tensorrt_for_rtx_builds_it_with_the_spectrum_in_fp32(
-    lower_bundle: Path, int8_bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    lower_bundle: Path, int8_bundle: Path, built_for_rtx: Callable[[Path], dict[str, str]]
 ) -> None:
-    pytest.importorskip("tensorrt_rtx", reason="TensorRT for RTX is not installed: pip install tensorrt-rtx")
-    monkeypatch.setenv("GLESAM_CACHE", str(tmp_path / "cache"))
     for bundle in (lower_bundle, int8_bundle):
-        done = CliRunner().invoke(build_app, [str(bundle), "--target", "sm86"])
-        assert done.exit_code == 0, done.output
-        (restorer,) = (line for line in done.stdout.splitlines() if line.startswith("gle for any GPU"))
-        assert " fp32" in restorer.split("heavy layers: ")[1]
+        assert " fp32" in built_for_rtx(bundle)["gle"]
 
 
 def test_golden_vectors_prove_it_without_torch(robust_bundle: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,7 @@ from typer.testing import CliRunner
 from glesam.model import GleSam
 from glesam.reference import reference_predictor
 from glesam_runtime import Bundle, Predictor
-from glesam_runtime.cli import bench, build, info, run, verify
+from glesam_runtime.cli import bench, info, run, verify
 from glesam_runtime.tools.measure import ImageSets, fixed_prompts
 from glesam_runtime.tools.parity import mask_iou
 
@@ -96,13 +97,7 @@ def test_every_command_reads_the_bundle(sam2_bundle: Path, photos: Path, tmp_pat
 def test_tensorrt_for_rtx_builds_the_graphs(
     sam2_bundle: Path,
     sam2_low_bundles: dict[str, Path],
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
+    built_for_rtx: Callable[[Path], dict[str, str]],
     precision: str,
 ) -> None:
-    pytest.importorskip("tensorrt_rtx", reason="TensorRT for RTX is not installed: pip install tensorrt-rtx")
-    monkeypatch.setenv("GLESAM_CACHE", str(tmp_path / "cache"))
-    bundle = sam2_bundle if precision == "fp32" else sam2_low_bundles[precision]
-    result = CliRunner().invoke(build.app, [str(bundle), "--target", "sm86"])
-    assert result.exit_code == 0, result.output
-    assert result.stdout.count("heavy layers: ") == 3
+    built_for_rtx(sam2_bundle if precision == "fp32" else sam2_low_bundles[precision])
