@@ -79,7 +79,7 @@ def test_the_recorded_parity_is_what_a_fresh_measurement_finds(
     for kind in ("graphs", "mask_iou"):
         assert recorded[kind].keys() == fresh[kind].keys()
         for name, figures in recorded[kind].items():
-            assert figures == pytest.approx(fresh[kind][name], rel=0.05, abs=1e-6), name
+            assert figures == pytest.approx(fresh[kind][name], rel=0.05, abs=2e-7), name
 
 
 def test_fp32_graphs_agree_to_rounding_and_fp16_graphs_to_fp16(bundle_path: Path, precision: str) -> None:
