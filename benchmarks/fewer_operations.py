@@ -1,12 +1,12 @@
 """Quality against operations: what of nano's GLE can be left out, and what that costs in masks.
 
-    python benchmarks/fewer_operations.py DATA TEST --run runs/nano [--steps 2000] [--out out/fewer]
+    python benchmarks/fewer_operations.py DATA TEST [--model DIR] [--steps 2000] [--out out/fewer]
 
-The run's model is the teacher. Students have less of its U-Net (`glesam.smaller_gle`), or half of its width
+The model is the teacher. Students have less of its U-Net (`glesam.smaller_gle`), or half of its width
 and new weights; each learns for --steps by stage 1 of our training with that teacher
-(`glesam.training.teacher`) on DATA, which the run was trained on. Image encoder and mask decoder stay the
-run's. TEST are the pictures that all are then measured on, by one glesam-eval with boxes: also "GLE off", and
-students before their training ("untrained"), where their weights are the teacher's.
+(`glesam.training.teacher`) on DATA, which the model was trained on. Image encoder and mask decoder stay the
+model's. TEST are the pictures that all are then measured on, by one glesam-eval with boxes: also "GLE off",
+and students before their training ("untrained"), where their weights are the teacher's.
 
 Parameters and GFLOP are the U-Net's, nothing folded; milliseconds are gle.onnx's in fp32 on ONNX Runtime, the
 median of interleaved rounds. A student ends as OUT/NAME/model, and an interrupted one resumes.
@@ -33,7 +33,7 @@ from glesam.data.batches import SamplePool
 from glesam.data.datasets import load_datasets
 from glesam.data.in_memory import in_memory
 from glesam.gle import Gle
-from glesam.model import GleSam
+from glesam.model import GleSam, shipped_checkpoint
 from glesam.nano.recipe import start_gle
 from glesam.smaller_gle import Reduction, cost_of, smaller_gle
 from glesam.training.loop import LoopConfig
@@ -85,9 +85,9 @@ STUDENTS: dict[str, Callable[[GleSam], GleSam]] = {
 def main(
     data: Annotated[Path, typer.Argument(metavar="DATA", help="What glesam-train nano --data took.")],
     test: Annotated[Path, typer.Argument(metavar="TEST", help="What glesam-eval --data takes.")],
-    run: Annotated[Path, typer.Option(metavar="DIR", help="The folder of a finished run.")] = Path(
-        "runs/nano"
-    ),
+    model: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="nano's kind of model. Default: the shipped nano.")
+    ] = None,
     steps: Annotated[int, typer.Option(metavar="N", min=1, help="Steps of each student.")] = 2_000,
     batch: Annotated[int, typer.Option(metavar="N", min=1, help="Pictures of a step.")] = 4,
     teacher_weight: Annotated[float, typer.Option(metavar="F", help="As glesam-train's setting.")] = 4.0,
@@ -103,14 +103,14 @@ def main(
     began = Run.begin("nano_quality", f"Fewer operations in nano's GLE: students of {steps} steps")
     use_threads(None)
     config = settings(steps, batch, teacher_weight)
-    model = GleSam.from_pretrained(run / "model")
+    teacher = GleSam.from_pretrained(folder := model or shipped_checkpoint())
     pool = SamplePool(in_memory(load_datasets(data)))
-    models, sources = {TEACHER: model}, [f"{TEACHER}={run / 'model'}:sam,glesam"]
+    models, sources = {TEACHER: teacher}, [f"{TEACHER}={folder}:sam,glesam"]
     for name in only or STUDENTS:
-        student = STUDENTS[name](model)
+        student = STUDENTS[name](teacher)
         if name in CUTS:
             sources.append(saved(student, f"{name}{UNTRAINED}", out))
-        models[name] = trained(student, model.gle, pool, config, out / name)
+        models[name] = trained(student, teacher.gle, pool, config, out / name)
         sources.append(saved(models[name], name, out))
     work = {name: operations(each) | {"ms": 0.0} for name, each in models.items()}
     for name, ms in times(models, out, rounds).items():

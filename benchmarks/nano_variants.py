@@ -1,16 +1,21 @@
-"""What GLE adds to nano, and what each of its parts does: variants trained from a run of glesam-train nano.
+"""What GLE adds to nano, and what each of its parts does: variants trained alike and measured together.
 
-    python benchmarks/nano_variants.py DATA TEST --run runs/nano [--only baseline] [--out out/variants]
+    python benchmarks/nano_variants.py DATA TEST [--only baseline] [--part .2] [--out out/variants]
+    python benchmarks/nano_variants.py DATA TEST --run runs/nano
 
-All variants share the run's encoder, and its encoded views where their encoder is the same, and have the
-recipe's steps on the same batches of DATA, which the run was trained on. TEST are the pictures that all of
-them are then measured on, by one glesam-eval with boxes, at --levels. The baseline is the decoder
-trained as long on as many degraded embeddings without GLE; "again" is another seed of the last stage. The
-rival is an encoder that has learnt its clean embeddings from degraded pictures, with and without GLE. The
-others change GLE alone: LoRA in place of full rank, CRE, no FDA, a strength that follows the degradation
-level. "DDIM" is the authors' other design, five denoising steps inside the decoder. Each ends as
-OUT/NAME/model for glesam-eval, and an interrupted one resumes. With --part .2 all have a fifth of the steps,
-and "full rank", nano's own recipe, is what they are then compared with.
+All variants begin with the image encoder and mask decoder of a finished model and a new GLE; that decoder has
+learnt beside the model's own GLE. With --run they begin as the model itself did, with stage "sam" of a run of
+glesam-train nano on DATA, and share its views. All have the recipe's steps on the same batches of DATA, which
+the model was trained on. TEST are the pictures that all of them and the model ("nano") are then measured on,
+by one glesam-eval with boxes, at --levels.
+
+The baseline is the decoder trained as long on as many degraded embeddings without GLE; "again" is another
+seed of the last stage. The rival is an encoder that has learnt its clean embeddings from degraded pictures,
+with and without GLE. The others change GLE alone: LoRA in place of full rank, CRE, no FDA, a strength that
+follows the degradation level. "DDIM" is the authors' other design, five denoising steps inside the decoder.
+Each ends as OUT/NAME/model for glesam-eval, and an interrupted one resumes. With --part .2 all have a fifth
+of the steps, and of the views where they are not a run's; "full rank", nano's own recipe, is what they are
+then compared with.
 """
 
 from __future__ import annotations
@@ -32,28 +37,34 @@ from glesam.config import nano
 from glesam.data.batches import SamplePool
 from glesam.data.datasets import load_datasets
 from glesam.data.in_memory import in_memory
-from glesam.model import GleSam
-from glesam.nano.recipe import NANO, PRECISION, Recipe, RobustStage, train_model
+from glesam.model import GleSam, shipped_checkpoint
+from glesam.nano.recipe import NANO, Recipe, RobustStage, start_gle, train_after_sam, train_model
 from glesam.nano.recipe import Run as TrainingRun
 from glesam.training.encoded_views import VIEWS
 from glesam.training.loop import LoopConfig
-from glesam.training.session import make_accelerator, use_threads
+from glesam.training.session import fast_precision, make_accelerator, use_threads
 
 ROBUST = RobustStage(LoopConfig(4_000, lr=5e-4, warmup=50, clip=1.0, average=0.995, seed=6))
 SEED_AGAIN = 14
-
-
 BEFORE_GLE = ("sam.pt", VIEWS)
+BETWEEN = ("robust.pt", VIEWS, "prior.pt", "restore.pt")
+"""What a variant has of another one that is the same up to there."""
 SHORTENED = ("prior", "level", "restore", "robust", "joint")
 
 
 @dataclass(frozen=True)
 class Variant:
-    """Changes of GLE's configuration and of the recipe, and the stages that the run has trained already."""
+    """Changes of GLE's configuration and of the recipe.
+
+    Attributes:
+        shared: what it has of a run, where there is one.
+        beside: a variant that is the same until its last stages; where it is there, those before are shared.
+    """
 
     gle: dict[str, Any] = field(default_factory=dict)
     recipe: Recipe = NANO
     shared: tuple[str, ...] = BEFORE_GLE
+    beside: str = ""
 
 
 AGAIN = replace(NANO, joint=replace(NANO.joint, loop=replace(NANO.joint.loop, seed=SEED_AGAIN)))
@@ -61,10 +72,10 @@ GLE_STAGES = (*BEFORE_GLE, "prior.pt", "restore.pt")
 VARIANTS = {
     "baseline": Variant(recipe=replace(NANO, enhance=False)),
     "baseline, again": Variant(recipe=replace(AGAIN, enhance=False)),
-    "GLE, again": Variant(recipe=AGAIN, shared=GLE_STAGES),
     "rival": Variant(recipe=replace(NANO, robust=ROBUST, enhance=False), shared=("sam.pt",)),
-    "rival and GLE": Variant(recipe=replace(NANO, robust=ROBUST), shared=("sam.pt",)),
+    "rival and GLE": Variant(recipe=replace(NANO, robust=ROBUST), shared=("sam.pt",), beside="rival"),
     "full rank": Variant(),
+    "GLE, again": Variant(recipe=AGAIN, shared=GLE_STAGES, beside="full rank"),
     "rank 4": Variant({"lora_rank": 4, "lora_alpha": 4.0}),
     "rank 8": Variant({"lora_rank": 8, "lora_alpha": 8.0}),
     "rank 16": Variant({"lora_rank": 16, "lora_alpha": 16.0}),
@@ -72,21 +83,25 @@ VARIANTS = {
     "no FDA": Variant({"gamma": 1.0}),
     "adaptive": Variant({"adaptive": True}),
     "DDIM": Variant(recipe=replace(NANO, enhance=False, denoise=True)),
-    "GLE and DDIM": Variant(recipe=replace(NANO, denoise=True), shared=GLE_STAGES),
+    "GLE and DDIM": Variant(recipe=replace(NANO, denoise=True), shared=GLE_STAGES, beside="full rank"),
 }
 
 
 def main(
     data: Annotated[Path, typer.Argument(metavar="DATA", help="What glesam-train nano --data took.")],
     test: Annotated[Path, typer.Argument(metavar="TEST", help="What glesam-eval --data takes.")],
-    run: Annotated[Path, typer.Option(metavar="DIR", help="The folder of a finished run.")] = Path(
-        "runs/nano"
-    ),
+    run: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="A finished run, whose stages are shared.")
+    ] = None,
+    model: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="What variants begin with otherwise. Default: the shipped nano."),
+    ] = None,
     only: Annotated[list[str] | None, typer.Option(metavar="NAME", help="Variants. Default: all.")] = None,
     prompts: Annotated[Path | None, typer.Option(metavar="FILE", help="Prompt file for glesam-eval.")] = None,
     levels: Annotated[str, typer.Option(metavar="LEVELS", help="glesam-eval's.")] = "clean,3",
     part: Annotated[
-        float, typer.Option(metavar="FRACTION", min=0.001, max=1, help="Of the steps after stage views.")
+        float, typer.Option(metavar="FRACTION", min=0.001, max=1, help="Of all steps and views.")
     ] = 1.0,
     out: Annotated[Path, typer.Option(metavar="DIR", help="Folder of the variants.")] = Path("out/variants"),
     record: RecordOption = False,
@@ -94,43 +109,73 @@ def main(
 ) -> None:
     if unknown := set(only or ()) - VARIANTS.keys():
         raise typer.BadParameter(f"{', '.join(unknown)}: expected any of {', '.join(VARIANTS)}")
+    if run and model:
+        raise typer.BadParameter("--run and --model: expected one of them")
     began = Run.begin("nano_quality", "Variants of nano: GLE, its baseline, its rival and its parts")
     use_threads(None)
-    accelerator = make_accelerator(PRECISION)
+    accelerator = make_accelerator(fast_precision())
+    model = run / "model" if run else model or shipped_checkpoint()
+    start = None if run else GleSam.from_pretrained(model)
     pool = SamplePool(in_memory(load_datasets(data)))
-    sources = [f"nano={run / 'model'}:sam,glesam"]
+    sources = [f"nano={model}:sam,glesam"]
     for name in only or VARIANTS:
-        folder, variant = out / name, shortened(VARIANTS[name], part)
-        share(run, folder, variant.shared)
-        model = train(variant, pool, TrainingRun(folder, accelerator=accelerator))
-        model.save_pretrained(folder / "model")
+        folder, variant = out / name, shortened(VARIANTS[name], part, with_views=not run)
+        share(run or views_of(out), folder, variant.shared)
+        if variant.beside:
+            share(out / variant.beside, folder, BETWEEN)
+        trained = train(variant, pool, TrainingRun(folder, accelerator=accelerator), start)
+        trained.save_pretrained(folder / "model")
         sources.append(f"{name}={folder / 'model'}:{'glesam' if variant.recipe.enhance else 'sam'}")
     began.finish(evaluate(test, prompts, sources, out / "eval", levels), record, note)
 
 
-def shortened(variant: Variant, part: float) -> Variant:
-    """Returns the variant with this part of the steps; it shares no stage that the run trained for longer."""
+def views_of(out: Path) -> Path:
+    """Makes a folder for views that variants share without a run; returns the folder that it is in."""
+    (out / "shared" / VIEWS).mkdir(parents=True, exist_ok=True)
+    return out / "shared"
+
+
+def shortened(variant: Variant, part: float, *, with_views: bool) -> Variant:
+    """Returns the variant with this part of the steps; it shares no stage that a run trained for longer.
+
+    Args:
+        with_views: it also has this part of the views.
+    """
     if part == 1:
         return variant
     recipe = variant.recipe
     stages = {name: stage for name in SHORTENED if (stage := getattr(recipe, name)) is not None}
-    short = {
+    short: dict[str, Any] = {
         name: replace(stage, loop=replace(stage.loop, steps=max(1, round(part * stage.loop.steps))))
         for name, stage in stages.items()
     }
+    if with_views:
+        short["views"] = max(1, round(part * recipe.views))
     shared = tuple(name for name in variant.shared if name in BEFORE_GLE)
     return replace(variant, recipe=replace(recipe, **short), shared=shared)
 
 
-def train(variant: Variant, pool: SamplePool, run: TrainingRun) -> GleSam:
-    """Returns nano after the variant's recipe; stages that the run's folder holds are loaded."""
+def train(variant: Variant, pool: SamplePool, run: TrainingRun, start: GleSam | None) -> GleSam:
+    """Returns nano after the variant's recipe; stages that the run's folder holds are loaded.
+
+    Args:
+        start: a finished model, whose image encoder and mask decoder it begins with; None: it begins with
+            stage "sam".
+    """
     torch.manual_seed(0)
     config = nano()
     model = GleSam(replace(config, gle=replace(config.gle, **variant.gle)))
+    if start is not None:
+        kept = {name: t for name, t in start.state_dict().items() if not name.startswith("gle.")}
+        model.load_state_dict(kept, strict=False)
     if run.accelerator is not None:
         model.to(run.accelerator.device)
     model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # as the command trains
-    train_model(model, pool, run, variant.recipe)
+    if start is None:
+        train_model(model, pool, run, variant.recipe)
+    else:
+        start_gle(model, variant.recipe.prior.loop.seed)
+        train_after_sam(model.eval().requires_grad_(False), pool, run, variant.recipe)
     return model
 
 
@@ -156,11 +201,11 @@ def evaluate(
 
 
 def share(run: Path, folder: Path, names: tuple[str, ...]) -> None:
-    """Links what the run has made already into a variant's folder."""
+    """Links what a run or another variant has made already into a variant's folder."""
     folder.mkdir(parents=True, exist_ok=True)
     for source in [*(run / name for name in names), *run.glob("statistics-*.safetensors")]:
         target = folder / source.name
-        if not target.exists():
+        if source.exists() and not target.exists():
             os.symlink(source.resolve(), target)
 
 

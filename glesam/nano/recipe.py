@@ -45,7 +45,6 @@ from glesam.training.checkpoint import Identity, fingerprint
 from glesam.training.encoded_views import VIEWS
 from glesam.training.loop import LoopConfig, Losses, Player, train_players
 from glesam.training.parallel import to_device
-from glesam.training.settings import Precision
 from glesam.training.view_encoder import ViewEncoder
 from glesam.training.watch import Lines, Watcher
 
@@ -53,7 +52,6 @@ HARMLESS = frozenset({"save_every", "report_every"})
 """Settings that change no weight."""
 PASTE_SHARE = 0.2
 """Fraction of pictures into which objects of others are pasted."""
-PRECISION: Precision = "bf16"
 
 
 @dataclass(frozen=True)
@@ -217,6 +215,11 @@ def train_model(model: GleSam, pool: SamplePool, run: Run, recipe: Recipe) -> No
     train_sam(model, pool, run, recipe.sam)
     model.eval().requires_grad_(False)
     standardize_embeddings(model, pool, run, recipe)
+    train_after_sam(model, pool, run, recipe)
+
+
+def train_after_sam(model: GleSam, pool: SamplePool, run: Run, recipe: Recipe) -> None:
+    """The stages after "sam", of a frozen model with a new GLE and standardized embeddings."""
     if recipe.robust:
         train_robust(model, pool, run, recipe.robust)
     views = encode_views(model, pool, run, recipe)

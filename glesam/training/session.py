@@ -179,6 +179,16 @@ def make_accelerator(precision: Precision) -> Accelerator:
     return Accelerator(mixed_precision=precision, cpu=not torch.accelerator.is_available())
 
 
+def fast_precision() -> Precision:
+    """bf16 where the hardware multiplies in it, else fp32; on a CPU that emulates it, bf16 is the slower."""
+    has_bf16 = (
+        torch.accelerator.is_available()
+        or torch.cpu._is_avx512_bf16_supported()
+        or torch.cpu._is_amx_tile_supported()
+    )
+    return "bf16" if has_bf16 else "no"
+
+
 def use_threads(threads: int | None) -> None:
     """Sets the threads of torch, and one for OpenCV: batches are drawn by threads of their own."""
     if threads is not None:

@@ -20,6 +20,7 @@ from typer.testing import CliRunner
 from glesam.config import official, tiny
 from glesam.evaluation.results import COLUMNS
 from glesam.gle import Gle
+from glesam.model import GleSam
 from glesam_runtime import Bundle
 from glesam_runtime.image_io.folders import Found
 
@@ -193,8 +194,30 @@ def test_a_variant_of_nano_is_trained_on_the_accelerators_device(monkeypatch: py
         variants, "train_model", lambda model, *_: devices.append(next(model.parameters()).device.type)
     )
     run = variants.TrainingRun(Path(), accelerator=SimpleNamespace(device=torch.device("meta")))
-    variants.train(variants.VARIANTS["rank 4"], None, run)
+    variants.train(variants.VARIANTS["rank 4"], None, run, None)
     assert devices == ["meta"]
+
+
+def test_variants_begin_with_a_models_encoder_and_decoder_and_a_new_gle(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    variants, reached = benchmark("nano_variants"), list[bool]()
+    start = GleSam(variants.nano())
+    with torch.no_grad():
+        for parameter in start.parameters():
+            parameter.fill_(0.25)
+
+    def after_sam(model: GleSam, *_: object) -> None:
+        new, given = model.state_dict(), start.state_dict()
+        same = {name for name in given if torch.equal(new[name], given[name])}
+        assert {name for name in given if not name.startswith("gle.")} <= same
+        assert not any(name.startswith("gle.unet.") for name in same)
+        assert not new["gle.unet.conv_out.weight"].any(), "it begins as the skip of its step"
+        reached.append(not any(parameter.requires_grad for parameter in model.parameters()))
+
+    monkeypatch.setattr(variants, "train_after_sam", after_sam)
+    variants.train(variants.VARIANTS["full rank"], None, variants.TrainingRun(Path()), start)
+    assert reached == [True]
 
 
 def test_variants_of_nano_share_what_their_run_has_made(tmp_path: Path) -> None:
@@ -212,16 +235,31 @@ def test_variants_of_nano_share_what_their_run_has_made(tmp_path: Path) -> None:
         assert ("views" in shared) == (variant.recipe.robust is None), name
 
 
+def test_a_variant_shares_the_stages_of_one_that_is_the_same_until_then(tmp_path: Path) -> None:
+    variants = benchmark("nano_variants")
+    for name in ("robust.pt", "baseline.pt"):
+        (tmp_path / name).write_text(name)
+    shared = variants.views_of(tmp_path)
+    variants.share(shared, tmp_path / "rival and GLE", variants.VARIANTS["rival and GLE"].shared)
+    variants.share(tmp_path, tmp_path / "rival and GLE", variants.BETWEEN)
+    assert [path.name for path in (tmp_path / "rival and GLE").iterdir()] == ["robust.pt"]
+    variants.share(shared, tmp_path / "rank 4", variants.BEFORE_GLE)
+    assert [path.name for path in (tmp_path / "rank 4").iterdir()] == ["views"]
+    assert {variant.beside for variant in variants.VARIANTS.values()} - {""} <= variants.VARIANTS.keys()
+
+
 def test_a_shortened_variant_has_its_part_of_the_steps_and_no_longer_stage_of_the_run() -> None:
     variants = benchmark("nano_variants")
     again = variants.VARIANTS["GLE, again"]
-    short, joint = variants.shortened(again, 0.2), again.recipe.joint
-    assert variants.shortened(again, 1.0) is again
+    short, joint = variants.shortened(again, 0.2, with_views=False), again.recipe.joint
+    assert variants.shortened(again, 1.0, with_views=True) is again
     assert short.shared == ("sam.pt", "views")
     assert short.recipe.joint == replace(joint, loop=replace(joint.loop, steps=joint.loop.steps // 5))
     assert short.recipe.restore.loop.steps == again.recipe.restore.loop.steps // 5
     assert short.recipe.sam == again.recipe.sam and short.recipe.robust is None
-    assert variants.shortened(variants.VARIANTS["rival"], 0.2).recipe.robust.loop.steps == 800
+    assert short.recipe.views == again.recipe.views
+    rival = variants.shortened(variants.VARIANTS["rival"], 0.2, with_views=True).recipe
+    assert rival.robust.loop.steps == 800 and rival.views == again.recipe.views // 5
 
 
 def test_an_export_has_its_parity_in_a_row() -> None:

@@ -58,7 +58,7 @@ def test_students_are_trained_timed_and_measured(
     monkeypatch.setattr(benchmark("harness.record"), "REPOSITORY", tmp_path)
     monkeypatch.setattr(benchmark("harness.evaluated"), "subprocess", SimpleNamespace(run=glesam_eval))
     teacher = random_nano(lora_rank=0)
-    teacher.save_pretrained(tmp_path / "run" / "model")
+    teacher.save_pretrained(tmp_path / "teacher")
     app = typer.Typer()
     app.command()(module.main)
     timed, times = dict[str, GleSam](), module.times
@@ -72,8 +72,8 @@ def test_students_are_trained_timed_and_measured(
     monkeypatch.setattr(module, "times", times_of)
     only = [word for name in STUDENTS for word in ("--only", name)]
     options = [
-        "--run",
-        tmp_path / "run",
+        "--model",
+        tmp_path / "teacher",
         "--out",
         tmp_path / "out",
         "--steps",
