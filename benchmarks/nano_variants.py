@@ -38,7 +38,15 @@ from glesam.data.batches import SamplePool
 from glesam.data.datasets import load_datasets
 from glesam.data.in_memory import in_memory
 from glesam.model import GleSam, shipped_checkpoint
-from glesam.nano.recipe import NANO, Recipe, RobustStage, start_gle, train_after_sam, train_model
+from glesam.nano.recipe import (
+    NANO,
+    Recipe,
+    RobustStage,
+    encode_views,
+    start_gle,
+    train_after_sam,
+    train_model,
+)
 from glesam.nano.recipe import Run as TrainingRun
 from glesam.training.encoded_views import VIEWS
 from glesam.training.loop import LoopConfig
@@ -118,9 +126,13 @@ def main(
     start = None if run else GleSam.from_pretrained(model)
     pool = SamplePool(in_memory(load_datasets(data)))
     sources = [f"nano={model}:sam,glesam"]
-    for name in only or VARIANTS:
-        folder, variant = out / name, shortened(VARIANTS[name], part, with_views=not run)
-        share(run or views_of(out), folder, variant.shared)
+    variants = {name: shortened(VARIANTS[name], part, with_views=not run) for name in only or VARIANTS}
+    made = TrainingRun(run or out / "shared", accelerator=accelerator)
+    if start is not None:
+        encode_shared_views(start, pool, made, list(variants.values()))
+    for name, variant in variants.items():
+        folder = out / name
+        share(made.folder, folder, variant.shared)
         if variant.beside:
             share(out / variant.beside, folder, BETWEEN)
         trained = train(variant, pool, TrainingRun(folder, accelerator=accelerator), start)
@@ -129,10 +141,11 @@ def main(
     began.finish(evaluate(test, prompts, sources, out / "eval", levels), record, note)
 
 
-def views_of(out: Path) -> Path:
-    """Makes a folder for views that variants share without a run; returns the folder that it is in."""
-    (out / "shared" / VIEWS).mkdir(parents=True, exist_ok=True)
-    return out / "shared"
+def encode_shared_views(start: GleSam, pool: SamplePool, run: TrainingRun, variants: list[Variant]) -> None:
+    """Encodes the views that variants of a finished model share, if any does; a run has them already."""
+    sharing = [variant.recipe for variant in variants if VIEWS in variant.shared]
+    if sharing:
+        encode_views(start.eval().requires_grad_(False), pool, run, sharing[0])
 
 
 def shortened(variant: Variant, part: float, *, with_views: bool) -> Variant:

@@ -239,7 +239,8 @@ def test_a_variant_shares_the_stages_of_one_that_is_the_same_until_then(tmp_path
     variants = benchmark("nano_variants")
     for name in ("robust.pt", "baseline.pt"):
         (tmp_path / name).write_text(name)
-    shared = variants.views_of(tmp_path)
+    shared = tmp_path / "shared"
+    (shared / "views").mkdir(parents=True)
     variants.share(shared, tmp_path / "rival and GLE", variants.VARIANTS["rival and GLE"].shared)
     variants.share(tmp_path, tmp_path / "rival and GLE", variants.BETWEEN)
     assert [path.name for path in (tmp_path / "rival and GLE").iterdir()] == ["robust.pt"]
