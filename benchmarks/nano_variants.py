@@ -144,6 +144,8 @@ def main(
 def encode_shared_views(start: GleSam, pool: SamplePool, run: TrainingRun, variants: list[Variant]) -> None:
     """Encodes the views that variants of a finished model share, if any does; a run has them already."""
     sharing = [variant.recipe for variant in variants if VIEWS in variant.shared]
+    if run.accelerator is not None:
+        start.to(run.accelerator.device)
     if sharing:
         encode_views(start.eval().requires_grad_(False), pool, run, sharing[0])
 
