@@ -14,8 +14,8 @@ seed of the last stage. The rival is an encoder that has learnt its clean embedd
 with and without GLE. The others change GLE alone: LoRA in place of full rank, CRE, no FDA, a strength that
 follows the degradation level. "DDIM" is the authors' other design, five denoising steps inside the decoder.
 Each ends as OUT/NAME/model for glesam-eval, and an interrupted one resumes. With --part .2 all have a fifth
-of the steps, and of the views where they are not a run's; "full rank", nano's own recipe, is what they are
-then compared with.
+of the steps, and of the views where they are not a run's; --joint-part is for the last stage, which costs
+most. "full rank", nano's own recipe, is what they are then compared with.
 """
 
 from __future__ import annotations
@@ -111,6 +111,12 @@ def main(
     part: Annotated[
         float, typer.Option(metavar="FRACTION", min=0.001, max=1, help="Of all steps and views.")
     ] = 1.0,
+    joint_part: Annotated[
+        float | None,
+        typer.Option(
+            metavar="FRACTION", min=0.001, max=1, help="Of the last stage's steps. Default: --part."
+        ),
+    ] = None,
     out: Annotated[Path, typer.Option(metavar="DIR", help="Folder of the variants.")] = Path("out/variants"),
     record: RecordOption = False,
     note: NoteOption = "",
@@ -126,7 +132,9 @@ def main(
     start = None if run else GleSam.from_pretrained(model)
     pool = SamplePool(in_memory(load_datasets(data)))
     sources = [f"nano={model}:sam,glesam"]
-    variants = {name: shortened(VARIANTS[name], part, with_views=not run) for name in only or VARIANTS}
+    variants = {
+        name: shortened(VARIANTS[name], part, joint_part, with_views=not run) for name in only or VARIANTS
+    }
     made = TrainingRun(run or out / "shared", accelerator=accelerator)
     if start is not None:
         encode_shared_views(start, pool, made, list(variants.values()))
@@ -150,18 +158,20 @@ def encode_shared_views(start: GleSam, pool: SamplePool, run: TrainingRun, varia
         encode_views(start.eval().requires_grad_(False), pool, run, sharing[0])
 
 
-def shortened(variant: Variant, part: float, *, with_views: bool) -> Variant:
+def shortened(variant: Variant, part: float, joint_part: float | None, *, with_views: bool) -> Variant:
     """Returns the variant with this part of the steps; it shares no stage that a run trained for longer.
 
     Args:
+        joint_part: another part, of stage "joint".
         with_views: it also has this part of the views.
     """
-    if part == 1:
+    if part == 1 and joint_part in (None, 1):
         return variant
+    parts = dict.fromkeys(SHORTENED, part) | {"joint": part if joint_part is None else joint_part}
     recipe = variant.recipe
     stages = {name: stage for name in SHORTENED if (stage := getattr(recipe, name)) is not None}
     short: dict[str, Any] = {
-        name: replace(stage, loop=replace(stage.loop, steps=max(1, round(part * stage.loop.steps))))
+        name: replace(stage, loop=replace(stage.loop, steps=max(1, round(parts[name] * stage.loop.steps))))
         for name, stage in stages.items()
     }
     if with_views:

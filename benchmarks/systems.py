@@ -1,6 +1,6 @@
 """Every system of the paper at a small size, trained alike and compared in one table.
 
-    python benchmarks/systems.py DATA TEST [--steps 1000] [--only SYSTEM] [--pictures N] [--out out/systems]
+    python benchmarks/systems.py DATA TEST [--steps 1000] [--sam-steps 4000] [--only SYSTEM] [--pictures N] [--out out/systems]
 
 At this size the table proves the code, not the paper: the networks have about a hundredth of the paper's
 parameters and start from random weights, where the paper's start from SAM and Stable Diffusion. Each system
@@ -9,7 +9,7 @@ is trained once, so differences of a hundredth or two between rows may be chance
 Systems of one family share its image encoder, in the column `encoder`. RobustSAM needs SAM's ViT and GleSAM2
 SAM 2's Hiera; nano's encoder could serve neither, and starts from ImageNet's weights, which would decide the
 comparison (nano_variants.py compares what it can serve). Both have eight blocks and see 256 px. Every stage
-has --steps steps, in batches of the same pictures with the same degradations, at the same rate. The column
+has --steps steps, "sam" --sam-steps, in batches of the same pictures with the same degradations, at the same rate. The column
 `stages` counts those behind a row, the ones that it shares with others included:
 
     SAM                  sam: all of it, on clean pictures
@@ -97,7 +97,8 @@ def main(
     only: Annotated[
         list[str] | None, typer.Option(metavar="SYSTEM", help="Repeatable. Default: all.")
     ] = None,
-    steps: Annotated[int, typer.Option(metavar="N", min=1, help="Steps of every stage.")] = 1_000,
+    steps: Annotated[int, typer.Option(metavar="N", min=1, help="Steps of a stage.")] = 1_000,
+    sam_steps: Annotated[int, typer.Option(metavar="N", min=1, help='Of stage "sam".')] = 4_000,
     size: Annotated[str, typer.Option(metavar="|".join(SIZES), help="Size of the networks.")] = "small",
     pictures: Annotated[
         int | None, typer.Option(metavar="N", min=1, help="Pictures per set that are evaluated.")
@@ -114,11 +115,11 @@ def main(
             raise typer.BadParameter(f"--only {', '.join(unknown)}: expected any of {', '.join(SYSTEMS)}")
         if size not in SIZES:
             raise typer.BadParameter(f"--size {size}: expected {' or '.join(SIZES)}")
-        run = Run.begin("systems", f"The paper's systems, {size} size, {steps:,} steps a stage")
+        run = Run.begin("systems", f"The paper's systems, {size} size, {sam_steps:,} and {steps:,} steps")
         use_threads(None)
         load_datasets(data, split="dev"), load_datasets(test, split="all")  # what is missing is missed now
         pool = SamplePool(in_memory(load_datasets(data)))
-        lab = Lab(SIZES[size](), pool, out, steps, make_accelerator("no"))
+        lab = Lab(SIZES[size](), pool, out, steps, sam_steps, make_accelerator("no"))
         models = {name: trained(lab, name) for name in SYSTEMS if not only or name in only}
         limit = [f"--per-set={pictures}"] if pictures else []
         quality = {

@@ -252,15 +252,16 @@ def test_a_variant_shares_the_stages_of_one_that_is_the_same_until_then(tmp_path
 def test_a_shortened_variant_has_its_part_of_the_steps_and_no_longer_stage_of_the_run() -> None:
     variants = benchmark("nano_variants")
     again = variants.VARIANTS["GLE, again"]
-    short, joint = variants.shortened(again, 0.2, with_views=False), again.recipe.joint
-    assert variants.shortened(again, 1.0, with_views=True) is again
+    short, joint = variants.shortened(again, 0.2, None, with_views=False), again.recipe.joint
+    assert variants.shortened(again, 1.0, None, with_views=True) is again
     assert short.shared == ("sam.pt", "views")
     assert short.recipe.joint == replace(joint, loop=replace(joint.loop, steps=joint.loop.steps // 5))
     assert short.recipe.restore.loop.steps == again.recipe.restore.loop.steps // 5
     assert short.recipe.sam == again.recipe.sam and short.recipe.robust is None
     assert short.recipe.views == again.recipe.views
-    rival = variants.shortened(variants.VARIANTS["rival"], 0.2, with_views=True).recipe
+    rival = variants.shortened(variants.VARIANTS["rival"], 0.2, 0.01, with_views=True).recipe
     assert rival.robust.loop.steps == 800 and rival.views == again.recipe.views // 5
+    assert rival.joint.loop.steps == 30
 
 
 def test_an_export_has_its_parity_in_a_row() -> None:

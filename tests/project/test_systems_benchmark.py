@@ -56,7 +56,7 @@ def test_every_system_is_trained_and_measured(
     monkeypatch.setattr(benchmark("harness.record"), "REPOSITORY", tmp_path)
     monkeypatch.setattr(sys, "argv", ["systems.py"])
     out, systems = tmp_path / "systems", benchmark("systems").SYSTEMS
-    first = run(data, out, "--steps", "2")
+    first = run(data, out, "--steps", "2", "--sam-steps", "3")
     assert first.exit_code == 0, first.output
     (path,) = (tmp_path / "out").rglob("*.json")
     figures = json.loads(path.read_text())["figures"]
@@ -76,8 +76,8 @@ def test_every_system_is_trained_and_measured(
     checkpoints = {each: each.stat().st_mtime_ns for each in out.rglob("*.pt")}
     assert len(checkpoints) == STAGES
 
-    again = run(data, out, "--steps", "3", "--only", "SAM")
-    assert again.exit_code == 2 and "whose steps was 2, but now steps is 3" in again.output
+    again = run(data, out, "--steps", "2", "--sam-steps", "4", "--only", "SAM")
+    assert again.exit_code == 2 and "whose steps was 3, but now steps is 4" in again.output
     assert {each: each.stat().st_mtime_ns for each in out.rglob("*.pt")} == checkpoints
 
 

@@ -23,6 +23,7 @@ from glesam.training.loop import LoopConfig, Losses, Player
 from .networks import Size
 
 SEED = 0
+SAM_STAGE = "sam"
 CLEAN_VIEWS, DEGRADED_VIEWS = 1, 2
 """Seeds of the views of the clean stage, and of those of all other stages, which share them."""
 CLEAN_SHARE = 0.2
@@ -35,6 +36,8 @@ WORKERS = 2
 class Lab:
     """Trains stages of `steps` steps each, all on the same batches, at the same rate, in fp32.
 
+    Stage "sam" has `sam_steps`: what the others repair should be able to segment, as SAM is.
+
     A finished stage is loaded from its checkpoint in `out`, an interrupted one resumes. One of other steps,
     networks or pictures is refused (CheckpointError).
     """
@@ -43,12 +46,14 @@ class Lab:
     pool: SamplePool
     out: Path
     steps: int
+    sam_steps: int
     accelerator: Accelerator
 
-    def loop(self) -> LoopConfig:
-        """Steps and rates of every stage."""
-        warmup = min(LONGEST_WARMUP, self.steps // 10)
-        return LoopConfig(self.steps, lr=RATE, warmup=warmup, clip=CLIP, average=AVERAGE, seed=SEED)
+    def loop(self, stage: str) -> LoopConfig:
+        """Steps and rates of a stage."""
+        steps = self.sam_steps if stage == SAM_STAGE else self.steps
+        warmup = min(LONGEST_WARMUP, steps // 10)
+        return LoopConfig(steps, lr=RATE, warmup=warmup, clip=CLIP, average=AVERAGE, seed=SEED)
 
     def clean_views(self, sam: SamConfig) -> BatchPlan:
         """The batches of the stage on clean pictures."""
@@ -105,5 +110,5 @@ class Lab:
         }
         run = Run(self.out / stage.parent, accelerator=self.accelerator)
         drawn = source or batches(self.pool, plan, workers=WORKERS)
-        run.train(stage.name, module, drawn, player, self.loop(), settings)
+        run.train(stage.name, module, drawn, player, self.loop(stage.name), settings)
         model.to("cpu").eval().requires_grad_(False)
