@@ -1,6 +1,6 @@
 """Every system of the paper at a small size, trained alike and compared in one table.
 
-    python benchmarks/systems.py DATA TEST [--steps 1000] [--sam-steps 4000] [--only SYSTEM] [--pictures N] [--out out/systems]
+    python benchmarks/systems.py DATA TEST [--sam-steps 4000] [--steps 1000] [--only SYSTEM] [--pictures N]
 
 At this size the table proves the code, not the paper: the networks have about a hundredth of the paper's
 parameters and start from random weights, where the paper's start from SAM and Stable Diffusion. Each system
@@ -8,9 +8,9 @@ is trained once, so differences of a hundredth or two between rows may be chance
 
 Systems of one family share its image encoder, in the column `encoder`. RobustSAM needs SAM's ViT and GleSAM2
 SAM 2's Hiera; nano's encoder could serve neither, and starts from ImageNet's weights, which would decide the
-comparison (nano_variants.py compares what it can serve). Both have eight blocks and see 256 px. Every stage
-has --steps steps, "sam" --sam-steps, in batches of the same pictures with the same degradations, at the same rate. The column
-`stages` counts those behind a row, the ones that it shares with others included:
+comparison (nano_variants.py compares what it can serve). Both have eight blocks and see 256 px. Stage "sam"
+has --sam-steps steps, every other one --steps, in batches of the same pictures with the same degradations, at
+the same rate. The column `stages` counts those behind a row, the ones that it shares with others included:
 
     SAM                  sam: all of it, on clean pictures
     SAM, tuned           sam, decoder: the control, tuned on degraded pictures with nothing that restores them
