@@ -23,7 +23,7 @@ from typing import Annotated
 import torch
 import typer
 from harness.interleaved import interleaved, milliseconds
-from harness.options import NoteOption, RecordOption, RoundsOption
+from harness.options import NoteOption, PicturesOption, RecordOption, RoundsOption
 from harness.record import Run
 from harness.table import Row
 from nano_variants import evaluate
@@ -93,6 +93,7 @@ def main(
     teacher_weight: Annotated[float, typer.Option(metavar="F", help="As glesam-train's setting.")] = 4.0,
     only: Annotated[list[str] | None, typer.Option(metavar="NAME", help="Students. Default: all.")] = None,
     prompts: Annotated[Path | None, typer.Option(metavar="FILE", help="Prompt file for glesam-eval.")] = None,
+    pictures: PicturesOption = None,
     out: Annotated[Path, typer.Option(metavar="DIR", help="Folder of the students.")] = Path("out/fewer"),
     rounds: RoundsOption = 30,
     record: RecordOption = False,
@@ -115,7 +116,7 @@ def main(
     work = {name: operations(each) | {"ms": 0.0} for name, each in models.items()}
     for name, ms in times(models, out, rounds).items():
         work[name]["ms"] = ms
-    scores = evaluate(test, prompts, sources, out / "eval", metrics=METRICS)
+    scores = evaluate(test, prompts, sources, out / "eval", metrics=METRICS, pictures=pictures)
     began.finish([row(score, work) for score in scores], record, note)
 
 

@@ -29,7 +29,7 @@ from typing import Annotated, Any
 import torch
 import typer
 from harness.evaluated import columns_of, evaluated
-from harness.options import NoteOption, RecordOption
+from harness.options import NoteOption, PicturesOption, RecordOption
 from harness.record import Run
 from harness.table import Row
 
@@ -108,6 +108,7 @@ def main(
     only: Annotated[list[str] | None, typer.Option(metavar="NAME", help="Variants. Default: all.")] = None,
     prompts: Annotated[Path | None, typer.Option(metavar="FILE", help="Prompt file for glesam-eval.")] = None,
     levels: Annotated[str, typer.Option(metavar="LEVELS", help="glesam-eval's.")] = "clean,3",
+    pictures: PicturesOption = None,
     part: Annotated[
         float, typer.Option(metavar="FRACTION", min=0.001, max=1, help="Of all steps and views.")
     ] = 1.0,
@@ -146,7 +147,7 @@ def main(
         trained = train(variant, pool, TrainingRun(folder, accelerator=accelerator), start)
         trained.save_pretrained(folder / "model")
         sources.append(f"{name}={folder / 'model'}:{'glesam' if variant.recipe.enhance else 'sam'}")
-    began.finish(evaluate(test, prompts, sources, out / "eval", levels), record, note)
+    began.finish(evaluate(test, prompts, sources, out / "eval", levels, pictures=pictures), record, note)
 
 
 def encode_shared_views(start: GleSam, pool: SamplePool, run: TrainingRun, variants: list[Variant]) -> None:
@@ -211,10 +212,12 @@ def evaluate(
     out: Path,
     levels: str = "clean,3",
     metrics: Sequence[str] = ("iou",),
+    pictures: int | None = None,
 ) -> list[Row]:
     """Runs glesam-eval; returns the mean of each metric by source, method and level over the pictures."""
     fixed = [f"--prompts={prompts}"] if prompts else []
-    means = evaluated(test, sources, out, f"--levels={levels}", "--split=all", *fixed)
+    limit = [f"--per-set={pictures}"] if pictures else []
+    means = evaluated(test, sources, out, f"--levels={levels}", "--split=all", *fixed, *limit)
     return [
         {
             "variant": source,

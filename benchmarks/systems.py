@@ -40,7 +40,7 @@ import typer
 from harness.evaluated import METRICS, Means, columns_of, evaluated
 from harness.interleaved import Figures, interleaved, milliseconds
 from harness.operations import flops, parameters
-from harness.options import NoteOption, RecordOption, RoundsOption
+from harness.options import NoteOption, PicturesOption, RecordOption, RoundsOption
 from harness.record import Run, slug
 from harness.systems.lab import Lab
 from harness.systems.networks import SIZES, Family, encoder_title
@@ -100,9 +100,7 @@ def main(
     steps: Annotated[int, typer.Option(metavar="N", min=1, help="Steps of a stage.")] = 1_000,
     sam_steps: Annotated[int, typer.Option(metavar="N", min=1, help='Of stage "sam".')] = 4_000,
     size: Annotated[str, typer.Option(metavar="|".join(SIZES), help="Size of the networks.")] = "small",
-    pictures: Annotated[
-        int | None, typer.Option(metavar="N", min=1, help="Pictures per set that are evaluated.")
-    ] = None,
+    pictures: PicturesOption = None,
     rounds: RoundsOption = 5,
     out: Annotated[Path, typer.Option(metavar="DIR", help="Folder of the checkpoints.")] = Path(
         "out/systems"

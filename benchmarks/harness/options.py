@@ -18,6 +18,10 @@ NoteOption = Annotated[
 RoundsOption = Annotated[
     int, typer.Option("--rounds", metavar="N", min=1, help="Timed rounds, after one that is not.")
 ]
+PicturesOption = Annotated[
+    int | None,
+    typer.Option("--pictures", metavar="N", min=1, help="Pictures per set that are evaluated. Default: all."),
+]
 BackendsOption = Annotated[
     list[str] | None,
     typer.Option("--backend", metavar="NAME[:DEVICE[:HINT]]", help=f"Repeatable. {BACKEND_HELP}"),
