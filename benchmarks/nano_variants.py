@@ -50,7 +50,7 @@ from glesam.nano.recipe import (
 from glesam.nano.recipe import Run as TrainingRun
 from glesam.training.encoded_views import VIEWS
 from glesam.training.loop import LoopConfig
-from glesam.training.session import fast_precision, make_accelerator, use_threads
+from glesam.training.session import make_accelerator, precision_of, use_threads
 
 ROBUST = RobustStage(LoopConfig(4_000, lr=5e-4, warmup=50, clip=1.0, average=0.995, seed=6))
 SEED_AGAIN = 14
@@ -128,7 +128,7 @@ def main(
         raise typer.BadParameter("--run and --model: expected one of them")
     began = Run.begin("nano_quality", "Variants of nano: GLE, its baseline, its rival and its parts")
     use_threads(None)
-    accelerator = make_accelerator(fast_precision())
+    accelerator = make_accelerator(precision_of(run or out / "shared"))
     model = run / "model" if run else model or shipped_checkpoint()
     start = None if run else GleSam.from_pretrained(model)
     pool = SamplePool(in_memory(load_datasets(data)))

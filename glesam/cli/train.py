@@ -78,7 +78,7 @@ def train(
     glesam-convert.
     """
     with one_line_errors("glesam-train", "train"):
-        from glesam.training.session import Session, fast_precision, make_accelerator, use_threads
+        from glesam.training.session import Session, make_accelerator, precision_of, use_threads
         from glesam.training.stage_config import read_stage_config, settings_table
 
         if show_settings:
@@ -87,7 +87,7 @@ def train(
         use_threads(threads)
         settings = read_stage_config(config, stage) if config or stage else None
         data = check_request(data, what, settings is not None, model or teacher)
-        accelerator = make_accelerator(settings.mixed_precision if settings else fast_precision())
+        accelerator = make_accelerator(settings.mixed_precision if settings else precision_of(run))
         session = Session(data, sets, run, out or run / "model", accelerator)
         session.check_folders(model, teacher)
         if settings is None:

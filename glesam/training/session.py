@@ -26,7 +26,7 @@ from glesam.model import GleSam
 from glesam.nano.recipe import NANO, Run, train_model
 from glesam.official.decoder import save_decoder
 from glesam.official.lora import save_lora
-from glesam.training.encoded_views import VIEWS
+from glesam.training.encoded_views import IDENTITY_FILE, VIEWS, read_identity
 from glesam.training.parallel import on_the_main_process
 from glesam.training.pictures import mask_pictures
 from glesam.training.settings import Precision
@@ -179,8 +179,19 @@ def make_accelerator(precision: Precision) -> Accelerator:
     return Accelerator(mixed_precision=precision, cpu=not torch.accelerator.is_available())
 
 
-def fast_precision() -> Precision:
-    """bf16 where the hardware multiplies in it, else fp32; on a CPU that emulates it, bf16 is the slower."""
+def precision_of(run: Path) -> Precision:
+    """The precision of a run of nano: that of its encoded views, and before there are any the faster one.
+
+    That is bf16 where the hardware multiplies in it. A CPU that emulates it is several times slower than in
+    fp32.
+
+    Raises:
+        CheckpointError: the file beside the views cannot be read.
+    """
+    views = run / VIEWS / IDENTITY_FILE
+    if views.exists():
+        precision: Precision = read_identity(views).get("mixed_precision", "no")
+        return precision
     has_bf16 = (
         torch.accelerator.is_available()
         or torch.cpu._is_avx512_bf16_supported()

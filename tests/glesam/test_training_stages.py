@@ -19,7 +19,7 @@ from glesam.model import GleSam
 from glesam.nano.recipe import Run, train_model
 from glesam.training.loop import Losses
 from glesam.training.mask_loss import no_masks
-from glesam.training.session import fast_precision
+from glesam.training.session import precision_of
 from glesam.training.stage_losses import decoder_losses, embeddings_of, gle_losses, select_lora
 from glesam.training.watch import Lines, Moment
 
@@ -195,9 +195,13 @@ def test_glesam_train_without_its_data_is_one_line(data: Path, tmp_path: Path, d
 
 @pytest.mark.parametrize("feature", ["", "avx512_bf16", "amx_tile"])
 def test_nano_trains_in_bf16_only_where_the_cpu_multiplies_in_it(
-    feature: str, monkeypatch: pytest.MonkeyPatch
+    feature: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """A run whose views are encoded goes on in their precision, on another machine too."""
     monkeypatch.setattr(torch.accelerator, "is_available", lambda: False)
     for each in ("avx512_bf16", "amx_tile"):
         monkeypatch.setattr(torch.cpu, f"_is_{each}_supported", lambda each=each: each == feature)
-    assert fast_precision() == ("bf16" if feature else "no")
+    assert precision_of(tmp_path) == ("bf16" if feature else "no")
+    (tmp_path / "views").mkdir()
+    (tmp_path / "views" / "views.json").write_text('{"mixed_precision": "bf16"}')
+    assert precision_of(tmp_path) == "bf16"
