@@ -102,6 +102,15 @@ browser-deps:
 ## Builds the C++ library and the glesam-cpp command, runs the tests, and a project that uses the installed library.
 cpp: preset-release
 
+# A folder with the headers of ONNX Runtime; its library is the pip package's.
+ONNXRUNTIME_ROOT ?= $(CURDIR)/build/onnxruntime
+preset-release: export ONNXRUNTIME_ROOT := $(ONNXRUNTIME_ROOT)
+preset-release: $(ONNXRUNTIME_ROOT)/include
+
+$(ONNXRUNTIME_ROOT)/include:
+	tests/cpp/onnxruntime_headers.sh $(ONNXRUNTIME_ROOT) || \
+		echo "the C++ library is built without ONNX Runtime; unpack a release of it and give ONNXRUNTIME_ROOT=FOLDER"
+
 ## The same tests under AddressSanitizer and UndefinedBehaviorSanitizer, and under ThreadSanitizer.
 cpp-sanitized: preset-asan preset-tsan
 

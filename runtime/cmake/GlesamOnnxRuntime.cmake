@@ -6,7 +6,8 @@ if(GLESAM_WITH_ONNXRUNTIME STREQUAL "OFF")
   return()
 endif()
 
-# The wheel has libonnxruntime.so.1.X.Y only, and the loader looks for libonnxruntime.so.1.
+# The wheel has libonnxruntime.so.1.X.Y only, and the loader looks for libonnxruntime.so.1: a link of that name, which
+# is installed beside the library.
 function(glesam_onnxruntime_of_pip result)
   glesam_ask_python("import glob, importlib.util as u; print(glob.glob(u.find_spec('onnxruntime').submodule_search_locations[0] + '/capi/libonnxruntime.so.*')[0])" library)
   if(library)
@@ -14,6 +15,7 @@ function(glesam_onnxruntime_of_pip result)
     file(MAKE_DIRECTORY "${PROJECT_BINARY_DIR}/onnxruntime")
     file(CREATE_LINK "${library}" "${link}" SYMBOLIC)
     set(${result} "${link}" PARENT_SCOPE)
+    set(GLESAM_ONNXRUNTIME_LINK "${link}" PARENT_SCOPE)
   endif()
 endfunction()
 

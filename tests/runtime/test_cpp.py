@@ -15,7 +15,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from int8_weights import FORMS, attention_in_float64, relative_error, write_attention
-from native import LIBRARY, NativeSteps, choose_backend
+from native import LIBRARY, NativeSteps, choose_backend, without_backend
 from PIL import Image
 from tiny_bundle import IMAGE_SIZE, manifest, model_of, write_bundle, write_manifest, write_precisions
 
@@ -68,7 +68,7 @@ def backend(request: pytest.FixtureRequest, bundle_path: Path) -> str:
     try:
         NativeSteps.from_bundle(bundle_path, request.param)
     except BackendError as error:
-        pytest.skip(str(error))
+        without_backend(error)
     return str(request.param)
 
 
@@ -198,7 +198,7 @@ def skip_without_both_backends() -> None:
         try:
             NativeSteps.from_bundle(default_bundle_path(), name)
         except BackendError as error:
-            pytest.skip(str(error))
+            without_backend(error)
 
 
 @pytest.mark.parametrize("precision", ["fp32", "fp16", "bf16", "int8+fp16", "int8+fp32", "int8+bf16"])
@@ -478,16 +478,19 @@ def test_the_command_follows_no_link_and_leaves_a_users_own_tmp_file(
     ]
 
 
-def test_the_command_writes_the_same_mask_with_any_number_of_threads(tmp_path: Path) -> None:
-    masks = set()
-    for threads in ([], ["--threads", 1], ["--threads", 3]):
-        out = tmp_path / "mask.png"
-        done = glesam(
-            PHOTO, "--bundle", default_bundle_path(), "--box", 20, 5, 470, 510, "--out", out, *threads
-        )
-        assert done.returncode == 0, done.stderr
-        masks.add(out.read_bytes())
-    assert len(masks) == 1
+@pytest.mark.parametrize("threads", [0, 1, 3])
+def test_the_command_writes_the_mask_that_python_makes_with_as_many_threads(
+    tmp_path: Path, backend: str, threads: int
+) -> None:
+    """ONNX Runtime rounds differently with one thread than with several."""
+    out, box = tmp_path / "mask.png", (20, 5, 470, 510)
+    command = [PHOTO, "--bundle", default_bundle_path(), "--backend", backend, "--box", *box, "--out", out]
+    done = glesam(*command, *(["--threads", threads] if threads else []))
+    assert done.returncode == 0, done.stderr
+    with Predictor.from_bundle(default_bundle_path(), backend, threads=threads) as predictor:
+        predictor.set_image(read_image(PHOTO))
+        expected = predictor.predict(box=box).masks[0]
+    np.testing.assert_array_equal(np.asarray(Image.open(out)) > 0, expected)
 
 
 def test_the_command_takes_the_bundle_of_a_key_alone(own_bundle: Path, photo: Path, tmp_path: Path) -> None:

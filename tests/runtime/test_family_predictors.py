@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from native import LIBRARY
+from native import LIBRARY, without_backend
 from native.steps import NativeSteps
 from tiny_bundle import SpyEngine, write_bundle
 
@@ -141,7 +141,7 @@ def native_of(bundle: Path, backend: str) -> NativeSteps:
     try:
         return NativeSteps.from_bundle(bundle, backend)
     except BackendError as error:
-        pytest.skip(str(error))
+        without_backend(error)
 
 
 @needs_library

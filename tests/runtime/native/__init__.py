@@ -2,8 +2,15 @@
 
 from __future__ import annotations
 
-from .library import LIBRARY, choose_backend, open_bundle
+from .library import LIBRARY, choose_backend, open_bundle, without_backend
 from .predictor import NativePredictor
 from .steps import NativeSteps
 
-__all__ = ["LIBRARY", "NativePredictor", "NativeSteps", "choose_backend", "open_bundle"]
+__all__ = [
+    "LIBRARY",
+    "NativePredictor",
+    "NativeSteps",
+    "choose_backend",
+    "open_bundle",
+    "without_backend",
+]
