@@ -57,7 +57,8 @@ SEED_AGAIN = 14
 BEFORE_GLE = ("sam.pt", VIEWS)
 BETWEEN = ("robust.pt", VIEWS, "prior.pt", "restore.pt")
 """What a variant has of another one that is the same up to there."""
-SHORTENED = ("prior", "level", "restore", "robust", "joint")
+SHORTENED = ("prior", "restore", "robust", "joint")
+"""Stages that --part is of; "level" takes a minute."""
 
 
 @dataclass(frozen=True)
@@ -110,7 +111,7 @@ def main(
     levels: Annotated[str, typer.Option(metavar="LEVELS", help="glesam-eval's.")] = "clean,3",
     pictures: PicturesOption = None,
     part: Annotated[
-        float, typer.Option(metavar="FRACTION", min=0.001, max=1, help="Of all steps and views.")
+        float, typer.Option(metavar="FRACTION", min=0.001, max=1, help="Of steps and views.")
     ] = 1.0,
     joint_part: Annotated[
         float | None,
