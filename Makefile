@@ -102,13 +102,14 @@ browser-deps:
 ## Builds the C++ library and the glesam-cpp command, runs the tests, and a project that uses the installed library.
 cpp: preset-release
 
-# A folder with the headers of ONNX Runtime; its library is the pip package's.
-ONNXRUNTIME_ROOT ?= $(CURDIR)/build/onnxruntime
-preset-release: export ONNXRUNTIME_ROOT := $(ONNXRUNTIME_ROOT)
-preset-release: $(ONNXRUNTIME_ROOT)/include
+# ONNX Runtime is the pip package's library with these headers, unless ONNXRUNTIME_ROOT names a folder.
+ifndef ONNXRUNTIME_ROOT
+preset-release: export ONNXRUNTIME_ROOT := $(CURDIR)/build/onnxruntime
+preset-release: build/onnxruntime/include
+endif
 
-$(ONNXRUNTIME_ROOT)/include:
-	tests/cpp/onnxruntime_headers.sh $(ONNXRUNTIME_ROOT) || \
+build/onnxruntime/include:
+	tests/cpp/onnxruntime_headers.sh build/onnxruntime || \
 		echo "the C++ library is built without ONNX Runtime; unpack a release of it and give ONNXRUNTIME_ROOT=FOLDER"
 
 ## The same tests under AddressSanitizer and UndefinedBehaviorSanitizer, and under ThreadSanitizer.

@@ -4,7 +4,8 @@
 # the signature; nothing is installed, and no root is needed.
 set -euo pipefail
 dir=${1:?usage: onnxruntime_headers.sh DIR}
-work=$(mktemp -d)
+mkdir -p "$dir"
+work=$(mktemp -d -p "$(realpath "$dir")") # beside the result, so that it appears whole
 trap 'rm -rf "$work"' EXIT
 mkdir -p "$work"/{sources,lists/partial,cache/archives/partial}
 sed 's/bookworm/trixie/' /etc/apt/sources.list.d/debian.sources >"$work/sources/debian.sources"
@@ -12,5 +13,5 @@ options=(-qq -o Acquire::Retries=3 -o Dir::Etc::sourcelist=/dev/null -o Dir::Etc
   -o Dir::State::lists="$work/lists" -o Dir::Cache="$work/cache" -o APT::Sandbox::User=root)
 apt-get "${options[@]}" update
 (cd "$work" && apt-get "${options[@]}" download libonnxruntime-dev)
-mkdir -p "$dir"
-dpkg-deb --fsys-tarfile "$work"/*.deb | tar -x -C "$dir" --strip-components=2 ./usr/include
+dpkg-deb --fsys-tarfile "$work"/*.deb | tar -x -C "$work" --strip-components=2 ./usr/include
+mv "$work/include" "$dir/include"
