@@ -131,7 +131,7 @@ def main(
     use_threads(None)
     accelerator = make_accelerator(precision_of(run or out / "shared"))
     model = run / "model" if run else model or shipped_checkpoint()
-    start = None if run else GleSam.from_pretrained(model)
+    start = None if run else GleSam.from_pretrained(model).to(accelerator.device)
     pool = SamplePool(in_memory(load_datasets(data)))
     sources = [f"nano={model}:sam,glesam"]
     variants = {
@@ -154,8 +154,6 @@ def main(
 def encode_shared_views(start: GleSam, pool: SamplePool, run: TrainingRun, variants: list[Variant]) -> None:
     """Encodes the views that variants of a finished model share, if any does; a run has them already."""
     sharing = [variant.recipe for variant in variants if VIEWS in variant.shared]
-    if run.accelerator is not None:
-        start.to(run.accelerator.device)
     if sharing:
         encode_views(start.eval().requires_grad_(False), pool, run, sharing[0])
 
@@ -217,8 +215,7 @@ def evaluate(
 ) -> list[Row]:
     """Runs glesam-eval; returns the mean of each metric by source, method and level over the pictures."""
     fixed = [f"--prompts={prompts}"] if prompts else []
-    limit = [f"--per-set={pictures}"] if pictures else []
-    means = evaluated(test, sources, out, f"--levels={levels}", "--split=all", *fixed, *limit)
+    means = evaluated(test, sources, out, f"--levels={levels}", "--split=all", *fixed, pictures=pictures)
     return [
         {
             "variant": source,

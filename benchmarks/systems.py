@@ -113,16 +113,16 @@ def main(
             raise typer.BadParameter(f"--only {', '.join(unknown)}: expected any of {', '.join(SYSTEMS)}")
         if size not in SIZES:
             raise typer.BadParameter(f"--size {size}: expected {' or '.join(SIZES)}")
-        run = Run.begin("systems", f"The paper's systems, {size} size, {sam_steps:,} and {steps:,} steps")
+        budget = f"{steps:,} steps a stage, SAM's {sam_steps:,}"
+        run = Run.begin("systems", f"The paper's systems, {size} size, {budget}")
         use_threads(None)
         load_datasets(data, split="dev"), load_datasets(test, split="all")  # what is missing is missed now
         pool = SamplePool(in_memory(load_datasets(data)))
         lab = Lab(SIZES[size](), pool, out, steps, sam_steps, make_accelerator("no"))
         models = {name: trained(lab, name) for name in SYSTEMS if not only or name in only}
-        limit = [f"--per-set={pictures}"] if pictures else []
         quality = {
-            "seen": quality_of(lab, models, data, "seen", "--split=dev", *limit),
-            "unseen": quality_of(lab, models, test, "unseen", "--split=all", *limit),
+            "seen": quality_of(lab, models, data, "seen", "dev", pictures),
+            "unseen": quality_of(lab, models, test, "unseen", "all", pictures),
         }
         run.finish(rows_of(models, quality, costs_of(lab, models, rounds)), record, note)
 
@@ -146,7 +146,9 @@ def restorer_file(lab: Lab) -> Path:
     return lab.out / "restore-then-sam/restorer.onnx"
 
 
-def quality_of(lab: Lab, models: Iterable[str], data: Path, name: str, *options: str) -> dict[str, Means]:
+def quality_of(
+    lab: Lab, models: Iterable[str], data: Path, name: str, split: str, pictures: int | None
+) -> dict[str, Means]:
     """Returns the means of every system on `data`, from one glesam-eval whose files are in OUT/`name`."""
     methods = {each: SYSTEMS[each].method for each in models}
     checkpoints = [
@@ -154,7 +156,7 @@ def quality_of(lab: Lab, models: Iterable[str], data: Path, name: str, *options:
         for each, method in methods.items()
     ]
     restorer = [f"--restorer={restorer_file(lab)}"] if RESTORED in methods.values() else []
-    means = evaluated(data, checkpoints, lab.out / name, *options, *restorer)
+    means = evaluated(data, checkpoints, lab.out / name, f"--split={split}", *restorer, pictures=pictures)
     return {source: each for (source, _), each in means.items()}
 
 

@@ -20,7 +20,7 @@ Means = dict[str, dict[str, float]]
 
 
 def evaluated(
-    data: Path, checkpoints: Sequence[str], out: Path, *options: str
+    data: Path, checkpoints: Sequence[str], out: Path, *options: str, pictures: int | None = None
 ) -> dict[tuple[str, str], Means]:
     """Runs glesam-eval; returns the means of every row of its table, by source and method.
 
@@ -29,14 +29,16 @@ def evaluated(
         checkpoints: what --checkpoint takes, one each.
         out: folder of glesam-eval's own files.
         options: further ones.
+        pictures: how many of each set; None: all.
 
     Raises:
         SystemExit: it failed, and has said why.
     """
     program = str(Path(sys.executable).with_name("glesam-eval"))
     sources = [f"--checkpoint={checkpoint}" for checkpoint in checkpoints]
+    limit = [f"--per-set={pictures}"] if pictures else []
     try:
-        subprocess.run([program, f"--data={data}", *options, *sources, f"--out={out}"], check=True)
+        subprocess.run([program, f"--data={data}", *options, *limit, *sources, f"--out={out}"], check=True)
     except subprocess.CalledProcessError as error:
         raise SystemExit(error.returncode) from error
     scores: dict[tuple[str, str], dict[str, list[dict[str, str]]]] = defaultdict(lambda: defaultdict(list))

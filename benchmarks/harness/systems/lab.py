@@ -23,7 +23,6 @@ from glesam.training.loop import LoopConfig, Losses, Player
 from .networks import Size
 
 SEED = 0
-SAM_STAGE = "sam"
 CLEAN_VIEWS, DEGRADED_VIEWS = 1, 2
 """Seeds of the views of the clean stage, and of those of all other stages, which share them."""
 CLEAN_SHARE = 0.2
@@ -49,9 +48,8 @@ class Lab:
     sam_steps: int
     accelerator: Accelerator
 
-    def loop(self, stage: str) -> LoopConfig:
+    def loop(self, steps: int) -> LoopConfig:
         """Steps and rates of a stage."""
-        steps = self.sam_steps if stage == SAM_STAGE else self.steps
         warmup = min(LONGEST_WARMUP, steps // 10)
         return LoopConfig(steps, lr=RATE, warmup=warmup, clip=CLIP, average=AVERAGE, seed=SEED)
 
@@ -92,6 +90,7 @@ class Lab:
         losses: Callable[[Any], Losses],
         plan: BatchPlan,
         source: Callable[[range], Iterator[Any]] | None = None,
+        steps: int | None = None,
     ) -> None:
         """Trains what requires a gradient in `module`, a part of `model`, which then is frozen, on the CPU.
 
@@ -99,6 +98,7 @@ class Lab:
             stage: the checkpoint's path below `out`, without its suffix.
             plan: the batches' plan.
             source: the batches, where they hold more than the plan's.
+            steps: how many, where it is not `self.steps`.
         """
         model.to(self.accelerator.device)
         player = Player([p for p in module.parameters() if p.requires_grad], losses)
@@ -110,5 +110,5 @@ class Lab:
         }
         run = Run(self.out / stage.parent, accelerator=self.accelerator)
         drawn = source or batches(self.pool, plan, workers=WORKERS)
-        run.train(stage.name, module, drawn, player, self.loop(stage.name), settings)
+        run.train(stage.name, module, drawn, player, self.loop(steps or self.steps), settings)
         model.to("cpu").eval().requires_grad_(False)

@@ -27,7 +27,7 @@ from glesam.training.loop import Losses
 from glesam.training.mask_loss import segmentation_losses
 from glesam.training.stage_losses import decoder_losses, embeddings_of, select_decoder
 
-from .lab import SAM_STAGE, SEED, WORKERS, Lab
+from .lab import SEED, WORKERS, Lab
 from .networks import Family, adaptive, denoising
 
 FOLDER: dict[Family, str] = {"vit": "sam", "hiera": "sam-2"}
@@ -53,7 +53,8 @@ def trained_sam(lab: Lab, family: Family) -> GleSam:
     def losses(batch: Batch) -> Losses:
         return segmentation_losses(model, model.encode_features(model.normalize(batch.image)), batch)
 
-    lab.train(Path(FOLDER[family], SAM_STAGE), model, parts, losses, lab.clean_views(model.config.sam))
+    plan = lab.clean_views(model.config.sam)
+    lab.train(Path(FOLDER[family], "sam"), model, parts, losses, plan, steps=lab.sam_steps)
     return model
 
 
