@@ -68,12 +68,25 @@ void trust_chunks(png_structp png) {
     png_set_chunk_malloc_max(png, PNG_UINT_31_MAX);
 }
 
-/// Whether every row is there: libpng then reads on to the end of the stream, which may be damaged.
+/// Whether every row is there: what follows in the stream may be damaged, or unpack to gigabytes.
 bool has_all_rows(png_structp png, png_infop info) {
     const bool is_interlaced = png_get_interlace_type(png, info) != PNG_INTERLACE_NONE;
     constexpr int passes = 7;
+    const png_uint_32 rows = png_get_image_height(png, info);  // 0 until the header is read
     return is_interlaced ? png_get_current_pass_number(png) >= passes
-                         : png_get_current_row_number(png) >= png_get_image_height(png, info);
+                         : rows > 0 && png_get_current_row_number(png) >= rows;
+}
+
+struct Source {
+    std::FILE* file;
+    png_infop info;
+};
+
+/// Ends libpng's reading with the last row, after which it would unpack the rest of the stream to discard it.
+void read_until_all_rows(png_structp png, png_bytep to, std::size_t size) {
+    const auto* source = static_cast<const Source*>(png_get_io_ptr(png));
+    if (has_all_rows(png, source->info)) png_error(png, "all rows are read");
+    if (std::fread(to, 1, size, source->file) != size) png_error(png, "Read Error");
 }
 
 bool decode(png_structp png, png_infop info, PngError& error, Decoded& decoded, Raw& raw) {
@@ -132,7 +145,8 @@ Decoded decode_png(const std::string& path, std::FILE* file) {
     if (info == nullptr) throw std::bad_alloc();
     trust_chunks(png);
     if (chunks.is_cut) png_set_compression_buffer_size(png, 1);  // else libpng refuses what it cannot read at once
-    png_init_io(png, file);
+    Source source{file, info};
+    png_set_read_fn(png, &source, read_until_all_rows);
     Decoded decoded;
     Raw raw;
     const bool is_whole = decode(png, info, error, decoded, raw);

@@ -5,10 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from answers import answers_of
+from answers import SECONDS, answers_of
 from hostile_checkpoints import CHECKPOINTS, model
-
-SECONDS = 2.0
 
 
 @pytest.fixture(scope="session")

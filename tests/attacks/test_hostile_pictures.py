@@ -11,12 +11,11 @@ from pathlib import Path
 import native
 import numpy as np
 import pytest
-from answers import answers_of
+from answers import SECONDS, answers_of
 from hostile_pictures import READ, RED, REFUSED, saved
 
 from glesam_runtime.image_io.jpeg_scans import MOST_SCANS
 
-SECONDS = 2.0
 KINDS = ("pictures", "masks")
 TOOL = native.LIBRARY.parents[1] / "tests/cpp/picture_tool"
 MEMORY_BYTES = 1 << 30
