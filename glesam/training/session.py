@@ -9,6 +9,7 @@ from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import Path
+from typing import cast, get_args
 
 import cv2
 import numpy as np
@@ -34,7 +35,7 @@ from glesam.training.stage_config import DecoderStageConfig, StageConfig
 from glesam.training.stages import StageRun, ready, train_stage
 from glesam.training.teacher import learns_whole
 from glesam.training.watch import All, Bar, Board, Lines, Watcher
-from glesam_runtime.errors import InputError, printable
+from glesam_runtime.errors import CheckpointError, InputError, printable
 from glesam_runtime.tools.bottom_line import BottomLine
 
 SCRATCH_PICTURES_EVERY = 100
@@ -186,12 +187,18 @@ def precision_of(run: Path) -> Precision:
     fp32.
 
     Raises:
-        CheckpointError: the file beside the views cannot be read.
+        CheckpointError: the file beside the views cannot be read, or names no precision.
     """
     views = run / VIEWS / IDENTITY_FILE
     if views.exists():
-        precision: Precision = read_identity(views).get("mixed_precision", "no")
-        return precision
+        precision = read_identity(views).get("mixed_precision", "no")
+        if precision not in get_args(Precision):
+            known = ", ".join(get_args(Precision))
+            raise CheckpointError(
+                f"{views}: expected a mixed_precision of {known}, found {precision!r}; "
+                f"delete {views.parent}, and the views are encoded anew"
+            )
+        return cast("Precision", precision)
     has_bf16 = (
         torch.accelerator.is_available()
         or torch.cpu._is_avx512_bf16_supported()

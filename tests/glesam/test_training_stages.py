@@ -22,6 +22,7 @@ from glesam.training.mask_loss import no_masks
 from glesam.training.session import precision_of
 from glesam.training.stage_losses import decoder_losses, embeddings_of, gle_losses, select_lora
 from glesam.training.watch import Lines, Moment
+from glesam_runtime.errors import CheckpointError
 
 PLAN = BatchPlan(size=2, image_size=64, seed=0, objects_per_image=2, with_degraded=True)
 
@@ -205,3 +206,6 @@ def test_nano_trains_in_bf16_only_where_the_cpu_multiplies_in_it(
     (tmp_path / "views").mkdir()
     (tmp_path / "views" / "views.json").write_text('{"mixed_precision": "bf16"}')
     assert precision_of(tmp_path) == "bf16"
+    (tmp_path / "views" / "views.json").write_text('{"mixed_precision": ["fp8"]}')
+    with pytest.raises(CheckpointError, match=r"of no, fp16, bf16, found \['fp8'\]; delete .*views, and"):
+        precision_of(tmp_path)

@@ -15,7 +15,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from int8_weights import FORMS, attention_in_float64, relative_error, write_attention
-from native import LIBRARY, NativeSteps, choose_backend, without_backend
+from native import LIBRARY, NativeSteps, choose_backend
 from PIL import Image
 from tiny_bundle import IMAGE_SIZE, manifest, model_of, write_bundle, write_manifest, write_precisions
 
@@ -65,10 +65,7 @@ BACKENDS = ("openvino", "onnxruntime")
 @pytest.fixture(params=BACKENDS)
 def backend(request: pytest.FixtureRequest, bundle_path: Path) -> str:
     """Each backend that the library may have been built with."""
-    try:
-        NativeSteps.from_bundle(bundle_path, request.param)
-    except BackendError as error:
-        without_backend(error)
+    NativeSteps.or_skip(bundle_path, request.param)
     return str(request.param)
 
 
@@ -195,10 +192,7 @@ def test_a_predictor_refuses_in_the_same_words(bundle_path: Path, tmp_path: Path
 
 def skip_without_both_backends() -> None:
     for name in BACKENDS:
-        try:
-            NativeSteps.from_bundle(default_bundle_path(), name)
-        except BackendError as error:
-            without_backend(error)
+        NativeSteps.or_skip(default_bundle_path(), name)
 
 
 @pytest.mark.parametrize("precision", ["fp32", "fp16", "bf16", "int8+fp16", "int8+fp32", "int8+bf16"])

@@ -7,8 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from native import LIBRARY, without_backend
-from native.steps import NativeSteps
+from native import LIBRARY, NativeSteps
 from tiny_bundle import SpyEngine, write_bundle
 
 from glesam_runtime import (
@@ -136,21 +135,14 @@ def test_a_missing_high_resolution_feature_is_refused_in_one_line(bundles: dict[
     assert "\n" not in str(caught.value)
 
 
-def native_of(bundle: Path, backend: str) -> NativeSteps:
-    """The C++ predictor, where the library was built with this backend."""
-    try:
-        return NativeSteps.from_bundle(bundle, backend)
-    except BackendError as error:
-        without_backend(error)
-
-
 @needs_library
 @pytest.mark.parametrize("family", NEWER)
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_the_cpp_library_finds_the_same_masks(
     bundles: dict[Family, Path], image: Pixels, family: Family, backend: str
 ) -> None:
-    native, python = native_of(bundles[family], backend), Predictor.from_bundle(bundles[family], backend)
+    native = NativeSteps.or_skip(bundles[family], backend)
+    python = Predictor.from_bundle(bundles[family], backend)
     for picture in (image, np.ascontiguousarray(image[:41, ::-1])):
         for predictor in (native, python):
             predictor.set_image(picture)
@@ -173,7 +165,8 @@ def test_the_cpp_library_finds_the_same_masks(
 def test_the_cpp_steps_are_those_of_python(
     bundles: dict[Family, Path], image: Pixels, family: Family, backend: str
 ) -> None:
-    native, python = native_of(bundles[family], backend), Predictor.from_bundle(bundles[family], backend)
+    native = NativeSteps.or_skip(bundles[family], backend)
+    python = Predictor.from_bundle(bundles[family], backend)
     engines, manifest = python._engines, python.manifest
     tensor, geometry = model_input(image, manifest)
     np.testing.assert_array_equal(native.preprocess(image, 64)[0], tensor)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .library import LIBRARY, choose_backend, open_bundle, without_backend
+from .library import LIBRARY, choose_backend, open_bundle
 from .predictor import NativePredictor
 from .steps import NativeSteps
 
@@ -12,5 +12,4 @@ __all__ = [
     "NativeSteps",
     "choose_backend",
     "open_bundle",
-    "without_backend",
 ]

@@ -9,9 +9,6 @@ from contextlib import contextmanager
 from ctypes import byref, c_void_p
 from ctypes.util import find_library
 from pathlib import Path
-from typing import NoReturn
-
-import pytest
 
 from glesam_runtime.errors import BackendError, BundleError, GlesamError, ImageError, PromptError, first_line
 
@@ -27,13 +24,6 @@ ABI = "0.1"
 """The part of the library's version that its soname has: another one may have other structs."""
 _ERRORS: dict[int, type[GlesamError]] = {1: BundleError, 2: BackendError, 3: ImageError, 4: PromptError}
 _CURE = "build it with `make cpp`, and set GLESAM_LIBRARY=build/release/runtime/libglesam.so"
-
-
-def without_backend(error: BackendError) -> NoReturn:
-    """Skips a test for a backend that the library was built without; CI has them all, and fails it."""
-    if os.environ.get("CI"):
-        pytest.fail(f"CI expects every backend of the C++ library: {error}")
-    pytest.skip(str(error))
 
 
 def load_library() -> ctypes.CDLL:
