@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import sys
 from collections.abc import Callable, Iterator
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 import typer
+from filelock import FileLock
 from typer.testing import CliRunner
 
 if TYPE_CHECKING:  # torch and onnx, which most folders' tests do without
@@ -128,7 +130,7 @@ def sam2_int8_bundle(sam2_bundle: Path, photos: Path, tmp_path_factory: pytest.T
     """Made by glesam-quantize from the fp32 one, as `int8_bundle` is; never change it."""
     from glesam_calib.cli.quantize import app
 
-    return written_by(app, sam2_bundle, "int8", photos, tmp_path_factory, *quantize_options(photos))
+    return written_by(app, sam2_bundle, "sam2_int8", photos, tmp_path_factory, *quantize_options(photos))
 
 
 def quantize_options(photos: Path) -> tuple[str, ...]:
@@ -201,10 +203,20 @@ def exported(
 def written_by(
     app: typer.Typer, source: Path, name: str, photos: Path, folders: pytest.TempPathFactory, *options: str
 ) -> Path:
-    """The folder `name` that a command made of `source`; what it printed lies beside it."""
-    out = folders.mktemp("exports") / name
-    command = [str(source), "--out", str(out), "--images", str(photos), *options]
-    result = CliRunner().invoke(app, command)
-    assert result.exit_code == 0, result.output
-    (out.parent / f"{name}.log").write_text(result.stdout)
+    """The folder `name` that a command made of `source`; what it printed lies beside it.
+
+    The processes of one run of tests share it: it is made by the first that needs it.
+    """
+    root = folders.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        root = root.parent
+    out = root / "exports" / source.name / name
+    log = out.with_suffix(".log")
+    out.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(f"{out}.lock"):
+        if not log.exists():
+            command = [str(source), "--out", str(out), "--images", str(photos), *options]
+            result = CliRunner().invoke(app, command)
+            assert result.exit_code == 0, result.output
+            log.write_text(result.stdout)
     return out

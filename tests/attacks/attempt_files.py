@@ -10,7 +10,9 @@ import json
 import sys
 import time
 from collections.abc import Callable, Iterator
+from functools import cache
 from pathlib import Path
+from typing import Any
 
 from attempt import limit_memory
 
@@ -32,11 +34,18 @@ def mask(path: Path) -> object:
     return list(read_mask(path).shape)
 
 
+@cache
+def tiny_model() -> Any:  # noqa: ANN401 - torch is loaded for checkpoints alone
+    from glesam.config import tiny
+    from glesam.model import GleSam
+
+    return GleSam(tiny())
+
+
 def checkpoint(path: Path) -> object:
     """Reads a checkpoint folder, a training state or a decoder's file, as its name says."""
     from training_state import checkpoint_at
 
-    from glesam.config import tiny
     from glesam.model import GleSam
     from glesam.official.decoder import load_decoder
 
@@ -45,7 +54,7 @@ def checkpoint(path: Path) -> object:
     elif path.name.endswith("_state"):
         checkpoint_at(path).load()
     else:
-        load_decoder(GleSam(tiny()), path)
+        load_decoder(tiny_model(), path)
     return "read"
 
 

@@ -11,7 +11,7 @@ import pickle
 import struct
 import zipfile
 from collections.abc import Callable, Mapping
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +34,9 @@ def hostile(generator: Generator) -> Generator:
     return generator
 
 
+@cache
 def model() -> GleSam:
+    """The sound model; every attack copies it."""
     torch.manual_seed(0)
     return GleSam(tiny()).eval()
 
@@ -299,7 +301,7 @@ def _config(change: Callable[[dict[str, Any]], object]) -> Generator:
 
 def _weights(change: Callable[[dict[str, Tensor]], Mapping[str, Tensor]]) -> Generator:
     def edit(path: Path) -> None:
-        state = {name: tensor.contiguous() for name, tensor in model().state_dict().items()}
+        state = {name: tensor.clone().contiguous() for name, tensor in model().state_dict().items()}
         save_file(dict(change(state)), path / "model.safetensors")
 
     return _folder(edit)
