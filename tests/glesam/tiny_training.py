@@ -19,12 +19,21 @@ DECODER = PromptMapDecoderConfig(coarse=16, middle=16, keys=16, fine=16, dilatio
 
 
 def small_config() -> GleSamConfig:
-    """Its timestep is late: the first ones leave GLE too little to do for a test to see it learn."""
+    """Its timestep is late: the first ones leave GLE too little to do for a test to see it learn.
+
+    Its U-Net has a level less than `tiny`'s: most of a test's time passes in making, copying and saving it.
+    """
     config = tiny()
+    unet = replace(
+        config.gle.unet,
+        block_out_channels=(16, 32),
+        down_block_types=("CrossAttnDownBlock2D", "DownBlock2D"),
+        up_block_types=("UpBlock2D", "CrossAttnUpBlock2D"),
+    )
     sam = replace(
         config.sam, encoder=ENCODER, decoder=DECODER, pixel_mean=(127.0,) * 3, pixel_std=(128.0,) * 3
     )
-    return replace(config, sam=sam, gle=replace(config.gle, gamma=2.0, timestep=200))
+    return replace(config, sam=sam, gle=replace(config.gle, unet=unet, gamma=2.0, timestep=200))
 
 
 def small_model(decoder: DecoderConfig = DECODER) -> GleSam:
