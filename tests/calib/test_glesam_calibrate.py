@@ -7,6 +7,7 @@ import shutil
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -260,8 +261,16 @@ def test_a_killed_runs_table_is_resumed_and_not_used_before(
         status, _, said = command(fp32_bundle, photos, out, "--samples", "4", *others)
         assert status == 2
         assert "is of --sensitivity 1; choose another --out" in said
+
+    def measured(*arguments: Any) -> Iterator[tuple[str, float]]:  # noqa: ANN401 - most are of no interest
+        return ((layer, 0.25) for layer in arguments[3])
+
+    monkeypatch.setattr("glesam_calib.observation.pictures.sensitivities", measured)
     assert command(fp32_bundle, photos, out, "--samples", "4", "--sensitivity", "1")[0] == 0
-    CalibrationTable.load(out).check_complete()
+    resumed = CalibrationTable.load(out)
+    resumed.check_complete()
+    assert resumed.sensitivity["image_encoder"].pop("a layer") == 0.5
+    assert {error for graph in resumed.sensitivity.values() for error in graph.values()} == {0.25}
 
 
 @pytest.mark.parametrize("options", [("--samples", "0"), ("--sensitivity", "-1")])
