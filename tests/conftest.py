@@ -210,7 +210,7 @@ def written_by(
     root = folders.getbasetemp()
     if "PYTEST_XDIST_WORKER" in os.environ:
         root = root.parent
-    out = root / "exports" / source.name / name
+    out = root / "exports" / f"{name}-of-{source.name}" / name
     log = out.with_suffix(".log")
     out.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(f"{out}.lock"):
