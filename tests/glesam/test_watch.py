@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import time
 from pathlib import Path
 
 import numpy as np
@@ -73,6 +74,7 @@ def test_the_board_has_scalars_and_pictures_of_the_run_that_counts(tmp_path: Pat
             board(moment(step, first, loss=loss))
         for writer in board.writers.values():
             writer.close()
+        time.sleep(1.1)  # files are read in the order of their names, which tell the second
     events = read(tmp_path / "gle")
     actual = [(e.step, e.value) for e in events.Scalars("loss")]
     assert actual == [(step, 1.0) for step in range(1, 5)] + [(step, 2.0) for step in range(5, 11)]
