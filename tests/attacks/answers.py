@@ -10,7 +10,7 @@ from collections.abc import Collection
 from pathlib import Path
 
 SECONDS = 10.0
-"""Most CPU time of an answer: on a busy old CPU the slowest takes 3 s; what an attack wins is minutes."""
+"""Most CPU time for a picture or a checkpoint: a slow CPU takes up to 3 s, and an attack wins minutes."""
 
 
 def answers_of(script: str, kind: str, paths: Collection[Path]) -> dict[str, dict[str, object]]:
