@@ -12,13 +12,13 @@ import onnxsim
 import pytest
 from onnx import parser
 from onnx.reference import ReferenceEvaluator
-from tiny_model import random_model
+from tiny_model import random_model, random_nano
 
+from glesam.model import GleSam, shipped_checkpoint
 from glesam_calib.graph.precision import lower_precision
 from glesam_export.graphs import graphs
 from glesam_export.simplify import simplify
 from glesam_export.to_onnx import onnx_from_graph
-from glesam_runtime.bundle.reader import default_bundle_path
 
 LEFT_ALONE = ["fuse_qkv", "fuse_matmul_add_bias_into_gemm", "fuse_matmul_add_bias_into_gemm_batched"]
 """Layers that onnxsim makes of others: int8 knows the products by their names, and their sums stay float.
@@ -30,6 +30,8 @@ GRAPHS = [
     ("sam", "image_encoder"),
     ("sam", "gle"),
     ("sam", "mask_decoder"),
+    ("nano", "image_encoder"),
+    ("nano", "mask_decoder"),
     ("sam2", "image_encoder"),
     ("sam2", "mask_decoder"),
 ]
@@ -75,40 +77,41 @@ def kinds(model: onnx.ModelProto) -> Counter[str]:
 
 
 @pytest.fixture(scope="module")
-def large() -> dict[str, ir.Model]:
-    """Image encoder and GLE of a model like SAM's, large enough for windows and two tokens."""
-    names = ("image_encoder", "gle")
-    exported = (graph for graph in graphs(random_model("sd15", image_size=128)) if graph.name in names)
-    return {graph.name: onnx_from_graph(graph) for graph in exported}
+def exported(sam2_bundle: Path) -> dict[tuple[str, str], onnx.ModelProto]:
+    """The graphs of a model like SAM's, large enough for windows and two tokens, of nano and of SAM 2."""
+    models = {"sam": random_model("sd15", image_size=128), "nano": random_nano()}
+    made = {
+        (kind, graph.name): ir.to_proto(onnx_from_graph(graph))
+        for kind, model in models.items()
+        for graph in graphs(model)
+        if (kind, graph.name) in GRAPHS
+    }
+    names = (name for kind, name in GRAPHS if kind == "sam2")
+    return made | {("sam2", name): onnx.load(sam2_bundle / f"{name}.onnx") for name in names}
 
 
 @pytest.mark.parametrize("precision", ["fp32", "fp16"])
 @pytest.mark.parametrize("graph", GRAPHS, ids="-".join)
 def test_nothing_is_left_to_simplify(
-    large: dict[str, ir.Model], fp32_bundle: Path, sam2_bundle: Path, graph: tuple[str, str], precision: str
+    exported: dict[tuple[str, str], onnx.ModelProto], graph: tuple[str, str], precision: str
 ) -> None:
-    kind, name = graph
-    if kind == "sam" and name in large:
-        model = large[name].clone()
-    else:
-        model = ir.load({"sam": fp32_bundle, "sam2": sam2_bundle}[kind] / f"{name}.onnx")
+    model = ir.from_proto(exported[graph])
     if precision == "fp16":
         lower_precision(model, precision)
-    gone, new = simplified_by_onnxsim(ir.to_proto(model))
+    proto = onnx.shape_inference.infer_shapes(ir.to_proto(model))
+    simpler, holds = onnxsim.simplify(proto, skipped_optimizers=LEFT_ALONE)
+    assert holds
+    gone, new = kinds(proto) - kinds(simpler), kinds(simpler) - kinds(proto)
     assert (gone, new) == (HALVES_OF_GELUS.get(graph, {}), {})
 
 
 @pytest.mark.parametrize("name", ["image_encoder", "gle", "mask_decoder"])
-def test_nothing_is_left_in_the_shipped_graphs(name: str) -> None:
-    assert simplified_by_onnxsim(onnx.load(default_bundle_path() / f"{name}.onnx")) == ({}, {})
-
-
-def simplified_by_onnxsim(model: onnx.ModelProto) -> tuple[Counter[str], Counter[str]]:
-    """How many nodes of each kind onnxsim takes away, and adds."""
-    proto = onnx.shape_inference.infer_shapes(model)
+def test_nothing_is_left_in_the_shipped_models_graphs(name: str) -> None:
+    (graph,) = [each for each in graphs(GleSam.from_pretrained(shipped_checkpoint())) if each.name == name]
+    proto = onnx.shape_inference.infer_shapes(ir.to_proto(onnx_from_graph(graph)))
     simpler, holds = onnxsim.simplify(proto, skipped_optimizers=LEFT_ALONE)
     assert holds
-    return kinds(proto) - kinds(simpler), kinds(simpler) - kinds(proto)
+    assert kinds(simpler) == kinds(proto)
 
 
 def test_chains_become_one_step_and_compute_the_same() -> None:
