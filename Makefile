@@ -39,7 +39,7 @@ $(DEMO)/glesam-run: pyproject.toml
 test: check docs cpp cpp-sanitized fuzz
 	GLESAM_LIBRARY=build/release/runtime/libglesam.so OMP_NUM_THREADS=1 $(DEV)/python -m pytest -n logical --maxprocesses 4 --dist loadfile
 
-# pip's own settings say where torch comes from; uv installs the rest, 150 packages, 7 times faster than pip.
+# pip's own settings say where torch comes from; uv installs the rest, 150 packages, several times faster than pip.
 $(DEV)/.installed: pyproject.toml
 	$(PYTHON) -m venv .venv
 	$(DEV)/pip install $(PIP_QUIET) $(TORCH) uv
