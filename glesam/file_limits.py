@@ -6,15 +6,31 @@ from pathlib import Path
 from typing import IO
 from zipfile import ZIP_STORED, BadZipFile, ZipFile, is_zipfile
 
+from safetensors import SafetensorError, safe_open
+
 from glesam.pickle_depth import is_deep
 from glesam_runtime.errors import CheckpointError
-from glesam_runtime.image_io.file_kinds import not_a_file
+from glesam_runtime.image_io.file_kinds import not_a_file, stand_in
 
 MOST_BYTES = 2**35
 """Largest file of weights: 32 GiB. The largest that is published for these models has 8."""
+MOST_TENSORS = 10_000
+"""Most tensors of a safetensors file. Stable Diffusion with its moving averages has 2,400."""
 _OLD_PICKLES = 5  # at the start of a file older than torch 1.6
+_OLD_MAGIC = b"\x8a\x0a" + 0x1950A86A20F9469CFC6C.to_bytes(10, "little")
+"""The number that the first of them holds, and how pickle writes it."""
+_OLD_START = 32
+"""Bytes within which it ends, whatever the pickle's protocol."""
 MOST_PICKLE_BYTES = 2**28
 """Largest description of the tensors in a file of torch.save."""
+
+
+def cannot_read(path: Path, reason: str) -> CheckpointError:
+    """Returns the error for a file that is no file of tensors."""
+    return CheckpointError(
+        f"cannot read tensors from {path} ({reason}); "
+        "expected tensors alone, in a .safetensors file or as torch.save writes a state dict"
+    )
 
 
 def check_is_file(path: str | Path) -> None:
@@ -27,7 +43,8 @@ def check_weights_file(path: str | Path) -> None:
     """Raises CheckpointError where a file of weights is too large, or would grow in memory when it is read.
 
     torch.save never compresses, so an archive that does was not written by it: a megabyte of it could hold a
-    terabyte of zeros. A file that is missing or no archive is left to its reader.
+    terabyte of zeros. What torch.save did not write at all is refused too: torch would first unpickle it. A
+    file that is missing, or a damaged one, is left to its reader.
     """
     check_is_file(path)
     path = Path(path)
@@ -39,14 +56,29 @@ def check_weights_file(path: str | Path) -> None:
             f"{MOST_BYTES // 2**30} GiB of them"
         )
     if path.suffix == ".safetensors":
+        _check_count(path)
         return
     with path.open("rb") as file:
         if not is_zipfile(file):
+            file.seek(0)
+            if _OLD_MAGIC not in file.read(_OLD_START):
+                found = stand_in(path)
+                raise cannot_read(path, f"found {found}" if found else "torch.save did not write it")
             file.seek(0)
             for _ in range(_OLD_PICKLES):
                 _check_pickle(path, file)
             return
     _check_archive(path)
+
+
+def _check_count(path: Path) -> None:
+    try:
+        with safe_open(path, "pt") as file:
+            count = len(file.keys())
+    except (SafetensorError, OSError):
+        return  # its reader says what is wrong
+    if count > MOST_TENSORS:
+        raise CheckpointError(f"{path} has {count} tensors; expected weights, at most {MOST_TENSORS} of them")
 
 
 def _check_archive(path: Path) -> None:

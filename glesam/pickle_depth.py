@@ -7,8 +7,8 @@ from typing import IO
 
 MOST_DEPTH = 16
 """Deepest tuples in tuples. torch.save writes three."""
-MOST_STEPS = 2_000_000
-"""Most instructions of a pickle: about 40 for a tensor."""
+MOST_STEPS = 400_000
+"""Most instructions of a pickle: about 40 for a tensor, so these are of 10,000."""
 _MARK = -1
 _TUPLES = {"EMPTY_TUPLE": 0, "TUPLE1": 1, "TUPLE2": 2, "TUPLE3": 3}
 

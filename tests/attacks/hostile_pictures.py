@@ -185,6 +185,17 @@ def ppm_of_an_endless_comment(path: Path) -> None:
 
 
 @refused
+def ppm_of_an_endless_blank(path: Path) -> None:
+    path.write_bytes(b"P6\n" + b" " * 5_000_000)
+
+
+@read
+def ppm_of_a_long_comment(path: Path) -> None:
+    content = saved("PPM")
+    path.write_bytes(content[:3] + b"#" + b"x" * 50_000 + b"\n" + content[3:])
+
+
+@refused
 def avif_of_gigapixels(path: Path) -> None:
     """A sound AVIF whose declared size is another."""
     content = saved("AVIF")
@@ -287,7 +298,7 @@ def png_that_promises_a_billion_frames(path: Path) -> None:
     path.write_bytes(content[:33] + chunk(b"acTL", struct.pack(">II", 2**30, 0)) + content[33:])
 
 
-@read
+@refused
 def png_of_a_million_empty_chunks(path: Path) -> None:
     content = saved("PNG")
     path.write_bytes(content[:33] + chunk(b"prVt", b"") * 200_000 + content[33:])

@@ -18,6 +18,7 @@ import native
 import numpy as np
 import onnx
 import pytest
+from answers import SECONDS
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from onnx import numpy_helper
@@ -29,7 +30,6 @@ from glesam_runtime.bundle.protobuf import Damaged
 from glesam_runtime.bundle.spec import bundle_contract
 
 GLE = bundle_contract(64)["gle"]
-SECONDS = 2.0
 EXAMPLES = os.environ.get("GLESAM_FUZZ_EXAMPLES")
 FUZZ = settings(
     max_examples=int(EXAMPLES or 150),

@@ -9,12 +9,11 @@ import costly_graphs  # noqa: F401 - registers its generators
 import native
 import onnx
 import pytest
-from answers import answers_of
+from answers import SECONDS, answers_of
 from hostile_folders import FOLDERS
 from hostile_graphs import GRAPHS
 from tiny_bundle import manifest, write_bundle, write_manifest
 
-SECONDS = 2.0
 ENGINES = ("onnxruntime", "openvino", "native")
 Answers = dict[str, dict[str, dict[str, object]]]
 

@@ -5,7 +5,8 @@ colours        8-bit sRGB from depths, palettes, transparency, gAMA and ICC prof
 pictures       photographs as arrays, and PNG files
 inputs         an image as a caller has it: a path, a PIL image, an array
 orientation    pictures turned upright by their EXIF orientation
-png_files      long texts left out, missing rows noticed
+png_files      long texts left out, missing rows noticed, the limit on chunks
+netpbm_headers the limit on the header of a PPM
 auxiliary      the image of a second sensor, for a GLE that has that input
 masks          black and white masks, and the numbers of label maps
 file_kinds     pipes, Git LFS pointers and web pages in place of a file

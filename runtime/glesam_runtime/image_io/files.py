@@ -18,6 +18,7 @@ from ..errors import ImageError, first_line
 from .colours import loaded
 from .file_kinds import CURES, FORBIDDEN, not_a_file, stand_in
 from .jpeg_scans import check_scans
+from .netpbm_headers import check_header
 from .orientation import upright
 from .png_files import check_rows, without_long_texts
 
@@ -50,6 +51,7 @@ def decoded(
         with warnings.catch_warnings():
             # PIL warns about a bomb at 89 megapixels, which cameras reach; it refuses at 179.
             warnings.simplefilter("ignore")
+            check_header(path)
             source = without_long_texts(path)
             with Image.open(source, formats=_formats()) as picture:
                 _check_size(picture, most_pixels)

@@ -17,6 +17,9 @@ _SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _TEXTS = (b"tEXt", b"zTXt", b"iTXt")
 _SHORT_TEXT = 1000
 """Largest text [bytes] that stays: Pillow refuses pictures with texts of more than 1 MiB, also compressed."""
+MOST_CHUNKS = 10_000
+"""Most chunks beside those of the pixels: each costs Pillow some microseconds, and may have twelve bytes."""
+_OWN = (b"IDAT", b"fdAT")
 _CHANNELS = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}
 """Channels by colour type."""
 _PASSES = ((0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), (1, 0, 2, 2), (0, 1, 1, 2))
@@ -25,13 +28,21 @@ _BLOCK = 1 << 20
 
 
 def without_long_texts(path: Path) -> Path | io.BytesIO:
-    """Returns what Pillow is to read: `path`, or its content without the long texts of a PNG."""
+    """Returns what Pillow is to read: `path`, or its content without the long texts of a PNG.
+
+    Raises ImageError for more than MOST_CHUNKS chunks.
+    """
     with path.open("rb") as file:
-        skipped = [
-            (start, end)
-            for name, start, end in _chunks(file)
-            if name in _TEXTS and end - start > _SHORT_TEXT and _is_sound(file, start, end)
-        ]
+        skipped, others = [], 0
+        for name, start, end in _chunks(file):
+            others += name not in _OWN
+            if others > MOST_CHUNKS:
+                raise ImageError(
+                    f"expected a PNG of at most {MOST_CHUNKS} chunks beside its pixels, found more; "
+                    "save the picture again"
+                )
+            if name in _TEXTS and end - start > _SHORT_TEXT and _is_sound(file, start, end):
+                skipped.append((start, end))
         if not skipped:
             return path
         file.seek(0)
