@@ -2,23 +2,19 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-import typer
-from filelock import FileLock
+from exports_of_run import exported, graphs_of, known_graphs, written_by
 from typer.testing import CliRunner
 
 if TYPE_CHECKING:  # torch and onnx, which most folders' tests do without
-    import onnx_ir as ir
-
-    from glesam_export.graphs import Graph
     from glesam_runtime.tools.measure import ImageSets
 
 TESTS = Path(__file__).parent
@@ -90,7 +86,24 @@ def int8_bundle(fp32_bundle: Path, photos: Path, tmp_path_factory: pytest.TempPa
     """Made by glesam-quantize, with fp16 for the rest; never change it."""
     from glesam_calib.cli.quantize import app
 
-    return written_by(app, fp32_bundle, "int8", photos, tmp_path_factory, *quantize_options(photos))
+    return written_by(app, fp32_bundle, "int8", tmp_path_factory, *quantize_options(photos))
+
+
+@pytest.fixture(scope="session")
+def nano_fp32(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The fp32 bundle of the shipped checkpoint, made by glesam-export's defaults; never change it."""
+    from glesam.model import shipped_checkpoint
+    from glesam_export.cli import app
+
+    return written_by(app, shipped_checkpoint(), "fp32", tmp_path_factory)
+
+
+@pytest.fixture(scope="session")
+def nano_int8(nano_fp32: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Made of it by glesam-quantize's defaults, but for the gate on speed here; never change it."""
+    from glesam_calib.cli.quantize import app
+
+    return written_by(app, nano_fp32, "nano_int8", tmp_path_factory, "--no-speed-gate")
 
 
 @pytest.fixture(scope="session")
@@ -130,7 +143,7 @@ def sam2_int8_bundle(sam2_bundle: Path, photos: Path, tmp_path_factory: pytest.T
     """Made by glesam-quantize from the fp32 one, as `int8_bundle` is; never change it."""
     from glesam_calib.cli.quantize import app
 
-    return written_by(app, sam2_bundle, "sam2_int8", photos, tmp_path_factory, *quantize_options(photos))
+    return written_by(app, sam2_bundle, "sam2_int8", tmp_path_factory, *quantize_options(photos))
 
 
 def quantize_options(photos: Path) -> tuple[str, ...]:
@@ -138,7 +151,8 @@ def quantize_options(photos: Path) -> tuple[str, ...]:
 
     Random masks are all edge, so the gate is low; how fast int8 is here does not matter to a test.
     """
-    return ("--calib-images", str(photos), "--samples", "4", "--min-iou", "0.5", "--no-speed-gate")
+    shared = ("--images", str(photos), "--calib-images", str(photos), "--samples", "4")
+    return (*shared, "--min-iou", "0.5", "--no-speed-gate")
 
 
 @pytest.fixture(scope="session")
@@ -169,54 +183,13 @@ def robust_bundle(robust_checkpoint: Path, photos: Path, tmp_path_factory: pytes
     return exported("fp32", robust_checkpoint, photos, tmp_path_factory)
 
 
-@contextmanager
-def known_graphs(bundle: Path, *names: str) -> Iterator[None]:
-    """Exports in this block take the graphs `names` from a bundle that has them already."""
-    import onnx_ir as ir
-
-    from glesam_export import pipeline
-
-    convert = pipeline.onnx_from_graph
-
-    def known(graph: Graph, opset: int) -> ir.Model:
-        return ir.load(bundle / f"{graph.name}.onnx") if graph.name in names else convert(graph, opset)
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(pipeline, "onnx_from_graph", known)
-        yield
-
-
 @pytest.fixture(name="known_graphs", scope="session")
 def known_graphs_of() -> Callable[..., AbstractContextManager[None]]:
     """`known_graphs`, for tests that export on their own."""
     return known_graphs
 
 
-def exported(
-    precision: str, checkpoint: Path, photos: Path, folders: pytest.TempPathFactory, *options: str
-) -> Path:
-    from glesam_export.cli import app
-
-    return written_by(app, checkpoint, precision, photos, folders, "--precision", precision, *options)
-
-
-def written_by(
-    app: typer.Typer, source: Path, name: str, photos: Path, folders: pytest.TempPathFactory, *options: str
-) -> Path:
-    """The folder `name` that a command made of `source`; what it printed lies beside it.
-
-    The processes of one run of tests share it: it is made by the first that needs it.
-    """
-    root = folders.getbasetemp()
-    if "PYTEST_XDIST_WORKER" in os.environ:
-        root = root.parent
-    out = root / "exports" / f"{name}-of-{source.name}" / name
-    log = out.with_suffix(".log")
-    out.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(f"{out}.lock"):
-        if not log.exists():
-            command = [str(source), "--out", str(out), "--images", str(photos), *options]
-            result = CliRunner().invoke(app, command)
-            assert result.exit_code == 0, result.output
-            log.write_text(result.stdout)
-    return out
+@pytest.fixture(scope="session")
+def fp32_graphs(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
+    """`exports_of_run.graphs_of`, for one of `tiny_model.MODELS`."""
+    return partial(graphs_of, tmp_path_factory)

@@ -249,12 +249,13 @@ def _is_state(state: Mapping[str, Any]) -> bool:
 def fingerprint(module: nn.Module, config: str) -> str:
     """Hash of a model's configuration, frozen parameters and buffers: 16 hexadecimal digits.
 
-    Each tensor counts with its name, shape and some elements; what is trained does not count.
+    Each tensor counts with its name, shape and some elements; what is trained does not count. -0.0 counts as
+    0.0, which a moving average makes of it.
     """
     digest = hashlib.sha256(config.encode())
     frozen = [(name, p.detach()) for name, p in module.named_parameters() if not p.requires_grad]
     for name, tensor in [*frozen, *module.named_buffers()]:
         flat = tensor.flatten()
-        sample = flat[:: max(1, len(flat) // SAMPLED)][:SAMPLED].float().cpu().numpy()
+        sample = flat[:: max(1, len(flat) // SAMPLED)][:SAMPLED].float().cpu().numpy() + 0.0
         digest.update(f"{name} {list(tensor.shape)}".encode() + sample.tobytes())
     return digest.hexdigest()[:16]

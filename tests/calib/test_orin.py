@@ -18,7 +18,6 @@ from glesam_calib.cli.quantize import app
 from glesam_calib.graph.precision import QUANTIZED_ON_ORIN, lower_precision
 from glesam_calib.quantization.quantize import quantize
 from glesam_calib.quantization.targets import ANY
-from glesam_export.cli import app as export_app
 from glesam_runtime import Bundle
 from glesam_runtime.cli.build import app as build_app
 
@@ -119,19 +118,18 @@ def test_a_bundle_for_orin_has_no_such_scale(orin_bundle: Path) -> None:
     assert manifest.graphs["gle"].fp32_islands["int8"] == QUANTIZED_ON_ORIN
 
 
-def test_nor_have_the_shipped_models_graphs(tmp_path: Path) -> None:
+def test_nor_have_the_shipped_models_graphs(nano_fp32: Path, nano_int8: Path, tmp_path: Path) -> None:
     """Without the target one would: the test knows the hazard when it sees it."""
-    assert CliRunner().invoke(export_app, ["--out", str(tmp_path / "float")]).exit_code == 0
-    found = {}
-    for target in ("any", "orin"):
-        command = [str(tmp_path / "float"), "--target", target, "--out", str(tmp_path / target)]
-        done = CliRunner().invoke(app, [*command, "--no-speed-gate"])
-        assert done.exit_code == 0, done.output
-        found[target] = [
-            each for name in GRAPHS for each in mixed(onnx.load(tmp_path / target / f"{name}.onnx"))
-        ]
-    assert found["any"]
-    assert found["orin"] == []
+    out = tmp_path / "orin"
+    command = [str(nano_fp32), "--target", "orin", "--out", str(out), "--no-speed-gate"]
+    done = CliRunner().invoke(app, command)
+    assert done.exit_code == 0, done.output
+    found = {
+        folder: [each for name in GRAPHS for each in mixed(onnx.load(folder / f"{name}.onnx"))]
+        for folder in (nano_int8, out)
+    }
+    assert found[nano_int8]
+    assert found[out] == []
 
 
 def test_its_engines_compute_in_int8_on_the_generation_of_orin(

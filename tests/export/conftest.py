@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import numpy as np
@@ -47,13 +48,26 @@ def picture() -> np.ndarray:
 
 
 @pytest.fixture(scope="module")
-def fp16_export(model: GleSam, picture: np.ndarray, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def same_graphs() -> tuple[Path | str, ...]:
+    """A folder of graphs, and names of those that a test file's own `model` has, too."""
+    return (Path(),)
+
+
+@pytest.fixture(scope="module")
+def fp16_export(
+    model: GleSam,
+    same_graphs: tuple[Path | str, ...],
+    known_graphs: Callable[..., AbstractContextManager[None]],
+    picture: np.ndarray,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Path:
     """The fp16 bundle of a test file's own `model`, with `checkpoint` beside it; never change it."""
     root = tmp_path_factory.mktemp("bundles")
     model.save_pretrained(root / "checkpoint")
     sets: ImageSets = {"clean": [picture], "lq3": [picture[::-1].copy()]}
     files = checkpoint_files(root / "checkpoint")
-    export_bundle(model, files, root / "fp16", sets, ExportOptions("fp16"), lambda _: None)
+    with known_graphs(*same_graphs):
+        export_bundle(model, files, root / "fp16", sets, ExportOptions("fp16"), lambda _: None)
     return root / "fp16"
 
 

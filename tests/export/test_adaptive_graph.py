@@ -12,7 +12,7 @@ import onnx_ir as ir
 import pytest
 import torch
 from onnx import numpy_helper
-from tiny_model import STYLES, Style, random_model
+from tiny_model import MODELS, STYLES, Style, random_model
 
 from glesam.model import GleSam, checkpoint_files
 from glesam.reference import reference_predictor
@@ -21,10 +21,9 @@ from glesam_calib.graph.precision import lower_precision
 from glesam_calib.quantization.layers import Policy, layers_of
 from glesam_export import pipeline
 from glesam_export.folds import fold_all, fold_timestep
-from glesam_export.graphs import Graph, graphs
+from glesam_export.graphs import Graph
 from glesam_export.pipeline import ExportOptions, export_bundle
 from glesam_export.rewrites.static_gle import AdaptiveStaticGle, static_gle
-from glesam_export.to_onnx import onnx_from_graph
 from glesam_runtime import Bundle, BundleError, ParityError, Predictor
 from glesam_runtime.bundle.graph_rules import FLOAT_OPERATORS
 from glesam_runtime.bundle.manifest import parse_manifest
@@ -43,17 +42,21 @@ GLE = with_options(bundle_contract(S)["gle"], {"degradation_level"})
 
 @pytest.fixture(scope="module")
 def model() -> GleSam:
-    """Read only; its timestep is late, where a strength matters."""
-    return random_model("sd21", adaptive=True, timestep=200)
+    """Read only."""
+    return MODELS["adaptive"]()
 
 
 @pytest.fixture(scope="module")
-def folder(model: GleSam, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def same_graphs(fp32_graphs: Callable[..., Path]) -> tuple[Path | str, ...]:
+    return (fp32_graphs("adaptive", "gle"), "gle")
+
+
+@pytest.fixture(scope="module")
+def folder(fp32_graphs: Callable[..., Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
     """gle.onnx of every precision."""
     root = tmp_path_factory.mktemp("adaptive")
-    (graph,) = (graph for graph in graphs(model) if graph.name == "gle")
     for precision in MAX_RELATIVE:
-        exported = onnx_from_graph(graph)
+        exported = ir.load(fp32_graphs("adaptive", "gle") / "gle.onnx")
         if precision != "fp32":
             lower_precision(exported, precision)
         save_onnx(exported, root / f"{precision}.onnx")

@@ -52,9 +52,21 @@ def with_denoiser(model: GleSam) -> GleSam:
 
 
 @pytest.fixture(scope="module", params=["two_way", "prompt_maps"])
-def model(request: pytest.FixtureRequest) -> GleSam:
+def decoder(request: pytest.FixtureRequest) -> str:
+    name: str = request.param
+    return name
+
+
+@pytest.fixture(scope="module")
+def model(decoder: str) -> GleSam:
     """Read only."""
-    return with_denoiser(random_model("sd21") if request.param == "two_way" else random_nano())
+    return with_denoiser(random_model("sd15") if decoder == "two_way" else random_nano())
+
+
+@pytest.fixture(scope="module")
+def same_graphs(decoder: str, fp32_bundle: Path, fp32_graphs: Callable[..., Path]) -> tuple[Path | str, ...]:
+    names = ("image_encoder", "gle")
+    return (fp32_bundle if decoder == "two_way" else fp32_graphs("nano", *names), *names)
 
 
 @pytest.fixture(scope="module")

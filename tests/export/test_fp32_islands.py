@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from hashlib import sha256
 from pathlib import Path
 
 import onnx_ir as ir
 import pytest
-from tiny_model import random_model, random_nano
-from tiny_robust_sam import tiny_robust_sam
 
 from glesam_calib.graph.files import save_onnx
 from glesam_calib.graph.precision import WEIGHTED, lower_precision
-from glesam_export.graphs import graphs
-from glesam_export.robust_graphs import robust_graphs
-from glesam_export.to_onnx import onnx_from_graph
 from glesam_runtime.bundle.manifest import Graph
 from glesam_runtime.bundle.spec import bundle_contract
 from glesam_runtime.engines.tensorrt.build import Profile
@@ -25,12 +21,12 @@ from glesam_runtime.engines.tensorrt.library import load_library
 from glesam_runtime.errors import BackendError
 
 CASES = {
-    "early layers": ("image_encoder", "bf16", lambda: graphs(random_nano())),
-    "degradation level": ("gle", "fp16", lambda: graphs(random_model("sd21", adaptive=True, timestep=200))),
-    "coordinates": ("mask_decoder", "fp16", lambda: graphs(random_model("sd21"))),
-    "fourier": ("gle", "fp16", lambda: robust_graphs(tiny_robust_sam())),
+    "early layers": ("nano", "image_encoder", "bf16"),
+    "degradation level": ("adaptive", "gle", "fp16"),
+    "coordinates": ("sd21", "mask_decoder", "fp16"),
+    "fourier": ("", "gle", "fp16"),
 }
-"""By island: a graph that has it, the graph's precision, and all graphs of a model."""
+"""By island: a model (none: a RobustSAM) and its graph that has it, and the precision it is lowered to."""
 
 
 @dataclass(frozen=True)
@@ -43,10 +39,16 @@ class Lowered:
 
 
 @pytest.fixture(scope="module", params=CASES)
-def lowered(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Lowered:
+def lowered(
+    request: pytest.FixtureRequest,
+    fp32_graphs: Callable[..., Path],
+    robust_bundle: Path,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Lowered:
     """The graph with one of the islands."""
-    name, precision, parts = CASES[request.param]
-    model = onnx_from_graph(next(graph for graph in parts() if graph.name == name))
+    source, name, precision = CASES[request.param]
+    folder = fp32_graphs(source, name) if source else robust_bundle
+    model = ir.load(folder / f"{name}.onnx")
     islands = lower_precision(model, precision)
     assert request.param in islands
     layers = [layer(node) for node in model.graph if node.op_type in WEIGHTED and is_fp32(node)]

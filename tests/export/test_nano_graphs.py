@@ -20,10 +20,8 @@ from glesam.model import GleSam
 from glesam.nano.encoder import NanoEncoder
 from glesam_calib.graph.files import save_onnx
 from glesam_calib.graph.precision import lower_precision
-from glesam_export.graphs import graphs
 from glesam_export.rewrites.native_layers import for_export
 from glesam_export.rewrites.static_encoder import static_encoder
-from glesam_export.to_onnx import onnx_from_graph
 from glesam_runtime.bundle.graph_rules import FLOAT_OPERATORS
 from glesam_runtime.bundle.spec import bundle_contract
 from glesam_runtime.engines import open_engine
@@ -44,14 +42,16 @@ def narrow() -> GleSam:
 
 
 @pytest.fixture(scope="module")
-def folder(narrow: GleSam, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def folder(fp32_graphs: Callable[..., Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Both precisions of every graph: `<graph>-<precision>.onnx`."""
     root = tmp_path_factory.mktemp("nano")
-    for graph in graphs(narrow):
-        model = onnx_from_graph(graph)
-        save_onnx(model, root / f"{graph.name}-fp32.onnx")
+    names = tuple(bundle_contract(S))
+    exported = fp32_graphs("nano", *names)
+    for name in names:
+        model = ir.load(exported / f"{name}.onnx")
+        save_onnx(model, root / f"{name}-fp32.onnx")
         lower_precision(model, "fp16")
-        save_onnx(model, root / f"{graph.name}-fp16.onnx")
+        save_onnx(model, root / f"{name}-fp16.onnx")
     return root
 
 

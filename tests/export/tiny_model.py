@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Literal
 
@@ -84,3 +85,11 @@ def random_nano(seed: int = 0, lora_rank: int = 4) -> GleSam:
                 buffer.uniform_(0.5, 1.5)
         model.gle.get_buffer("text_embedding").normal_()
     return model.requires_grad_(False)
+
+
+MODELS: dict[str, Callable[[], GleSam]] = {
+    "sd21": lambda: random_model("sd21"),
+    "adaptive": lambda: random_model("sd21", adaptive=True, timestep=200),
+    "nano": random_nano,
+}
+"""Models whose graphs several files of tests share; a late timestep is one where a strength matters."""

@@ -10,10 +10,6 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from glesam.model import GleSam, shipped_checkpoint
-from glesam_calib.graph.files import save_onnx
-from glesam_export.graphs import graphs
-from glesam_export.to_onnx import OPSETS, onnx_from_graph
 from glesam_runtime import Bundle
 from glesam_runtime.bundle.reader import sha256_of
 from glesam_runtime.cli.build import app as build_app
@@ -26,14 +22,9 @@ WORST_MASK = 0.95
 
 
 @pytest.fixture(scope="module")
-def in_fp32(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+def in_fp32(nano_fp32: Path) -> dict[str, Path]:
     """The shipped checkpoint's graphs as export writes them in fp32."""
-    folder = tmp_path_factory.mktemp("fp32")
-    paths = {}
-    for graph in graphs(GleSam.from_pretrained(shipped_checkpoint())):
-        paths[graph.name] = folder / f"{graph.name}.onnx"
-        save_onnx(onnx_from_graph(graph, OPSETS[0]), paths[graph.name])
-    return paths
+    return {name: nano_fp32 / f"{name}.onnx" for name in Bundle.open().manifest.graphs}
 
 
 @pytest.mark.parametrize("backend", ONNX_BACKENDS)

@@ -9,9 +9,7 @@ from typer.testing import CliRunner
 
 from glesam.model import checkpoint_files, shipped_checkpoint
 from glesam_calib import CalibrationTable
-from glesam_calib.cli.quantize import app as quantize_app
 from glesam_calib.observation.observe import GRAPHS
-from glesam_export.cli import app
 from glesam_runtime import Bundle
 from glesam_runtime.bundle.reader import sha256_of
 from glesam_runtime.bundle.writer import CALIBRATION
@@ -22,15 +20,9 @@ from glesam_runtime.tools.verify import verify
 
 
 @pytest.fixture(scope="module")
-def bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
-    """Exported and quantized; the gate on masks is the command's own, how fast it is here does not matter."""
-    folder = tmp_path_factory.mktemp("int8")
-    done = CliRunner().invoke(app, ["--out", str(folder / "float")])
-    assert done.exit_code == 0, done.output
-    command = [str(folder / "float"), "--out", str(folder / "nano"), "--no-speed-gate"]
-    done = CliRunner().invoke(quantize_app, command)
-    assert done.exit_code == 0, done.output
-    return Bundle.open(folder / "nano")
+def bundle(nano_int8: Path) -> Bundle:
+    """The gate on masks has been the command's own; how fast it is here does not matter."""
+    return Bundle.open(nano_int8)
 
 
 def test_the_statistics_are_of_the_shipped_weights() -> None:
