@@ -12,7 +12,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from glesam.training.checkpoint import Identity
+from glesam.training.checkpoint import Identity, fingerprint
 from glesam.training.loop import LoopConfig, Losses, Player, learning_rate, train, train_players
 from glesam.training.watch import Lines, Moment
 from glesam_runtime.errors import CheckpointError
@@ -313,3 +313,16 @@ def test_what_may_differ_does_not_stop_a_run(tmp_path: Path) -> None:
     run(small(), path)
     changed = Identity({"save_every": 5}, may_differ=frozenset({"save_every"}))
     train(small(), batches, losses_of(small()), CONFIG, path, silent, identity=changed)  # type: ignore[arg-type]
+
+
+def test_a_finished_run_is_known_again_by_its_weights(tmp_path: Path) -> None:
+    """A moving average makes 0.0 of a frozen -0.0, which a run that is read again still has."""
+
+    def finished() -> str:
+        model = small()
+        with torch.no_grad():
+            model[0].weight.fill_(-0.0).requires_grad_(False)
+        run(model, tmp_path / "run.pt", AVERAGED)
+        return fingerprint(model.requires_grad_(False), "")
+
+    assert finished() == finished()
