@@ -182,10 +182,7 @@ def test_a_run_in_progress_is_left_alone(data: Path, model: Path, tmp_path: Path
     run.mkdir()
     (run / ".stage2.pt.1.partial").touch()
     with FileLock(run / ".lock"):
-        started = processes(count, *arguments)
-        for process in started:
-            process.communicate(timeout=60)
-        assert [process.returncode for process in started] == [2] * count
+        assert [code for code, _ in ended(count, *arguments)] == [2] * count
     assert sorted(path.name for path in run.iterdir()) == [".lock", ".stage2.pt.1.partial"]
     code, _, stderr = invoke(*arguments)
     assert (code, stderr) == (0, "")
@@ -198,16 +195,19 @@ def free_port() -> int:
         return int(actual.getsockname()[1])
 
 
-def processes(count: int, *arguments: object) -> list[subprocess.Popen[str]]:
-    """Starts glesam-train as torchrun and accelerate do, a process for each rank."""
+def ended(count: int, *arguments: object) -> list[tuple[int, str]]:
+    """Exit status and output of glesam-train in as many processes, started as torchrun and accelerate do."""
+    if count == 1:
+        return [invoke(*arguments)[:2]]
     common = {"WORLD_SIZE": count, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": free_port()}
     command = [sys.executable, "-m", "glesam.cli.train", *map(str, arguments), "--threads", "1"]
     started = []
     for rank in range(count):
-        variables = common | {"RANK": rank, "LOCAL_RANK": rank} if count > 1 else {}
+        variables = common | {"RANK": rank, "LOCAL_RANK": rank}
         env = os.environ | {name: str(value) for name, value in variables.items()}
         started.append(subprocess.Popen(command, env=env, stdout=subprocess.PIPE, text=True))
-    return started
+    outputs = [process.communicate(timeout=120)[0] for process in started]
+    return [(process.returncode, output) for process, output in zip(started, outputs, strict=True)]
 
 
 @pytest.mark.parametrize(
@@ -225,10 +225,8 @@ def test_two_processes_have_the_losses_of_one(
     runs = {count: tmp_path / f"{count}" for count in (1, 2)}
     for count, run in runs.items():
         arguments = ["--config", config, "--data", data, "--run", run, "--model", model]
-        started = processes(count, *arguments)
-        outputs = [process.communicate()[0] for process in started]
-        assert [process.returncode for process in started] == [0] * count
-        assert [output.count("wrote ") for output in outputs] == [1, 0][:count]
+        outcomes = [(code, output.count("wrote ")) for code, output in ended(count, *arguments)]
+        assert outcomes == [(0, 1), (0, 0)][:count]
     alone, together = (scalars(run, f"stage{stage}") for run in runs.values())
     assert alone.keys() == together.keys()
     assert len(alone) >= (6 if stage == 1 else 3)
