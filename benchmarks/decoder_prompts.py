@@ -36,15 +36,16 @@ def main(
     record: RecordOption = False,
     note: NoteOption = "",
 ) -> None:
-    title = f"Mask decoder, one box and {prompts} boxes: median of {rounds} interleaved rounds"
-    run = Run.begin("nano_speed", title)
+    heading = f"Mask decoder, one box and {prompts} boxes: median of {rounds} interleaved rounds"
+    run = Run.begin("nano_speed", heading)
     contenders = {}
     for path, name in product(bundles or [None], backend or ["onnxruntime", "openvino"]):
         bundle = Bundle.open(path)
         graph = bundle.manifest.graphs["mask_decoder"]
         engine = open_engine(name, bundle.graph_path("mask_decoder"), graph.spec, graph.precision)
         together = boxes(prompts, bundle.manifest.image_size)
-        contenders[f"{bundle.manifest.name}, {name} {bundle.manifest.precision}"] = calls_of(engine, together)
+        title = path.name if path else bundle.manifest.name
+        contenders[f"{title}, {name} {bundle.manifest.precision}"] = calls_of(engine, together)
     times = interleaved(contenders, rounds)
     rows = [
         {"decoder": name, **each, "ratio": round(each["single_calls_ms"] / each["one_call_ms"], 2)}
