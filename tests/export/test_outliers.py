@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import numpy as np
+import onnx
 import onnx_ir as ir
 import pytest
 import torch
@@ -103,9 +104,20 @@ def run(model: ir.Model, feed: Tensor) -> np.ndarray:
     return np.asarray(answer, np.float64)
 
 
-def exported(model: GleSam, name: str, feed: Tensor) -> ir.Model:
+def exported(model: GleSam, name: str, feed: Tensor) -> onnx.ModelProto:
     (graph,) = (graph for graph in graphs(model) if graph.name == name)
-    return onnx_from_graph(Graph(name, graph.module, {next(iter(graph.example)): feed}, graph.outputs, {}))
+    fed = Graph(name, graph.module, {next(iter(graph.example)): feed}, graph.outputs, {})
+    return ir.to_proto(onnx_from_graph(fed))
+
+
+@pytest.fixture(scope="module")
+def massive_graph(massive: GleSam) -> onnx.ModelProto:
+    return exported(massive, "image_encoder", image())
+
+
+@pytest.fixture(scope="module")
+def large_scores_graph(large_scores: GleSam) -> onnx.ModelProto:
+    return exported(large_scores, "gle", embeddings())
 
 
 def naive(module: nn.Module, feed: Tensor, monkeypatch: pytest.MonkeyPatch) -> ir.Model:
@@ -127,10 +139,12 @@ def error(actual: np.ndarray, expected: Tensor) -> float:
 
 
 @pytest.mark.parametrize("kind", ["fp16", "bf16"])
-def test_the_encoder_withstands_massive_activations(massive: GleSam, kind: str) -> None:
+def test_the_encoder_withstands_massive_activations(
+    massive: GleSam, massive_graph: onnx.ModelProto, kind: str
+) -> None:
     with torch.no_grad():
         expected = massive.encode(image())
-    model = exported(massive, "image_encoder", image())
+    model = ir.from_proto(massive_graph)
     lower_precision(model, kind)
     assert error(run(model, image()), expected) < TOLERANCE[kind]
 
@@ -156,11 +170,13 @@ def test_the_massive_activations_are_there_and_break_a_naive_export(
 
 
 @pytest.mark.parametrize("kind", ["fp16", "bf16"])
-def test_gle_withstands_scores_beyond_half_before_scaling(large_scores: GleSam, kind: str) -> None:
+def test_gle_withstands_scores_beyond_half_before_scaling(
+    large_scores: GleSam, large_scores_graph: onnx.ModelProto, kind: str
+) -> None:
     z = embeddings()
     with torch.no_grad():
         expected = large_scores.enhance(z)
-    model = exported(large_scores, "gle", z)
+    model = ir.from_proto(large_scores_graph)
     lower_precision(model, kind)
     skip = large_scores.gle.skip_scale * z.numpy().astype(np.float64)
     correction = torch.from_numpy(expected.numpy() - skip)

@@ -131,7 +131,7 @@ def test_an_option_that_polygraphy_does_not_know_is_no_difference(bundle: Path, 
     """Polygraphy itself ends with 1 for both."""
     assert run(bundle, "--polygraphy", tmp_path / "out").exit_code == 0
     change_a_weight(bundle / "gle.onnx")
-    assert shell(tmp_path / "out/compare.sh").returncode == 1
+    assert shell(tmp_path / "out/gle/compare.sh").returncode == 1
     done = shell(tmp_path / "out/compare.sh", "--nope")
     assert done.returncode == 2, "not what the last comparison found"
     assert "--nope" in done.stdout + done.stderr
