@@ -20,7 +20,7 @@ std::string size_text(int height, int width) {
 std::vector<float> scaled(const glesam_auxiliary_view& view) {
     const std::int64_t pixel_bytes = view.bits / 8;
     const std::int64_t stride = view.stride != 0 ? view.stride : pixel_bytes * view.width;
-    const float white = view.bits == 8 ? 255.0F : 65535.0F;
+    const float largest = view.bits == 8 ? 255.0F : 65535.0F;
     std::vector<float> values;
     values.reserve(static_cast<std::size_t>(view.height) * static_cast<std::size_t>(view.width));
     for (int y = 0; y < view.height; ++y) {
@@ -28,7 +28,7 @@ std::vector<float> scaled(const glesam_auxiliary_view& view) {
         for (int x = 0; x < view.width; ++x, pixel += pixel_bytes) {
             std::uint16_t value = *pixel;
             if (view.bits == 16) std::memcpy(&value, pixel, sizeof value);  // rows may begin at odd addresses
-            values.push_back(static_cast<float>(value) / white);
+            values.push_back(static_cast<float>(value) / largest);
         }
     }
     return values;
