@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import IO
 from zipfile import ZIP_STORED, BadZipFile, ZipFile, is_zipfile
 
-from safetensors import SafetensorError, safe_open
+from safetensors import safe_open
 
 from glesam.pickle_depth import is_deep
 from glesam_runtime.errors import CheckpointError
-from glesam_runtime.image_io.file_kinds import not_a_file, stand_in
+from glesam_runtime.image_io.file_kinds import not_a_file
 
 MOST_BYTES = 2**35
 """Largest file of weights: 32 GiB. The largest that is published for these models has 8."""
@@ -25,14 +26,6 @@ MOST_PICKLE_BYTES = 2**28
 """Largest description of the tensors in a file of torch.save."""
 
 
-def cannot_read(path: Path, reason: str) -> CheckpointError:
-    """Returns the error for a file that is no file of tensors."""
-    return CheckpointError(
-        f"cannot read tensors from {path} ({reason}); "
-        "expected tensors alone, in a .safetensors file or as torch.save writes a state dict"
-    )
-
-
 def check_is_file(path: str | Path) -> None:
     """Raises CheckpointError for a pipe or a device, which would be waited for."""
     if (found := not_a_file(path)) in ("a pipe", "a device"):
@@ -43,8 +36,7 @@ def check_weights_file(path: str | Path) -> None:
     """Raises CheckpointError where a file of weights is too large, or would grow in memory when it is read.
 
     torch.save never compresses, so an archive that does was not written by it: a megabyte of it could hold a
-    terabyte of zeros. What torch.save did not write at all is refused too: torch would first unpickle it. A
-    file that is missing, or a damaged one, is left to its reader.
+    terabyte of zeros. A file that is missing, or that torch.save did not write, is left to its reader.
     """
     check_is_file(path)
     path = Path(path)
@@ -60,10 +52,8 @@ def check_weights_file(path: str | Path) -> None:
         return
     with path.open("rb") as file:
         if not is_zipfile(file):
-            file.seek(0)
-            if _OLD_MAGIC not in file.read(_OLD_START):
-                found = stand_in(path)
-                raise cannot_read(path, f"found {found}" if found else "torch.save did not write it")
+            if not _has_old_magic(file):
+                return
             file.seek(0)
             for _ in range(_OLD_PICKLES):
                 _check_pickle(path, file)
@@ -71,12 +61,25 @@ def check_weights_file(path: str | Path) -> None:
     _check_archive(path)
 
 
+def check_was_saved(path: Path) -> None:
+    """Raises UnpicklingError where torch.save did not write a file: torch would unpickle it to find out."""
+    with path.open("rb") as file:
+        if not is_zipfile(file) and not _has_old_magic(file):
+            raise UnpicklingError("torch.save did not write it")
+
+
+def _has_old_magic(file: IO[bytes]) -> bool:
+    """Whether it begins as torch.save wrote files before torch 1.6."""
+    file.seek(0)
+    return _OLD_MAGIC in file.read(_OLD_START)
+
+
 def _check_count(path: Path) -> None:
     try:
         with safe_open(path, "pt") as file:
             count = len(file.keys())
-    except (SafetensorError, OSError):
-        return  # its reader says what is wrong
+    except Exception:  # safetensors, the OS and a full memory each raise their own; so will its reader
+        return
     if count > MOST_TENSORS:
         raise CheckpointError(f"{path} has {count} tensors; expected weights, at most {MOST_TENSORS} of them")
 

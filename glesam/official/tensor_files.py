@@ -13,7 +13,7 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from glesam.file_limits import cannot_read, check_weights_file
+from glesam.file_limits import check_was_saved, check_weights_file
 from glesam.official.weights import check_floats, check_plain
 from glesam_runtime.errors import CheckpointError
 from glesam_runtime.image_io.file_kinds import stand_in
@@ -51,13 +51,17 @@ def read_object(path: str | Path) -> Any:  # noqa: ANN401 - whatever was saved
     try:
         if path.suffix == ".safetensors":
             return load_file(path)
+        check_was_saved(path)
         with path.open("rb") as file:
             zipped = is_zipfile(file)  # files older than torch 1.6 are not, and cannot be mapped
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of the pickle's version, beside the one line of ours
             return torch.load(path, map_location="cpu", weights_only=True, mmap=zipped)
     except Exception as error:  # safetensors, zip, pickle and the OS each raise their own
-        raise cannot_read(path, unreadable(path, error)) from error
+        raise CheckpointError(
+            f"cannot read tensors from {path} ({unreadable(path, error)}); "
+            "expected tensors alone, in a .safetensors file or as torch.save writes a state dict"
+        ) from error
 
 
 def unreadable(path: Path, error: Exception) -> str:
