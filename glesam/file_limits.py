@@ -61,11 +61,16 @@ def check_weights_file(path: str | Path) -> None:
     _check_archive(path)
 
 
-def check_was_saved(path: Path) -> None:
-    """Raises UnpicklingError where torch.save did not write a file: torch would unpickle it to find out."""
+def is_archive(path: Path) -> bool:
+    """Whether torch.save wrote an archive, as it does since torch 1.6; older files cannot be mapped.
+
+    Raises UnpicklingError where torch.save did not write the file: torch would unpickle it to find out.
+    """
     with path.open("rb") as file:
-        if not is_zipfile(file) and not _has_old_magic(file):
+        zipped = is_zipfile(file)
+        if not zipped and not _has_old_magic(file):
             raise UnpicklingError("torch.save did not write it")
+    return zipped
 
 
 def _has_old_magic(file: IO[bytes]) -> bool:

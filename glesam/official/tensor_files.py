@@ -7,13 +7,12 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any
-from zipfile import is_zipfile
 
 import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from glesam.file_limits import check_was_saved, check_weights_file
+from glesam.file_limits import check_weights_file, is_archive
 from glesam.official.weights import check_floats, check_plain
 from glesam_runtime.errors import CheckpointError
 from glesam_runtime.image_io.file_kinds import stand_in
@@ -51,9 +50,7 @@ def read_object(path: str | Path) -> Any:  # noqa: ANN401 - whatever was saved
     try:
         if path.suffix == ".safetensors":
             return load_file(path)
-        check_was_saved(path)
-        with path.open("rb") as file:
-            zipped = is_zipfile(file)  # files older than torch 1.6 are not, and cannot be mapped
+        zipped = is_archive(path)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of the pickle's version, beside the one line of ours
             return torch.load(path, map_location="cpu", weights_only=True, mmap=zipped)

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 
-from glesam.file_limits import check_was_saved, check_weights_file
+from glesam.file_limits import check_weights_file, is_archive
 from glesam.official.weights import check_floats, check_plain
 from glesam.tensor_output import refused_writes
 from glesam_runtime.errors import CheckpointError, first_line
@@ -196,7 +196,7 @@ def read_state(path: Path) -> dict[str, Any]:
     """Reads what `Checkpoint.save` wrote; nothing but tensors and plain values is unpickled."""
     check_weights_file(path)
     try:
-        check_was_saved(path)
+        is_archive(path)  # or it raises
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of the pickle's version, beside the one line of ours
             state = torch.load(path, map_location="cpu", weights_only=True)
