@@ -13,6 +13,8 @@ The baseline is the decoder trained as long on as many degraded embeddings witho
 seed of the last stage. The rival is an encoder that has learnt its clean embeddings from degraded pictures,
 with and without GLE. The others change GLE alone: LoRA in place of full rank, CRE, no FDA, a strength that
 follows the degradation level. "DDIM" is the authors' other design, five denoising steps inside the decoder.
+"tuned" is the finished model itself after a further stage in which encoder, GLE and decoder learn together
+from degraded pictures; "tuned, without GLE" has learnt the same without it.
 Each ends as OUT/NAME/model for glesam-eval, and an interrupted one resumes. With --part .2 all have a fifth
 of the steps, and of the views where they are not a run's; --joint-part is for the last stage, which costs
 most. "full rank", nano's own recipe, is what they are then compared with.
@@ -20,6 +22,7 @@ most. "full rank", nano's own recipe, is what they are then compared with.
 
 from __future__ import annotations
 
+import copy
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -42,10 +45,12 @@ from glesam.nano.recipe import (
     NANO,
     Recipe,
     RobustStage,
+    SamStage,
     encode_views,
     start_gle,
     train_after_sam,
     train_model,
+    tune,
 )
 from glesam.nano.recipe import Run as TrainingRun
 from glesam.training.encoded_views import VIEWS
@@ -53,11 +58,14 @@ from glesam.training.loop import LoopConfig
 from glesam.training.session import make_accelerator, precision_of, use_threads
 
 ROBUST = RobustStage(LoopConfig(4_000, lr=5e-4, warmup=50, clip=1.0, average=0.995, seed=6))
+TUNE = SamStage(
+    LoopConfig(4_000, lr=3e-4, warmup=50, clip=1.0, average=0.99, seed=8), first_block=2, clean_share=0.35
+)
 SEED_AGAIN = 14
 BEFORE_GLE = ("sam.pt", VIEWS)
 BETWEEN = ("robust.pt", VIEWS, "prior.pt", "restore.pt")
 """What a variant has of another one that is the same up to there."""
-SHORTENED = ("prior", "restore", "robust", "joint")
+SHORTENED = ("prior", "restore", "robust", "joint", "tune")
 """Stages that --part is of; "level" takes a minute."""
 
 
@@ -68,12 +76,14 @@ class Variant:
     Attributes:
         shared: what it has of a run, where there is one.
         beside: a variant that is the same until its last stages; where it is there, those before are shared.
+        finished: it is the finished model, its GLE included, after stage "tune" alone.
     """
 
     gle: dict[str, Any] = field(default_factory=dict)
     recipe: Recipe = NANO
     shared: tuple[str, ...] = BEFORE_GLE
     beside: str = ""
+    finished: bool = False
 
 
 AGAIN = replace(NANO, joint=replace(NANO.joint, loop=replace(NANO.joint.loop, seed=SEED_AGAIN)))
@@ -93,6 +103,8 @@ VARIANTS = {
     "adaptive": Variant({"adaptive": True}),
     "DDIM": Variant(recipe=replace(NANO, enhance=False, denoise=True)),
     "GLE and DDIM": Variant(recipe=replace(NANO, denoise=True), shared=GLE_STAGES, beside="full rank"),
+    "tuned": Variant(recipe=replace(NANO, tune=TUNE), shared=(), finished=True),
+    "tuned, without GLE": Variant(recipe=replace(NANO, tune=TUNE, enhance=False), shared=(), finished=True),
 }
 
 
@@ -131,7 +143,8 @@ def main(
     use_threads(None)
     accelerator = make_accelerator(precision_of(run or out / "shared"))
     model = run / "model" if run else model or shipped_checkpoint()
-    start = None if run else GleSam.from_pretrained(model).to(accelerator.device)
+    finished = GleSam.from_pretrained(model).to(accelerator.device)
+    start = None if run else finished
     pool = SamplePool(in_memory(load_datasets(data)))
     sources = [f"nano={model}:sam,glesam"]
     variants = {
@@ -145,7 +158,10 @@ def main(
         share(made.folder, folder, variant.shared)
         if variant.beside:
             share(out / variant.beside, folder, BETWEEN)
-        trained = train(variant, pool, TrainingRun(folder, accelerator=accelerator), start)
+        own = TrainingRun(folder, accelerator=accelerator)
+        trained = (
+            tuned(variant, pool, own, finished) if variant.finished else train(variant, pool, own, start)
+        )
         trained.save_pretrained(folder / "model")
         sources.append(f"{name}={folder / 'model'}:{'glesam' if variant.recipe.enhance else 'sam'}")
     began.finish(evaluate(test, prompts, sources, out / "eval", levels, pictures=pictures), record, note)
@@ -201,6 +217,16 @@ def train(variant: Variant, pool: SamplePool, run: TrainingRun, start: GleSam | 
     else:
         start_gle(model, variant.recipe.prior.loop.seed)
         train_after_sam(model.eval().requires_grad_(False), pool, run, variant.recipe)
+    return model
+
+
+def tuned(variant: Variant, pool: SamplePool, run: TrainingRun, finished: GleSam) -> GleSam:
+    """Returns the finished model after the variant's stage "tune"."""
+    assert variant.recipe.tune is not None
+    torch.manual_seed(0)
+    model = copy.deepcopy(finished).eval().requires_grad_(False)
+    model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # as the command trains
+    tune(model, pool, run, variant.recipe.tune, enhance=variant.recipe.enhance)
     return model
 
 

@@ -1,4 +1,4 @@
-"""Batches of nano's first stage: views of photographs with prompts for objects and regions."""
+"""Batches of nano's stages on pictures: views of photographs with prompts for objects and regions."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import interpolate
 
-from glesam.data.augmentation import View
-from glesam.data.batches import BatchPlan, SamplePool, draw_masks, draw_view, pad_to, prefetch, to_tensor
+from glesam.data.augmentation import Image, View
+from glesam.data.batches import BatchPlan, SamplePool, draw_masks, draw_twins, pad_to, prefetch, to_tensor
 from glesam.data.masks import Mask
 from glesam.data.prompts import PointPrompt
 from glesam.data.regions import random_regions
@@ -29,11 +29,13 @@ One of the other masks is to find the part, at full weight."""
 class PromptBatch:
     """B pictures [B, 3, S, S], RGB in [0, 255], with K prompts each, picture by picture; N = B K.
 
+    `image` is degraded where the plan says so, and `clean` [B, 3, S, S] the same picture before.
     `masks` [N, 1, S/4, S/4] are the shares of each 4 x 4 px, in [0, 1]; `point_coords` [N, P, 2] px;
     `point_labels` [N, P]; `single_weights` [N] weigh mask 0 (`glesam.training.mask_loss.mask_losses`).
     """
 
     image: Tensor
+    clean: Tensor
     masks: Tensor
     point_coords: Tensor
     point_labels: Tensor
@@ -84,13 +86,17 @@ def draw_targets(view: View, count: int, regions: RegionPlan, rng: np.random.Gen
 
 def make_prompt_batch(pool: SamplePool, plan: BatchPlan, regions: RegionPlan, step: int) -> PromptBatch:
     """The batch of a step: row i depends on the plan's seed, `step` and i alone."""
-    images, targets = [], []
+    pictures, targets = list[tuple[Image, Image]](), list[Target]()
     for row in range(plan.size):
         rng = np.random.default_rng((plan.seed, step, row))
-        view = draw_view(pool, plan, rng)
-        images.append(pad_to(plan.image_size, view.image, PADDING_COLOUR))
+        view, degraded = draw_twins(pool, plan, rng)
+        pictures.append((degraded, view.image))
         targets += draw_targets(view, plan.objects_per_image, regions, rng)
-    return PromptBatch(to_tensor(images), *tensors_of(targets, plan.image_size))
+    image, clean = (
+        to_tensor([pad_to(plan.image_size, picture, PADDING_COLOUR) for picture in column])
+        for column in zip(*pictures, strict=True)
+    )
+    return PromptBatch(image, clean, *tensors_of(targets, plan.image_size))
 
 
 def tensors_of(targets: list[Target], size: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:

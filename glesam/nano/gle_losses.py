@@ -5,12 +5,13 @@ from __future__ import annotations
 from types import EllipsisType
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn.functional import mse_loss
 
 from glesam.config import EMBEDDING_STRIDE
 from glesam.gle import Gle, alphas_cumprod
 from glesam.model import GleSam
+from glesam.nano.batches import PromptBatch
 from glesam.nano.losses import prompt_losses
 from glesam.nano.pairs import AuxiliaryPairs, PairBatch, Pairs
 from glesam.training.loop import Losses
@@ -55,6 +56,17 @@ def joint_losses(model: GleSam, batch: PairBatch, clean_share: float, *, enhance
     restored = model.enhance(given)
     losses = prompt_losses(model, restored, batch)
     error = mse_loss(restored.float(), batch.clean)
+    return {**losses, "loss": losses["loss"] + ERROR_WEIGHT * error, "error": error}
+
+
+def tuning_losses(model: GleSam, teacher: nn.Module, batch: PromptBatch, *, enhance: bool = True) -> Losses:
+    """Encoder, GLE and decoder learn from masks and the squared error to the teacher's clean embeddings."""
+    with torch.no_grad():
+        clean = teacher(model.normalize(batch.clean)).float()
+    given = model.encode(model.normalize(batch.image))
+    restored = model.enhance(given) if enhance else given
+    losses = prompt_losses(model, restored, batch)
+    error = mse_loss(restored.float(), clean)
     return {**losses, "loss": losses["loss"] + ERROR_WEIGHT * error, "error": error}
 
 

@@ -8,6 +8,7 @@
 4. "level", of an adaptive GLE only: its head learns the degradation levels of the views.
 5. "restore": GLE learns to make clean embeddings of degraded ones.
 6. "joint": GLE and decoder learn together, from masks and the squared error.
+7. "tune": image encoder, GLE and decoder learn together, from clean and degraded pictures.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ from glesam.model import GleSam
 from glesam.nano.batches import RegionPlan, prompt_batches
 from glesam.nano.decoder import NanoDecoder
 from glesam.nano.encoder import NanoEncoder
-from glesam.nano.gle_losses import joint_losses, prior_losses, restoring_losses
+from glesam.nano.gle_losses import joint_losses, prior_losses, restoring_losses, tuning_losses
 from glesam.nano.imagenet import imagenet_weights
 from glesam.nano.levels import LevelStage, level_losses, leveled_batches, view_levels
 from glesam.nano.losses import clean_losses
@@ -61,7 +62,7 @@ class SamStage:
     Most steps are on crops of `crop_px`, which cost a quarter of whole pictures; every `whole_every`th step,
     and all from step `whole_from` on, is on whole pictures. The backbone's stem, its blocks before
     `first_block` and its depthwise filters stay ImageNet's; the rest of it learns at `backbone_rate` times
-    the rate.
+    the rate. `clean_share` of the pictures are not degraded.
     """
 
     loop: LoopConfig
@@ -77,6 +78,7 @@ class SamStage:
     regions: RegionPlan = RegionPlan()  # noqa: RUF009 - frozen
     first_block: int = 3
     backbone_rate: float = 0.2
+    clean_share: float = 1.0
 
     def plan(self, step: int) -> BatchPlan:
         """How the views of a step are drawn."""
@@ -87,6 +89,8 @@ class SamStage:
             self.loop.seed,
             objects_per_image=self.objects,
             scale=self.whole_scale if whole else self.crop_scale,
+            with_degraded=self.clean_share < 1,
+            clean_share=self.clean_share,
             paste_share=PASTE_SHARE,
         )
 
@@ -158,6 +162,7 @@ class Recipe:
         LoopConfig(1_000, lr=1e-3, warmup=50, clip=1.0, average=0.99, seed=5)
     )
     robust: RobustStage | None = None
+    tune: SamStage | None = None
     enhance: bool = True
     denoise: bool = False
     views: int = 6_000
@@ -230,6 +235,8 @@ def train_after_sam(model: GleSam, pool: SamplePool, run: Run, recipe: Recipe) -
     if recipe.denoise:
         start_denoiser(model, recipe.joint.loop.seed)
     train_joint(model, views, run, recipe.joint, enhance=recipe.enhance)
+    if recipe.tune:
+        tune(model, pool, run, recipe.tune, enhance=recipe.enhance)
     model.eval()
 
 
@@ -393,6 +400,32 @@ def train_joint(
     source = pair_batches(views, stage.batch, stage.prompts, stage.loop.seed, stage.part_weight)
     name = "joint" if enhance else "baseline"
     run.train(name, parts, source, player, stage.loop, settings_of(model, stage))
+
+
+def tune(model: GleSam, pool: SamplePool, run: Run, stage: SamStage, *, enhance: bool = True) -> None:
+    """Stage "tune"; the clean embeddings to come near to are those of the encoder as it is before."""
+    encoder = model.image_encoder
+    assert isinstance(encoder, NanoEncoder)
+    settings = settings_of(model, stage)
+    teacher = copy.deepcopy(encoder).eval().requires_grad_(False)
+    parts = nn.ModuleDict({"image_encoder": encoder, "mask_decoder": model.mask_decoder})
+    parts.requires_grad_(True).train()
+    slow = encoder.backbone.trained_from(stage.first_block)
+    restorers = select_restoring(model.gle) if enhance else select(model.gle, lambda _: False)
+    if enhance:
+        parts["gle"] = model.gle
+    backbone = set(encoder.backbone.parameters())
+    fast = [
+        parameter
+        for part in (encoder, model.mask_decoder)
+        for parameter in part.parameters()
+        if parameter not in backbone
+    ]
+    losses = partial(tuning_losses, model, teacher, enhance=enhance)
+    player = Player([*fast, *restorers], losses, slow=slow, slow_rate=stage.backbone_rate)
+    source = prompt_batches(pool, stage.plan, stage.regions)
+    run.train("tune", parts, source, player, stage.loop, settings)
+    model.eval().requires_grad_(False)
 
 
 @torch.no_grad()
