@@ -149,20 +149,20 @@ class RobustStage:
 class Recipe:
     """All stages, in the order they run; `views` pairs of embeddings are drawn with `views_seed`.
 
-    `robust` is left out of nano: it is GLE's rival. Without `enhance` the decoder learns alone in stage
-    "joint", on as many pictures: the baseline that GLE is measured against. `denoise` adds the denoiser of
-    `glesam.ddim` to the decoder before that stage.
+    `robust` is left out of nano: it is GLE's rival. Without `enhance` GLE is left out of the stages "joint"
+    and "tune", which learn from as many pictures: the baseline that GLE is measured against. `denoise` adds
+    the denoiser of `glesam.ddim` to the decoder before stage "joint".
     """
 
     sam: SamStage
     prior: GleStage
     restore: GleStage
     joint: JointStage
+    tune: SamStage | None = None
     level: LevelStage = LevelStage(  # noqa: RUF009 - frozen
         LoopConfig(1_000, lr=1e-3, warmup=50, clip=1.0, average=0.99, seed=5)
     )
     robust: RobustStage | None = None
-    tune: SamStage | None = None
     enhance: bool = True
     denoise: bool = False
     views: int = 6_000

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -20,7 +21,14 @@ from glesam.data.regions import SHARE, random_regions
 from glesam.gle import Gle
 from glesam.model import GleSam
 from glesam.nano.batches import PART_WEIGHT, PromptBatch, make_prompt_batch, region_target
-from glesam.nano.gle_losses import joint_losses, mixed, prior_losses, restoring_losses, same_window
+from glesam.nano.gle_losses import (
+    joint_losses,
+    mixed,
+    prior_losses,
+    restoring_losses,
+    same_window,
+    tuning_losses,
+)
 from glesam.nano.losses import LOSS, clean_losses, prompt_losses
 from glesam.nano.pairs import OBJECT, PairedViews, Pairs, draw_targets_of
 from glesam.nano.prompts import CORRECTIONS, FIRST_POINTS, SLOTS, PromptShares, corrected, draw_prompt
@@ -31,6 +39,7 @@ from glesam.nano.recipe import (
     select_restoring,
     standardize_embeddings,
     start_gle,
+    tune,
 )
 from glesam.nano.standardize import channel_statistics, standardize
 from glesam.training.mask_loss import mask_losses
@@ -173,6 +182,44 @@ def test_the_sam_stage_learns_and_trains_decoder_neck_and_the_late_blocks(batch:
     assert {id(p) for p in slow} == {
         id(p) for p in model.image_encoder.backbone.parameters() if p.requires_grad
     }
+
+
+def test_a_degraded_batch_keeps_its_clean_pictures_and_their_prompts(pool: SamplePool) -> None:
+    plain = make_prompt_batch(pool, replace(STAGE, clean_share=1.0).plan(1), STAGE.regions, 1)
+    degraded = make_prompt_batch(pool, replace(STAGE, clean_share=0.0).plan(1), STAGE.regions, 1)
+    assert torch.equal(plain.image, plain.clean)
+    assert torch.equal(degraded.clean, plain.clean)
+    assert all(not torch.equal(*pair) for pair in zip(degraded.image, degraded.clean, strict=True))
+    assert degraded.masks.shape == plain.masks.shape
+
+
+@pytest.mark.parametrize("enhance", [True, False])
+def test_tuning_trains_encoder_and_decoder_and_gle_unless_it_is_left_out(
+    enhance: bool, pool: SamplePool, tmp_path: Path
+) -> None:
+    model = small_model().eval().requires_grad_(False)
+    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    assert RECIPE.tune is not None
+    tune(model, pool, Run(tmp_path), RECIPE.tune, enhance=enhance)
+    learned = {name for name, tensor in model.state_dict().items() if not torch.equal(tensor, before[name])}
+    parts = {name.split(".")[0] for name in learned}
+    assert parts == {"image_encoder", "mask_decoder", *(["gle"] if enhance else [])}
+    backbone = {name.removeprefix("image_encoder.backbone.") for name in learned if ".backbone." in name}
+    assert not any("depthwise.weight" in name for name in backbone)
+    assert {name.split(".")[0] for name in backbone} == {"blocks"}
+    assert min(int(name.split(".")[1]) for name in backbone) == RECIPE.tune.first_block
+
+
+def test_tuning_comes_near_to_the_masks_and_to_the_clean_embeddings(pool: SamplePool) -> None:
+    model = small_model().train()
+    batch = make_prompt_batch(pool, replace(STAGE, clean_share=0.0).plan(1), STAGE.regions, 1)
+    teacher = copy.deepcopy(model.image_encoder).eval().requires_grad_(False)
+    trained = [p for part in (model.image_encoder, model.mask_decoder) for p in part.parameters()]
+    for name in ("loss", "error"):
+        assert descends(lambda name=name: tuning_losses(model, teacher, batch, enhance=False)[name], trained)
+    unchanged = replace(batch, image=batch.clean)
+    assert tuning_losses(model, model.image_encoder, unchanged, enhance=False)["error"] == 0
+    assert tuning_losses(model, model.image_encoder, batch, enhance=False)["error"] > 0
 
 
 def test_all_answers_count_and_the_mask_is_fed_back(

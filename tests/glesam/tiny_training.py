@@ -48,15 +48,17 @@ def loop(seed: int, average: float = 0.0) -> LoopConfig:
 
 # Smaller windows reach a stride-2 convolution as one position: torch 2.13 on CPUs then has NaN in bf16
 # gradients.
+SAM = SamStage(loop(0, 0.9), crop_px=32, crop_batch=2, whole_px=64, whole_batch=1, objects=3)
 RECIPE = Recipe(
-    SamStage(loop(0, 0.9), crop_px=32, crop_batch=2, whole_px=64, whole_batch=1, objects=3),
+    SAM,
     GleStage(loop(1, 0.9), batch=2, side=4),
     GleStage(loop(2), batch=2, side=4),
     JointStage(loop(3, 0.9), batch=2, prompts=2),
+    replace(SAM, loop=loop(4, 0.9), first_block=2, clean_share=0.35),
     views=3,
     statistics=2,
 )
-STAGES = ("sam", "prior", "restore", "joint")
+STAGES = ("sam", "prior", "restore", "joint", "tune")
 
 SETTINGS = {
     "batch_size": 2, "steps": 3, "warmup": 1, "lr": 1e-3, "save_every": 1, "report_every": 1,
