@@ -41,6 +41,7 @@ from glesam.data.batches import SamplePool
 from glesam.data.datasets import load_datasets
 from glesam.data.in_memory import in_memory
 from glesam.model import GleSam, shipped_checkpoint
+from glesam.nano.batches import RegionPlan
 from glesam.nano.recipe import (
     NANO,
     Recipe,
@@ -59,7 +60,10 @@ from glesam.training.session import make_accelerator, precision_of, use_threads
 
 ROBUST = RobustStage(LoopConfig(4_000, lr=5e-4, warmup=50, clip=1.0, average=0.995, seed=6))
 TUNE = SamStage(
-    LoopConfig(4_000, lr=3e-4, warmup=50, clip=1.0, average=0.99, seed=8), first_block=2, clean_share=0.35
+    LoopConfig(1_600, lr=3e-4, warmup=50, clip=1.0, average=0.995, seed=8),
+    regions=RegionPlan(part_weight=1.0),
+    first_block=2,
+    clean_share=0.35,
 )
 SEED_AGAIN = 14
 BEFORE_GLE = ("sam.pt", VIEWS)

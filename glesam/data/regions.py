@@ -1,4 +1,4 @@
-"""Masks that need no labels: regions of one colour or texture in a photograph, found by mean shift.
+"""Masks that need no labels: regions of one colour or one texture in a photograph.
 
 Labelled polygons teach what an object is, but they are coarse, and people also mark a sleeve, a roof or a
 road, which few data sets label. These regions teach to follow edges, and that an object has parts.
@@ -6,6 +6,7 @@ road, which few data sets label. These regions teach to follow edges, and that a
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import cv2
@@ -13,10 +14,22 @@ import numpy as np
 from numpy.typing import NDArray
 
 from glesam.data.augmentation import Image
+from glesam.data.hierarchy import hierarchy_of
 from glesam.data.masks import Mask
 
 SIDE = 160
 """Longest side at which regions are found, px."""
+LEAST_SIDE = 8
+"""Least shorter side at which any are looked for, px."""
+LASTING = 0.65
+"""Share of the pictures whose regions are a hierarchy's; those of the others have one colour."""
+MOST_LASTING = 3.0
+"""Regions that last longer are drawn no more often."""
+ALIKE = 0.7
+"""Least IoU of two regions of which one is left out."""
+INSIDE, WHOLE = 0.9, 0.85
+"""A region is a part of the object in which this share of it lies, unless it is this share of the object."""
+SQUARE = np.ones((3, 3), np.uint8)
 SHARE = (0.01, 0.6)
 """Least and largest share of the picture."""
 TRIES = 12
@@ -49,21 +62,60 @@ def random_regions(
     """
     height, width = image.shape[:2]
     factor = min(1.0, SIDE / max(height, width))
-    if not round(factor * min(height, width)):
+    if round(factor * min(height, width)) < LEAST_SIDE:
         return []  # a line of pixels: nothing is left of it
-    small = cv2.resize(image, None, fx=factor, fy=factor, interpolation=cv2.INTER_AREA)
+    shrunk = cv2.resize(image, None, fx=factor, fy=factor, interpolation=cv2.INTER_AREA)
+    small = np.asarray(shrunk, np.uint8)
     side = small.shape[1], small.shape[0]
-    labels = cv2.resize(objects, side, interpolation=cv2.INTER_NEAREST)
-    radii = float(rng.uniform(4, 10)), float(rng.uniform(10, 45))  # px, grey levels
-    filtered = np.asarray(cv2.pyrMeanShiftFiltering(small, *radii, maxLevel=1, termcrit=ROUNDS), np.uint8)
-    step = float(rng.uniform(1.5, 5))
+    labels = np.asarray(cv2.resize(objects, side, interpolation=cv2.INTER_NEAREST), np.uint8)
+    candidates = lasting_regions if rng.random() < LASTING else even_regions
     found: list[Region] = []
-    taken = np.zeros(labels.shape, bool)
-    for _ in range(TRIES):
+    for region in candidates(small, labels, rng):
         if len(found) == count:
             break
-        within = labels == rng.choice(labels[labels > 0]) if labels.any() and rng.random() < WITHIN else None
-        y, x = _random_place(labels.shape, within, rng)
+        mask = region.mask
+        if SHARE[0] <= mask.mean() <= SHARE[1] and _is_compact(mask):
+            found.append(Region(_enlarged(mask, (height, width), factor), region.is_part))
+    return [region for region in found if region.mask.any()]
+
+
+def lasting_regions(image: Image, objects: NDArray[np.uint8], rng: np.random.Generator) -> Iterator[Region]:
+    """Regions of a hierarchy (`glesam.data.hierarchy`), those that last and large ones more often.
+
+    What is nearly all of a labelled object is left out: its own mask is better.
+    """
+    tree = hierarchy_of(image, rng)
+    shares = tree.shares()
+    weights = np.maximum(tree.lasting - 1, 0).clip(max=MOST_LASTING) ** 1.5 * shares**0.7
+    weights *= (shares >= SHARE[0]) & (shares <= SHARE[1])
+    likely = np.flatnonzero(weights)
+    if not len(likely):
+        return
+    chances = weights[likely] / weights[likely].sum()
+    taken: list[Mask] = []
+    for place in rng.choice(likely, min(TRIES, len(likely)), replace=False, p=chances):
+        mask = cv2.morphologyEx(tree.mask(int(place)).astype(np.uint8), cv2.MORPH_OPEN, SQUARE) > 0
+        if not mask.any() or any((mask & one).sum() > ALIKE * (mask | one).sum() for one in taken):
+            continue
+        taken.append(mask)
+        areas = np.bincount(objects[mask], minlength=256)
+        areas[0] = 0
+        largest = int(areas.argmax())
+        inside = areas[largest] > INSIDE * mask.sum()
+        if not inside or areas[largest] < WHOLE * (objects == largest).sum():
+            yield Region(mask, bool(inside))
+
+
+def even_regions(image: Image, objects: NDArray[np.uint8], rng: np.random.Generator) -> Iterator[Region]:
+    """Regions of one colour that mean shift finds, and neighbours that join them."""
+    radii = float(rng.uniform(4, 10)), float(rng.uniform(10, 45))  # px, grey levels
+    filtered = np.asarray(cv2.pyrMeanShiftFiltering(image, *radii, maxLevel=1, termcrit=ROUNDS), np.uint8)
+    step = float(rng.uniform(1.5, 5))
+    taken = np.zeros(objects.shape, bool)
+    for _ in range(TRIES):
+        is_part = bool(objects.any() and rng.random() < WITHIN)
+        within = objects == rng.choice(objects[objects > 0]) if is_part else None
+        y, x = _random_place(objects.shape, within, rng)
         if taken[y, x]:
             continue
         region = _flooded(filtered, (x, y), step)
@@ -72,10 +124,7 @@ def random_regions(
         if within is not None:
             region &= within
         taken |= region
-        if SHARE[0] <= region.mean() <= SHARE[1] and _is_compact(region):
-            mask = _enlarged(region, (height, width), factor)
-            found.append(Region(mask, within is not None))
-    return [region for region in found if region.mask.any()]
+        yield Region(region, is_part)
 
 
 def _random_place(shape: tuple[int, ...], within: Mask | None, rng: np.random.Generator) -> tuple[int, int]:
@@ -91,9 +140,8 @@ def _flooded(image: Image, seed: tuple[int, int], step: float) -> Mask:
     mask = np.zeros((image.shape[0] + 2, image.shape[1] + 2), np.uint8)
     flags = 4 | cv2.FLOODFILL_MASK_ONLY | (1 << 8)
     cv2.floodFill(image, mask, seed, 0, (step,) * 3, (step,) * 3, flags)
-    square = np.ones((3, 3), np.uint8)
-    region = cv2.morphologyEx(mask[1:-1, 1:-1], cv2.MORPH_CLOSE, square)
-    opened: Mask = cv2.morphologyEx(region, cv2.MORPH_OPEN, square) > 0
+    region = cv2.morphologyEx(mask[1:-1, 1:-1], cv2.MORPH_CLOSE, SQUARE)
+    opened: Mask = cv2.morphologyEx(region, cv2.MORPH_OPEN, SQUARE) > 0
     return opened
 
 

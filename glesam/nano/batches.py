@@ -55,11 +55,13 @@ class Target:
 class RegionPlan:
     """In `share` of the views, `count` of the targets are regions (`glesam.data.regions`).
 
-    They are more where a view has fewer objects than targets, and fewer where fewer are found.
+    They are more where a view has fewer objects than targets, and fewer where fewer are found. `part_weight`
+    as in `region_target`.
     """
 
     share: float = 0.7
     count: int = 4
+    part_weight: float = PART_WEIGHT
 
 
 def object_target(mask: Mask, rng: np.random.Generator) -> Target:
@@ -80,7 +82,7 @@ def draw_targets(view: View, count: int, regions: RegionPlan, rng: np.random.Gen
     """`count` targets of a view: regions, and its labelled objects."""
     wanted = max(regions.count, count - len(view.masks)) if rng.random() < regions.share else 0
     found = random_regions(view.image, view.masks.painted(), min(wanted, count - 1), rng)
-    targets = [region_target(region.mask, region.is_part, rng) for region in found]
+    targets = [region_target(region.mask, region.is_part, rng, regions.part_weight) for region in found]
     return targets + [object_target(mask, rng) for mask in draw_masks(view.masks, count - len(found), rng)]
 
 
