@@ -60,7 +60,7 @@ from glesam.training.session import make_accelerator, precision_of, use_threads
 
 ROBUST = RobustStage(LoopConfig(4_000, lr=5e-4, warmup=50, clip=1.0, average=0.995, seed=6))
 TUNE = SamStage(
-    LoopConfig(1_600, lr=3e-4, warmup=50, clip=1.0, average=0.995, seed=8),
+    LoopConfig(1_200, lr=3e-4, warmup=50, clip=1.0, average=0.995, seed=8),
     regions=RegionPlan(part_weight=1.0),
     first_block=2,
     clean_share=0.35,
