@@ -159,13 +159,14 @@ def main(
         encode_shared_views(start, pool, made, list(variants.values()))
     for name, variant in variants.items():
         folder = out / name
-        share(made.folder, folder, variant.shared)
-        if variant.beside:
-            share(out / variant.beside, folder, BETWEEN)
         own = TrainingRun(folder, accelerator=accelerator)
-        trained = (
-            tuned(variant, pool, own, finished) if variant.finished else train(variant, pool, own, start)
-        )
+        if variant.finished:
+            trained = tuned(variant, pool, own, finished)
+        else:
+            share(made.folder, folder, variant.shared)
+            if variant.beside:
+                share(out / variant.beside, folder, BETWEEN)
+            trained = train(variant, pool, own, start)
         trained.save_pretrained(folder / "model")
         sources.append(f"{name}={folder / 'model'}:{'glesam' if variant.recipe.enhance else 'sam'}")
     began.finish(evaluate(test, prompts, sources, out / "eval", levels, pictures=pictures), record, note)

@@ -220,6 +220,26 @@ def test_variants_begin_with_a_models_encoder_and_decoder_and_a_new_gle(
     assert reached == [True]
 
 
+def test_a_tuned_variant_is_the_finished_model_its_gle_included_which_stays_as_it_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    variants = benchmark("nano_variants")
+    finished = GleSam(variants.nano())
+    before = {name: tensor.clone() for name, tensor in finished.state_dict().items()}
+
+    def tune(model: GleSam, _pool: None, _run: object, stage: object, *, enhance: bool) -> None:
+        assert stage == variants.TUNE and not enhance
+        for name, tensor in model.state_dict().items():
+            assert torch.equal(tensor, before[name]), name
+            tensor.zero_()
+
+    monkeypatch.setattr(variants, "tune", tune)
+    own = variants.TrainingRun(tmp_path)
+    trained = variants.tuned(variants.VARIANTS["tuned, without GLE"], None, own, finished)
+    assert not any(tensor.any() for tensor in trained.state_dict().values())
+    assert all(torch.equal(tensor, before[name]) for name, tensor in finished.state_dict().items())
+
+
 def test_variants_of_nano_share_what_their_run_has_made(tmp_path: Path) -> None:
     """A variant whose encoder differs shares no views, and none shares the last stage."""
     variants = benchmark("nano_variants")
@@ -228,6 +248,9 @@ def test_variants_of_nano_share_what_their_run_has_made(tmp_path: Path) -> None:
     for name in ("sam.pt", "prior.pt", "restore.pt", "joint.pt", "statistics-0.safetensors"):
         (run / name).write_text(name)
     for name, variant in variants.VARIANTS.items():
+        if variant.finished:
+            assert not variant.shared
+            continue
         variants.share(run, out / name, variant.shared)
         shared = {path.name for path in (out / name).iterdir()}
         assert {"sam.pt", "statistics-0.safetensors"} <= shared
