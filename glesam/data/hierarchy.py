@@ -22,6 +22,8 @@ from glesam.data.masks import Mask
 Floats = NDArray[np.float64]
 Labels = NDArray[np.int64]
 
+LEAST_SIDE = 8
+"""Least side of a picture, px: a watershed leaves nothing of its outermost pixels."""
 PATCH_PX = 7
 """Distance of the watershed's seeds."""
 LIGHTNESS, CHROMA = (0.4, 1.0), 1.5
@@ -64,7 +66,12 @@ class Hierarchy:
 
 
 def hierarchy_of(image: Image, rng: np.random.Generator) -> Hierarchy:
-    """The hierarchy of a picture, uint8 [H, W, 3] of 8 x 8 px or more; `rng` draws what it weighs more."""
+    """The hierarchy of a picture, uint8 [H, W, 3]; `rng` draws what it weighs more.
+
+    Raises ValueError where a side is shorter than `LEAST_SIDE`.
+    """
+    if min(image.shape[:2]) < LEAST_SIDE:
+        raise ValueError(f"a picture of {image.shape[:2]} px: expected {LEAST_SIDE} or more on each side")
     patches = watershed_patches(image)
     return merged(patches, *appearance(image, rng))
 

@@ -14,13 +14,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from glesam.data.augmentation import Image
-from glesam.data.hierarchy import hierarchy_of
+from glesam.data.hierarchy import LEAST_SIDE, hierarchy_of
 from glesam.data.masks import Mask
 
 SIDE = 160
 """Longest side at which regions are found, px."""
-LEAST_SIDE = 8
-"""Least shorter side at which any are looked for, px."""
 LASTING = 0.65
 """Share of the pictures whose regions are a hierarchy's; those of the others have one colour."""
 MOST_LASTING = 3.0

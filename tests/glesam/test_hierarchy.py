@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from glesam.data.augmentation import Image
-from glesam.data.hierarchy import Hierarchy, hierarchy_of, watershed_patches
+from glesam.data.hierarchy import LEAST_SIDE, Hierarchy, hierarchy_of, watershed_patches
 from glesam.data.masks import Mask
 from glesam.data.regions import INSIDE, WHOLE, lasting_regions
 
@@ -88,3 +88,17 @@ def test_an_even_picture_is_merged_and_nothing_in_it_lasts() -> None:
     tree = hierarchy_of(grey, np.random.default_rng(0))
     assert len(tree.members[-1]) == tree.patches.max() + 1
     assert not list(lasting_regions(grey, np.zeros((40, 56), np.uint8), np.random.default_rng(0)))
+
+
+@pytest.mark.parametrize("shape", [(LEAST_SIDE, LEAST_SIDE), (LEAST_SIDE, 160), (160, LEAST_SIDE)])
+def test_the_smallest_pictures_have_a_hierarchy(shape: tuple[int, int]) -> None:
+    image = np.random.default_rng(0).integers(0, 256, (*shape, 3), np.uint8)
+    tree = hierarchy_of(image, np.random.default_rng(0))
+    assert tree.mask(len(tree.members) - 1).all()
+    objects = np.zeros(shape, np.uint8)
+    assert all(r.mask.shape == shape for r in lasting_regions(image, objects, np.random.default_rng(0)))
+
+
+def test_a_smaller_picture_is_refused_at_once() -> None:
+    with pytest.raises(ValueError, match=r"a picture of \(7, 100\) px: expected 8 or more on each side"):
+        hierarchy_of(np.zeros((7, 100, 3), np.uint8), np.random.default_rng(0))
