@@ -164,7 +164,7 @@ def test_stage_2_keeps_the_running_statistics_of_the_denoiser() -> None:
     assert all(p.requires_grad for p in model.mask_decoder.denoiser.parameters())
 
 
-def test_the_recipe_trains_the_denoiser_in_its_last_stage_and_resumes(
+def test_the_recipe_trains_the_denoiser_in_its_last_stages_and_resumes(
     pool: SamplePool, tmp_path: Path
 ) -> None:
     recipe = replace(RECIPE, enhance=False, denoise=True)
@@ -179,4 +179,4 @@ def test_the_recipe_trains_the_denoiser_in_its_last_stage_and_resumes(
     for (name, a), b in zip(first.state_dict().items(), second.state_dict().values(), strict=True):
         assert torch.equal(a, b), name
     assert models[0].config.sam.decoder.denoise
-    assert {path.stem for path in tmp_path.glob("*.pt")} == {"sam", "baseline"}
+    assert {path.stem for path in tmp_path.glob("*.pt")} == {"sam", "baseline", "tune"}
