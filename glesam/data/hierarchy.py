@@ -11,6 +11,7 @@ from __future__ import annotations
 import heapq
 import math
 from dataclasses import dataclass
+from itertools import product
 
 import cv2
 import numpy as np
@@ -24,6 +25,7 @@ Labels = NDArray[np.int64]
 
 LEAST_SIDE = 8
 """Least side of a picture, px: a watershed leaves nothing of its outermost pixels."""
+SQUARE = np.ones((3, 3), np.uint8)
 PATCH_PX = 7
 """Distance of the watershed's seeds."""
 LIGHTNESS, CHROMA = (0.4, 1.0), 1.5
@@ -80,19 +82,18 @@ def watershed_patches(image: Image) -> Labels:
     """Patches of about `PATCH_PX` a side that end at edges, int64 [H, W] from 0."""
     height, width = image.shape[:2]
     grey = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)
-    square = np.ones((3, 3), np.uint8)
-    gradient = cv2.morphologyEx(grey, cv2.MORPH_GRADIENT, square)
+    gradient = cv2.morphologyEx(grey, cv2.MORPH_GRADIENT, SQUARE)
     markers = np.zeros((height, width), np.int32)
-    for y in range(PATCH_PX // 2, height, PATCH_PX):
-        for x in range(PATCH_PX // 2, width, PATCH_PX):
-            top, left = max(0, y - 2), max(0, x - 2)
-            near = gradient[top : y + 3, left : x + 3]
-            down, right = divmod(int(near.argmin()), near.shape[1])  # a seed is moved off an edge
-            markers[top + down, left + right] = markers.max() + 1
+    rows, columns = (range(PATCH_PX // 2, side, PATCH_PX) for side in (height, width))
+    for marker, (y, x) in enumerate(product(rows, columns), 1):
+        top, left = max(0, y - 2), max(0, x - 2)
+        near = gradient[top : y + 3, left : x + 3]
+        down, right = divmod(int(near.argmin()), near.shape[1])  # a seed is moved off an edge
+        markers[top + down, left + right] = marker
     cv2.watershed(image, markers)
     patches = np.maximum(markers, 0).astype(np.float32)  # watersheds are -1, and so is the frame
     while not patches.all():
-        patches = np.where(patches == 0, cv2.dilate(patches, square), patches)
+        patches = np.where(patches == 0, cv2.dilate(patches, SQUARE), patches)
     return np.unique(patches, return_inverse=True)[1].reshape(height, width)
 
 
@@ -136,7 +137,7 @@ def merged(patches: Labels, pixels: Floats, gradient: Floats) -> Hierarchy:
     level = 0.0
     while heap:
         cost, a, b = heapq.heappop(heap)
-        if not borders[a] or b not in borders[a]:
+        if b not in borders[a]:
             continue  # one of them has been merged
         level = max(level, cost)
         gone[a] = gone[b] = level

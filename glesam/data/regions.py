@@ -8,13 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import islice
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from glesam.data.augmentation import Image
-from glesam.data.hierarchy import LEAST_SIDE, hierarchy_of
+from glesam.data.hierarchy import LEAST_SIDE, SQUARE, hierarchy_of
 from glesam.data.masks import Mask
 
 SIDE = 160
@@ -27,7 +28,6 @@ ALIKE = 0.7
 """Least IoU of two regions of which one is left out."""
 INSIDE, WHOLE = 0.9, 0.85
 """A region is a part of the object in which this share of it lies, unless it is this share of the object."""
-SQUARE = np.ones((3, 3), np.uint8)
 SHARE = (0.01, 0.6)
 """Least and largest share of the picture."""
 TRIES = 12
@@ -67,14 +67,12 @@ def random_regions(
     side = small.shape[1], small.shape[0]
     labels = np.asarray(cv2.resize(objects, side, interpolation=cv2.INTER_NEAREST), np.uint8)
     candidates = lasting_regions if rng.random() < LASTING else even_regions
-    found: list[Region] = []
-    for region in candidates(small, labels, rng):
-        if len(found) == count:
-            break
-        mask = region.mask
-        if SHARE[0] <= mask.mean() <= SHARE[1] and _is_compact(mask):
-            found.append(Region(_enlarged(mask, (height, width), factor), region.is_part))
-    return [region for region in found if region.mask.any()]
+    fitting = (
+        Region(_enlarged(region.mask, (height, width), factor), region.is_part)
+        for region in candidates(small, labels, rng)
+        if SHARE[0] <= region.mask.mean() <= SHARE[1] and _is_compact(region.mask)
+    )
+    return [region for region in islice(fitting, count) if region.mask.any()]
 
 
 def lasting_regions(image: Image, objects: NDArray[np.uint8], rng: np.random.Generator) -> Iterator[Region]:

@@ -88,16 +88,15 @@ def draw_targets(view: View, count: int, regions: RegionPlan, rng: np.random.Gen
 
 def make_prompt_batch(pool: SamplePool, plan: BatchPlan, regions: RegionPlan, step: int) -> PromptBatch:
     """The batch of a step: row i depends on the plan's seed, `step` and i alone."""
-    pictures, targets = list[tuple[Image, Image]](), list[Target]()
+    clean_pictures, degraded_pictures, targets = list[Image](), list[Image](), list[Target]()
     for row in range(plan.size):
         rng = np.random.default_rng((plan.seed, step, row))
         view, degraded = draw_twins(pool, plan, rng)
-        pictures.append((degraded, view.image))
+        clean_pictures.append(pad_to(plan.image_size, view.image, PADDING_COLOUR))
+        degraded_pictures.append(pad_to(plan.image_size, degraded, PADDING_COLOUR))
         targets += draw_targets(view, plan.objects_per_image, regions, rng)
-    image, clean = (
-        to_tensor([pad_to(plan.image_size, picture, PADDING_COLOUR) for picture in column])
-        for column in zip(*pictures, strict=True)
-    )
+    clean = to_tensor(clean_pictures)
+    image = to_tensor(degraded_pictures) if plan.with_degraded else clean
     return PromptBatch(image, clean, *tensors_of(targets, plan.image_size))
 
 

@@ -12,7 +12,7 @@ from glesam.config import EMBEDDING_STRIDE
 from glesam.gle import Gle, alphas_cumprod
 from glesam.model import GleSam
 from glesam.nano.batches import PromptBatch
-from glesam.nano.losses import prompt_losses
+from glesam.nano.losses import Targets, prompt_losses
 from glesam.nano.pairs import AuxiliaryPairs, PairBatch, Pairs
 from glesam.training.loop import Losses
 
@@ -53,10 +53,7 @@ def joint_losses(model: GleSam, batch: PairBatch, clean_share: float, *, enhance
     given = mixed(batch, clean_share)
     if not enhance:
         return prompt_losses(model, given, batch)
-    restored = model.enhance(given)
-    losses = prompt_losses(model, restored, batch)
-    error = mse_loss(restored.float(), batch.clean)
-    return {**losses, "loss": losses["loss"] + ERROR_WEIGHT * error, "error": error}
+    return restored_losses(model, model.enhance(given), batch.clean, batch)
 
 
 def tuning_losses(model: GleSam, teacher: nn.Module, batch: PromptBatch, *, enhance: bool = True) -> Losses:
@@ -64,7 +61,11 @@ def tuning_losses(model: GleSam, teacher: nn.Module, batch: PromptBatch, *, enha
     with torch.no_grad():
         clean = teacher(model.normalize(batch.clean)).float()
     given = model.encode(model.normalize(batch.image))
-    restored = model.enhance(given) if enhance else given
+    return restored_losses(model, model.enhance(given) if enhance else given, clean, batch)
+
+
+def restored_losses(model: GleSam, restored: Tensor, clean: Tensor, batch: Targets) -> Losses:
+    """Mask losses of restored embeddings, and their squared error to the clean ones."""
     losses = prompt_losses(model, restored, batch)
     error = mse_loss(restored.float(), clean)
     return {**losses, "loss": losses["loss"] + ERROR_WEIGHT * error, "error": error}

@@ -8,7 +8,8 @@
 4. "level", of an adaptive GLE only: its head learns the degradation levels of the views.
 5. "restore": GLE learns to make clean embeddings of degraded ones.
 6. "joint": GLE and decoder learn together, from masks and the squared error.
-7. "tune": image encoder, GLE and decoder learn together, from clean and degraded pictures.
+7. "tune", which nano has not yet: image encoder, GLE and decoder learn together, from clean and degraded
+   pictures.
 """
 
 from __future__ import annotations
@@ -57,7 +58,7 @@ PASTE_SHARE = 0.2
 
 @dataclass(frozen=True)
 class SamStage:
-    """Stage "sam": its loop, and how its views are drawn.
+    """Stages "sam" and "tune": the loop, and how its views are drawn.
 
     Most steps are on crops of `crop_px`, which cost a quarter of whole pictures; every `whole_every`th step,
     and all from step `whole_from` on, is on whole pictures. The backbone's stem, its blocks before
@@ -188,7 +189,7 @@ NANO = Recipe(
     restore=GleStage(LoopConfig(3_000, lr=1e-3, warmup=50, clip=1.0, average=0.99, seed=3)),
     joint=JointStage(LoopConfig(3_000, lr=5e-4, warmup=50, clip=1.0, average=0.995, seed=4)),
 )
-"""How the shipped model came about: glesam/models/nano/README.md."""
+"""How the shipped model came about: glesam/models/nano/README.md. `glesam.data.hierarchy` is newer."""
 
 
 @dataclass(frozen=True)
@@ -247,12 +248,19 @@ def train_sam(model: GleSam, pool: SamplePool, run: Run, stage: SamStage) -> Non
     encoder.backbone.load_imagenet(imagenet_weights())
     model.requires_grad_(True)
     parts = nn.ModuleDict({"image_encoder": encoder, "mask_decoder": model.mask_decoder}).train()
-    slow = encoder.backbone.trained_from(stage.first_block)
-    backbone = set(encoder.backbone.parameters())
-    fast = [parameter for parameter in parts.parameters() if parameter not in backbone]
+    fast, slow = fast_and_slow(encoder, parts, stage.first_block)
     player = Player(fast, partial(clean_losses, model), slow=slow, slow_rate=stage.backbone_rate)
     source = prompt_batches(pool, stage.plan, stage.regions)
     run.train("sam", parts, source, player, stage.loop, sam_settings(model, stage))
+
+
+def fast_and_slow(
+    encoder: NanoEncoder, parts: nn.Module, first_block: int
+) -> tuple[list[nn.Parameter], list[nn.Parameter]]:
+    """What of `parts` lies outside the encoder's backbone, and what the backbone trains from a block on."""
+    slow = encoder.backbone.trained_from(first_block)
+    backbone = set(encoder.backbone.parameters())
+    return [parameter for parameter in parts.parameters() if parameter not in backbone], slow
 
 
 def standardize_embeddings(model: GleSam, pool: SamplePool, run: Run, recipe: Recipe) -> None:
@@ -278,9 +286,7 @@ def train_robust(model: GleSam, pool: SamplePool, run: Run, stage: RobustStage) 
     assert isinstance(encoder, NanoEncoder)
     teacher = copy.deepcopy(encoder).eval().requires_grad_(False)
     encoder.requires_grad_(True).train()
-    slow = encoder.backbone.trained_from(0)
-    backbone = set(encoder.backbone.parameters())
-    fast = [parameter for parameter in encoder.parameters() if parameter not in backbone]
+    fast, slow = fast_and_slow(encoder, encoder, 0)
 
     def losses(batch: Batch) -> Losses:
         with torch.no_grad():
@@ -410,17 +416,10 @@ def tune(model: GleSam, pool: SamplePool, run: Run, stage: SamStage, *, enhance:
     teacher = copy.deepcopy(encoder).eval().requires_grad_(False)
     parts = nn.ModuleDict({"image_encoder": encoder, "mask_decoder": model.mask_decoder})
     parts.requires_grad_(True).train()
-    slow = encoder.backbone.trained_from(stage.first_block)
+    fast, slow = fast_and_slow(encoder, parts, stage.first_block)
     restorers = select_restoring(model.gle) if enhance else select(model.gle, lambda _: False)
     if enhance:
         parts["gle"] = model.gle
-    backbone = set(encoder.backbone.parameters())
-    fast = [
-        parameter
-        for part in (encoder, model.mask_decoder)
-        for parameter in part.parameters()
-        if parameter not in backbone
-    ]
     losses = partial(tuning_losses, model, teacher, enhance=enhance)
     player = Player([*fast, *restorers], losses, slow=slow, slow_rate=stage.backbone_rate)
     source = prompt_batches(pool, stage.plan, stage.regions)
