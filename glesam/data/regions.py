@@ -24,6 +24,8 @@ LASTING = 0.65
 """Share of the pictures whose regions are a hierarchy's; those of the others have one colour."""
 MOST_LASTING = 3.0
 """Regions that last longer are drawn no more often."""
+LASTING_POWER, SHARE_POWER = 1.5, 0.7
+"""A region's chance is how much it lasts, to the one power, times its share of the picture, to the other."""
 ALIKE = 0.7
 """Least IoU of two regions of which one is left out."""
 INSIDE, WHOLE = 0.9, 0.85
@@ -82,7 +84,8 @@ def lasting_regions(image: Image, objects: NDArray[np.uint8], rng: np.random.Gen
     """
     tree = hierarchy_of(image, rng)
     shares = tree.shares()
-    weights = np.maximum(tree.lasting - 1, 0).clip(max=MOST_LASTING) ** 1.5 * shares**0.7
+    excess = np.maximum(tree.lasting - 1, 0).clip(max=MOST_LASTING)
+    weights = excess**LASTING_POWER * shares**SHARE_POWER
     weights *= (shares >= SHARE[0]) & (shares <= SHARE[1])
     likely = np.flatnonzero(weights)
     if not len(likely):
