@@ -5,16 +5,16 @@
 
 All variants begin with the image encoder and mask decoder of a finished model and a new GLE; that decoder has
 learnt beside the model's own GLE. With --run they begin as the model itself did, with stage "sam" of a run of
-glesam-train nano on DATA, and share its views. All have the recipe's steps on the same batches of DATA, which
-the model was trained on. TEST are the pictures that all of them and the model ("nano") are then measured on,
-by one glesam-eval with boxes, at --levels.
+glesam-train nano on DATA, and share its views. All have the recipe's steps up to stage "joint", on the same
+batches of DATA, which the model was trained on. TEST are the pictures that all of them and the model ("nano")
+are then measured on, by one glesam-eval with boxes, at --levels.
 
 The baseline is the decoder trained as long on as many degraded embeddings without GLE; "again" is another
 seed of the last stage. The rival is an encoder that has learnt its clean embeddings from degraded pictures,
 with and without GLE. The others change GLE alone: LoRA in place of full rank, CRE, no FDA, a strength that
 follows the degradation level. "DDIM" is the authors' other design, five denoising steps inside the decoder.
-"tuned" is the finished model itself after a further stage in which encoder, GLE and decoder learn together
-from degraded pictures; "tuned, without GLE" has learnt the same without it.
+"tuned" is the finished model itself after the recipe's last stage, "tune", in which encoder, GLE and decoder
+learn together; "tuned, without GLE" has learnt the same without it. --model takes a model from before "tune".
 Each ends as OUT/NAME/model for glesam-eval, and an interrupted one resumes. With --part .2 all have a fifth
 of the steps, and of the views where they are not a run's; --joint-part is for the last stage, which costs
 most. "full rank", nano's own recipe, is what they are then compared with.
@@ -41,12 +41,10 @@ from glesam.data.batches import SamplePool
 from glesam.data.datasets import load_datasets
 from glesam.data.in_memory import in_memory
 from glesam.model import GleSam, shipped_checkpoint
-from glesam.nano.batches import RegionPlan
 from glesam.nano.recipe import (
     NANO,
     Recipe,
     RobustStage,
-    SamStage,
     encode_views,
     start_gle,
     train_after_sam,
@@ -59,12 +57,8 @@ from glesam.training.loop import LoopConfig
 from glesam.training.session import make_accelerator, precision_of, use_threads
 
 ROBUST = RobustStage(LoopConfig(4_000, lr=5e-4, warmup=50, clip=1.0, average=0.995, seed=6))
-TUNE = SamStage(
-    LoopConfig(1_200, lr=3e-4, warmup=50, clip=1.0, average=0.995, seed=8),
-    regions=RegionPlan(part_weight=1.0),
-    first_block=2,
-    clean_share=0.35,
-)
+UNTUNED = replace(NANO, tune=None)
+"""Variants that begin with a finished model's encoder leave it as it is."""
 SEED_AGAIN = 14
 BEFORE_GLE = ("sam.pt", VIEWS)
 BETWEEN = ("robust.pt", VIEWS, "prior.pt", "restore.pt")
@@ -84,19 +78,19 @@ class Variant:
     """
 
     gle: dict[str, Any] = field(default_factory=dict)
-    recipe: Recipe = NANO
+    recipe: Recipe = UNTUNED
     shared: tuple[str, ...] = BEFORE_GLE
     beside: str = ""
     finished: bool = False
 
 
-AGAIN = replace(NANO, joint=replace(NANO.joint, loop=replace(NANO.joint.loop, seed=SEED_AGAIN)))
+AGAIN = replace(UNTUNED, joint=replace(NANO.joint, loop=replace(NANO.joint.loop, seed=SEED_AGAIN)))
 GLE_STAGES = (*BEFORE_GLE, "prior.pt", "restore.pt")
 VARIANTS = {
-    "baseline": Variant(recipe=replace(NANO, enhance=False)),
+    "baseline": Variant(recipe=replace(UNTUNED, enhance=False)),
     "baseline, again": Variant(recipe=replace(AGAIN, enhance=False)),
-    "rival": Variant(recipe=replace(NANO, robust=ROBUST, enhance=False), shared=("sam.pt",)),
-    "rival and GLE": Variant(recipe=replace(NANO, robust=ROBUST), shared=("sam.pt",), beside="rival"),
+    "rival": Variant(recipe=replace(UNTUNED, robust=ROBUST, enhance=False), shared=("sam.pt",)),
+    "rival and GLE": Variant(recipe=replace(UNTUNED, robust=ROBUST), shared=("sam.pt",), beside="rival"),
     "full rank": Variant(),
     "GLE, again": Variant(recipe=AGAIN, shared=GLE_STAGES, beside="full rank"),
     "rank 4": Variant({"lora_rank": 4, "lora_alpha": 4.0}),
@@ -105,10 +99,10 @@ VARIANTS = {
     "CRE, rank 8": Variant({"lora_rank": 8, "lora_alpha": 8.0, "channel_expansion": True}),
     "no FDA": Variant({"gamma": 1.0}),
     "adaptive": Variant({"adaptive": True}),
-    "DDIM": Variant(recipe=replace(NANO, enhance=False, denoise=True)),
-    "GLE and DDIM": Variant(recipe=replace(NANO, denoise=True), shared=GLE_STAGES, beside="full rank"),
-    "tuned": Variant(recipe=replace(NANO, tune=TUNE), shared=(), finished=True),
-    "tuned, without GLE": Variant(recipe=replace(NANO, tune=TUNE, enhance=False), shared=(), finished=True),
+    "DDIM": Variant(recipe=replace(UNTUNED, enhance=False, denoise=True)),
+    "GLE and DDIM": Variant(recipe=replace(UNTUNED, denoise=True), shared=GLE_STAGES, beside="full rank"),
+    "tuned": Variant(recipe=NANO, shared=(), finished=True),
+    "tuned, without GLE": Variant(recipe=replace(NANO, enhance=False), shared=(), finished=True),
 }
 
 
