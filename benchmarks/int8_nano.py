@@ -26,7 +26,6 @@ from pathlib import Path
 from typing import Annotated
 
 import numpy as np
-import onnx_ir as ir
 import typer
 from harness.interleaved import Figures, interleaved, milliseconds
 from harness.options import NoteOption, RecordOption
@@ -35,11 +34,9 @@ from harness.record import Run
 from harness.table import Row
 
 from glesam_calib import METHODS, CalibrationTable, Quantization, calibrate, empty_table, images_in
-from glesam_calib.graph.files import save_onnx
-from glesam_calib.graph.precision import lower_precision
 from glesam_calib.observation.observe import GRAPHS
 from glesam_calib.observation.pictures import LEVELS, CalibrationPictures, measure_sensitivity
-from glesam_calib.quantization.quantize import quantize
+from glesam_calib.quantization.graphs import write_graphs
 from glesam_runtime import Bundle
 from glesam_runtime.degradation.lqseg import LEVEL_RATES, degrade
 from glesam_runtime.engines import ONNX_BACKENDS, Engine, open_engine
@@ -146,14 +143,10 @@ def ours(
 
 
 def by_table(bundle: Bundle, table: CalibrationTable, options: Quantization, folder: Path) -> Graphs:
-    written = {}
-    for name in GRAPHS:
-        model = ir.load(bundle.graph_path(name))
-        quantize(model.graph, table.of_graph(name, model.graph), options, table.sensitivity[name])
-        lower_precision(model, options.high_precision)
-        written[name] = folder / f"{options.method}-{len(table.samples)}-{name}.onnx"
-        save_onnx(model, written[name])
-    return written
+    written = folder / f"{options.method}-{len(table.samples)}"
+    written.mkdir()
+    write_graphs(bundle, table, written, options)
+    return {name: written / bundle.manifest.graphs[name].file for name in GRAPHS}
 
 
 def theirs(

@@ -228,7 +228,7 @@ def test_a_tuned_variant_is_the_finished_model_its_gle_included_which_stays_as_i
     before = {name: tensor.clone() for name, tensor in finished.state_dict().items()}
 
     def tune(model: GleSam, _pool: None, _run: object, stage: object, *, enhance: bool) -> None:
-        assert stage == variants.TUNE and not enhance
+        assert stage == variants.NANO.tune and not enhance
         for name, tensor in model.state_dict().items():
             assert torch.equal(tensor, before[name]), name
             tensor.zero_()
