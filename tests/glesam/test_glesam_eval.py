@@ -49,8 +49,13 @@ def both(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return out
 
 
-def test_a_checkpoint_and_its_bundle_agree_in_one_table(both: Path) -> None:
-    rows = rows_of(both)
+def test_a_checkpoint_and_its_bundle_agree_in_one_table(
+    data: Path, checkpoints: dict[str, Path], fp32_bundle: Path, tmp_path: Path
+) -> None:
+    """In fp32; what fp16 costs a mask is for the gate of glesam-export to judge."""
+    sources = "--checkpoint", f"torch={checkpoints['fp32']}", "--bundle", f"onnx={fp32_bundle}"
+    evaluated(data, tmp_path / "out", *sources, "--levels", "clean,LQ-3", "--methods", "sam,glesam")
+    rows = rows_of(tmp_path / "out")
     for method in ("sam", "glesam"):
         for metric in (*METRICS, *MULTIMASK_METRICS):
             torch = values(rows, metric, source="torch", method=method)
