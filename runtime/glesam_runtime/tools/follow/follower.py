@@ -4,11 +4,11 @@
     for image, followed in follower.each(frames):
         ...     # followed.masks of this frame; followed.lost says of each object why it has none
 
-An object's prompt is the logits of its last mask, the box of that mask, and the centre of this box where the
-mask covers it; all are moved as far as the object moved last, and the box is widened by a margin and by how
-much that move differed from the one before. With nano, the logits keep masks from growing into what is
-beside the object, and without the move masks fall behind an object that moves by a fifth of its width. A mask
-that slowly drifts to another object is not noticed.
+An object's prompt is the weakened logits of its last mask, the box of that mask, and the centre of this box
+where the mask covers it; all are moved as far as the object moved last, and the box is widened by a margin
+and by how much that move differed from the one before. With nano, the logits keep masks from growing into
+what is beside the object, and without the move masks fall behind an object that moves by a fifth of its
+width. A mask that slowly drifts to another object is not noticed.
 """
 
 from __future__ import annotations
@@ -34,8 +34,8 @@ Item = TypeVar("Item")
 _STRIDE = 16
 """Pixels of the input for each position of the embeddings, along each axis."""
 _HINT = 0.2
-"""What the last mask's logits count for: at 1 nano believes the mask, and lags behind an object that starts to
-move; at 0 masks grow into what is beside it (benchmarks/follow.py)."""
+"""What the last mask's logits are multiplied by: at 1 nano believes the mask, and lags behind an object that
+starts to move; at 0 masks grow into what is beside it (benchmarks/follow.py)."""
 
 
 @dataclass(frozen=True)
