@@ -10,14 +10,14 @@ batches of DATA, which the model was trained on. TEST are the pictures that all 
 are then measured on, by one glesam-eval with boxes, at --levels.
 
 The baseline is the decoder trained as long on as many degraded embeddings without GLE; "again" is another
-seed of the last stage. The rival is an encoder that has learnt its clean embeddings from degraded pictures,
+seed of stage "joint". The rival is an encoder that has learnt its clean embeddings from degraded pictures,
 with and without GLE. The others change GLE alone: LoRA in place of full rank, CRE, no FDA, a strength that
 follows the degradation level. "DDIM" is the authors' other design, five denoising steps inside the decoder.
 "tuned" is the finished model itself after the recipe's last stage, "tune", in which encoder, GLE and decoder
 learn together; "tuned, without GLE" has learnt the same without it. --model takes a model from before "tune".
 Each ends as OUT/NAME/model for glesam-eval, and an interrupted one resumes. With --part .2 all have a fifth
-of the steps, and of the views where they are not a run's; --joint-part is for the last stage, which costs
-most. "full rank", nano's own recipe, is what they are then compared with.
+of the steps, and of the views where they are not a run's; --joint-part is for stage "joint", which costs
+most. "full rank", nano's own recipe up to there, is what they are then compared with.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ from glesam.training.session import make_accelerator, precision_of, use_threads
 
 ROBUST = RobustStage(LoopConfig(4_000, lr=5e-4, warmup=50, clip=1.0, average=0.995, seed=6))
 UNTUNED = replace(NANO, tune=None)
-"""Variants that begin with a finished model's encoder leave it as it is."""
+"""All but the tuned variants end with stage "joint"."""
 SEED_AGAIN = 14
 BEFORE_GLE = ("sam.pt", VIEWS)
 BETWEEN = ("robust.pt", VIEWS, "prior.pt", "restore.pt")

@@ -1,6 +1,6 @@
 """glesam-eval: checkpoints, bundles and baselines in one table, from the same prompts.
 
-The model is the shipped one, as a checkpoint and as a bundle.
+The model is the shipped one, as a checkpoint and as a bundle, but where fp16 would blur the comparison.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ def both(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_a_checkpoint_and_its_bundle_agree_in_one_table(
     data: Path, checkpoints: dict[str, Path], fp32_bundle: Path, tmp_path: Path
 ) -> None:
-    """In fp32; what fp16 costs a mask is for the gate of glesam-export to judge."""
+    """A tiny model in fp32; what fp16 costs a mask is for the gate of glesam-export to judge."""
     sources = "--checkpoint", f"torch={checkpoints['fp32']}", "--bundle", f"onnx={fp32_bundle}"
     evaluated(data, tmp_path / "out", *sources, "--levels", "clean,LQ-3", "--methods", "sam,glesam")
     rows = rows_of(tmp_path / "out")
