@@ -52,13 +52,18 @@ class Region:
 
 
 def random_regions(
-    image: Image, objects: NDArray[np.uint8], count: int, rng: np.random.Generator
+    image: Image,
+    objects: NDArray[np.uint8],
+    count: int,
+    rng: np.random.Generator,
+    lasting: float = LASTING,
 ) -> list[Region]:
     """At most `count` different regions of a picture.
 
     Args:
         image: uint8 [H, W, 3].
         objects: uint8 [H, W], 0 where no object is labelled (`MaskLayers.painted`).
+        lasting: chance that they are a hierarchy's; otherwise each has one colour.
     """
     height, width = image.shape[:2]
     factor = min(1.0, SIDE / max(height, width))
@@ -68,7 +73,7 @@ def random_regions(
     small = np.asarray(shrunk, np.uint8)
     side = small.shape[1], small.shape[0]
     labels = np.asarray(cv2.resize(objects, side, interpolation=cv2.INTER_NEAREST), np.uint8)
-    candidates = lasting_regions if rng.random() < LASTING else even_regions
+    candidates = lasting_regions if lasting and rng.random() < lasting else even_regions
     fitting = (
         Region(_enlarged(region.mask, (height, width), factor), region.is_part)
         for region in candidates(small, labels, rng)

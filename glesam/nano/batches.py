@@ -14,7 +14,7 @@ from glesam.data.augmentation import Image, View
 from glesam.data.batches import BatchPlan, SamplePool, draw_masks, draw_twins, pad_to, prefetch, to_tensor
 from glesam.data.masks import Mask
 from glesam.data.prompts import PointPrompt
-from glesam.data.regions import random_regions
+from glesam.data.regions import LASTING, random_regions
 from glesam.nano.prompts import MASK_STRIDE, OF_OBJECTS, OF_REGIONS, draw_prompt
 from glesam_runtime.prompts import BOX_TOP_LEFT
 
@@ -56,12 +56,13 @@ class RegionPlan:
     """In `share` of the views, `count` of the targets are regions (`glesam.data.regions`).
 
     They are more where a view has fewer objects than targets, and fewer where fewer are found. `part_weight`
-    as in `region_target`.
+    as in `region_target`; `lasting` as in `random_regions`.
     """
 
     share: float = 0.7
     count: int = 4
     part_weight: float = PART_WEIGHT
+    lasting: float = LASTING
 
 
 def object_target(mask: Mask, rng: np.random.Generator) -> Target:
@@ -81,7 +82,8 @@ def region_target(
 def draw_targets(view: View, count: int, regions: RegionPlan, rng: np.random.Generator) -> list[Target]:
     """`count` targets of a view: regions, and its labelled objects."""
     wanted = max(regions.count, count - len(view.masks)) if rng.random() < regions.share else 0
-    found = random_regions(view.image, view.masks.painted(), min(wanted, count - 1), rng)
+    most = min(wanted, count - 1)
+    found = random_regions(view.image, view.masks.painted(), most, rng, regions.lasting)
     targets = [region_target(region.mask, region.is_part, rng, regions.part_weight) for region in found]
     return targets + [object_target(mask, rng) for mask in draw_masks(view.masks, count - len(found), rng)]
 

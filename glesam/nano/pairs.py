@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -13,7 +13,7 @@ from torch import Tensor
 
 from glesam.data.augmentation import Image, View
 from glesam.data.batches import SamplePool, draw_masks, draw_view_and_rate, prefetch
-from glesam.data.regions import random_regions
+from glesam.data.regions import LASTING, random_regions
 from glesam.degradation_level import level_of_rate
 from glesam.nano.batches import Target, object_target, region_target, tensors_of
 from glesam.official.tensor_files import read_tensors
@@ -77,17 +77,24 @@ class PairBatch(Pairs):
 
 @dataclass(frozen=True)
 class PairedViews(StoredViews):
-    """`count` views in a folder with their clean and degraded embeddings, objects and regions."""
+    """`count` views in a folder with their clean and degraded embeddings, objects and regions.
+
+    `lasting` as in `random_regions`.
+    """
 
     mixture: CleanAndDegraded = CleanAndDegraded()
+    lasting: float = LASTING
     masks: ClassVar[tuple[str, ...]] = ("layers", "places", "origins")
+
+    def how_drawn(self) -> dict[str, Any]:
+        return {**super().how_drawn(), "lasting": self.lasting}
 
     def draw(self, pool: SamplePool, index: int) -> tuple[View, Image]:
         """A view with regions added to its masks, and its degraded picture."""
         view, degraded = super().draw(pool, index)
         rng = np.random.default_rng((self.plan.seed, index, VIEW_ROW + 1))
         masks, origins = view.masks, [OBJECT] * len(view.masks)
-        for region in random_regions(view.image, masks.painted(), REGIONS_PER_VIEW, rng):
+        for region in random_regions(view.image, masks.painted(), REGIONS_PER_VIEW, rng, self.lasting):
             masks = masks.with_mask(region.mask)
             origins.append(PART if region.is_part else REGION)
         return ViewWithRegions(view.image, masks, view.scale, np.array(origins, np.uint8)), degraded

@@ -183,7 +183,10 @@ class Recipe:
 
 
 NANO = Recipe(
-    sam=SamStage(LoopConfig(12_000, lr=1e-3, clip=1.0, average=0.998, seed=1)),
+    sam=SamStage(
+        LoopConfig(12_000, lr=1e-3, clip=1.0, average=0.998, seed=1),
+        regions=RegionPlan(lasting=0.0),
+    ),
     prior=GleStage(LoopConfig(1_000, lr=1e-3, warmup=50, clip=1.0, average=0.99, seed=2)),
     restore=GleStage(LoopConfig(3_000, lr=1e-3, warmup=50, clip=1.0, average=0.99, seed=3)),
     joint=JointStage(LoopConfig(3_000, lr=5e-4, warmup=50, clip=1.0, average=0.995, seed=4)),
@@ -194,7 +197,10 @@ NANO = Recipe(
         clean_share=0.35,
     ),
 )
-"""How the shipped model came about; glesam/models/nano/README.md says where its run differed."""
+"""How the shipped model came about.
+
+Regions of a hierarchy were added after the stages before "tune" had run, which therefore have none.
+"""
 
 
 @dataclass(frozen=True)
@@ -304,8 +310,9 @@ def train_robust(model: GleSam, pool: SamplePool, run: Run, stage: RobustStage) 
 
 
 def encode_views(model: GleSam, pool: SamplePool, run: Run, recipe: Recipe) -> PairedViews:
-    """Encodes the views that are missing in the run's folder."""
-    views = PairedViews(run.folder / VIEWS, recipe.views, recipe.views_plan())
+    """Encodes the views that are missing in the run's folder; their regions are as in stage "sam"."""
+    regions = recipe.sam.regions
+    views = PairedViews(run.folder / VIEWS, recipe.views, recipe.views_plan(), lasting=regions.lasting)
     ViewEncoder(model, pool, run.accelerator or Accelerator(), run.watch).encode(views)
     return views
 

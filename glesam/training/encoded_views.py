@@ -115,6 +115,10 @@ class StoredViews:
     def path(self, index: int) -> Path:
         return self.folder / f"{index:06}.safetensors"
 
+    def how_drawn(self) -> dict[str, Any]:
+        """The settings on which the views depend."""
+        return {key: value for key, value in asdict(self.plan).items() if key not in NOT_OF_VIEWS}
+
     def claim(self, model: str, data: str, precision: str) -> None:
         """Checks whose views the folder holds, or records it where the folder is new.
 
@@ -127,9 +131,9 @@ class StoredViews:
             CheckpointError: it holds views of another model, of other data or drawn otherwise, or does not
                 say whose.
         """
-        drawn = {key: value for key, value in asdict(self.plan).items() if key not in NOT_OF_VIEWS}
         kinds = self.mixture.kinds()
-        values = {"model": model, "data": data, "mixed_precision": precision, "embeddings": kinds, **drawn}
+        values = {"model": model, "data": data, "mixed_precision": precision, "embeddings": kinds}
+        values |= self.how_drawn()
         text, path = json.dumps(values, indent=2), self.folder / IDENTITY_FILE
         if path.exists():
             Identity(json.loads(text)).check(path, read_identity(path))

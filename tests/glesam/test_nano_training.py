@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,7 +17,7 @@ from glesam.config import GleConfig, nano
 from glesam.data.augmentation import Image
 from glesam.data.batches import SamplePool
 from glesam.data.masks import Mask
-from glesam.data.regions import SHARE, random_regions
+from glesam.data.regions import SHARE, Region, random_regions
 from glesam.gle import Gle
 from glesam.model import GleSam
 from glesam.nano.batches import PART_WEIGHT, PromptBatch, make_prompt_batch, region_target
@@ -43,6 +43,7 @@ from glesam.nano.recipe import (
 )
 from glesam.nano.standardize import channel_statistics, standardize
 from glesam.training.mask_loss import mask_losses
+from glesam_runtime.errors import CheckpointError, InputError
 
 STAGE = RECIPE.sam
 
@@ -90,6 +91,22 @@ def test_a_part_lies_in_its_object_and_some_regions_are_parts() -> None:
     assert 0 < len(parts) < len(found)
     assert all((mask & (labels > 0)).sum() > 0.97 * mask.sum() for mask in parts)
     assert max(overlap(mask, small) for mask in parts) > 0.8
+
+
+def test_a_plan_without_lasting_regions_asks_for_no_hierarchy(
+    pool: SamplePool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = list[int]()
+
+    def lasting(*_: object) -> Iterator[Region]:
+        asked.append(1)
+        return iter(())
+
+    monkeypatch.setattr("glesam.data.regions.lasting_regions", lasting)
+    for share, expected in ((0.0, False), (1.0, True)):
+        asked.clear()
+        make_prompt_batch(pool, STAGE.plan(1), replace(STAGE.regions, share=1.0, lasting=share), 1)
+        assert bool(asked) == expected
 
 
 def test_a_picture_of_one_colour_has_no_regions() -> None:
@@ -307,6 +324,15 @@ def test_stored_pairs_are_the_encoders_answers_and_regions_follow_the_objects(
     assert len(origins) == len(stored["places"])
 
 
+def test_views_with_other_regions_are_refused(pool: SamplePool, tmp_path: Path) -> None:
+    model = small_model().eval().requires_grad_(False)
+    encode_views(model, pool, Run(tmp_path), RECIPE)
+    regions = replace(RECIPE.sam.regions, lasting=0.0)
+    other = replace(RECIPE, sam=replace(RECIPE.sam, regions=regions))
+    with pytest.raises(CheckpointError, match=r"whose lasting was 0\.65, but now lasting is 0\.0"):
+        encode_views(model, pool, Run(tmp_path), other)
+
+
 def test_targets_of_a_stored_view_are_objects_and_regions(views: PairedViews) -> None:
     rng = np.random.default_rng(0)
     for index in range(views.count):
@@ -448,7 +474,6 @@ def test_the_imagenet_weights_come_from_the_package_without_running_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from glesam.nano import imagenet
-    from glesam_runtime.errors import InputError
 
     assert imagenet.imagenet_weights()["_conv_stem.weight"].shape == (32, 3, 3, 3)
     (tmp_path / "trap").mkdir()
