@@ -1,6 +1,6 @@
 """glesam-eval: checkpoints, bundles and baselines in one table, from the same prompts.
 
-The model is the shipped one, as a checkpoint and as a bundle, but where fp16 would blur the comparison.
+The model is the shipped one, as a checkpoint and as a bundle; both are fp32 where they are compared.
 """
 
 from __future__ import annotations
@@ -40,22 +40,18 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def both(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def both(data: Path, nano_fp32: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of a run of one model's checkpoint and bundle, and of both baselines."""
     out = tmp_path_factory.mktemp("runs") / "both"
-    sources = "--checkpoint", f"torch={shipped_checkpoint()}", "--bundle", f"onnx={SHIPPED_BUNDLE}"
+    sources = "--checkpoint", f"torch={shipped_checkpoint()}", "--bundle", f"onnx={nano_fp32}"
     result = evaluated(data, out, *sources, "--levels", "clean,LQ-3", "--methods", "box,grabcut,sam,glesam")
     (out.parent / "stdout").write_text(result.stdout)
     return out
 
 
-def test_a_checkpoint_and_its_bundle_agree_in_one_table(
-    data: Path, checkpoints: dict[str, Path], fp32_bundle: Path, tmp_path: Path
-) -> None:
-    """A tiny model in fp32; what fp16 costs a mask is for the gate of glesam-export to judge."""
-    sources = "--checkpoint", f"torch={checkpoints['fp32']}", "--bundle", f"onnx={fp32_bundle}"
-    evaluated(data, tmp_path / "out", *sources, "--levels", "clean,LQ-3", "--methods", "sam,glesam")
-    rows = rows_of(tmp_path / "out")
+def test_a_checkpoint_and_its_bundle_agree_in_one_table(both: Path) -> None:
+    """What fp16 costs a mask is for the gate of glesam-export to judge."""
+    rows = rows_of(both)
     for method in ("sam", "glesam"):
         for metric in (*METRICS, *MULTIMASK_METRICS):
             torch = values(rows, metric, source="torch", method=method)
@@ -110,9 +106,11 @@ def test_the_tables_figures_are_the_means_of_the_csv(both: Path) -> None:
     assert line.split("|")[3].strip() == f"{mean:.4f}"
 
 
-def test_threads_change_nothing_of_the_results(data: Path, both: Path, tmp_path: Path) -> None:
+def test_threads_change_nothing_of_the_results(
+    data: Path, both: Path, nano_fp32: Path, tmp_path: Path
+) -> None:
     out = tmp_path / "threads"
-    options = "--bundle", f"onnx={SHIPPED_BUNDLE}", "--levels", "clean,3", "--methods", "grabcut,sam,glesam"
+    options = "--bundle", f"onnx={nano_fp32}", "--levels", "clean,3", "--methods", "grabcut,sam,glesam"
     evaluated(data, out, *options, "--jobs", 3)
     kept = [row for row in rows_of(both) if row["source"] != "torch" and row["method"] != "box"]
     assert rows_of(out) == kept
@@ -147,10 +145,10 @@ def test_a_prompt_file_is_written_once_and_decides_from_then_on(data: Path, tmp_
     assert [row["objects"] for row in rows_of(tmp_path / "b")] == ["1", "1"]
 
 
-def test_points_give_other_masks_than_boxes(data: Path, both: Path, tmp_path: Path) -> None:
+def test_points_give_other_masks_than_boxes(data: Path, both: Path, nano_fp32: Path, tmp_path: Path) -> None:
     out = tmp_path / "points"
     options = "--prompts", both / "prompts.json", "--levels", "clean", "--prompt", "points"
-    evaluated(data, out, "--bundle", f"onnx={SHIPPED_BUNDLE}", *options)
+    evaluated(data, out, "--bundle", f"onnx={nano_fp32}", *options)
     rows = rows_of(out)
     assert {row["prompt"] for row in rows} == {"points"}
     boxes = values(rows_of(both), "iou", source="onnx", method="sam", level="clean")
