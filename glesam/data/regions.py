@@ -63,7 +63,7 @@ def random_regions(
     Args:
         image: uint8 [H, W, 3].
         objects: uint8 [H, W], 0 where no object is labelled (`MaskLayers.painted`).
-        lasting: chance that they are a hierarchy's; otherwise each has one colour.
+        lasting: chance that they are a hierarchy's, otherwise each has one colour; 0 draws no number for it.
     """
     height, width = image.shape[:2]
     factor = min(1.0, SIDE / max(height, width))
